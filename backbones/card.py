@@ -1,0 +1,212 @@
+"""A backbone that can travel: weights as safetensors, what they are as JSON, and a probe that proves both.
+
+A card is a folder of three files: ``card.json``, ``weights.safetensors`` (every tensor of the network, none else) and
+``probe.safetensors`` (the features of a fixed image). The JSON holds the sha256 of the other two.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from backbones.resnet import ResNet
+
+FORMAT = 1
+JSON, WEIGHTS, PROBE = "card.json", "weights.safetensors", "probe.safetensors"
+TOLERANCE = 1e-5  # largest absolute difference between a feature of the probe and the same feature downstream
+
+
+def probe_image() -> Tensor:
+    """The fixed image of every probe: uint8 (3, 64, 96), RGB.
+
+    Waves of another period and direction in each channel, so that swapped channels, a transposed image, another mean or a
+    moved stride each change the features. Made of integers: the same on every machine.
+    """
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(96), indexing="ij")
+    waves = [(7 * x + 3 * y) % 256, (x * y + 11 * y) % 256, (x * x + 5 * y * y) // 16 % 256]
+    return torch.stack(waves).to(torch.uint8)
+
+
+@torch.no_grad()
+def probe_features(net: ResNet, inputs: Tensor) -> tuple[Tensor, ...]:
+    """The features of all stages of ``net`` for preprocessed ``inputs`` (1, 3, H, W), at output stride 32.
+
+    A copy of the network is used, in evaluation mode and in float64, and the result is rounded to float32: in float32
+    itself two convolution kernels may differ by more than ``TOLERANCE``.
+    """
+    copy = ResNet(**net.arch).double().eval()
+    copy.load_state_dict({k: v.detach().cpu().double() for k, v in net.state_dict().items()}, strict=True)
+    return tuple(f.float().contiguous() for f in copy(inputs.detach().cpu().double()))
+
+
+@dataclass
+class BackboneCard:
+    """A pretrained backbone with all that is needed to use it right.
+
+    Args:
+        arch: arguments of ``ResNet`` that decide its weights: depth, variant, base_channels.
+        weights: the network's state dict, on the CPU.
+        probe: per stage float32 features of ``probe_image()``, through the pretraining's own preprocessor and network.
+        mean, std: of the three channels in ``channel_order``, on the 0..255 scale.
+        channel_order: 'rgb' or 'bgr': what the network was fed.
+        input_size: side of the training images in pixels.
+        resampler: how images were resized, in training and in validation.
+        recipe: names and options of the tricks that trained it: [[name, {option: value}], ...].
+        seed: of the pretraining.
+        top1: percent on the pretraining's validation set, or None.
+        source: where it came from: config, data set and number of classes.
+    """
+
+    arch: dict
+    weights: dict[str, Tensor]
+    probe: tuple[Tensor, ...]
+    mean: list[float]
+    std: list[float]
+    channel_order: str
+    input_size: int
+    resampler: str
+    recipe: list = field(default_factory=list)
+    seed: int | None = None
+    top1: float | None = None
+    source: dict = field(default_factory=dict)
+    path: Path | None = None
+
+    @classmethod
+    def write(cls, folder: Path, net: ResNet, preprocess: Callable[[Tensor], Tensor], **facts) -> "BackboneCard":
+        """Makes the card of ``net`` and saves it as ``folder``.
+
+        Args:
+            folder: the new card; one that is there already is replaced as a whole.
+            net: the pretrained network.
+            preprocess: the pretraining's preprocessor: uint8 (1, 3, H, W) RGB to float (1, 3, H, W).
+            facts: the remaining fields of the card.
+        """
+        weights = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+        probe = probe_features(net, preprocess(probe_image()[None]))
+        card = cls(arch=dict(net.arch), weights=weights, probe=probe, **facts)
+        card.save(folder)
+        return card
+
+    def save(self, folder: Path) -> None:
+        """Writes the three files into a new folder beside ``folder`` and renames it: never half a card."""
+        folder = Path(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        part.chmod(0o755)
+        save_file(self.weights, part / WEIGHTS)
+        save_file({f"stage{i}": f for i, f in enumerate(self.probe)}, part / PROBE)
+        about = asdict(self) | {"format": FORMAT}
+        for name in ("weights", "probe", "path"):
+            del about[name]
+        about["sha256"] = {name: _sha256(part / name) for name in (WEIGHTS, PROBE)}
+        (part / JSON).write_text(json.dumps(about, indent=1) + "\n")
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(part, folder)
+        self.path = folder
+
+    @classmethod
+    def load(cls, path: str | Path) -> "BackboneCard":
+        """Reads a card and checks that its files, its JSON and its network belong together.
+
+        Args:
+            path: the card's folder, its ``card.json``, or the folder of the run that wrote it.
+
+        Raises:
+            ValueError: no card there, a damaged or foreign file, weights that are not those of ``arch``.
+        """
+        folder = find_card(path)
+        about = _read_json(folder / JSON)
+        for name, digest in about.pop("sha256").items():
+            if not (folder / name).is_file() or _sha256(folder / name) != digest:
+                raise ValueError(
+                    f"Card {folder}: {name} is missing or is not the file that card.json describes (its sha256 differs); "
+                    "copy the card again as a whole, or write it anew with tools/export_backbone.py."
+                )
+        probe = load_file(folder / PROBE)
+        card = cls(
+            weights=load_file(folder / WEIGHTS),
+            probe=tuple(probe[f"stage{i}"] for i in range(len(probe))),
+            path=folder,
+            **{k: v for k, v in about.items() if k != "format"},
+        )
+        with torch.device("meta"):
+            net = ResNet(**card.arch)
+        _check_names(f"Card {folder}: weights.safetensors", card.weights, net)
+        return card
+
+    @property
+    def sha256(self) -> str:
+        """Of the card as a whole, in hexadecimal: its identity in records."""
+        return _sha256(self.path / JSON)
+
+    def place(self, net: ResNet) -> None:
+        """Copies every tensor of the card into ``net``; none is left over on either side.
+
+        Raises:
+            ValueError: the network has other tensors, or other shapes, than the card.
+        """
+        _check_names(f"Card {self.path}: the backbone to fill", self.weights, net)
+        net.load_state_dict(self.weights, strict=True)
+
+
+def find_card(path: str | Path) -> Path:
+    """The folder of the card at ``path``: the folder itself, its card.json, or a run's folder that holds ``card``.
+
+    Raises:
+        ValueError: there is none; names the nearest.
+    """
+    path = Path(path)
+    for folder in (path, path.parent if path.name == JSON else path, path / "card"):
+        if (folder / JSON).is_file():
+            return folder
+    known = sorted(str(p.parent) for p in Path("work_dirs").glob("runs/*/card/card.json"))
+    near = difflib.get_close_matches(str(path), known, n=3, cutoff=0.3) or known[:3]
+    hint = f"nearest: {', '.join(near)}" if near else "no run under work_dirs has written one yet"
+    raise ValueError(f"There is no backbone card at {path} (a folder with {JSON}); {hint}.")
+
+
+def _read_json(path: Path) -> dict:
+    names = set(BackboneCard.__dataclass_fields__) - {"weights", "probe", "path"} | {"format", "sha256"}
+    try:
+        about = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"Card {path.parent}: card.json is not JSON ({error}); write the card anew.") from None
+    if not isinstance(about, dict) or set(about) != names or about["format"] != FORMAT:
+        raise ValueError(
+            f"Card {path.parent}: card.json does not hold the fields of a card of format {FORMAT} "
+            f"({', '.join(sorted(names))}); write the card anew with tools/export_backbone.py."
+        )
+    if set(about["sha256"]) != {WEIGHTS, PROBE}:
+        raise ValueError(f"Card {path.parent}: card.json must give the sha256 of {WEIGHTS} and of {PROBE}.")
+    return about
+
+
+def _check_names(where: str, weights: dict[str, Tensor], net: torch.nn.Module) -> None:
+    """One sentence on the tensors that ``weights`` lacks, has too many, or has in another shape than ``net``."""
+    wanted = net.state_dict()
+    lacks = [k for k in wanted if k not in weights]
+    extra = [k for k in weights if k not in wanted]
+    shape = [k for k in wanted if k in weights and wanted[k].shape != weights[k].shape]
+    if lacks or extra or shape:
+        arch = ", ".join(f"{k}={v}" for k, v in net.arch.items())
+        parts = [
+            f"{len(names)} {what} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
+            for what, names in (("missing", lacks), ("left over", extra), ("of another shape", shape))
+            if names
+        ]
+        raise ValueError(f"{where} does not fit ResNet({arch}): {'; '.join(parts)}.")
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

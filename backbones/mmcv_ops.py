@@ -1,0 +1,68 @@
+"""torchvision's operators in place of ``mmcv._ext`` where mmcv came without its compiled part.
+
+Importing this module puts the stand-in where mmcv looks, unless a compiled ``mmcv._ext`` is there: that one is used as it is.
+Only NMS is needed here, since RoIAlign is asked for with mmcv's own ``use_torchvision=True``. Any other operator can be
+imported, as mmdet's and mmseg's module files do, and fails with a sentence that names it when called.
+"""
+
+import importlib
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+NAME = "mmcv._ext"
+
+
+def nms(boxes, scores, iou_threshold: float, offset: int = 0):
+    """Indices (int64) of the boxes that greedy non-maximum suppression keeps, by descending score.
+
+    Args:
+        boxes: float (N, 4) as x1, y1, x2, y2.
+        scores: float (N,).
+        iou_threshold: a box is dropped when its IoU with a kept one is above this.
+        offset: 0, or 1 for boxes whose width is x2 - x1 + 1 pixels (mmcv's legacy convention).
+    """
+    from torchvision.ops import nms as torchvision_nms
+
+    if offset:
+        boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+    return torchvision_nms(boxes, scores, iou_threshold)
+
+
+def _missing(name: str):
+    def operator(*args, **kwargs):
+        raise RuntimeError(
+            f"The operator {name!r} needs a compiled mmcv, and this mmcv has no mmcv._ext: build onedl-mmcv from source with "
+            "MMCV_WITH_OPS=1, or choose a model that does not use it."
+        )
+
+    return operator
+
+
+class _StandIn(ModuleType):
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _missing(name)
+
+
+def operators() -> str:
+    """Which operators mmcv will use: 'compiled' or 'torchvision'."""
+    if isinstance(sys.modules.get(NAME), _StandIn):
+        return "torchvision"
+    return "compiled" if importlib.util.find_spec(NAME) else "torchvision"
+
+
+def install() -> None:
+    """Registers the stand-in as ``mmcv._ext`` where no compiled one exists. Calling it again changes nothing."""
+    if operators() == "compiled" or NAME in sys.modules:
+        return
+    module = _StandIn(NAME, __doc__)
+    module.__spec__ = ModuleSpec(NAME, loader=None)  # mmengine looks it up
+    module.nms = nms
+    sys.modules[NAME] = module
+    importlib.import_module("mmcv")._ext = module
+
+
+install()

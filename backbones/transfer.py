@@ -1,0 +1,182 @@
+"""What detection and segmentation share: plugging a card in, proving that it is in, and reading images."""
+
+import copy
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmcv.transforms import LoadImageFromFile
+from mmengine.hooks import Hook
+from mmengine.logging import MessageHub, print_log
+from mmengine.model import is_model_wrapper
+from mmengine.registry import TRANSFORMS
+from torch import Tensor
+
+from backbones.card import TOLERANCE, BackboneCard, probe_features, probe_image
+from backbones.resnet import DILATED, ResNet
+
+SCRATCH = "scratch"
+MODES = ("finetune", "frozen")
+
+
+def plug(cfg, backbone: str, mode: str) -> tuple[int, ...]:
+    """Sets the backbone of a dense-task config, in place, from a card or to random weights.
+
+    From a card: depth, variant, width, mean, std and channel order, and the hook that places the weights and certifies them.
+    With 'scratch': the architecture of ``cfg.scratch_backbone``, nothing frozen, all BN trained.
+
+    Args:
+        cfg: a config whose model has ``backbone`` and ``data_preprocessor``.
+        backbone: path of a card, or 'scratch'.
+        mode: 'finetune' (frozen stages and BN as the config says) or 'frozen' (the whole backbone).
+
+    Returns:
+        Channels of the four stages, which neck and heads follow.
+
+    Raises:
+        ValueError: no such card, a card that does not hold together, an unknown mode, scratch with 'frozen'.
+    """
+    if mode not in MODES:
+        raise ValueError(f"--transfer is {mode!r}; allowed: {', '.join(MODES)}.")
+    target = cfg.model.backbone
+    if backbone == SCRATCH:
+        if mode == "frozen":
+            raise ValueError("--backbone scratch with --transfer frozen would never train the backbone; leave one out.")
+        target.update(cfg.scratch_backbone, frozen_stages=-1, norm_eval=False)
+        arch = cfg.scratch_backbone
+    else:
+        card = BackboneCard.load(backbone)
+        arch = card.arch
+        target.update(arch)
+        cfg.model.data_preprocessor.update(
+            mean=card.mean, std=card.std, bgr_to_rgb=card.channel_order == "rgb"
+        )  # mmcv decodes to BGR
+        loader = dict(cfg.test_pipeline[0])
+        hook = dict(type="backbones.TransferHook", card=str(card.path), loader=loader, priority="VERY_HIGH")
+        cfg.custom_hooks = [*cfg.get("custom_hooks", []), hook]
+        if mode == "frozen":
+            target.update(frozen_stages=4, norm_eval=True)
+    cfg.backbone, cfg.transfer = backbone, mode
+    with torch.device("meta"):
+        return ResNet(**arch).channels
+
+
+def unplug(cfg) -> None:
+    """Undoes what ``plug`` added to ``cfg.custom_hooks``, so that a dumped config can be plugged again."""
+    hooks = [hook for hook in cfg.get("custom_hooks", []) if hook.type != "backbones.TransferHook"]
+    cfg.custom_hooks = hooks
+
+
+class TransferHook(Hook):
+    """Before the first update: fills the backbone from a card and certifies it; refuses to train when that fails.
+
+    Args:
+        card: path of the card.
+        loader: config of the transform by which the test pipeline reads an image.
+
+    The certificate is left in the runner's message hub as ``certificate``.
+    """
+
+    def __init__(self, card: str, loader: dict):
+        self.card, self.loader = card, loader
+
+    def before_train(self, runner) -> None:
+        if runner.iter > 0:  # resumed: the checkpoint's weights are in place
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        card = BackboneCard.load(self.card)
+        card.place(model.backbone)
+        difference = certify(model.backbone, card, downstream_preprocessor(model, self.loader))
+        certificate = {"card": card.sha256, "tensors": len(card.weights), "max_abs_difference": difference}
+        MessageHub.get_current_instance().update_info("certificate", certificate)
+        print_log(f"Transfer certificate: {len(card.weights)} tensors placed, none left over; features of the probe differ by "
+                  f"{difference:.1e} at most (allowed {TOLERANCE:.0e}).", "current")
+
+
+def downstream_preprocessor(model, loader: dict) -> Callable[[Tensor], Tensor]:
+    """The way of an image into ``model``'s backbone: read from a file by ``loader``, then the model's data preprocessor.
+
+    The result takes the uint8 RGB image (3, H, W) and returns float (1, 3, H, W) on the CPU.
+    """
+
+    def preprocess(image: Tensor) -> Tensor:
+        read = TRANSFORMS.build(copy.deepcopy(loader))
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "probe.png")
+            cv2.imwrite(path, image.numpy()[::-1].transpose(1, 2, 0))  # OpenCV writes BGR
+            array = read({"img_path": path})["img"]
+        pixels = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+        data = model.data_preprocessor({"inputs": [pixels], "data_samples": None}, training=False)
+        return data["inputs"].float().cpu()
+
+    return preprocess
+
+
+def certify(net: ResNet, card: BackboneCard, preprocess: Callable[[Tensor], Tensor]) -> float:
+    """Largest absolute difference between the card's probe and what ``net`` makes of the same image now.
+
+    All stages are compared at output stride 32; where ``net`` is dilated, its own stages before the dilation are compared as
+    they are, too.
+
+    Args:
+        net: the backbone inside a detector or segmenter, filled from the card.
+        card: the card.
+        preprocess: uint8 RGB (3, H, W) to float (1, 3, H, W), as downstream images are.
+
+    Raises:
+        ValueError: the difference is above ``TOLERANCE``, or a tensor of the network is not the card's.
+    """
+    for name, tensor in net.state_dict().items():
+        if not torch.equal(tensor.cpu(), card.weights[name]):
+            raise ValueError(f"Card {card.path}: the tensor {name} of the backbone is not the card's; it was not placed.")
+    inputs = preprocess(probe_image())
+    features = list(probe_features(net, inputs))
+    stages = list(range(len(features)))
+    for i, own in _undilated_stages(net, inputs):
+        features.append(own)
+        stages.append(i)
+    worst = 0.0
+    for i, feature in zip(stages, features, strict=True):
+        difference = _difference(feature, card.probe[i])
+        worst = max(worst, difference)
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"Card {card.path}: transfer refused, since stage {i + 1} of the backbone gives features that differ by "
+                f"{difference:.2g} from the pretraining's own (allowed {TOLERANCE:.0e}) for the same image: the architecture "
+                "(variant), mean, std or channel order is not the one it was trained with; write the card anew with "
+                "tools/export_backbone.py."
+            )
+    return worst
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max()) if a.shape == b.shape else float("inf")
+
+
+@torch.no_grad()
+def _undilated_stages(net: ResNet, inputs: Tensor):
+    """(index, features) of the stages of ``net`` itself that come before any dilation and are among its outputs."""
+    copied = copy.deepcopy(net).cpu().double().eval()
+    outputs = dict(zip(net.out_indices, copied(inputs.double()), strict=True))
+    dilated = [2 + i for i, plan in enumerate(DILATED[net.output_stride]) if plan[1] > 1]
+    for i, output in outputs.items():
+        if i < min(dilated, default=4):
+            yield i, output.float()
+
+
+class LoadImage(LoadImageFromFile):
+    """mmcv's image loader (BGR uint8 (H, W, 3)), which names the file that it cannot decode.
+
+    Raises:
+        ValueError: the file is missing or is no image.
+    """
+
+    def transform(self, results: dict) -> dict:
+        try:
+            return super().transform(results)
+        except (OSError, AssertionError, cv2.error) as error:
+            path = results["img_path"]
+            raise ValueError(f"The image {path} cannot be decoded ({error}); replace it, or take it out of its list.") from None

@@ -1,0 +1,32 @@
+"""The runner's side of the metrics: collects ranks over all processes and keeps them per image."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+
+from backbones.files import write_npz
+from classification.metrics import rank_of_truth, topk
+
+
+class TopK(BaseMetric):
+    """top1 and top5 in percent; ranks per image go to ``out_file``.
+
+    Args:
+        out_file: an .npz to write: ``rank`` uint16 (N,) of the true class and ``label`` uint16 (N,), in the data set's order.
+    """
+
+    def __init__(self, out_file: str | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.out_file = out_file
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        for sample in data_samples:
+            label = int(sample["label"])
+            self.results.append((rank_of_truth(sample["scores"].numpy(), label), label))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        ranks, labels = np.array(results, dtype=np.uint16).T
+        if self.out_file:
+            write_npz(self.out_file, rank=ranks, label=labels)
+        return {"top1": topk(ranks, 1), "top5": topk(ranks, 5)}

@@ -1,0 +1,76 @@
+"""The classification task, as the tools see it: it pretrains, and ends with a card."""
+
+import copy
+from pathlib import Path
+
+from backbones.card import BackboneCard
+from classification.data import check_folder
+from classification.precision import resolve_precision
+from classification.tricks import compose
+
+NODE = "pretrain"
+RESULT_VERSION = 1  # raise it when the same config no longer gives the same numbers: finished runs are then run again
+METRICS = ("top1", "top5")
+PER_IMAGE = "ranks.npz"
+
+
+def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
+    """Applies ``tricks`` and settles the precision, in place.
+
+    Raises:
+        ValueError: a trick that cannot be applied; an option of the dense tasks.
+    """
+    if backbone or transfer:
+        raise ValueError(
+            f"--backbone and --transfer are for detection and segmentation; {cfg.task} trains its own backbone."
+        )
+    if tricks:
+        cfg.tricks = compose(cfg, tricks)
+    cfg.setdefault("tricks", [])
+    cfg.precision = resolve_precision(cfg)
+
+
+def check_data(cfg) -> None:
+    """Raises ValueError when a folder is missing, empty, or has other classes than the config and the other split."""
+    train, val = (Path(cfg[f"{split}_dataloader"].dataset.root) for split in ("train", "test"))
+    names, val_names = check_folder(train), check_folder(val)
+    if names != val_names:
+        odd = sorted(set(names) ^ set(val_names))
+        raise ValueError(f"{train} and {val} should have the same class folders; only one has {', '.join(odd[:5])}.")
+    if len(names) != cfg.model.num_classes:
+        raise ValueError(
+            f"{train} has {len(names)} class folders and the config {cfg.model.num_classes} classes; set "
+            f"--cfg-options model.num_classes={len(names)} or move the folders that are too many."
+        )
+
+
+def data_folders(cfg) -> list[Path]:
+    """The folders whose files a run reads."""
+    return [Path(cfg.train_dataloader.dataset.root), Path(cfg.test_dataloader.dataset.root)]
+
+
+def finish(runner, cfg, metrics: dict, folder: Path) -> dict:
+    """Writes the card of the trained backbone into ``folder`` and returns what the record says of it."""
+    card = write_card(runner.model, cfg, metrics["top1"], folder / "card")
+    return {"card": card.sha256}
+
+
+def write_card(model, cfg, top1: float | None, folder: Path) -> BackboneCard:
+    """The card of a trained ``ImageClassifier``: its backbone, seen through its own preprocessor."""
+    model = getattr(model, "module", model)
+    normalise = copy.deepcopy(model.data_preprocessor).cpu().normalise
+    preprocessor = cfg.model.data_preprocessor
+    return BackboneCard.write(
+        folder,
+        model.backbone,
+        normalise,
+        mean=list(preprocessor.mean),
+        std=list(preprocessor.std),
+        channel_order="rgb",  # PIL's order
+        input_size=cfg.size,
+        resampler=cfg.resampler,
+        recipe=[list(pair) for pair in cfg.tricks],
+        seed=cfg.randomness.seed,
+        top1=top1,
+        source={"run": cfg.get("run"), "network": cfg.network, "scale": cfg.scale, "classes": cfg.model.num_classes},
+    )

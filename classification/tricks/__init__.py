@@ -1,0 +1,131 @@
+"""The catalogue: each training trick of the paper once, in the order in which they are applied.
+
+A trick is one file with one pure function ``f(cfg, **options) -> None`` that edits a config, decorated with the keys that it
+sets. A new trick is a new file and one line in ``_CATALOGUE``; every other list of tricks is read from ``TRICKS``.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from importlib import import_module
+from typing import Any
+
+Trick = str | tuple[str, dict]
+
+_CATALOGUE = (
+    # architecture
+    "resnet_b",
+    "resnet_d",
+    "zero_gamma",
+    # batch and precision
+    "large_batch",
+    "low_precision",
+    # targets and length
+    "label_smoothing",
+    # optimiser
+    "no_bias_decay",
+    # schedule, which reads what the others set
+    "cosine",
+    "warmup",
+)
+
+TRICKS: dict[str, Callable[..., None]] = {
+    name: getattr(import_module(f"{__name__}.{name}"), name) for name in _CATALOGUE
+}
+
+
+def parse_trick(text: str) -> Trick:
+    """``name`` or ``name:option=value,option=value`` as typed on a command line; numbers and booleans become such.
+
+    >>> parse_trick("label_smoothing:eps=0.2,form=uniform")
+    ('label_smoothing', {'eps': 0.2, 'form': 'uniform'})
+    """
+    name, _, rest = text.partition(":")
+    if not rest:
+        return name
+    pairs = [part.partition("=") for part in rest.split(",")]
+    if not all(key and sep for key, sep, _ in pairs):
+        raise ValueError(f"The trick {text!r} is not of the form name:option=value,option=value.")
+    return name, {key: _value(value) for key, _, value in pairs}
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def compose(cfg, tricks: Iterable[Trick]) -> list[list]:
+    """Applies tricks to ``cfg`` in catalogue order, whatever the order given.
+
+    Args:
+        cfg: a classification config (mmengine Config or ConfigDict), edited in place; left as it was on an error.
+        tricks: names, or pairs of a name and its options.
+
+    Returns:
+        What was applied, for the record: [[name, options], ...].
+
+    Raises:
+        ValueError: an unknown trick (names the nearest) or option, a trick given twice, two tricks that exclude each other,
+            one that cannot apply to this config, and one that changed nothing.
+    """
+    wanted = _named(tricks)
+    edited = deepcopy(cfg)
+    for name, options in wanted.items():
+        before = flatten(edited)
+        TRICKS[name](edited, **options)
+        changed = difference(before, flatten(edited))
+        if not changed:
+            raise ValueError(f"The trick {name} changed nothing: this config already has it; leave it out.")
+        undeclared = [key for key in changed if not _declared(key, TRICKS[name].sets)]
+        assert not undeclared, f"trick {name} sets {undeclared}, which it does not declare"
+    for key, value in edited.items():
+        cfg[key] = value
+    return [[name, options] for name, options in wanted.items()]
+
+
+def _named(tricks: Iterable[Trick]) -> dict[str, dict]:
+    pairs = [(t, {}) if isinstance(t, str) else (t[0], dict(t[1])) for t in tricks]
+    names = [name for name, _ in pairs]
+    for name, options in pairs:
+        if name not in TRICKS:
+            near = difflib.get_close_matches(name, TRICKS, n=3, cutoff=0.4)
+            hint = f"nearest: {', '.join(near)}; " if near else ""
+            raise ValueError(f"There is no trick {name!r}; {hint}all: {', '.join(TRICKS)}.")
+        allowed = list(inspect.signature(TRICKS[name]).parameters)[1:]
+        for option in options:
+            if option not in allowed:
+                known = ", ".join(allowed) or "none"
+                raise ValueError(f"The trick {name} has no option {option!r}; its options: {known}.")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"The trick {twice[0]} is given twice; give it once, with all its options.")
+    ordered = {name: dict(pairs)[name] for name in TRICKS if name in names}
+    for name in ordered:
+        for other in ordered:
+            if name < other and TRICKS[name].group and TRICKS[name].group == TRICKS[other].group:
+                raise ValueError(f"The tricks {name} and {other} exclude each other: each sets the {TRICKS[name].group}.")
+    return ordered
+
+
+def _declared(key: str, sets: tuple[str, ...]) -> bool:
+    return any(key == known or key.startswith(known + ".") for known in sets)
+
+
+def flatten(cfg, prefix: str = "") -> dict[str, Any]:
+    """A config as dotted keys: ``{'model.backbone.depth': 50, 'param_scheduler.0.type': 'MultiStepLR', ...}``."""
+    items = cfg.items() if hasattr(cfg, "items") else enumerate(cfg)
+    flat = {}
+    for key, value in items:
+        nested = hasattr(value, "items") or (isinstance(value, list | tuple) and any(hasattr(v, "items") for v in value))
+        flat.update(flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value})
+    return flat
+
+
+def difference(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """The dotted keys whose values differ between two flattened configs, sorted."""
+    missing = object()
+    return sorted(k for k in before.keys() | after.keys() if before.get(k, missing) != after.get(k, missing))

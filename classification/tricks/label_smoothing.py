@@ -1,0 +1,27 @@
+"""Label smoothing, section 5.2 of the paper."""
+
+from classification.tricks.declare import trick
+
+
+@trick(sets=("model.loss.label_smoothing",))
+def label_smoothing(cfg, eps: float = 0.1, form: str = "paper") -> None:
+    """Targets q of the cross entropy are smoothed over the K classes (equation 4; Table 6).
+
+    ``form='paper'``: q = 1 - eps on the truth and eps / (K - 1) elsewhere. ``form='uniform'`` (GluonCV, torch, timm):
+    1 - eps + eps / K and eps / K. torch's ``label_smoothing`` is the uniform form, and the paper's is the uniform form of
+    eps K / (K - 1).
+
+    Args:
+        eps: in (0, 1); in (0, (K - 1) / K] for the paper's form.
+        form: 'paper' or 'uniform'.
+
+    Raises:
+        ValueError: eps or form outside these.
+    """
+    classes = cfg.model.num_classes
+    if form not in ("paper", "uniform"):
+        raise ValueError(f"label_smoothing:form is {form!r}; allowed: paper, uniform.")
+    smoothing = eps * classes / (classes - 1) if form == "paper" else eps
+    if not 0 < smoothing <= 1:
+        raise ValueError(f"label_smoothing:eps is {eps}; give a number above 0, and with {classes} classes below 1.")
+    cfg.model.loss.label_smoothing = smoothing

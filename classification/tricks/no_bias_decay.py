@@ -1,0 +1,12 @@
+"""No bias decay, section 3.1 of the paper."""
+
+from classification.tricks.declare import trick
+
+
+@trick(sets=("optim_wrapper.paramwise_cfg",))
+def no_bias_decay(cfg) -> None:
+    """Weight decay on the weights of convolutions and fully connected layers only: none on biases, gamma and beta (Table 4).
+
+    MMEngine's optimiser constructor tells norm layers by their type, so the BN of a shortcut is among them.
+    """
+    cfg.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)

@@ -1,0 +1,59 @@
+"""ResNet-50 at a quarter of the width on the made images, 64 px.
+
+python tools/train.py configs/classification/resnet50_toy.py --tricks resnet_b
+"""
+
+_base_ = ["../_base_/runtime.py", "../_base_/classifier.py"]
+
+scale = "toy"
+batch, epochs, warmup_epochs, size = 16, 8, 1, 64  # batch: in all, over every process
+data_root = "{{$DATA_ROOT:data}}/toy/imagenet"
+val_folder = "val"
+model = dict(num_classes=12, backbone=dict(base_channels=16))
+
+train_pipeline = [
+    dict(
+        type="torchvision.transforms.v2.RandomResizedCrop",
+        size=size,
+        scale=(0.08, 1.0),
+        ratio=(3 / 4, 4 / 3),
+        antialias=True,
+    ),
+    dict(type="torchvision.transforms.v2.RandomHorizontalFlip", p=0.5),
+    dict(type="torchvision.transforms.v2.ColorJitter", brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type="torchvision.transforms.v2.PILToTensor"),
+    dict(type="classification.PCANoise", std=0.1),
+]
+test_pipeline = [
+    dict(type="torchvision.transforms.v2.Resize", size=-(-size * 8 // 7), antialias=True),  # ceil(size / 0.875)
+    dict(type="torchvision.transforms.v2.CenterCrop", size=size),
+    dict(type="torchvision.transforms.v2.PILToTensor"),
+]
+train_dataloader = dict(
+    num_workers=2,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    collate_fn=dict(type="default_collate"),
+    dataset=dict(type="classification.ImageFolder", root=data_root + "/train", pipeline=train_pipeline),
+)
+test_dataloader = dict(
+    batch_size=100,
+    num_workers=2,
+    drop_last=False,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    collate_fn=dict(type="default_collate"),
+    dataset=dict(type="classification.ImageFolder", root=data_root + "/" + val_folder, pipeline=test_pipeline),
+)
+
+optim_wrapper = dict(optimizer=dict(lr=0.1 * batch / 256))
+param_scheduler = [
+    dict(
+        type="MultiStepLR",
+        milestones=[int(epochs * part / 120) for part in (30, 60, 90)],
+        gamma=0.1,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    )
+]
+train_cfg = dict(max_epochs=epochs)

@@ -1,0 +1,24 @@
+"""What every script in tools/ shares: one sentence and exit status 2 for what a user can mend."""
+
+import sys
+from collections.abc import Callable
+
+
+def main(function: Callable[[], int | None]) -> None:
+    """Runs a script's ``function`` and exits: 0 (or what it returns), 2 after a ValueError, 130 after Ctrl-C."""
+    try:
+        status = function() or 0
+    except ValueError as error:
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def sentence(error: BaseException) -> str:
+    """The message of an error; of one that a data loader's worker raised, without the worker's traceback."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    last = lines[-1] if lines else type(error).__name__
+    return last.removeprefix("ValueError: ") if len(lines) > 1 and lines[0].startswith("Caught ") else str(error)

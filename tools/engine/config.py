@@ -1,0 +1,101 @@
+"""From what a user types to the config that runs, and to the key of its run."""
+
+import difflib
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNS = Path("work_dirs/runs")
+
+
+@dataclass
+class Options:
+    """What ``tools/train.py`` takes beside the config: see its --help."""
+
+    tricks: list = field(default_factory=list)
+    backbone: str | None = None
+    transfer: str | None = None
+    seed: int = 0
+    overrides: dict = field(default_factory=dict)
+
+
+def find_config(name: str | Path) -> Path:
+    """The config file ``name``, from the working folder or from the project's.
+
+    Raises:
+        ValueError: there is none; names the nearest.
+    """
+    for path in (Path(name), ROOT / name):
+        if path.is_file():
+            return path
+    known = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "configs").rglob("*.py"))]
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
+    hint = f"nearest: {', '.join(near)}" if near else "see configs/"
+    raise ValueError(f"There is no config {name}; {hint}.")
+
+
+def task_of(cfg) -> ModuleType:
+    """The module ``<task>.task`` of the package that ``cfg.task`` names: all that the tools know of a task."""
+    if "task" not in cfg:
+        raise ValueError("This config names no task: set task to one of the task packages, such as 'classification'.")
+    return import_module(f"{cfg.task}.task")
+
+
+def load(path: str | Path, overrides: dict | None = None):
+    """Reads a config and merges ``overrides`` (dotted keys)."""
+    from mmengine.config import Config
+
+    cfg = Config.fromfile(str(find_config(path)))
+    if overrides:
+        cfg.merge_from_dict(overrides)
+    return cfg
+
+
+def resolve(path: str | Path, options: Options):
+    """The config of a run: the file, the overrides, the seed, then what its task makes of tricks or backbone."""
+    cfg = load(path, options.overrides)
+    cfg.randomness = dict(seed=options.seed)
+    task_of(cfg).configure(cfg, options.tricks, options.backbone, options.transfer)
+    return cfg
+
+
+def key_of(cfg, upstream: str | None = None) -> str:
+    """The name of a run: 12 hexadecimal digits of the sha256 of all that decides its result.
+
+    That is the resolved config without paths, the data set's manifest, the key of the run above, threads and device, and
+    the task's ``RESULT_VERSION``. Moving a folder changes nothing.
+    """
+    import torch
+
+    task = task_of(cfg)
+    content = {
+        "config": pure(cfg),
+        "upstream": upstream,
+        "data": manifest(task.data_folders(cfg)),
+        "threads": torch.get_num_threads(),
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "version": task.RESULT_VERSION,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def pure(cfg) -> dict[str, Any]:
+    """The resolved config without what does not decide a result: paths, and the place of the card."""
+    data = {k: v for k, v in cfg.to_dict().items() if k not in ("work_dir", "backbone", "custom_hooks", "run", "launcher")}
+    text = json.dumps(data, sort_keys=True, default=str)
+    return json.loads(text.replace(os.environ.get("DATA_ROOT", "data") + "/", "$DATA_ROOT/"))
+
+
+def manifest(folders: list[Path]) -> str:
+    """sha256 of the sorted relative paths and sizes of all files under ``folders``."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        files = sorted((str(p.relative_to(folder)), p.stat().st_size) for p in folder.rglob("*") if p.is_file())
+        digest.update(repr(files).encode())
+    return digest.hexdigest()

@@ -1,0 +1,120 @@
+"""One run: train, test, keep per-image results, and write the record last."""
+
+import json
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from backbones.files import write_json
+from tools.engine.config import task_of
+
+RECORD, PROGRESS, CONFIG = "record.json", "progress.json", "config.py"
+PACKAGES = ("torch", "torchvision", "timm", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation")
+
+
+def read_record(folder: Path) -> dict | None:
+    """The record in ``folder``, or None where the run has not finished."""
+    path = Path(folder) / RECORD
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = False) -> dict:
+    """Trains and tests what ``cfg`` says and returns the record, which is also ``folder/record.json``.
+
+    Args:
+        cfg: a resolved config.
+        key: of the run.
+        folder: where everything goes; made if need be.
+        launcher: 'none', 'pytorch' or 'slurm', as in MMEngine.
+        resume: go on from the last checkpoint in ``folder``.
+    """
+    from mmengine.dist import is_main_process
+    from mmengine.logging import MessageHub
+
+    from tools.engine.hooks import Diverged
+
+    task = task_of(cfg)
+    task.check_data(cfg)
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg.work_dir, cfg.run, cfg.launcher = str(folder), key, launcher
+    started = time.time()
+    runner = build_runner(cfg, resume)
+    if is_main_process():
+        cfg.dump(str(folder / CONFIG))
+    try:
+        runner.train()
+        trained = time.time()
+        metrics = {name: float(value) for name, value in runner.test().items()}
+        status = "done"
+    except Diverged as error:
+        metrics, status, trained = {}, "diverged", time.time()
+        runner.logger.error(str(error))
+    record = describe(cfg, key, status, metrics)
+    record["seconds"] = {"train": trained - started, "test": time.time() - trained}
+    if is_main_process():
+        if status == "done":
+            record.update(task.finish(runner, cfg, metrics, folder))
+        if certificate := MessageHub.get_current_instance().runtime_info.get("certificate"):
+            record["certificate"] = dict(certificate)
+        record["seconds"]["total"] = time.time() - started
+        write_json(folder / RECORD, record)
+    return record
+
+
+def build_runner(cfg, resume: bool = False):
+    """MMEngine's runner of a resolved config, with the batch divided among the processes."""
+    import torch
+    from mmengine.runner import Runner
+
+    task = task_of(cfg)
+    world = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) if cfg.launcher != "none" else 1
+    if cfg.batch % world:
+        raise ValueError(f"The batch of {cfg.batch} cannot be divided among {world} processes; choose another number of them.")
+    ready = cfg.copy()
+    ready.train_dataloader.batch_size = cfg.batch // world
+    if not torch.cuda.is_available():
+        ready.env_cfg.dist_cfg.backend = "gloo"
+    evaluator = ready.test_evaluator
+    evaluator.out_file = str(Path(cfg.work_dir) / task.PER_IMAGE)
+    if cfg.val_interval:
+        ready.train_cfg.val_interval = cfg.val_interval
+        ready.val_dataloader, ready.val_cfg = ready.test_dataloader, dict()
+        ready.val_evaluator = {k: v for k, v in evaluator.items() if k != "out_file"}
+    ready.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="tools.engine.hooks.ProgressHook")]
+    ready.resume = resume
+    for loader in (ready.train_dataloader, ready.test_dataloader):
+        if not loader.num_workers:
+            loader.persistent_workers = False
+    return Runner.from_cfg(ready)
+
+
+def describe(cfg, key: str, status: str, metrics: dict) -> dict:
+    """The record of a run without its times: what ran, on what, and what it scored (percent, unrounded)."""
+    import torch
+
+    task = task_of(cfg)
+    return {
+        "key": key,
+        "node": task.NODE,
+        "task": cfg.task,
+        "network": cfg.network,
+        "scale": cfg.scale,
+        "status": status,
+        "metrics": metrics,
+        "seed": cfg.randomness.seed,
+        "tricks": [list(pair) for pair in cfg.get("tricks", [])],
+        "backbone": cfg.get("backbone"),
+        "transfer": cfg.get("transfer"),
+        "protocol": dict(cfg.get("protocol", {"name": cfg.scale})),
+        "precision": cfg.get("precision", "float32"),
+        "per_image": task.PER_IMAGE,
+        "machine": {
+            "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            "threads": torch.get_num_threads(),
+            "python": platform.python_version(),
+        },
+        "versions": {name: version(name) for name in PACKAGES},
+    }

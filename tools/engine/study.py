@@ -1,0 +1,3 @@
+"""x"""
+def upstream_of(cfg):
+    return None
