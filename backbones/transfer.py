@@ -42,6 +42,7 @@ def plug(cfg, backbone: str, mode: str) -> tuple[int, ...]:
     if mode not in MODES:
         raise ValueError(f"--transfer is {mode!r}; allowed: {', '.join(MODES)}.")
     target = cfg.model.backbone
+    hooks = [hook for hook in cfg.custom_hooks if hook.type != "backbones.TransferHook"]  # of a dumped config
     if backbone == SCRATCH:
         if mode == "frozen":
             raise ValueError("--backbone scratch with --transfer frozen would never train the backbone; leave one out.")
@@ -55,19 +56,28 @@ def plug(cfg, backbone: str, mode: str) -> tuple[int, ...]:
             mean=card.mean, std=card.std, bgr_to_rgb=card.channel_order == "rgb"
         )  # mmcv decodes to BGR
         loader = dict(cfg.test_pipeline[0])
-        hook = dict(type="backbones.TransferHook", card=str(card.path), loader=loader, priority="VERY_HIGH")
-        cfg.custom_hooks = [*cfg.get("custom_hooks", []), hook]
+        hooks.append(dict(type="backbones.TransferHook", card=str(card.path), loader=loader, priority="VERY_HIGH"))
         if mode == "frozen":
             target.update(frozen_stages=4, norm_eval=True)
-    cfg.backbone, cfg.transfer = backbone, mode
+    cfg.custom_hooks, cfg.backbone, cfg.transfer = hooks, backbone, mode
     with torch.device("meta"):
         return ResNet(**arch).channels
 
 
-def unplug(cfg) -> None:
-    """Undoes what ``plug`` added to ``cfg.custom_hooks``, so that a dumped config can be plugged again."""
-    hooks = [hook for hook in cfg.get("custom_hooks", []) if hook.type != "backbones.TransferHook"]
-    cfg.custom_hooks = hooks
+def require_backbone(cfg, tricks, backbone: str | None) -> str:
+    """The backbone that a dense task was given: on the command line, or by the dumped config of an earlier run.
+
+    Raises:
+        ValueError: none was, or tricks were given, which belong to pretraining.
+    """
+    if tricks:
+        raise ValueError(f"--tricks belong to pretraining; {cfg.task} takes a card of a backbone trained with them.")
+    if not (backbone := backbone or cfg.get("backbone")):
+        raise ValueError(
+            f"{cfg.task} needs --backbone: the folder of a card (work_dirs/runs/KEY/card), or scratch for random weights. "
+            "There is no default, since random weights by omission look like a result."
+        )
+    return backbone
 
 
 class TransferHook(Hook):

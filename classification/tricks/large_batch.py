@@ -5,7 +5,7 @@ from classification.tricks.declare import trick
 
 @trick(sets=("batch", "optim_wrapper.optimizer.lr"))
 def large_batch(cfg, factor: int = 4) -> None:
-    """Batch b = ``factor`` times the base batch, and lr = 0.1 * b / 256 (Tables 3 and 4: 256 to 1024).
+    """Batch b = ``factor`` times the base batch, and lr = ``cfg.lr_at_256`` * b / 256, with 0.1 at 256 in the paper (Tables 3 and 4).
 
     Args:
         factor: b over the base batch, at least 2.
@@ -16,4 +16,4 @@ def large_batch(cfg, factor: int = 4) -> None:
     if factor < 2:
         raise ValueError(f"large_batch:factor is {factor}; give a whole number of at least 2.")
     cfg.batch *= factor
-    cfg.optim_wrapper.optimizer.lr = 0.1 * cfg.batch / 256
+    cfg.optim_wrapper.optimizer.lr = cfg.lr_at_256 * cfg.batch / 256

@@ -9,6 +9,7 @@ _base_ = ["../_base_/runtime.py", "../_base_/classifier.py"]
 scale = "paper"
 val_interval = 10
 batch, epochs, warmup_epochs, size = 256, 120, 5, 224  # batch: in all, over every process
+lr_at_256 = 0.1  # learning rate of a batch of 256; section 3.1 scales it with the batch
 data_root = "{{$DATA_ROOT:data}}/imagenet"
 val_folder = "val"
 model = dict(num_classes=1000, backbone=dict(base_channels=64))
@@ -48,7 +49,7 @@ test_dataloader = dict(
     dataset=dict(type="classification.ImageFolder", root=data_root + "/" + val_folder, pipeline=test_pipeline),
 )
 
-optim_wrapper = dict(optimizer=dict(lr=0.1 * batch / 256))
+optim_wrapper = dict(optimizer=dict(lr=lr_at_256 * batch / 256))
 param_scheduler = [
     dict(
         type="MultiStepLR",

@@ -7,6 +7,7 @@ _base_ = ["../_base_/runtime.py", "../_base_/classifier.py"]
 
 scale = "toy"
 batch, epochs, warmup_epochs, size = 16, 8, 1, 64  # batch: in all, over every process
+lr_at_256 = 0.1  # learning rate of a batch of 256; section 3.1 scales it with the batch
 data_root = "{{$DATA_ROOT:data}}/toy/imagenet"
 val_folder = "val"
 model = dict(num_classes=12, backbone=dict(base_channels=16))
@@ -46,7 +47,7 @@ test_dataloader = dict(
     dataset=dict(type="classification.ImageFolder", root=data_root + "/" + val_folder, pipeline=test_pipeline),
 )
 
-optim_wrapper = dict(optimizer=dict(lr=0.1 * batch / 256))
+optim_wrapper = dict(optimizer=dict(lr=lr_at_256 * batch / 256))
 param_scheduler = [
     dict(
         type="MultiStepLR",

@@ -1,0 +1,45 @@
+"""FCN at output stride 8 on ADE20K: what does not depend on the scale.
+
+One 3x3 convolution in the head, dropout 0.1, an auxiliary head on stage 3; no multi-grid (section 4 of the paper after PSPNet
+and EncNet; GluonCV's code). 150 classes; label 0 is ignored. mmseg's own base is not inherited: it sets model.pretrained.
+"""
+
+task = "segmentation"
+network = "fcn"
+default_scope = "mmseg"
+custom_imports = dict(imports=["backbones.mmcv_ops"])  # torchvision's operators where mmcv is not compiled
+norm_cfg = dict(type="BN", requires_grad=True)
+head = dict(
+    type="FCNHead",
+    num_convs=1,
+    concat_input=False,
+    dropout_ratio=0.1,
+    num_classes=150,
+    norm_cfg=norm_cfg,
+    align_corners=False,
+)
+model = dict(
+    type="EncoderDecoder",
+    data_preprocessor=dict(
+        type="SegDataPreProcessor",
+        mean=[123.68, 116.779, 103.939],
+        std=[58.393, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+    ),
+    backbone=dict(
+        type="backbones.ResNet",
+        output_stride=8,
+        out_indices=(0, 1, 2, 3),
+        frozen_stages=-1,
+        norm_eval=False,
+    ),
+    decode_head=dict(in_index=3, loss_decode=dict(type="CrossEntropyLoss", loss_weight=1.0), **head),
+    auxiliary_head=dict(in_index=2, loss_decode=dict(type="CrossEntropyLoss", loss_weight=0.5), **head),
+    train_cfg=dict(),
+    test_cfg=dict(mode="whole"),
+)
+train_cfg = dict(by_epoch=True)
+test_cfg = dict()
+test_evaluator = dict(type="segmentation.PixelAccuracyAndIoU")

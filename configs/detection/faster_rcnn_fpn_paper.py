@@ -1,0 +1,124 @@
+"""Faster-RCNN with FPN, trained on VOC07 trainval, tested on VOC07 test, 1000 x 600 px.
+
+Not the paper's detector, which is C4: never put this number beside Table 8. Never run here on a GPU.
+
+python tools/train.py configs/detection/faster_rcnn_fpn_paper.py --backbone work_dirs/runs/KEY/card
+
+"""
+
+_base_ = ["mmdet::_base_/models/faster-rcnn_r50_fpn.py", "../_base_/runtime.py", "../_base_/voc.py"]
+
+scale = "paper"
+network = "faster_rcnn_fpn"
+batch, epochs = 16, 12  # batch: in all, over every process
+image_scale = (1000, 600)  # the long side at most, and the short side
+data_root = "{{$DATA_ROOT:data}}/VOCdevkit"
+classes = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
+    *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+width, rois, proposals = 256, 512, 1000
+scratch_backbone = dict(depth=50, variant="b", base_channels=64)
+protocol = dict(
+    name="faster_rcnn_fpn_paper",
+    selection="last",
+    metric="11-point AP at IoU 0.5, difficult ignored",
+    difficult_in_training=True,
+    image_scale=image_scale,
+    batch=batch,
+    epochs=epochs,
+)
+
+metainfo = dict(classes=classes)
+train_pipeline = [
+    dict(type="backbones.LoadImage"),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="Resize", scale=image_scale, keep_ratio=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="backbones.LoadImage"),
+    dict(type="Resize", scale=image_scale, keep_ratio=True),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(
+        type="PackDetInputs",
+        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
+    ),
+]
+voc2007 = dict(
+    type="detection.VOCDataset",
+    data_root=data_root,
+    data_prefix=dict(sub_data_root="VOC2007/"),
+    metainfo=metainfo,
+)
+train_dataloader = dict(
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    batch_sampler=dict(type="AspectRatioBatchSampler"),
+    dataset=dict(
+        ann_file="VOC2007/ImageSets/Main/trainval.txt",
+        filter_cfg=dict(filter_empty_gt=True),
+        pipeline=train_pipeline,
+        **voc2007,
+    ),
+)
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        ann_file="VOC2007/ImageSets/Main/test.txt",
+        test_mode=True,
+        pipeline=test_pipeline,
+        **voc2007,
+    ),
+)
+
+roi_layer = dict(type="RoIAlign", output_size=7, sampling_ratio=0, use_torchvision=True)
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type="backbones.ResNet",
+        out_indices=(0, 1, 2, 3),
+        frozen_stages=1,
+        norm_eval=True,
+    ),
+    neck=dict(out_channels=width),
+    rpn_head=dict(
+        in_channels=width,
+        feat_channels=width,
+        anchor_generator=dict(scales=[8]),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=width, roi_layer=roi_layer),
+        bbox_head=dict(in_channels=width, fc_out_channels=4 * width, num_classes=len(classes)),
+    ),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=2 * proposals, max_per_img=proposals),
+        rcnn=dict(sampler=dict(num=rois)),
+    ),
+    test_cfg=dict(
+        rpn=dict(nms_pre=proposals, max_per_img=proposals),
+        rcnn=dict(score_thr=0.01),
+    ),
+)
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4),
+    clip_grad=dict(max_norm=35, norm_type=2),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=500),
+    dict(
+        type="MultiStepLR",
+        milestones=[int(epochs * 0.7), int(epochs * 0.9)],
+        gamma=0.1,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(max_epochs=epochs)

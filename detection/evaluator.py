@@ -1,0 +1,63 @@
+"""The runner's side of the metric: gathers boxes over all processes and keeps them per image."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+
+from backbones.files import write_npz
+from detection.metrics import Boxes, mean_ap
+
+
+class VOCMeanAP(BaseMetric):
+    """mAP (11-point) and mAP_area in percent at one IoU; all boxes go to ``out_file``.
+
+    Args:
+        iou: smallest IoU of a hit.
+        out_file: an .npz to write: ``det_{image,box,label,score}`` and ``gt_{image,box,label,difficult}``.
+    """
+
+    def __init__(self, iou: float = 0.5, out_file: str | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.iou, self.out_file = iou, out_file
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        for sample in data_samples:
+            found, true, hard = sample["pred_instances"], sample["gt_instances"], sample["ignored_instances"]
+            arrays = [found["bboxes"], found["labels"], found["scores"]]
+            for part in (true, hard):
+                arrays += [part["bboxes"], part["labels"]]
+            self.results.append(tuple(array.cpu().numpy() for array in arrays))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        detections, truth = gather(results)
+        if self.out_file:
+            files = {f"det_{k}": v for k, v in vars(detections).items() if v is not None}
+            files |= {f"gt_{k}": v for k, v in vars(truth).items() if v is not None}
+            write_npz(self.out_file, **files)
+        classes = len(self.dataset_meta["classes"])
+        kinds = {"mAP": "11-point", "mAP_area": "area"}
+        return {name: mean_ap(detections, truth, classes, kind, self.iou) for name, kind in kinds.items()}
+
+
+def gather(results: list[tuple[np.ndarray, ...]]) -> tuple[Boxes, Boxes]:
+    """Flat arrays of detections and ground truth from one tuple per image, in the data set's order."""
+
+    def flat(box: int, label: int, **more) -> Boxes:
+        image = np.repeat(np.arange(len(results)), [len(r[box]) for r in results])
+        columns = {name: np.concatenate([r[i] for r in results]) for name, i in more.items()}
+        return Boxes(
+            image.astype(np.int32),
+            np.concatenate([r[box] for r in results]).astype(np.float32).reshape(-1, 4),
+            np.concatenate([r[label] for r in results]).astype(np.int16),
+            **columns,
+        )
+
+    easy, hard = flat(3, 4), flat(5, 6)
+    truth = Boxes(
+        np.concatenate([easy.image, hard.image]),
+        np.concatenate([easy.box, hard.box]),
+        np.concatenate([easy.label, hard.label]),
+        difficult=np.repeat([False, True], [len(easy.image), len(hard.image)]),
+    )
+    return flat(0, 1, score=2), truth

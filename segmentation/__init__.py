@@ -1,0 +1,17 @@
+"""Stage 2b: an FCN with dilated stages 3 and 4 on ADE20K, through mmseg."""
+
+from importlib import import_module
+
+_HOME = {
+    "ADE20KDataset": "segmentation.data",
+    "LoadMask": "segmentation.data",
+    "PixelAccuracyAndIoU": "segmentation.evaluator",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    """Imports a public name on first use, so that reading a config or a record never loads torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'segmentation' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,52 @@
+"""ADE20K as mmseg reads it, but a wrong mask stops the run."""
+
+from pathlib import Path
+
+import backbones.mmcv_ops  # noqa: F401  (mmseg cannot be imported without it where mmcv is not compiled)
+import numpy as np
+from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
+from mmseg.datasets.transforms import LoadAnnotations
+from PIL import Image
+
+CLASSES = 150
+
+
+class ADE20KDataset(MMSegADE20KDataset):
+    """mmseg's ADE20KDataset that checks that every image has its mask.
+
+    Raises:
+        ValueError: no images, or images without a mask of the same stem; names the first.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        data = super().load_data_list()
+        if not data:
+            raise ValueError(f"{self.data_prefix['img_path']} holds no {self.img_suffix} image; put ADE20K's there.")
+        lacking = [item["seg_map_path"] for item in data if not Path(item["seg_map_path"]).is_file()]
+        if lacking:
+            raise ValueError(f"{len(lacking)} of {len(data)} images have no mask; the first is missing at {lacking[0]}.")
+        return data
+
+
+class LoadMask(LoadAnnotations):
+    """Reads a mask of ids 0..150 into ``gt_seg_map`` uint8 (H, W): 0 becomes 255 (ignored), k becomes k - 1.
+
+    Raises:
+        ValueError: the mask cannot be decoded, has more than one channel, or an id above 150; names the file.
+    """
+
+    def _load_seg_map(self, results: dict) -> None:
+        path = results["seg_map_path"]
+        try:
+            with Image.open(path) as image:
+                mask = np.array(image)
+        except OSError as error:
+            raise ValueError(f"The mask {path} cannot be decoded ({error}); restore the file.") from None
+        if mask.ndim != 2:
+            raise ValueError(f"The mask {path} has {mask.shape[2]} channels; ADE20K's SceneParse150 masks have one of ids 0..150.")
+        if mask.max() > CLASSES:
+            raise ValueError(
+                f"The mask {path} has the id {mask.max()}; allowed: 0 (ignored) and 1..{CLASSES}. Use the SceneParse150 masks."
+            )
+        results["gt_seg_map"] = (mask.astype(np.uint8) - 1).astype(np.uint8)  # 0 wraps to 255
+        results["seg_fields"].append("gt_seg_map")
