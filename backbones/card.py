@@ -97,22 +97,35 @@ class BackboneCard:
         return card
 
     def save(self, folder: Path) -> None:
-        """Writes the three files into a new folder beside ``folder`` and renames it: never half a card."""
+        """Writes the three files into a new folder beside ``folder`` and renames it: never half a card.
+
+        Raises:
+            ValueError: ``folder`` is there and is no card.
+        """
         folder = Path(folder)
+        if folder.exists() and not (folder / JSON).is_file():
+            raise ValueError(f"{folder} exists and is no card (it has no {JSON}); it is not replaced: name another folder.")
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        part.chmod(0o755)
-        save_file(self.weights, part / WEIGHTS)
-        save_file({f"stage{i}": f for i, f in enumerate(self.probe)}, part / PROBE)
+        try:
+            self._write_files(part)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(part, folder)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        self.path = folder
+
+    def _write_files(self, folder: Path) -> None:
+        folder.chmod(0o755)  # mkdtemp makes it readable for the owner alone
+        save_file(self.weights, folder / WEIGHTS)
+        save_file({f"stage{i}": f for i, f in enumerate(self.probe)}, folder / PROBE)
         about = asdict(self) | {"format": FORMAT}
         for name in ("weights", "probe", "path"):
             del about[name]
-        about["sha256"] = {name: _sha256(part / name) for name in (WEIGHTS, PROBE)}
-        (part / JSON).write_text(json.dumps(about, indent=1) + "\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
-        self.path = folder
+        about["sha256"] = {name: _sha256(folder / name) for name in (WEIGHTS, PROBE)}
+        (folder / JSON).write_text(json.dumps(about, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "BackboneCard":
@@ -139,8 +152,13 @@ class BackboneCard:
             path=folder,
             **{k: v for k, v in about.items() if k != "format"},
         )
-        with torch.device("meta"):
-            net = ResNet(**card.arch)
+        try:
+            with torch.device("meta"):
+                net = ResNet(**card.arch)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Card {folder}: card.json describes no network ({str(error).rstrip('.')}); write the card anew."
+            ) from None
         _check_names(f"Card {folder}: weights.safetensors", card.weights, net)
         return card
 

@@ -7,11 +7,14 @@ def rank_of_truth(scores: np.ndarray, label: int) -> int:
     """How many classes stand before the true one: 0 when it is the first.
 
     Args:
-        scores: float (K,); higher is better. Of equal scores the smaller class index stands first.
+        scores: float (K,); higher is better. Of equal scores the smaller class index stands first. NaN stands before the
+            truth, and before it all others stand: a network that computes no numbers has no hits.
         label: the true class, 0..K-1.
     """
     truth = scores[label]
-    return int((scores > truth).sum() + (scores[:label] == truth).sum())
+    after = scores < truth
+    after[label + 1 :] |= scores[label + 1 :] == truth
+    return len(scores) - 1 - int(after.sum())
 
 
 def topk(ranks: np.ndarray, k: int) -> float:

@@ -13,16 +13,15 @@ class ImagePreprocessor(BaseDataPreprocessor):
 
     Args:
         mean, std: of R, G, B on the 0..255 scale.
-        channels_last: memory format of the result.
 
-    ``forward`` takes ``{'inputs': uint8 (N, 3, H, W) RGB, 'labels': int64 (N,)}`` and returns it with float32 inputs.
+    ``forward`` takes ``{'inputs': uint8 (N, 3, H, W) RGB, 'labels': int64 (N,)}`` and returns it with float32 inputs in
+    channels-last memory.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], channels_last: bool = True):
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__(non_blocking=True)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
     def forward(self, data: dict, training: bool = False) -> dict:
         data = self.cast_data(data)
@@ -30,7 +29,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) to float32 (N, 3, H, W)."""
-        images = images.to(memory_format=self.memory_format).float()
+        images = images.to(memory_format=torch.channels_last).float()
         return (images - self.mean) / self.std
 
 
@@ -42,23 +41,18 @@ class ImageClassifier(BaseModel):
         num_classes: K.
         loss: config of a criterion of (logits (N, K), labels (N,)).
         data_preprocessor: config.
-        channels_last: keep the weights in channels-last memory.
 
     In mode 'loss' returns ``{'loss': scalar}``; in 'predict' a list of ``{'scores': float32 (K,), 'label': int}``; in
     'tensor' the logits (N, K).
     """
 
-    def __init__(
-        self, backbone: dict, num_classes: int, loss: dict, data_preprocessor: dict, channels_last: bool = True
-    ):
+    def __init__(self, backbone: dict, num_classes: int, loss: dict, data_preprocessor: dict):
         super().__init__(data_preprocessor=data_preprocessor)
         self.backbone = MODELS.build(backbone)
         self.fc = nn.Linear(self.backbone.channels[-1], num_classes)
         nn.init.xavier_uniform_(self.fc.weight)  # section 2.1: Xavier weights, zero biases
         nn.init.zeros_(self.fc.bias)
         self.loss = MODELS.build(loss)
-        if channels_last:
-            self.to(memory_format=torch.channels_last)
 
     def forward(self, inputs: Tensor, labels: Tensor | None = None, mode: str = "tensor"):
         logits = self.fc(self.backbone(inputs)[-1].mean(dim=(2, 3)))

@@ -40,7 +40,12 @@ def resolve_dtype(dtype: str) -> str:
 
     'auto' is float16 where there is CUDA; on a CPU bfloat16 where the hardware has it, and else float32, since emulated
     bfloat16 took 20 times as long as float32 on a CPU with AVX2 only.
+
+    Raises:
+        ValueError: float16 without CUDA.
     """
+    if dtype == "float16" and not torch.cuda.is_available():
+        raise ValueError("low_precision:dtype=float16 needs CUDA, and there is none here; give bfloat16, float32 or auto.")
     if dtype != "auto":
         return dtype
     if torch.cuda.is_available():

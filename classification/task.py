@@ -11,6 +11,7 @@ from classification.tricks import compose
 NODE = "pretrain"
 RESULT_VERSION = 1  # raise it when the same config no longer gives the same numbers: finished runs are then run again
 METRICS = ("top1", "top5")
+SPLIT = "val"  # what the figures are measured on
 PER_IMAGE = "ranks.npz"
 
 

@@ -49,8 +49,8 @@ class VOCDataset(MMDetVOCDataset):
         for name in (obj.findtext("name") for obj in raw_ann_info.findall("object")):
             if name not in self.cat2label:
                 raise ValueError(
-                    f"the class {name!r} is unknown; allowed: {', '.join(self.cat2label)}. Correct the file, or give your "
-                    "own classes with --cfg-options classes=..."
+                    f"the class {name!r} is unknown; allowed: {', '.join(self.cat2label)}. Correct the file, or give "
+                    "your own names with --cfg-options \"classes=('cat','dog')\"."
                 )
         instances = super()._parse_instance_info(raw_ann_info, minus_one)
         if self.difficult_in_training and not self.test_mode:

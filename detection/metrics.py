@@ -30,6 +30,7 @@ class Boxes:
 
 def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU (n, m) of boxes (n, 4) and (m, 4) whose width is x2 - x1 + 1 pixels, as the devkit counts."""
+    a, b = a.astype(np.float64), b.astype(np.float64)  # float32's 0.7 is below 0.7
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     inter = np.prod(np.clip(high - low + 1, 0, None), axis=2)

@@ -8,17 +8,21 @@ from backbones.transfer import plug, require_backbone
 
 NODE = "transfer"
 METRICS = ("mAP",)
+SPLIT = "test"  # what the figures are measured on
 PER_IMAGE = "detections.npz"
 RESULT_VERSION = 1  # raise it when the same config no longer gives the same numbers: finished runs are then run again
 
 
 def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
-    """Plugs the backbone in and lets the neck follow its width.
+    """Plugs the backbone in; the neck follows its width, data sets and head follow ``cfg.classes``.
 
     Raises:
         ValueError: tricks (they belong to pretraining), no backbone, or a card that cannot be used.
     """
     backbone = require_backbone(cfg, tricks, backbone)
+    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+        loader.dataset.metainfo = dict(classes=tuple(cfg.classes))
+    cfg.model.roi_head.bbox_head.num_classes = len(cfg.classes)
     cfg.model.neck.in_channels = list(plug(cfg, backbone, transfer or cfg.get("transfer") or "finetune"))
 
 

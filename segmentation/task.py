@@ -8,6 +8,7 @@ from backbones.transfer import plug, require_backbone
 
 NODE = "transfer"
 METRICS = ("pixAcc", "mIoU")
+SPLIT = "validation"  # what the figures are measured on
 PER_IMAGE = "confusion.npz"
 RESULT_VERSION = 1  # raise it when the same config no longer gives the same numbers: finished runs are then run again
 

@@ -42,14 +42,13 @@ def trick_help() -> str:
 def train() -> int:
     args = parse()
     from classification.tricks import parse_trick
-    from tools.engine.config import RUNS, Options, key_of, resolve
+    from tools.engine.config import RUNS, Options
     from tools.engine.run import read_record, run
-    from tools.engine.study import upstream_of
+    from tools.engine.study import prepare
 
     tricks = [parse_trick(text) for text in args.tricks]
     options = Options(tricks, args.backbone, args.transfer, args.seed, args.cfg_options)
-    cfg = resolve(args.config, options)
-    key = key_of(cfg, upstream_of(cfg))
+    cfg, key = prepare(args.config, options)
     folder = Path(args.work_dir) if args.work_dir else RUNS / key
     if read_record(folder):
         print(f"{folder} holds a finished run; it is not run again. Remove the folder to repeat it.")

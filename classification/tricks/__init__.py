@@ -71,8 +71,11 @@ def compose(cfg, tricks: Iterable[Trick]) -> list[list]:
 
     Raises:
         ValueError: an unknown trick (names the nearest) or option, a trick given twice, two tricks that exclude each other,
-            one that cannot apply to this config, and one that changed nothing.
+            one that cannot apply to this config, one that changed nothing, and a config whose record has tricks already.
     """
+    if had := cfg.get("tricks"):
+        names = ", ".join(name for name, _ in had)
+        raise ValueError(f"This config has tricks already: {names}; give all tricks at once, to a config of configs/.")
     wanted = _named(tricks)
     edited = deepcopy(cfg)
     for name, options in wanted.items():
@@ -96,11 +99,13 @@ def _named(tricks: Iterable[Trick]) -> dict[str, dict]:
             near = difflib.get_close_matches(name, TRICKS, n=3, cutoff=0.4)
             hint = f"nearest: {', '.join(near)}; " if near else ""
             raise ValueError(f"There is no trick {name!r}; {hint}all: {', '.join(TRICKS)}.")
-        allowed = list(inspect.signature(TRICKS[name]).parameters)[1:]
-        for option in options:
+        allowed = dict(list(inspect.signature(TRICKS[name]).parameters.items())[1:])
+        for option, value in options.items():
             if option not in allowed:
                 known = ", ".join(allowed) or "none"
                 raise ValueError(f"The trick {name} has no option {option!r}; its options: {known}.")
+            if kind := _other_kind(value, allowed[option].default):
+                raise ValueError(f"{name}:{option} is {value!r}; give {kind}.")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"The trick {twice[0]} is given twice; give it once, with all its options.")
     ordered = {name: dict(pairs)[name] for name in TRICKS if name in names}
@@ -109,6 +114,13 @@ def _named(tricks: Iterable[Trick]) -> dict[str, dict]:
             if name < other and TRICKS[name].group and TRICKS[name].group == TRICKS[other].group:
                 raise ValueError(f"The tricks {name} and {other} exclude each other: each sets the {TRICKS[name].group}.")
     return ordered
+
+
+def _other_kind(value: Any, default: Any) -> str | None:
+    """What an option should be, as its default is, or None where ``value`` is that."""
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+    fits = type(value) is type(default) or (type(value), type(default)) == (int, float)
+    return None if fits else kinds.get(type(default))
 
 
 def _declared(key: str, sets: tuple[str, ...]) -> bool:

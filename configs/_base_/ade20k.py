@@ -5,7 +5,7 @@ and EncNet; GluonCV's code). 150 classes; label 0 is ignored. mmseg's own base i
 """
 
 task = "segmentation"
-network = "fcn"
+
 default_scope = "mmseg"
 custom_imports = dict(imports=["backbones.mmcv_ops"])  # torchvision's operators where mmcv is not compiled
 norm_cfg = dict(type="BN", requires_grad=True)

@@ -5,7 +5,6 @@ depends on batch, epochs or image size is written in the config of each scale.
 """
 
 task = "classification"
-network = "resnet50"
 default_scope = "mmengine"
 mean, std = [123.68, 116.779, 103.939], [58.393, 57.12, 57.375]
 model = dict(

@@ -7,6 +7,7 @@ Cost: 13.3 minutes an epoch on 8 V100 in float32, so 27 hours (Table 3). Never r
 _base_ = ["../_base_/runtime.py", "../_base_/classifier.py"]
 
 scale = "paper"
+network = "resnet50"
 val_interval = 10
 batch, epochs, warmup_epochs, size = 256, 120, 5, 224  # batch: in all, over every process
 lr_at_256 = 0.1  # learning rate of a batch of 256; section 3.1 scales it with the batch

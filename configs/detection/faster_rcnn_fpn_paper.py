@@ -29,7 +29,6 @@ protocol = dict(
     epochs=epochs,
 )
 
-metainfo = dict(classes=classes)
 train_pipeline = [
     dict(type="backbones.LoadImage"),
     dict(type="LoadAnnotations", with_bbox=True),
@@ -50,7 +49,6 @@ voc2007 = dict(
     type="detection.VOCDataset",
     data_root=data_root,
     data_prefix=dict(sub_data_root="VOC2007/"),
-    metainfo=metainfo,
 )
 train_dataloader = dict(
     num_workers=4,
@@ -78,7 +76,7 @@ test_dataloader = dict(
     ),
 )
 
-roi_layer = dict(type="RoIAlign", output_size=7, sampling_ratio=0, use_torchvision=True)
+roi_layer = dict(type="RoIAlign", output_size=7, sampling_ratio=2, use_torchvision=True)
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -95,7 +93,7 @@ model = dict(
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=width, roi_layer=roi_layer),
-        bbox_head=dict(in_channels=width, fc_out_channels=4 * width, num_classes=len(classes)),
+        bbox_head=dict(in_channels=width, fc_out_channels=4 * width),
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=2 * proposals, max_per_img=proposals),

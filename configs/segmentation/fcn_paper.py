@@ -9,6 +9,7 @@ python tools/train.py configs/segmentation/fcn_paper.py --backbone work_dirs/run
 _base_ = ["../_base_/runtime.py", "../_base_/ade20k.py"]
 
 scale = "paper"
+network = "fcn"
 batch, epochs = 16, 120  # batch: in all, over every process
 image_scale = (2080, 520)  # the long side at most, and the short side
 crop = (480, 480)

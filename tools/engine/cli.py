@@ -1,7 +1,12 @@
 """What every script in tools/ shares: one sentence and exit status 2 for what a user can mend."""
 
+import os
 import sys
 from collections.abc import Callable
+
+# Read by OpenMP when torch is loaded: idle threads that spin cost more than they save where loader workers, or another run,
+# want the same cores (two runs on two cores took ten times as long).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main(function: Callable[[], int | None]) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("work_dirs/runs")
+# keys of a config that decide no result: places, and how long a run is expected to take
+NOT_KEYED = ("work_dir", "backbone", "custom_hooks", "run", "launcher", "seconds")
 
 
 @dataclass
@@ -44,7 +46,7 @@ def task_of(cfg) -> ModuleType:
     """The module ``<task>.task`` of the package that ``cfg.task`` names: all that the tools know of a task."""
     if "task" not in cfg:
         raise ValueError("This config names no task: set task to one of the task packages, such as 'classification'.")
-    return import_module(f"{cfg.task}.task")
+    return import_module(f"{cfg['task']}.task")
 
 
 def load(path: str | Path, overrides: dict | None = None):
@@ -87,7 +89,7 @@ def key_of(cfg, upstream: str | None = None) -> str:
 
 def pure(cfg) -> dict[str, Any]:
     """The resolved config without what does not decide a result: paths, and the place of the card."""
-    data = {k: v for k, v in cfg.to_dict().items() if k not in ("work_dir", "backbone", "custom_hooks", "run", "launcher")}
+    data = {k: v for k, v in cfg.to_dict().items() if k not in NOT_KEYED}
     text = json.dumps(data, sort_keys=True, default=str)
     return json.loads(text.replace(os.environ.get("DATA_ROOT", "data") + "/", "$DATA_ROOT/"))
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from backbones.files import write_json
-from tools.engine.config import task_of
+from tools.engine.config import load, task_of
 
 RECORD, PROGRESS, CONFIG = "record.json", "progress.json", "config.py"
 PACKAGES = ("torch", "torchvision", "timm", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation")
@@ -87,7 +87,32 @@ def build_runner(cfg, resume: bool = False):
     for loader in (ready.train_dataloader, ready.test_dataloader):
         if not loader.num_workers:
             loader.persistent_workers = False
-    return Runner.from_cfg(ready)
+    runner = Runner.from_cfg(ready)
+    runner.model.to(memory_format=torch.channels_last)  # the faster layout on CPUs and on GPUs with tensor cores
+    return runner
+
+
+def build_model(cfg):
+    """The model of a resolved config, outside a runner."""
+    from mmengine.registry import MODELS, init_default_scope
+
+    init_default_scope(cfg.default_scope)
+    return MODELS.build(cfg.model)
+
+
+def load_run(config: str, checkpoint: Path):
+    """The dumped config of a run, ready to test or export ``checkpoint``.
+
+    Raises:
+        ValueError: no such file, or a config that no run has dumped.
+    """
+    cfg = load(config)
+    if "run" not in cfg:
+        raise ValueError(f"{config} is no run's config; give the config.py beside the checkpoint, which says what was trained.")
+    if not checkpoint.is_file():
+        found = ", ".join(sorted(p.name for p in checkpoint.parent.glob("*.pth"))) or "none"
+        raise ValueError(f"There is no checkpoint {checkpoint}; in that folder: {found}.")
+    return cfg
 
 
 def describe(cfg, key: str, status: str, metrics: dict) -> dict:
@@ -104,6 +129,7 @@ def describe(cfg, key: str, status: str, metrics: dict) -> dict:
         "status": status,
         "metrics": metrics,
         "seed": cfg.randomness.seed,
+        "split": task.SPLIT,
         "tricks": [list(pair) for pair in cfg.get("tricks", [])],
         "backbone": cfg.get("backbone"),
         "transfer": cfg.get("transfer"),

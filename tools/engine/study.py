@@ -2,12 +2,11 @@
 
 import difflib
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +27,6 @@ class Node:
     config: str
     options: Options
     above: "Node | None" = None
-    share: list[str] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
@@ -114,11 +112,16 @@ def _known(what: str, name: str, allowed) -> None:
 def nodes_of(study: Study) -> list[Node]:
     """The runs of a study, each after the one above it; a run that several recipes share stands once."""
     found: dict[str, Node] = {}
+    for node in rows_of(study):
+        found.setdefault(node.key, node)
+    return list(found.values())
+
+
+def rows_of(study: Study) -> Iterator[Node]:
+    """The run behind each recipe, seed and task of a study: a shared run once for each recipe."""
     for seed in range(study.seeds):
         for recipe in study.recipes:
-            for node in _recipe_nodes(study, recipe, seed):
-                found.setdefault(node.key, node)
-    return list(found.values())
+            yield from _recipe_nodes(study, recipe, seed)
 
 
 def _recipe_nodes(study: Study, recipe: str, seed: int) -> Iterator[Node]:
@@ -149,3 +152,91 @@ def transfer_key(cfg, options: Options, upstream: str) -> str:
     cfg.merge_from_dict(options.overrides)
     cfg.randomness, cfg.transfer = dict(seed=options.seed), options.transfer or "finetune"
     return key_of(cfg, upstream)
+
+
+def check(study: Study) -> None:
+    """Raises ValueError when data of any task of the study is missing, before anything runs."""
+    for pattern in study.data.configs.values():
+        cfg = load(pattern.format(scale=study.scale))
+        task_of(cfg).check_data(cfg)
+
+
+def prepare(path: str, options: Options):
+    """The resolved config of a run and its key, for ``tools/train.py``."""
+    cfg = load(path, options.overrides)
+    if task_of(cfg).NODE == "pretrain":
+        cfg = resolve(path, options)
+        return cfg, key_of(cfg)
+    backbone = options.backbone or cfg.get("backbone")
+    key = transfer_key(cfg, options, upstream_of(backbone)) if backbone else ""
+    return resolve(path, options), key
+
+
+def upstream_of(backbone: str) -> str:
+    """What a transfer's key says of its card: the key of the run that wrote it, else the card's own sha256."""
+    from backbones.card import BackboneCard
+
+    if backbone == SCRATCH:
+        return SCRATCH
+    card = BackboneCard.load(backbone)
+    return card.source.get("run") or card.sha256
+
+
+def run_study(study: Study, watch: Callable[[Node, float], None], log: Callable[[str], None]) -> list[Node]:
+    """Runs what is not done, one node after another, each in a process of its own.
+
+    Args:
+        study: see ``load_study``.
+        watch: called about once a second with the running node and the part of it that is done.
+        log: gets a line for each node.
+
+    Returns:
+        The nodes that failed; those below them are left out and named in the log.
+    """
+    failed: list[Node] = []
+    for node in nodes_of(study):
+        if node.record:
+            log(f"{node.name}: done earlier ({node.folder})")
+        elif node.above and not node.above.record:
+            log(f"{node.name}: left out, since {node.above.name} has not finished")
+        elif run_node(node, watch):
+            log(f"{node.name}: {node.record['seconds']['total']:.0f} s, {_figures(node)}")
+        else:
+            failed.append(node)
+            log(f"{node.name}: failed, see {node.folder / 'log.txt'}")
+    return failed
+
+
+def _figures(node: Node) -> str:
+    shown = task_of(load(node.config)).METRICS
+    return ", ".join(f"{k} {v:.2f}" for k, v in node.record["metrics"].items() if k in shown) or node.record["status"]
+
+
+def run_node(node: Node, watch: Callable[[Node, float], None]) -> bool:
+    """Runs ``tools/train.py`` for one node, with its output in the run's log.txt; True when its record is there."""
+    node.folder.mkdir(parents=True, exist_ok=True)
+    failure = node.folder / "failed.txt"
+    failure.unlink(missing_ok=True)
+    (node.folder / PROGRESS).unlink(missing_ok=True)
+    with open(node.folder / "log.txt", "w") as out:
+        process = subprocess.Popen(command(node), stdout=out, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None:
+                watch(node, node.progress())
+                time.sleep(0.5)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    if not node.record:
+        failure.write_text("\n".join((node.folder / "log.txt").read_text().splitlines()[-5:]) + "\n")
+    return node.record is not None
+
+
+def command(node: Node) -> list[str]:
+    """The command line of a node, as a person would type it."""
+    words = [sys.executable, str(ROOT / "tools/train.py"), str(find_config(node.config))]
+    words += ["--seed", str(node.options.seed), "--work-dir", str(node.folder)]
+    if task_of(load(node.config)).NODE == "pretrain":
+        return words + (["--tricks", *node.options.tricks] if node.options.tricks else [])
+    return [*words, "--backbone", str(node.above.folder / "card") if node.above else SCRATCH]

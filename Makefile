@@ -1,0 +1,28 @@
+# make demo   sets up .venv, makes the toy data and runs the study `demo`
+# make test   sets up .venv and runs all tests
+# make lint   ruff, as CI runs it
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Two OpenMP teams on few cores slow each other down tenfold when idle threads spin.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: setup demo test lint
+
+setup: $(VENV)/.done
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+demo: setup
+	$(BIN)/python tools/prepare_data.py toy
+	$(BIN)/python tools/study.py run configs/studies/demo.py --scale toy
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .

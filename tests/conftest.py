@@ -1,0 +1,69 @@
+"""What the tests share: one thread, the repository on the path, a very small made world and card."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded: equal sums from run to run
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+MEAN, STD = [123.68, 116.779, 103.939], [58.393, 57.12, 57.375]
+
+
+@pytest.fixture(scope="session")
+def toy_root(tmp_path_factory) -> Path:
+    """A made world with a handful of images in each split; what ``DATA_ROOT/toy`` is at full size."""
+    from tools.engine.toy_world import ToySizes, make_toy
+
+    root = tmp_path_factory.mktemp("data") / "toy"
+    make_toy(
+        root,
+        sizes=ToySizes(2, 1, voc_train=4, voc_val=2, voc_test=3, ade_training=4, ade_validation=2),
+        processes=1,
+    )
+    return root
+
+
+def randomise_norms(net, seed: int = 0) -> None:
+    """Gives every BN of ``net`` its own gamma, beta, mean and variance, so that none is left out unseen."""
+    import torch
+    from torch import nn
+
+    rng = torch.Generator().manual_seed(seed)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(0.5, 1.5, generator=rng)
+            module.bias.data.normal_(0, 0.2, generator=rng)
+            module.running_mean.normal_(0, 0.2, generator=rng)
+            module.running_var.uniform_(0.5, 1.5, generator=rng)
+
+
+@pytest.fixture
+def make_card(tmp_path) -> Callable:
+    """``make_card(variant='d', name='card', channel_order='rgb', **facts)``: of a ResNet-50 of width 8."""
+
+    def make(variant: str = "d", name: str = "card", channel_order: str = "rgb", seed: int = 0, **facts):
+        import torch
+
+        from backbones import BackboneCard, ResNet
+        from classification import ImagePreprocessor
+
+        torch.manual_seed(seed)
+        net = ResNet(50, variant, base_channels=8)
+        randomise_norms(net, seed)
+        normalise = ImagePreprocessor(MEAN, STD).normalise
+        facts = dict(mean=MEAN, std=STD, input_size=64, resampler="bilinear", seed=seed, top1=50.0) | facts
+        return BackboneCard.write(
+            tmp_path / name,
+            net,
+            normalise if channel_order == "rgb" else lambda image: normalise(image.flip(1)),
+            channel_order=channel_order,
+            **facts,
+        )
+
+    return make

@@ -1,0 +1,179 @@
+"""Images in class folders, the paper's PCA noise, and normalisation on the device."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from conftest import MEAN, STD
+from PIL import Image
+
+from classification import ImageFolder, ImagePreprocessor, PCANoise
+from classification.data import EIGENVALUES, EIGENVECTORS, check_folder
+from classification.task import check_data, data_folders
+from tools.engine.config import load
+
+TO_TENSOR = [dict(type="torchvision.transforms.v2.PILToTensor")]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Class folders b, a and c with one lossless image each: grey, CMYK and RGB, 6 x 4 px."""
+    rng = np.random.default_rng(0)
+    for name, mode in (("a", "L"), ("b", "CMYK"), ("c", "RGB")):
+        shape = (4, 6, len(mode)) if mode != "L" else (4, 6)
+        (tmp_path / name).mkdir()
+        Image.fromarray(rng.integers(256, size=shape, dtype=np.uint8), mode).save(tmp_path / name / "x.tif")
+    return tmp_path
+
+
+def test_every_mode_is_read_as_uint8_rgb(folder):
+    data = ImageFolder(str(folder), TO_TENSOR)
+    assert (len(data), data.classes) == (3, ["a", "b", "c"])
+    grey, cmyk, rgb = (data[i] for i in range(3))
+    for i, item in enumerate((grey, cmyk, rgb)):
+        assert item["labels"] == i
+        assert (item["inputs"].dtype, tuple(item["inputs"].shape)) == (torch.uint8, (3, 4, 6))
+    raw = {name: np.array(Image.open(folder / name / "x.tif")).astype(int) for name in "abc"}
+    assert (grey["inputs"].numpy() == raw["a"][None]).all()
+    assert (rgb["inputs"].numpy() == raw["c"].transpose(2, 0, 1)).all()
+    expected = (255 - raw["b"][..., :3]) * (255 - raw["b"][..., 3:]) / 255
+    np.testing.assert_allclose(cmyk["inputs"].numpy().transpose(1, 2, 0), expected, atol=1.5)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "1"])
+def test_palettes_and_alpha_become_rgb(tmp_path, mode):
+    (tmp_path / "a").mkdir()
+    image = Image.fromarray(np.random.default_rng(1).integers(256, size=(5, 5, 3), dtype=np.uint8)).convert(
+        mode
+    )
+    image.save(tmp_path / "a" / "x.png")
+    found = ImageFolder(str(tmp_path), TO_TENSOR)[0]["inputs"]
+    assert (found.numpy() == np.array(image.convert("RGB")).transpose(2, 0, 1)).all()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_toy_pipelines_give_square_uint8_images(toy_root, monkeypatch, split):
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    cfg = load("configs/classification/resnet50_toy.py")
+    check_data(cfg)
+    assert [str(p) for p in data_folders(cfg)] == [
+        str(toy_root / "imagenet" / part) for part in ("train", "val")
+    ]
+    dataset = cfg[f"{split}_dataloader"].dataset
+    data = ImageFolder(dataset.root, dataset.pipeline)
+    assert len(data) == 12 * {"train": 2, "test": 1}[split]
+    for i in range(0, len(data), 5):
+        item = data[i]
+        assert (item["inputs"].dtype, tuple(item["inputs"].shape)) == (torch.uint8, (3, 64, 64))
+        assert item["inputs"].float().std() > 5
+
+
+# ---- errors
+
+
+def test_a_missing_folder_says_what_is_there(tmp_path):
+    (tmp_path / "imagenet-mini").mkdir()
+    with pytest.raises(
+        ValueError,
+        match="train does not exist; it should hold one folder of images per class.*holds imagenet-mini",
+    ) as error:
+        ImageFolder(str(tmp_path / "imagenet" / "train"), TO_TENSOR)
+    assert "DATA_ROOT" in str(error.value)
+
+
+def test_a_folder_without_classes_says_what_it_holds(tmp_path):
+    with pytest.raises(ValueError, match="holds no folder .found: nothing."):
+        check_folder(tmp_path)
+    (tmp_path / "one.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="holds no folder .found: one.jpg."):
+        ImageFolder(str(tmp_path), TO_TENSOR)
+
+
+def test_a_class_without_images_is_named(folder):
+    (folder / "d").mkdir()
+    (folder / "d" / "notes.txt").write_text("none yet")
+    with pytest.raises(ValueError, match="The class folder .*/d holds no image"):
+        ImageFolder(str(folder), TO_TENSOR)
+
+
+def damaged(kind: str) -> bytes:
+    image = Image.fromarray(np.random.default_rng(2).integers(256, size=(40, 40, 3), dtype=np.uint8))
+    file = io.BytesIO()
+    image.save(file, "PNG" if kind.startswith("png") else "JPEG")
+    whole = file.getvalue()
+    if kind == "png with a wrong byte":
+        return whole[:200] + bytes([whole[200] ^ 255]) + whole[201:]
+    return {"empty": b"", "text": b"<html>404</html>", "jpg cut": whole[:600], "png cut": whole[:900]}[kind]
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "jpg cut", "png cut", "png with a wrong byte"])
+def test_an_image_that_cannot_be_decoded_is_named(folder, kind):
+    (folder / "b" / "x.tif").unlink()
+    bad = folder / "b" / "broken.jpg"
+    bad.write_bytes(damaged(kind))
+    data = ImageFolder(str(folder), TO_TENSOR)
+    data[0]
+    with pytest.raises(ValueError, match=f"The image {bad} cannot be decoded"):
+        data[1]
+
+
+def test_folders_that_do_not_agree_are_refused(folder, tmp_path_factory):
+    val = tmp_path_factory.mktemp("val")
+    for name in ("a", "b"):
+        (val / name).mkdir()
+        Image.new("RGB", (4, 4)).save(val / name / "x.png")
+    cfg = load("configs/classification/resnet50_toy.py", {"model.num_classes": 3})
+    cfg.train_dataloader.dataset.root, cfg.test_dataloader.dataset.root = str(folder), str(val)
+    with pytest.raises(ValueError, match="should have the same class folders; only one has c"):
+        check_data(cfg)
+    cfg.test_dataloader.dataset.root = str(folder)
+    check_data(cfg)
+    cfg.model.num_classes = 12
+    with pytest.raises(ValueError, match="3 class folders and the config 12 classes.*model.num_classes=3"):
+        check_data(cfg)
+
+
+# ---- noise and normalisation
+
+
+@pytest.mark.parametrize("std", [0.1, 0.5, 3.0])
+def test_pca_noise_adds_the_formula(std):
+    image = torch.from_numpy(np.random.default_rng(3).integers(256, size=(3, 7, 5), dtype=np.uint8))
+    before = image.clone()
+    for seed in range(5):
+        torch.manual_seed(seed)
+        alpha = torch.randn(3).numpy().astype(np.float64) * std
+        torch.manual_seed(seed)
+        found = PCANoise(std)(image)
+        shift = np.array(EIGENVECTORS) @ (alpha * np.array(EIGENVALUES))
+        exact = np.clip(before.numpy() + shift[:, None, None], 0, 255)
+        assert (found.dtype, found.shape) == (torch.uint8, image.shape)
+        off = np.abs(exact - np.round(exact)) < 1e-3  # where float32 may truncate to the neighbour
+        assert (found.numpy() == exact.astype(np.uint8))[~off].all() and np.abs(
+            found.numpy() - exact
+        ).max() < 1.01
+        assert std < 0.5 or not torch.equal(found, image)
+    assert torch.equal(image, before)
+
+
+def test_the_principal_components_are_orthonormal():
+    vectors = np.array(EIGENVECTORS)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=2e-3)
+    assert list(EIGENVALUES) == sorted(EIGENVALUES, reverse=True)
+    assert len(set(np.sign(vectors[:, 0]))) == 1  # the first is brightness
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4, 4), (5, 3, 17, 9)])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_normalisation_is_that_of_numpy(shape, channels_last):
+    images = np.random.default_rng(4).integers(256, size=shape, dtype=np.uint8)
+    preprocess = ImagePreprocessor(MEAN, STD, channels_last)
+    labels = torch.arange(shape[0])
+    data = preprocess({"inputs": torch.from_numpy(images), "labels": labels})
+    expected = (images - np.array(MEAN).reshape(3, 1, 1)) / np.array(STD).reshape(3, 1, 1)
+    assert data["inputs"].dtype == torch.float32 and torch.equal(data["labels"], labels)
+    np.testing.assert_allclose(data["inputs"].numpy(), expected, rtol=1e-5, atol=1e-5)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    assert data["inputs"].is_contiguous(memory_format=layout)
+    assert not list(preprocess.parameters()) and not preprocess.state_dict()

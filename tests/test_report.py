@@ -1,0 +1,448 @@
+"""The report: intervals and verdicts against scipy and by hand, and what a table may and may not say."""
+
+import csv
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+from scipy import stats
+
+from tools.engine.compare import Difference, difference, spread, verdict
+from tools.engine.report import gain, make_report, terminal_table, write_report
+from tools.engine.results import Column, load_results
+
+ROOT = Path(__file__).parents[1]
+COLUMNS = (
+    *("study", "scale", "recipe", "network", "task", "protocol", "split", "metric"),
+    *("pretrain_seed", "finetune_seed", "value", "status", "run"),
+)
+TASKS = {"classification": ("top1",), "detection": ("mAP",), "segmentation": ("pixAcc", "mIoU")}
+MAP = Column("mAP", "detection_net", "p", "val")
+VALUES = {  # recipe -> metric -> a value a seed
+    "scratch": {"mAP": [20.1, 21.3, 19.9], "pixAcc": [50.2, 50.9, 51.0], "mIoU": [11.0, 11.4, 10.7]},
+    "b_standard": {
+        "top1": [70.123, 71.456, 70.9],
+        "mAP": [60.11, 61.27, 60.5],
+        "pixAcc": [70.0, 70.1, 70.2],
+        "mIoU": [30.3, 31.9, 29.4],
+    },
+    "smooth": {
+        "top1": [73.4, 73.9, 74.4],
+        "mAP": [64.9, 65.3, 64.2],
+        "pixAcc": [70.2, 70.1, 70.3],
+        "mIoU": [31.1, 29.6, 32.4],
+    },
+}
+
+
+def made_rows(values=VALUES) -> list[dict]:
+    rows = []
+    for recipe, by_metric in values.items():
+        for task, metrics in TASKS.items():
+            kept = [metric for metric in metrics if metric in by_metric]
+            for seed in range(max((len(by_metric[m]) for m in kept), default=0)):
+                common = dict(
+                    study="demo",
+                    scale="toy",
+                    recipe=recipe,
+                    network=f"{task}_net",
+                    task=task,
+                    protocol="p",
+                    split="val",
+                )
+                common |= dict(status="done", run=f"{task}-{recipe}-{seed}")
+                common["pretrain_seed"] = "" if recipe == "scratch" else seed
+                common["finetune_seed"] = "" if task == "classification" else seed
+                rows += [common | dict(metric=m, value=repr(by_metric[m][seed])) for m in kept]
+                rows.append(common | dict(metric="seconds", value=10.0 * (seed + 1)))
+    return rows
+
+
+def made_study(rows, **changes) -> dict:
+    recipes = list(dict.fromkeys(row["recipe"] for row in rows))
+    machine = {"cpu": "AVX2", "device": "cpu", "threads": 1}
+    run = dict(
+        backbone="scratch", transfer="finetune", precision="float32", machine=machine, certificate=None
+    )
+    return {
+        "name": "demo",
+        "scale": "toy",
+        "recipes": recipes,
+        "labels": {"b_standard": "B-standard", "smooth": "+ smooth"},
+        "reference": "b_standard",
+        "metrics": ["top1", "mAP", "pixAcc", "mIoU"],
+        "margin": 1.0,
+        "tricks": {
+            "scratch": None,
+            "b_standard": [["resnet_b", {}]],
+            "smooth": [["label_smoothing", {"eps": 0.1}]],
+        },
+        "differences": {
+            "smooth": {"parent": "b_standard", "keys": {"model.head.loss.label_smoothing": ["0.0", "0.1"]}}
+        },
+        "published": {"source": "Tables 8 and 9", "mAP": {"b_standard": 77.54, "smooth": 80.71}},
+        "protocols": {"detection": {"name": "p", "epochs": 8}},
+        "runs": {row["run"]: run for row in rows},
+    } | changes
+
+
+def write_study(folder: Path, rows, **changes) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "results.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "study.json").write_text(json.dumps(made_study(rows, **changes)))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return write_study(tmp_path / "demo-toy", made_rows())
+
+
+def line(markdown: str, section: str, *cells: str) -> list[str]:
+    """The cells of the row of a section's table that starts with ``cells``."""
+    part = markdown.split(f"## {section}\n", 1)[1].split("\n## ", 1)[0]
+    rows = [
+        [cell.strip() for cell in text.strip("|").split(" | ")]
+        for text in part.splitlines()
+        if text[:1] == "|"
+    ]
+    (found,) = [row for row in rows if row[: len(cells)] == list(cells)]
+    return found
+
+
+# --- statistics ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        ([71.2, 71.9, 70.6], [70.0, 70.3, 70.1]),
+        ([1.0, 5.0], [2.0, 2.5, 2.25, 9.0, 4.0]),
+        ([3.0, 3.0, 3.0], [1.0, 2.0, 4.0]),
+        ([1e-9, 2e-9], [3e-9, 5e-9, 4e-9]),
+    ],
+)
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
+@pytest.mark.filterwarnings("ignore:Precision loss")  # scipy, of the side without a spread
+def test_interval_is_scipys_welch_interval(a, b, confidence):
+    diff, theirs = difference(a, b, confidence), stats.ttest_ind(a, b, equal_var=False)
+    assert diff.interval == pytest.approx(tuple(theirs.confidence_interval(confidence)), rel=1e-9, abs=0)
+    assert diff.dof == pytest.approx(theirs.df, rel=1e-9)
+    assert diff.mean == pytest.approx(mean(a) - mean(b), rel=1e-9, abs=0)
+
+
+def test_interval_by_hand():
+    # s_a = s_b = 1, so the error is sqrt(1/3 + 1/3) and dof = 4; t(4, 0.975) = 2.7764 in any printed table
+    diff = difference([71.0, 72.0, 73.0], [70.0, 71.0, 72.0])
+    assert (diff.mean, diff.n_a, diff.n_b, diff.confidence) == (1.0, 3, 3, 0.95)
+    assert diff.dof == pytest.approx(4) and diff.se_a == diff.se_b == pytest.approx(1 / math.sqrt(3))
+    assert diff.half == pytest.approx(2.7764 * math.sqrt(2 / 3), abs=1e-4)
+
+
+def test_spread_by_hand_and_against_scipy():
+    found = spread([1.0, 2.0, 4.0])
+    assert (found.mean, found.std, found.n) == (pytest.approx(7 / 3), pytest.approx(math.sqrt(7 / 3)), 3)
+    low, _ = stats.t.interval(0.95, 2, loc=7 / 3, scale=math.sqrt(7 / 3) / math.sqrt(3))
+    assert found.mean - found.half == pytest.approx(low)
+    assert spread([5.0]).std is None and spread([5.0]).half is None
+
+
+@pytest.mark.parametrize(
+    "a, b", [([9.0], [1.0, 1.1]), ([9.0, 9.1], [1.0]), ([9.0], [1.0]), ([9.0] * 3, [1.0] * 3)]
+)
+def test_without_an_interval_everything_is_undecided(a, b):
+    diff = difference(a, b)
+    assert diff.half is None and diff.interval is None and diff.mean == pytest.approx(8.0, abs=0.1)
+    assert verdict(diff, 1.0) == verdict(diff, 100.0) == "undecided"
+    assert (diff.se_a is None, diff.se_b is None) == (len(a) == 1, len(b) == 1)
+
+
+@pytest.mark.parametrize(
+    "low, high, margin, expected",
+    [
+        (1.5, 3.0, 1.0, "better"),
+        (0.25, 3.0, 1.0, "better"),  # starts within the margin, and yet is surely a gain
+        (-3.0, -1.5, 1.0, "worse"),
+        (-3.0, -0.25, 1.0, "worse"),
+        (-0.5, 0.5, 1.0, "equivalent"),
+        (0.25, 0.5, 1.0, "equivalent"),  # surely there and surely too small: precedence over better
+        (-0.5, -0.25, 1.0, "equivalent"),
+        (-0.5, 2.0, 1.0, "undecided"),
+        (-2.0, 0.5, 1.0, "undecided"),
+        (-9.0, 9.0, 1.0, "undecided"),
+        (0.0, 2.0, 1.0, "undecided"),  # ends are strict: on 0 ...
+        (-2.0, 0.0, 1.0, "undecided"),
+        (0.5, 1.0, 1.0, "better"),  # ... and on the margin
+        (-1.0, 0.5, 1.0, "undecided"),
+        (0.25, 0.5, 0.0, "better"),
+        (-0.25, 0.25, 0.0, "undecided"),
+    ],
+)
+def test_verdict(low, high, margin, expected):
+    assert (
+        verdict(Difference((low + high) / 2, 3, 3, 0.1, 0.1, 4.0, (high - low) / 2, 0.95), margin) == expected
+    )
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(ValueError, match="at least one value on each side"):
+        difference([], [1.0])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        difference([1.0, 2.0], [1.0, 3.0], confidence=95)
+    for margin in (-1.0, math.nan):
+        with pytest.raises(ValueError, match="margin"):
+            verdict(difference([1.0, 2.0], [1.0, 3.0]), margin)
+
+
+# --- the report ---------------------------------------------------------------------------------------------
+
+
+def test_markdown_agrees_with_the_csv(folder):
+    written = write_report(folder)
+    text = written["report.md"].read_text()
+    with open(folder / "results.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] != "seconds"]
+    heads = line(text, "Results", "recipe")
+    assert heads == ["recipe", "top-1", "mAP", "pixAcc", "mIoU"]
+    for recipe, label in {"scratch": "scratch", "b_standard": "B-standard", "smooth": "+ smooth"}.items():
+        cells = dict(zip(("", "top1", "mAP", "pixAcc", "mIoU"), line(text, "Results", label), strict=True))
+        for metric in TASKS["classification"] + TASKS["detection"] + TASKS["segmentation"]:
+            values = [float(r["value"]) for r in rows if (r["recipe"], r["metric"]) == (recipe, metric)]
+            shown = f"{mean(values):.2f} ± {stdev(values):.2f} (n={len(values)})" if values else "—"
+            assert cells[metric] == shown
+    assert "# demo at scale toy, 3 seeds" in text and "![" in text
+    assert set(written) == {p.name for p in folder.iterdir()} - {"results.csv", "study.json"}
+    assert written["gains.png"].read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_gains_have_scipys_interval_and_a_verdict(folder):
+    text = write_report(folder)["report.md"].read_text()
+    a, b = VALUES["smooth"]["mAP"], VALUES["b_standard"]["mAP"]
+    low, high = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    shown = line(text, "Gains over B-standard", "+ smooth", "mAP")
+    assert shown[2:] == [f"{mean(a) - mean(b):+.2f}", f"[{low:+.2f}, {high:+.2f}]", "3 vs 3", "better"]
+    verdicts = {
+        m: line(text, "Gains over B-standard", "+ smooth", m)[-1] for m in ("top-1", "pixAcc", "mIoU")
+    }
+    assert verdicts == {"top-1": "better", "pixAcc": "equivalent", "mIoU": "undecided"}
+    assert line(text, "Gains over scratch", "+ smooth", "mAP")[-1] == "better"
+    assert line(text, "Gains over B-standard", "scratch", "mAP")[-1] == "worse"
+    assert line(text, "Gains over B-standard", "scratch", "top-1")[2:] == ["—", "—", "0 vs 3", "—"]
+
+
+def test_one_seed_has_no_spread_and_no_verdict(tmp_path):
+    values = {recipe: {m: v[:1] for m, v in metrics.items()} for recipe, metrics in VALUES.items()}
+    text = write_report(write_study(tmp_path / "s", made_rows(values)))["report.md"].read_text()
+    assert line(text, "Results", "+ smooth")[1:] == [
+        f"{v[0]:.2f} (n=1, one run)" for v in VALUES["smooth"].values()
+    ]
+    assert line(text, "Gains over B-standard", "+ smooth", "mAP")[2:] == ["+4.79", "—", "1 vs 1", "undecided"]
+    assert "1 seed\n" in text and "better |" not in text
+
+
+def test_missing_and_diverged_are_not_zero(tmp_path):
+    rows = [r for r in made_rows() if (r["recipe"], r["metric"]) != ("smooth", "mIoU")]
+    for row in rows:
+        lost = row["recipe"] == "smooth" and row["metric"] in ("mAP", "pixAcc")
+        if lost and (row["metric"] == "pixAcc" or row["finetune_seed"] == 2):
+            row.update(value="", status="diverged")
+    folder = write_study(tmp_path / "s", rows)
+    text = write_report(folder)["report.md"].read_text()
+    kept = VALUES["smooth"]["mAP"][:2]
+    assert line(text, "Results", "+ smooth")[2:] == [
+        f"{mean(kept):.2f} ± {stdev(kept):.2f} (n=2, 1 diverged)",
+        "— (3 diverged)",
+        "—",
+    ]
+    assert line(text, "Gains over B-standard", "+ smooth", "pixAcc")[2:] == ["—", "—", "0 vs 3", "—"]
+    assert line(text, "Gains over B-standard", "+ smooth", "mAP")[4] == "2 vs 3"
+    assert "0.00" not in re.sub(r"\[.*?\]", "", text)
+    assert load_results(folder).cell("smooth", MAP).points == kept
+
+
+def test_only_a_value_of_a_run_that_did_not_diverge_counts(tmp_path):
+    rows = made_rows()
+    first, second, _ = [r for r in rows if (r["recipe"], r["metric"]) == ("smooth", "mAP")]
+    first.update(value="", status="failed")
+    second.update(value="0.5", status="diverged")
+    cell = load_results(write_study(tmp_path / "s", rows)).cell("smooth", MAP)
+    assert (cell.points, str(cell)) == ([64.2], "64.20 (n=1, one run, 1 diverged)")
+
+
+def test_transfers_of_one_backbone_count_once(tmp_path):
+    rows = made_rows()
+    twins = [
+        r | dict(finetune_seed=7, value=float(r["value"]) + 1, run=r["run"] + "b")
+        for r in rows
+        if r["metric"] == "mAP"
+    ]
+    twins = [r for r in twins if r["recipe"] == "smooth"]
+    results = load_results(write_study(tmp_path / "s", rows + twins))
+    assert results.cell("smooth", MAP).points == pytest.approx([v + 0.5 for v in VALUES["smooth"]["mAP"]])
+
+
+def test_another_protocol_or_network_is_another_column(tmp_path):
+    rows = made_rows()
+    rows += [r | dict(protocol="q", value=1.0, run=r["run"] + "q") for r in rows if r["metric"] == "mAP"]
+    text = write_report(write_study(tmp_path / "s", rows))["report.md"].read_text()
+    assert line(text, "Results", "recipe")[1:] == ["top-1", "mAP (p)", "mAP (q)", "pixAcc", "mIoU"]
+    assert line(text, "Results", "+ smooth")[2:4] == ["64.80 ± 0.56 (n=3)", "1.00 ± 0.00 (n=3)"]
+
+
+def test_a_reference_that_has_not_run_is_replaced_and_said_so(tmp_path):
+    rows = [r for r in made_rows() if r["recipe"] != "b_standard"]
+    folder = write_study(tmp_path / "s", rows)
+    text = write_report(folder)["report.md"].read_text()
+    assert "The reference b_standard has not run; these gains are over the first recipe instead." in text
+    assert "Gains over B-standard" not in text and text.count("## Gains over scratch") == 1
+
+
+def test_published_numbers_stand_in_their_own_table_with_their_source(folder):
+    text = write_report(folder)["report.md"].read_text()
+    section = "Published numbers, another protocol"
+    assert line(text, section, "recipe") == ["recipe", "mAP"]
+    assert line(text, section, "B-standard") == ["B-standard", "77.54"]
+    assert line(text, section, "+ smooth") == ["+ smooth", "80.71 (+3.17)"]
+    assert "Tables 8 and 9" in text and text.count("80.71") == 1
+
+
+def test_what_the_numbers_rest_on_is_shown(folder):
+    text = write_report(folder)["report.md"].read_text()
+    assert line(text, "Recipes", "+ smooth")[-1] == "label_smoothing eps=0.1"
+    assert line(text, "What differs from the parent", "+ smooth")[2:] == [
+        "model.head.loss.label_smoothing",
+        "0.0",
+        "0.1",
+    ]
+    assert line(text, "Protocols", "detection", "epochs")[-1] == "8"
+    # 10, 20 and 30 s for each of three tasks over three seeds
+    assert line(text, "Cost", "+ smooth") == ["+ smooth", "20", "20", "20", "60", "9", "3"]
+    assert line(text, "Runs", "scratch", "detection")[2:] == ["scratch", "finetune", "float32", "—", "3"]
+    assert "cpu AVX2, device cpu, threads 1 (runs: 24)" in text
+    assert "nothing frozen" in text and "every verdict is undecided" in text
+
+
+def test_names_are_data_in_every_format(tmp_path, capsys):
+    name = '<script>alert("x")</script> & [red]50%_a|b$'
+    folder = write_study(tmp_path / "s", made_rows(), labels={"smooth": name}, name="<b>demo</b>")
+    written = write_report(folder)
+    page = written["report.html"].read_text()
+    assert "<script" not in page and "<b>" not in page
+    assert "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt; &amp; [red]" in page
+    assert (
+        "<script" not in written["report.md"].read_text()
+        and "[red]50%_a\\|b$" in written["report.md"].read_text()
+    )
+    assert r"\& {[}red]50\%\_a|b\$" in written["report.tex"].read_text()
+    terminal_table(folder)
+    assert "[red]" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_html_needs_no_other_file_and_says_what_the_markdown_says(folder):
+    written = write_report(folder)
+    page, text = written["report.html"].read_text(), written["report.md"].read_text()
+    assert re.findall(r'(?:src|href)="([^"]{0,22})', page) == ["data:image/png;base64,"]
+    cells = [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", page)]
+    lines = [
+        row.strip("|").split(" | ") for row in text.splitlines() if re.match(r"\| (?!---|recipe|task)", row)
+    ]
+    assert cells == [cell.strip() for row in lines for cell in row]
+
+
+def test_latex_is_a_booktabs_table(folder):
+    text = write_report(folder)["report.tex"].read_text()
+    assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 3
+    assert r"+ smooth & 73.90 $\pm$ 0.50 (n=3) & " in text and "---" in text
+    assert "±" not in text and "—" not in text
+
+
+def test_terminal_table(folder, capsys):
+    from rich.console import Console
+
+    terminal_table(folder, Console(width=80))
+    assert "…" not in capsys.readouterr().out
+    terminal_table(folder, Console(width=140))
+    out = capsys.readouterr().out
+    for text in (
+        "top-1",
+        "mAP gain",
+        "mIoU gain",
+        "seconds",
+        "64.80",
+        "± 0.56 (n=3)",
+        "+4.17",
+        "better",
+        "undecided",
+    ):
+        assert text in out
+    assert gain(load_results(folder), "smooth", "b_standard", MAP)[0] == "+4.17"
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "n/a"])
+def test_a_value_that_is_no_number_is_refused(tmp_path, value):
+    rows = made_rows()
+    rows[0]["value"] = value
+    with pytest.raises(ValueError, match=f"the value is '{value}'"):
+        write_report(write_study(tmp_path / "s", rows))
+
+
+def test_files_that_disagree_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="study.json does not have this recipe"):
+        load_results(write_study(tmp_path / "s", made_rows(), recipes=["smooth"]))
+    folder = write_study(tmp_path / "t", made_rows())
+    (folder / "results.csv").write_text("recipe,metric\n")
+    with pytest.raises(ValueError, match="lacks the columns network, task"):
+        load_results(folder)
+
+
+def test_a_study_without_a_finished_run_has_a_report_of_dashes(tmp_path):
+    folder = write_study(tmp_path / "s", [], recipes=["b_standard", "smooth"])
+    text = write_report(folder)["report.md"].read_text()
+    assert line(text, "Results", "+ smooth")[1:] == ["—"] * 4
+    assert make_report(load_results(folder)).title == "demo at scale toy, 0 seeds"
+    terminal_table(folder)
+
+
+# --- the script ---------------------------------------------------------------------------------------------
+
+
+def run_script(*args) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "tools/report.py", *args], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_script_writes_the_report(folder):
+    done = run_script(str(folder))
+    assert done.returncode == 0 and done.stderr == ""
+    assert str(folder / "report.html") in done.stdout and "+ smooth" in done.stdout
+
+
+@pytest.mark.parametrize("lacking", ["", "results.csv", "study.json"])
+def test_script_says_in_a_sentence_what_is_missing(folder, lacking):
+    target = folder / lacking if lacking else folder / "elsewhere"
+    if lacking:
+        target.unlink()
+    done = run_script(str(folder if lacking else target))
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert str(target) in done.stderr and "python tools/collect.py" in done.stderr
+
+
+def test_report_loads_neither_torch_nor_mmengine(folder):
+    code = (
+        "import sys; from pathlib import Path; "
+        "from tools.engine.report import terminal_table, write_report; "
+        f"write_report(Path({str(folder)!r})); terminal_table(Path({str(folder)!r})); "
+        "heavy = {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}; "
+        "print(sorted({name.split('.')[0] for name in sys.modules} & heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

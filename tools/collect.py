@@ -1,0 +1,30 @@
+"""Gathers the records of a study's runs into work_dirs/STUDY-SCALE/results.csv, one value a row, unrounded.
+
+  python tools/collect.py configs/studies/demo.py --scale toy --seeds 3
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
+
+from tools.engine.cli import main
+
+
+def collect() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", help="a file of configs/studies/")
+    parser.add_argument("--scale", default="toy", help="toy, mini or paper; toy")
+    parser.add_argument("--recipes", nargs="+", metavar="NAME", help="instead of the study's own")
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds to look for; 1")
+    args = parser.parse_args()
+
+    from tools.engine.collect import collect
+    from tools.engine.study import load_study
+
+    print(collect(load_study(args.study, args.scale, args.recipes, args.seeds)) / "results.csv")
+
+
+if __name__ == "__main__":
+    main(collect)

@@ -1,0 +1,58 @@
+"""Runs a study: its recipes through pretraining, detection and segmentation, then the table and the report.
+
+  python tools/study.py run configs/studies/demo.py --scale toy
+  python tools/study.py run configs/studies/demo.py --scale toy --seeds 3
+  DATA_ROOT=... python tools/study.py run configs/studies/demo.py --scale mini --recipes scratch smooth
+  python tools/study.py status configs/studies/demo.py --scale toy
+
+Runs go one after another to work_dirs/runs/KEY, where KEY stands for all that decides their result: what has finished is not run
+again, and studies share runs. Start it again after a stop: it goes on with the run that was stopped.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
+
+from tools.engine.cli import main
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run|status")
+    for name, text in (("run", "run what is not done, then collect and report"), ("status", "say what is done")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("study", help="a file of configs/studies/")
+        command.add_argument("--scale", default="toy", help="toy, mini or paper; toy")
+        command.add_argument("--recipes", nargs="+", metavar="NAME", help="instead of the study's own")
+        command.add_argument("--seeds", type=int, default=1, help="how many: 0 .. N-1, each a pretraining and its transfers; 1")
+    return parser.parse_args()
+
+
+def study() -> int:
+    args = parse()
+    from tools.engine.collect import collect
+    from tools.engine.progress import Screen
+    from tools.engine.report import terminal_table, write_report
+    from tools.engine.study import check, load_study, nodes_of, run_study
+
+    study = load_study(args.study, args.scale, args.recipes, args.seeds)
+    if args.command == "status":
+        for node in nodes_of(study):
+            print(f"{node.key}  {node.state():13}  {node.name}")
+        return 0
+    check(study)
+    with Screen(nodes_of(study)) as screen:
+        failed = run_study(study, screen.watch, screen.log)
+    folder = collect(study)
+    written = write_report(folder)
+    terminal_table(folder)
+    print(f"{written['report.html']}\n{written['report.md']}")
+    for node in failed:
+        print(f"failed: {node.name} ({node.folder / 'log.txt'})\n{(node.folder / 'failed.txt').read_text()}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    main(study)

@@ -1,0 +1,42 @@
+"""Tests a checkpoint with the config of its run and prints the metrics.
+
+  python tools/test.py work_dirs/runs/KEY/config.py work_dirs/runs/KEY/epoch_8.pth
+  python tools/test.py work_dirs/runs/KEY/config.py work_dirs/runs/KEY/epoch_8.pth --out again/
+
+Nothing of the run is changed. With --out the metrics (metrics.json) and the per-image results go there.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
+
+from tools.engine.cli import main
+
+
+def test() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="the config.py of a run")
+    parser.add_argument("checkpoint", type=Path, help="a checkpoint of that run")
+    parser.add_argument("--out", type=Path, help="folder for metrics.json and the per-image results")
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
+    args = parser.parse_args()
+
+    from backbones.files import write_json
+    from tools.engine.config import task_of
+    from tools.engine.run import build_runner, load_run
+
+    cfg = load_run(args.config, args.checkpoint)
+    task_of(cfg).check_data(cfg)
+    with tempfile.TemporaryDirectory() as scratch:
+        cfg.work_dir, cfg.launcher, cfg.load_from = str(args.out or scratch), args.launcher, str(args.checkpoint)
+        metrics = {name: float(value) for name, value in build_runner(cfg).test().items()}
+    if args.out:
+        write_json(args.out / "metrics.json", metrics)
+    print(", ".join(f"{name} {value:.2f}" for name, value in metrics.items()))
+
+
+if __name__ == "__main__":
+    main(test)
