@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -145,9 +146,9 @@ class BackboneCard:
                     f"Card {folder}: {name} is missing or is not the file that card.json describes (its sha256 differs); "
                     "copy the card again as a whole, or write it anew with tools/export_backbone.py."
                 )
-        probe = load_file(folder / PROBE)
+        weights, probe = (_tensors(folder / name) for name in (WEIGHTS, PROBE))
         card = cls(
-            weights=load_file(folder / WEIGHTS),
+            weights=weights,
             probe=tuple(probe[f"stage{i}"] for i in range(len(probe))),
             path=folder,
             **{k: v for k, v in about.items() if k != "format"},
@@ -207,6 +208,13 @@ def _read_json(path: Path) -> dict:
     if set(about["sha256"]) != {WEIGHTS, PROBE}:
         raise ValueError(f"Card {path.parent}: card.json must give the sha256 of {WEIGHTS} and of {PROBE}.")
     return about
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"Card {path.parent}: {path.name} is no safetensors file ({error}); write the card anew.") from None
 
 
 def _check_names(where: str, weights: dict[str, Tensor], net: torch.nn.Module) -> None:

@@ -22,7 +22,7 @@ SCRATCH = "scratch"
 MODES = ("finetune", "frozen")
 
 
-def plug(cfg, backbone: str, mode: str) -> tuple[int, ...]:
+def plug(cfg, backbone: str, mode: str | None) -> tuple[int, ...]:
     """Sets the backbone of a dense-task config, in place, from a card or to random weights.
 
     From a card: depth, variant, width, mean, std and channel order, and the hook that places the weights and certifies them.
@@ -31,7 +31,7 @@ def plug(cfg, backbone: str, mode: str) -> tuple[int, ...]:
     Args:
         cfg: a config whose model has ``backbone`` and ``data_preprocessor``.
         backbone: path of a card, or 'scratch'.
-        mode: 'finetune' (frozen stages and BN as the config says) or 'frozen' (the whole backbone).
+        mode: 'finetune' (the default: frozen stages and BN as the config says) or 'frozen' (the whole backbone).
 
     Returns:
         Channels of the four stages, which neck and heads follow.
@@ -39,6 +39,9 @@ def plug(cfg, backbone: str, mode: str) -> tuple[int, ...]:
     Raises:
         ValueError: no such card, a card that does not hold together, an unknown mode, scratch with 'frozen'.
     """
+    mode = mode or cfg.get("transfer") or MODES[0]
+    if mode != cfg.get("transfer", mode):
+        raise ValueError(f"This config is that of a finished run with --transfer {cfg.transfer}; start from the one in configs/.")
     if mode not in MODES:
         raise ValueError(f"--transfer is {mode!r}; allowed: {', '.join(MODES)}.")
     target = cfg.model.backbone
@@ -72,7 +75,12 @@ def require_backbone(cfg, tricks, backbone: str | None) -> str:
     """
     if tricks:
         raise ValueError(f"--tricks belong to pretraining; {cfg.task} takes a card of a backbone trained with them.")
-    if not (backbone := backbone or cfg.get("backbone")):
+    if (own := cfg.get("backbone")) and backbone not in (None, own):
+        raise ValueError(
+            f"This config is that of a finished run on {own}, with all that follows from it; to plug in {backbone}, start from "
+            "the config that the run was made from (configs/)."
+        )
+    if not (backbone := backbone or own):
         raise ValueError(
             f"{cfg.task} needs --backbone: the folder of a card (work_dirs/runs/KEY/card), or scratch for random weights. "
             "There is no default, since random weights by omission look like a result."
@@ -102,8 +110,11 @@ class TransferHook(Hook):
         difference = certify(model.backbone, card, downstream_preprocessor(model, self.loader))
         certificate = {"card": card.sha256, "tensors": len(card.weights), "max_abs_difference": difference}
         MessageHub.get_current_instance().update_info("certificate", certificate)
-        print_log(f"Transfer certificate: {len(card.weights)} tensors placed, none left over; features of the probe differ by "
-                  f"{difference:.1e} at most (allowed {TOLERANCE:.0e}).", "current")
+        print_log(
+            f"Transfer certificate: {len(card.weights)} tensors placed, none left over; features of the probe differ by "
+            f"{difference:.1e} at most (allowed {TOLERANCE:.0e}).",
+            "current",
+        )
 
 
 def downstream_preprocessor(model, loader: dict) -> Callable[[Tensor], Tensor]:

@@ -43,9 +43,7 @@ def read_rgb(path: str) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except OSError as error:
-        raise ValueError(
-            f"The image {path} cannot be decoded ({error}); replace it, or take it out of the folder."
-        ) from None
+        raise ValueError(f"The image {path} cannot be decoded ({error}); replace it, or take it out of the folder.") from None
 
 
 class ImageFolder(datasets.ImageFolder):

@@ -52,8 +52,11 @@ def resolve_dtype(dtype: str) -> str:
         return "float16"
     if bf16_in_hardware():
         return "bfloat16"
-    print_log("low_precision: this CPU has no bfloat16 arithmetic, so dtype 'auto' is float32 here; "
-              "low_precision:dtype=bfloat16 forces it.", "current")
+    print_log(
+        "low_precision: this CPU has no bfloat16 arithmetic, so dtype 'auto' is float32 here; "
+        "low_precision:dtype=bfloat16 forces it.",
+        "current",
+    )
     return "float32"
 
 

@@ -22,9 +22,7 @@ def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
         ValueError: a trick that cannot be applied; an option of the dense tasks.
     """
     if backbone or transfer:
-        raise ValueError(
-            f"--backbone and --transfer are for detection and segmentation; {cfg.task} trains its own backbone."
-        )
+        raise ValueError(f"--backbone and --transfer are for detection and segmentation; {cfg.task} trains its own backbone.")
     if tricks:
         cfg.tricks = compose(cfg, tricks)
     cfg.setdefault("tricks", [])

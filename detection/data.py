@@ -3,9 +3,9 @@
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import backbones.mmcv_ops  # noqa: F401  (mmdet cannot be imported without it where mmcv is not compiled)
 from mmdet.datasets import VOCDataset as MMDetVOCDataset
 
+import backbones.mmcv_ops  # noqa: F401  (mmdet cannot be imported without it where mmcv is not compiled)
 from backbones.files import missing_folder
 
 
@@ -37,9 +37,7 @@ class VOCDataset(MMDetVOCDataset):
         try:
             return super().parse_data_info(img_info)
         except FileNotFoundError:
-            raise ValueError(
-                f"{path} does not exist, though {self.ann_file} lists it; complete the VOCdevkit."
-            ) from None
+            raise ValueError(f"{path} does not exist, though {self.ann_file} lists it; complete the VOCdevkit.") from None
         except (ET.ParseError, AttributeError) as error:
             raise ValueError(f"{path} is no VOC annotation ({error}); restore the file.") from None
         except ValueError as error:

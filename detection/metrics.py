@@ -85,13 +85,14 @@ def average_precision(precision: np.ndarray, recall: np.ndarray, kind: str) -> f
     """AP in 0..1.
 
     kind '11-point': mean over r = 0, 0.1, ..., 1 of the largest precision at recall >= r (VOC2007). kind 'area': the area
-    under the precision made monotone (VOC2010 and after).
+    under the precision made monotone (VOC2010 and after). The eleven r are those of ``np.arange(0, 1.1, 0.1)``, as in
+    py-faster-rcnn, GluonCV and mmdet: 0.3, 0.6 and 0.7 are a rounding step above the decimal.
 
     Raises:
         ValueError: another kind.
     """
     if kind == "11-point":
-        return float(np.mean([precision[recall >= r].max(initial=0) for r in np.arange(11) / 10]))
+        return float(np.mean([precision[recall >= r].max(initial=0) for r in np.arange(0, 1.1, 0.1)]))
     if kind == "area":
         envelope = np.maximum.accumulate(precision[::-1])[::-1]
         return float(np.sum(np.diff(recall, prepend=0) * envelope))

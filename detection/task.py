@@ -23,7 +23,7 @@ def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
     for loader in (cfg.train_dataloader, cfg.test_dataloader):
         loader.dataset.metainfo = dict(classes=tuple(cfg.classes))
     cfg.model.roi_head.bbox_head.num_classes = len(cfg.classes)
-    cfg.model.neck.in_channels = list(plug(cfg, backbone, transfer or cfg.get("transfer") or "finetune"))
+    cfg.model.neck.in_channels = list(plug(cfg, backbone, transfer))
 
 
 def check_data(cfg) -> None:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-import backbones.mmcv_ops  # noqa: F401  (mmseg cannot be imported without it where mmcv is not compiled)
 import numpy as np
 from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
+
+import backbones.mmcv_ops  # noqa: F401  (mmseg cannot be imported without it where mmcv is not compiled)
 
 CLASSES = 150
 
@@ -43,7 +44,9 @@ class LoadMask(LoadAnnotations):
         except OSError as error:
             raise ValueError(f"The mask {path} cannot be decoded ({error}); restore the file.") from None
         if mask.ndim != 2:
-            raise ValueError(f"The mask {path} has {mask.shape[2]} channels; ADE20K's SceneParse150 masks have one of ids 0..150.")
+            raise ValueError(
+                f"The mask {path} has {mask.shape[2]} channels; ADE20K's SceneParse150 masks have one of ids 0..150."
+            )
         if mask.max() > CLASSES:
             raise ValueError(
                 f"The mask {path} has the id {mask.max()}; allowed: 0 (ignored) and 1..{CLASSES}. Use the SceneParse150 masks."

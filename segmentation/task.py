@@ -20,7 +20,7 @@ def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
         ValueError: tricks (they belong to pretraining), no backbone, or a card that cannot be used.
     """
     backbone = require_backbone(cfg, tricks, backbone)
-    channels = plug(cfg, backbone, transfer or cfg.get("transfer") or "finetune")
+    channels = plug(cfg, backbone, transfer)
     for head, width in ((cfg.model.decode_head, channels[3]), (cfg.model.auxiliary_head, channels[2])):
         head.update(in_channels=width, channels=width // 4)
 

@@ -58,10 +58,7 @@ def test_what_is_written_is_read(make_card, variant):
         assert {k: getattr(card, k) for k in facts} == facts
         assert (card.mean, card.std, card.channel_order, card.input_size) == (MEAN, STD, "rgb", 64)
         assert card.weights.keys() == written.weights.keys()
-        assert all(
-            torch.equal(card.weights[k], v) and card.weights[k].dtype == v.dtype
-            for k, v in written.weights.items()
-        )
+        assert all(torch.equal(card.weights[k], v) and card.weights[k].dtype == v.dtype for k, v in written.weights.items())
         assert all(torch.equal(mine, other) for mine, other in zip(card.probe, written.probe, strict=True))
         assert card.sha256 == written.sha256 == hashlib.sha256((written.path / JSON).read_bytes()).hexdigest()
     assert sorted(p.name for p in written.path.iterdir()) == sorted((JSON, WEIGHTS, PROBE))
@@ -78,9 +75,7 @@ def test_the_probe_is_what_the_network_makes_of_the_fixed_image(make_card):
     card.place(net)
     image = probe_image()
     assert (image.dtype, tuple(image.shape)) == (torch.uint8, (3, 64, 96))
-    inputs = (image.double() - torch.tensor(MEAN).double().view(3, 1, 1)) / torch.tensor(STD).double().view(
-        3, 1, 1
-    )
+    inputs = (image.double() - torch.tensor(MEAN).double().view(3, 1, 1)) / torch.tensor(STD).double().view(3, 1, 1)
     with torch.no_grad():
         features = net.double()(inputs[None])
     assert [tuple(f.shape[1:]) for f in card.probe] == [(32, 16, 24), (64, 8, 12), (128, 4, 6), (256, 2, 3)]
@@ -147,9 +142,7 @@ def test_foreign_tensors_are_refused_by_name(make_card, change, message):
     assert "does not fit ResNet(depth=50, variant=d, base_channels=8)" in one_sentence(error)
 
 
-@pytest.mark.parametrize(
-    ("true", "claimed", "tensor"), [("d", "c", "downsample"), ("d", "b", "conv1"), ("b", "d", "conv1")]
-)
+@pytest.mark.parametrize(("true", "claimed", "tensor"), [("d", "c", "downsample"), ("d", "b", "conv1"), ("b", "d", "conv1")])
 def test_another_variant_in_the_json_is_refused_by_its_tensors(make_card, true, claimed, tensor):
     card = make_card(true)
     edit_json(card, arch=card.arch | {"variant": claimed})
@@ -161,16 +154,12 @@ def test_another_variant_in_the_json_is_refused_by_its_tensors(make_card, true, 
 def test_a_missing_field_is_refused(make_card, name):
     card = make_card()
     edit_json(card, **{name: None})
-    with pytest.raises(
-        ValueError, match=r"does not hold the fields of a card of format 1 \(.*" + name
-    ) as error:
+    with pytest.raises(ValueError, match=r"does not hold the fields of a card of format 1 \(.*" + name) as error:
         BackboneCard.load(card.path)
     one_sentence(error)
 
 
-@pytest.mark.parametrize(
-    "arch", [dict(depth=50, variant="q"), dict(deepth=50), dict(depth=50, base_channels="wide")]
-)
+@pytest.mark.parametrize("arch", [dict(depth=50, variant="q"), dict(deepth=50), dict(depth=50, base_channels="wide")])
 def test_an_architecture_that_cannot_be_built_is_refused(make_card, arch):
     card = make_card()
     edit_json(card, arch=arch)
@@ -191,9 +180,7 @@ def test_another_format_and_broken_json_are_refused(make_card):
 
 def test_a_missing_card_names_the_nearest(make_card, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        ValueError, match="There is no backbone card at work_dirs/runs/0a1b/card .*no run under work_dirs"
-    ):
+    with pytest.raises(ValueError, match="There is no backbone card at work_dirs/runs/0a1b/card .*no run under work_dirs"):
         BackboneCard.load("work_dirs/runs/0a1b/card")
     for key in ("0a1c", "ffff"):
         make_card(name=f"work_dirs/runs/{key}/card")
@@ -266,11 +253,7 @@ def preprocessor(kind: str, **changes):
     from mmseg.models.data_preprocessor import SegDataPreProcessor
 
     words = dict(mean=MEAN, std=STD, bgr_to_rgb=True) | changes
-    made = (
-        DetDataPreprocessor(pad_size_divisor=32, **words)
-        if kind == "mmdet"
-        else SegDataPreProcessor(size=(64, 64), **words)
-    )
+    made = DetDataPreprocessor(pad_size_divisor=32, **words) if kind == "mmdet" else SegDataPreProcessor(size=(64, 64), **words)
     return downstream_preprocessor(SimpleNamespace(data_preprocessor=made), LOADER)
 
 
@@ -314,16 +297,12 @@ def test_a_card_fed_bgr_is_certified_with_bgr(make_card, kind):
 )
 def test_another_preprocessing_is_refused(make_card, kind, changes):
     card = make_card("d")
-    with pytest.raises(
-        ValueError, match=r"transfer refused, since stage 1 .* differ by .* \(allowed 1e-05\)"
-    ) as error:
+    with pytest.raises(ValueError, match=r"transfer refused, since stage 1 .* differ by .* \(allowed 1e-05\)") as error:
         certify(filled(card), card, preprocessor(kind, **changes))
     assert "mean, std or channel order" in one_sentence(error)
 
 
-@pytest.mark.parametrize(
-    ("changes", "field"), [({"mean": [0.0, 0.0, 0.0]}, "mean"), ({"channel_order": "bgr"}, "channel order")]
-)
+@pytest.mark.parametrize(("changes", "field"), [({"mean": [0.0, 0.0, 0.0]}, "mean"), ({"channel_order": "bgr"}, "channel order")])
 def test_a_card_with_an_edited_json_is_refused(make_card, changes, field):
     card = make_card("d")
     edit_json(card, **changes)
@@ -449,9 +428,7 @@ def test_the_built_model_is_filled_and_certified_by_the_hook(make_card, path, ta
     model = MODELS.build(cfg.model)
     hook = TransferHook(**{k: v for k, v in cfg.custom_hooks[-1].items() if k not in ("type", "priority")})
     hook.before_train(SimpleNamespace(iter=7, model=model))
-    assert not all(
-        torch.equal(card.weights[k], v) for k, v in model.backbone.state_dict().items()
-    )  # a resumed run's own
+    assert not all(torch.equal(card.weights[k], v) for k, v in model.backbone.state_dict().items())  # a resumed run's own
     hook.before_train(SimpleNamespace(iter=0, model=model))
     assert all(torch.equal(card.weights[k], v) for k, v in model.backbone.state_dict().items())
     certificate = MessageHub.get_current_instance().get_info("certificate")

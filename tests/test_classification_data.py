@@ -44,9 +44,7 @@ def test_every_mode_is_read_as_uint8_rgb(folder):
 @pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "1"])
 def test_palettes_and_alpha_become_rgb(tmp_path, mode):
     (tmp_path / "a").mkdir()
-    image = Image.fromarray(np.random.default_rng(1).integers(256, size=(5, 5, 3), dtype=np.uint8)).convert(
-        mode
-    )
+    image = Image.fromarray(np.random.default_rng(1).integers(256, size=(5, 5, 3), dtype=np.uint8)).convert(mode)
     image.save(tmp_path / "a" / "x.png")
     found = ImageFolder(str(tmp_path), TO_TENSOR)[0]["inputs"]
     assert (found.numpy() == np.array(image.convert("RGB")).transpose(2, 0, 1)).all()
@@ -57,9 +55,7 @@ def test_the_toy_pipelines_give_square_uint8_images(toy_root, monkeypatch, split
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     cfg = load("configs/classification/resnet50_toy.py")
     check_data(cfg)
-    assert [str(p) for p in data_folders(cfg)] == [
-        str(toy_root / "imagenet" / part) for part in ("train", "val")
-    ]
+    assert [str(p) for p in data_folders(cfg)] == [str(toy_root / "imagenet" / part) for part in ("train", "val")]
     dataset = cfg[f"{split}_dataloader"].dataset
     data = ImageFolder(dataset.root, dataset.pipeline)
     assert len(data) == 12 * {"train": 2, "test": 1}[split]
@@ -150,9 +146,7 @@ def test_pca_noise_adds_the_formula(std):
         exact = np.clip(before.numpy() + shift[:, None, None], 0, 255)
         assert (found.dtype, found.shape) == (torch.uint8, image.shape)
         off = np.abs(exact - np.round(exact)) < 1e-3  # where float32 may truncate to the neighbour
-        assert (found.numpy() == exact.astype(np.uint8))[~off].all() and np.abs(
-            found.numpy() - exact
-        ).max() < 1.01
+        assert (found.numpy() == exact.astype(np.uint8))[~off].all() and np.abs(found.numpy() - exact).max() < 1.01
         assert std < 0.5 or not torch.equal(found, image)
     assert torch.equal(image, before)
 
@@ -165,15 +159,13 @@ def test_the_principal_components_are_orthonormal():
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 4), (5, 3, 17, 9)])
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_normalisation_is_that_of_numpy(shape, channels_last):
+def test_normalisation_is_that_of_numpy(shape):
     images = np.random.default_rng(4).integers(256, size=shape, dtype=np.uint8)
-    preprocess = ImagePreprocessor(MEAN, STD, channels_last)
+    preprocess = ImagePreprocessor(MEAN, STD)
     labels = torch.arange(shape[0])
     data = preprocess({"inputs": torch.from_numpy(images), "labels": labels})
     expected = (images - np.array(MEAN).reshape(3, 1, 1)) / np.array(STD).reshape(3, 1, 1)
     assert data["inputs"].dtype == torch.float32 and torch.equal(data["labels"], labels)
     np.testing.assert_allclose(data["inputs"].numpy(), expected, rtol=1e-5, atol=1e-5)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    assert data["inputs"].is_contiguous(memory_format=layout)
+    assert data["inputs"].is_contiguous(memory_format=torch.channels_last)
     assert not list(preprocess.parameters()) and not preprocess.state_dict()

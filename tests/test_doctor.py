@@ -46,25 +46,15 @@ def wrong(findings: list[Finding]) -> dict[str, Finding]:
 
 def test_constraints_are_read_by_name(tmp_path):
     path = tmp_path / "constraints.txt"
-    path.write_text(
-        "torch==2.14.1+cpu\n onedl_mmcv == 2.3.6  # x\nNumPy==2.2.6; python_version>'3.9'\npillow>=11\n"
-    )
+    path.write_text("torch==2.14.1+cpu\n onedl_mmcv == 2.3.6  # x\nNumPy==2.2.6; python_version>'3.9'\npillow>=11\n")
     assert read_constraints(path) == {"torch": "2.14.1+cpu", "onedl-mmcv": "2.3.6", "numpy": "2.2.6"}
     assert read_constraints(tmp_path / "none.txt") == {}
 
 
 def test_a_good_installation_has_nothing_wrong():
     assert [f.what for f in check_packages(GOOD, GOOD)] == list(NEEDED)
-    assert not wrong(
-        check_packages(GOOD, GOOD)
-        + check_packages(GOOD, {})
-        + check_openmmlab(GOOD)
-        + check_opencv(GOOD, GOOD)
-    )
-    assert not wrong(
-        check_packages(GOOD | {"torch": "2.14.1+cpu"}, GOOD)
-        + check_packages(GOOD, GOOD | {"torch": "2.14.1+cpu"})
-    )
+    assert not wrong(check_packages(GOOD, GOOD) + check_packages(GOOD, {}) + check_openmmlab(GOOD) + check_opencv(GOOD, GOOD))
+    assert not wrong(check_packages(GOOD | {"torch": "2.14.1+cpu"}, GOOD) + check_packages(GOOD, GOOD | {"torch": "2.14.1+cpu"}))
 
 
 @pytest.mark.parametrize("name", NEEDED)
@@ -88,9 +78,7 @@ def test_both_lines_of_openmmlab_together_are_wrong(name):
 def test_the_two_variants_of_opencv_must_agree():
     have = GOOD | {"opencv-python-headless": "4.9.0.80"}
     (finding,) = check_opencv(have, {})
-    assert finding.mend.endswith(
-        "opencv-python==4.9.0.80 opencv-python-headless==4.9.0.80"
-    )  # 4.9 is below 4.12
+    assert finding.mend.endswith("opencv-python==4.9.0.80 opencv-python-headless==4.9.0.80")  # 4.9 is below 4.12
     (finding,) = check_opencv(have, {"opencv-python": "4.12.0.88"})
     assert finding.mend.endswith("opencv-python==4.12.0.88 opencv-python-headless==4.12.0.88")
     for name in ("opencv-python", "opencv-python-headless"):
@@ -160,9 +148,7 @@ def test_versions_are_those_of_the_installed_packages():
 def test_data_is_looked_for_under_the_data_root(toy_root, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     found = {f.what: f for f in check_data()}
-    assert {
-        f"data: {t}, {s}" for t in ("classification", "detection", "segmentation") for s in doctor.SCALES
-    } == set(found)
+    assert {f"data: {t}, {s}" for t in ("classification", "detection", "segmentation") for s in doctor.SCALES} == set(found)
     assert found["data: detection, toy"].found == f"found in {toy_root}/VOCdevkit/VOC2007"
     assert {what for what, f in found.items() if f.state == "ok"} == {w for w in found if w.endswith("toy")}
     assert not wrong(list(found.values()))

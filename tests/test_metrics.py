@@ -158,9 +158,7 @@ def test_average_precision_is_that_of_the_devkits_loop(kind, threshold):
         np.testing.assert_allclose(aps, [np.nan if e is None else e for e in expected], rtol=1e-9, atol=1e-9)
         known = [e for e in expected if e is not None]
         if known:
-            assert mean_ap(detections, boxes, classes, kind, threshold) == pytest.approx(
-                sum(known) / len(known)
-            )
+            assert mean_ap(detections, boxes, classes, kind, threshold) == pytest.approx(sum(known) / len(known))
         seen["no detections"] += bool(known) and not found
         seen["no class"] += None in expected
         labels = {t[2] for t in truth}
@@ -172,7 +170,7 @@ def test_average_precision_is_that_of_the_devkits_loop(kind, threshold):
 
 @pytest.mark.parametrize("kind", ["11-point", "area"])
 def test_mean_ap_is_that_of_mmdet(kind):
-    """With distinct scores: mmdet sorts unstably. Not where recall can be k / 10: its 0.3 is a little more."""
+    """With distinct scores: mmdet sorts unstably. Not where recall can be k / 10: its 0.3 is a bit more."""
     from mmdet.evaluation import eval_map
 
     rng = np.random.default_rng(7)
@@ -194,9 +192,7 @@ def test_mean_ap_is_that_of_mmdet(kind):
                 parts["labels" + suffix] = np.array([t[2] for t in own], np.int64)
             annotations.append(parts)
         mode = {"11-point": "11points", "area": "area"}[kind]
-        other, _ = eval_map(
-            detections, annotations, nproc=1, use_legacy_coordinate=True, eval_mode=mode, logger="silent"
-        )
+        other, _ = eval_map(detections, annotations, nproc=1, use_legacy_coordinate=True, eval_mode=mode, logger="silent")
         ours = mean_ap(as_boxes(found, "score"), as_boxes(truth, "difficult"), classes, kind)
         assert ours == pytest.approx(100 * float(other), abs=1e-4)
         compared += 1
@@ -224,10 +220,7 @@ def test_the_order_of_the_truth_does_not_matter():
     for _ in range(50):
         found, truth, classes = random_case(rng, 4, distinct=True)
         mixed = [truth[i] for i in rng.permutation(len(truth))]
-        values = [
-            class_aps(as_boxes(found, "score"), as_boxes(t, "difficult"), classes, "area")
-            for t in (truth, mixed)
-        ]
+        values = [class_aps(as_boxes(found, "score"), as_boxes(t, "difficult"), classes, "area") for t in (truth, mixed)]
         np.testing.assert_allclose(*values)
 
 
@@ -286,19 +279,14 @@ def test_pixel_accuracy_and_iou_are_those_of_three_lines(classes, occurring):
     ious = [100 * ((p == c) & (t == c)).sum() / ((p == c) | (t == c)).sum() for c in np.unique(t)]
     assert pixel_accuracy(total) == pytest.approx(100 * (p == t).mean())
     assert mean_iou(total) == pytest.approx(np.mean(ious))
-    assert mean_accuracy(total) == pytest.approx(
-        np.mean([100 * (p[t == c] == c).mean() for c in np.unique(t)])
-    )
+    assert mean_accuracy(total) == pytest.approx(np.mean([100 * (p[t == c] == c).mean() for c in np.unique(t)]))
     assert np.isnan(class_ious(total)).sum() == classes - len(np.unique(t))
 
 
 def test_a_class_that_only_the_prediction_has_counts_as_error_and_not_as_a_class():
     prediction, truth = np.array([[0, 0, 2, 1]]), np.array([[0, 0, 0, 1]], np.uint8)
     matrix = confusion(prediction, truth, 4)
-    assert (
-        class_ious(matrix)[:2].tolist() == pytest.approx([100 * 2 / 3, 100.0])
-        and np.isnan(class_ious(matrix)[2:]).all()
-    )
+    assert class_ious(matrix)[:2].tolist() == pytest.approx([100 * 2 / 3, 100.0]) and np.isnan(class_ious(matrix)[2:]).all()
     assert mean_iou(matrix) == pytest.approx((200 / 3 + 100) / 2)
 
 
@@ -308,10 +296,7 @@ def test_iou_is_that_of_mmseg_where_all_classes_occur(classes):
 
     rng = np.random.default_rng(classes)
     pairs = [random_masks(rng, classes, classes) for _ in range(8)]
-    areas = [
-        IoUMetric.intersect_and_union(torch.from_numpy(p), torch.from_numpy(t), classes, 255)
-        for p, t in pairs
-    ]
+    areas = [IoUMetric.intersect_and_union(torch.from_numpy(p), torch.from_numpy(t), classes, 255) for p, t in pairs]
     sums = [sum(a) for a in zip(*areas, strict=True)]
     other = IoUMetric.total_area_to_metrics(*sums, metrics=["mIoU"])
     total = sum(confusion(p, t, classes) for p, t in pairs)

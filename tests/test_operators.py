@@ -28,9 +28,7 @@ def random_boxes(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Crowded boxes of 2 to 30 px and distinct scores, in no order."""
     rng = np.random.default_rng(seed)
     corner, size = rng.uniform(0, 40, (n, 2)), rng.uniform(2, 30, (n, 2))
-    return np.concatenate([corner, corner + size], 1).astype(np.float32), (
-        rng.permutation(n) / (n + 1)
-    ).astype(np.float32)
+    return np.concatenate([corner, corner + size], 1).astype(np.float32), (rng.permutation(n) / (n + 1)).astype(np.float32)
 
 
 @pytest.mark.parametrize("offset", [0, 1])
@@ -42,9 +40,7 @@ def test_nms_keeps_what_brute_force_keeps(n, threshold, offset):
     for seed in range(3):
         boxes, scores = random_boxes(n, seed)
         expected = brute_nms(boxes.astype(float), scores, threshold, offset)
-        kept = mmcv_ops.nms(
-            torch.from_numpy(boxes), torch.from_numpy(scores), iou_threshold=threshold, offset=offset
-        )
+        kept = mmcv_ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), iou_threshold=threshold, offset=offset)
         assert kept.dtype == torch.int64 and kept.tolist() == expected
         rows, indices = nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold, offset=offset)
         assert indices.tolist() == expected

@@ -66,9 +66,7 @@ def made_rows(values=VALUES) -> list[dict]:
 def made_study(rows, **changes) -> dict:
     recipes = list(dict.fromkeys(row["recipe"] for row in rows))
     machine = {"cpu": "AVX2", "device": "cpu", "threads": 1}
-    run = dict(
-        backbone="scratch", transfer="finetune", precision="float32", machine=machine, certificate=None
-    )
+    run = dict(backbone="scratch", transfer="finetune", precision="float32", machine=machine, certificate=None)
     return {
         "name": "demo",
         "scale": "toy",
@@ -82,9 +80,7 @@ def made_study(rows, **changes) -> dict:
             "b_standard": [["resnet_b", {}]],
             "smooth": [["label_smoothing", {"eps": 0.1}]],
         },
-        "differences": {
-            "smooth": {"parent": "b_standard", "keys": {"model.head.loss.label_smoothing": ["0.0", "0.1"]}}
-        },
+        "differences": {"smooth": {"parent": "b_standard", "keys": {"model.head.loss.label_smoothing": ["0.0", "0.1"]}}},
         "published": {"source": "Tables 8 and 9", "mAP": {"b_standard": 77.54, "smooth": 80.71}},
         "protocols": {"detection": {"name": "p", "epochs": 8}},
         "runs": {row["run"]: run for row in rows},
@@ -109,11 +105,7 @@ def folder(tmp_path) -> Path:
 def line(markdown: str, section: str, *cells: str) -> list[str]:
     """The cells of the row of a section's table that starts with ``cells``."""
     part = markdown.split(f"## {section}\n", 1)[1].split("\n## ", 1)[0]
-    rows = [
-        [cell.strip() for cell in text.strip("|").split(" | ")]
-        for text in part.splitlines()
-        if text[:1] == "|"
-    ]
+    rows = [[cell.strip() for cell in text.strip("|").split(" | ")] for text in part.splitlines() if text[:1] == "|"]
     (found,) = [row for row in rows if row[: len(cells)] == list(cells)]
     return found
 
@@ -155,9 +147,7 @@ def test_spread_by_hand_and_against_scipy():
     assert spread([5.0]).std is None and spread([5.0]).half is None
 
 
-@pytest.mark.parametrize(
-    "a, b", [([9.0], [1.0, 1.1]), ([9.0, 9.1], [1.0]), ([9.0], [1.0]), ([9.0] * 3, [1.0] * 3)]
-)
+@pytest.mark.parametrize("a, b", [([9.0], [1.0, 1.1]), ([9.0, 9.1], [1.0]), ([9.0], [1.0]), ([9.0] * 3, [1.0] * 3)])
 def test_without_an_interval_everything_is_undecided(a, b):
     diff = difference(a, b)
     assert diff.half is None and diff.interval is None and diff.mean == pytest.approx(8.0, abs=0.1)
@@ -187,9 +177,7 @@ def test_without_an_interval_everything_is_undecided(a, b):
     ],
 )
 def test_verdict(low, high, margin, expected):
-    assert (
-        verdict(Difference((low + high) / 2, 3, 3, 0.1, 0.1, 4.0, (high - low) / 2, 0.95), margin) == expected
-    )
+    assert verdict(Difference((low + high) / 2, 3, 3, 0.1, 0.1, 4.0, (high - low) / 2, 0.95), margin) == expected
 
 
 def test_what_cannot_be_compared_is_refused():
@@ -229,9 +217,7 @@ def test_gains_have_scipys_interval_and_a_verdict(folder):
     low, high = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
     shown = line(text, "Gains over B-standard", "+ smooth", "mAP")
     assert shown[2:] == [f"{mean(a) - mean(b):+.2f}", f"[{low:+.2f}, {high:+.2f}]", "3 vs 3", "better"]
-    verdicts = {
-        m: line(text, "Gains over B-standard", "+ smooth", m)[-1] for m in ("top-1", "pixAcc", "mIoU")
-    }
+    verdicts = {m: line(text, "Gains over B-standard", "+ smooth", m)[-1] for m in ("top-1", "pixAcc", "mIoU")}
     assert verdicts == {"top-1": "better", "pixAcc": "equivalent", "mIoU": "undecided"}
     assert line(text, "Gains over scratch", "+ smooth", "mAP")[-1] == "better"
     assert line(text, "Gains over B-standard", "scratch", "mAP")[-1] == "worse"
@@ -241,9 +227,7 @@ def test_gains_have_scipys_interval_and_a_verdict(folder):
 def test_one_seed_has_no_spread_and_no_verdict(tmp_path):
     values = {recipe: {m: v[:1] for m, v in metrics.items()} for recipe, metrics in VALUES.items()}
     text = write_report(write_study(tmp_path / "s", made_rows(values)))["report.md"].read_text()
-    assert line(text, "Results", "+ smooth")[1:] == [
-        f"{v[0]:.2f} (n=1, one run)" for v in VALUES["smooth"].values()
-    ]
+    assert line(text, "Results", "+ smooth")[1:] == [f"{v[0]:.2f} (n=1, one run)" for v in VALUES["smooth"].values()]
     assert line(text, "Gains over B-standard", "+ smooth", "mAP")[2:] == ["+4.79", "—", "1 vs 1", "undecided"]
     assert "1 seed\n" in text and "better |" not in text
 
@@ -279,11 +263,7 @@ def test_only_a_value_of_a_run_that_did_not_diverge_counts(tmp_path):
 
 def test_transfers_of_one_backbone_count_once(tmp_path):
     rows = made_rows()
-    twins = [
-        r | dict(finetune_seed=7, value=float(r["value"]) + 1, run=r["run"] + "b")
-        for r in rows
-        if r["metric"] == "mAP"
-    ]
+    twins = [r | dict(finetune_seed=7, value=float(r["value"]) + 1, run=r["run"] + "b") for r in rows if r["metric"] == "mAP"]
     twins = [r for r in twins if r["recipe"] == "smooth"]
     results = load_results(write_study(tmp_path / "s", rows + twins))
     assert results.cell("smooth", MAP).points == pytest.approx([v + 0.5 for v in VALUES["smooth"]["mAP"]])
@@ -337,10 +317,7 @@ def test_names_are_data_in_every_format(tmp_path, capsys):
     page = written["report.html"].read_text()
     assert "<script" not in page and "<b>" not in page
     assert "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt; &amp; [red]" in page
-    assert (
-        "<script" not in written["report.md"].read_text()
-        and "[red]50%_a\\|b$" in written["report.md"].read_text()
-    )
+    assert "<script" not in written["report.md"].read_text() and "[red]50%_a\\|b$" in written["report.md"].read_text()
     assert r"\& {[}red]50\%\_a|b\$" in written["report.tex"].read_text()
     terminal_table(folder)
     assert "[red]" in capsys.readouterr().out.replace("\n", "")
@@ -351,9 +328,7 @@ def test_html_needs_no_other_file_and_says_what_the_markdown_says(folder):
     page, text = written["report.html"].read_text(), written["report.md"].read_text()
     assert re.findall(r'(?:src|href)="([^"]{0,22})', page) == ["data:image/png;base64,"]
     cells = [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", page)]
-    lines = [
-        row.strip("|").split(" | ") for row in text.splitlines() if re.match(r"\| (?!---|recipe|task)", row)
-    ]
+    lines = [row.strip("|").split(" | ") for row in text.splitlines() if re.match(r"\| (?!---|recipe|task)", row)]
     assert cells == [cell.strip() for row in lines for cell in row]
 
 
@@ -415,9 +390,7 @@ def test_a_study_without_a_finished_run_has_a_report_of_dashes(tmp_path):
 
 
 def run_script(*args) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "tools/report.py", *args], cwd=ROOT, capture_output=True, text=True
-    )
+    return subprocess.run([sys.executable, "tools/report.py", *args], cwd=ROOT, capture_output=True, text=True)
 
 
 def test_script_writes_the_report(folder):

@@ -25,9 +25,7 @@ def count(net: ResNet, classes: int = 1000, side: int = 224) -> tuple[float, flo
         per_value = module.weight[0].numel()  # multiply-adds behind one output value
         total += output.numel() * per_value
 
-    handles = [
-        m.register_forward_hook(add) for m in (*net.modules(), head) if isinstance(m, nn.Conv2d | nn.Linear)
-    ]
+    handles = [m.register_forward_hook(add) for m in (*net.modules(), head) if isinstance(m, nn.Conv2d | nn.Linear)]
     head(net(torch.zeros(1, 3, side, side, device="meta"))[-1].mean((2, 3)))
     for handle in handles:
         handle.remove()
@@ -72,9 +70,7 @@ def test_features_and_logits_are_those_of_timm(name, depth, variant):
     ours = ImageClassifier(backbone, 7, dict(type="torch.nn.CrossEntropyLoss"), preprocessor).double().eval()
     weights = theirs.state_dict()
     ours.backbone.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")}, strict=True)
-    ours.fc.load_state_dict(
-        {k.removeprefix("fc."): v for k, v in weights.items() if k.startswith("fc.")}, strict=True
-    )
+    ours.fc.load_state_dict({k.removeprefix("fc."): v for k, v in weights.items() if k.startswith("fc.")}, strict=True)
     with torch.no_grad():
         for h, w in SIZES if depth < 101 else SIZES[:1]:
             x = torch.randn(2, 3, h, w, dtype=torch.float64)
@@ -90,9 +86,7 @@ def test_features_and_logits_are_those_of_timm(name, depth, variant):
             torch.testing.assert_close(ours(x), theirs(x))
 
 
-@pytest.mark.parametrize(
-    ("name", "depth", "variant"), [("resnet50", 50, "b"), ("resnet50d", 50, "d"), ("resnet18", 18, "a")]
-)
+@pytest.mark.parametrize(("name", "depth", "variant"), [("resnet50", 50, "b"), ("resnet50d", 50, "d"), ("resnet18", 18, "a")])
 def test_weights_of_ours_load_strictly_into_timm(name, depth, variant):
     torch.manual_seed(1)
     ours = ResNet(depth, variant).eval()
@@ -158,9 +152,7 @@ def test_zero_gamma_makes_each_block_its_shortcut(depth, blocks, variant):
 
 def test_gammas_are_one_without_zero_gamma():
     net = ResNet(50, "d", base_channels=4)
-    assert all(
-        (m.weight == 1).all() and not m.bias.any() for m in net.modules() if isinstance(m, nn.BatchNorm2d)
-    )
+    assert all((m.weight == 1).all() and not m.bias.any() for m in net.modules() if isinstance(m, nn.BatchNorm2d))
 
 
 def test_convolutions_start_xavier_uniform():
@@ -172,9 +164,7 @@ def test_convolutions_start_xavier_uniform():
             assert 0.9 * bound < module.weight.abs().max() <= bound, name
 
 
-@pytest.mark.parametrize(
-    ("stride", "strides"), [(32, (4, 8, 16, 32)), (16, (4, 8, 16, 16)), (8, (4, 8, 8, 8))]
-)
+@pytest.mark.parametrize(("stride", "strides"), [(32, (4, 8, 16, 32)), (16, (4, 8, 16, 16)), (8, (4, 8, 8, 8))])
 @pytest.mark.parametrize(("depth", "variant"), [(50, "a"), (50, "d"), (18, "b"), (34, "d")])
 @pytest.mark.parametrize(("h", "w"), [(64, 64), (65, 97), (40, 56)])
 def test_feature_shapes(stride, strides, depth, variant, h, w):

@@ -143,12 +143,8 @@ def test_no_object_is_hidden_below_the_limit():
 
 
 def test_difficult_marks_the_hidden_and_the_tiny():
-    scene = toy_draw.Scene(
-        np.zeros((60, 60, 3), np.float32), np.zeros((60, 60), np.uint8), np.full((60, 60), -1, np.int16)
-    )
-    scene.things = [
-        toy_draw.Thing(i, a, e) for i, a, e in ((0, 400, (0, 0, 20, 20)), (1, 121, (30, 30, 41, 41)))
-    ]
+    scene = toy_draw.Scene(np.zeros((60, 60, 3), np.float32), np.zeros((60, 60), np.uint8), np.full((60, 60), -1, np.int16))
+    scene.things = [toy_draw.Thing(i, a, e) for i, a, e in ((0, 400, (0, 0, 20, 20)), (1, 121, (30, 30, 41, 41)))]
     scene.owner[0:20, 0:20], scene.owner[30:41, 30:41] = 0, 1
     whole, tiny = toy_world.boxes(scene)
     assert (whole.xmin, whole.ymin, whole.xmax, whole.ymax) == (1, 1, 20, 20)

@@ -205,9 +205,7 @@ def test_zero_gamma_reaches_the_network(toy):
     plain = MODELS.build(toy.model.backbone)
     compose(toy, ["zero_gamma"])
     zero = MODELS.build(toy.model.backbone)
-    assert [
-        sum(not m.weight.any() for m in n.modules() if isinstance(m, nn.BatchNorm2d)) for n in (plain, zero)
-    ] == [0, 16]
+    assert [sum(not m.weight.any() for m in n.modules() if isinstance(m, nn.BatchNorm2d)) for n in (plain, zero)] == [0, 16]
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
@@ -265,9 +263,7 @@ def test_the_learning_rate_of_every_update(bases, scale, big, warm, shape, n):
     chosen = [("large_batch", big), ("warmup", warm), ("cosine", shape == "cosine")]
     compose(cfg, [name for name, yes in chosen if yes])
     eta = cfg.lr_at_256 * cfg.batch / 256
-    np.testing.assert_allclose(
-        learning_rates(cfg, n), expected(cfg, eta, n, warm, shape), rtol=1e-9, atol=1e-12
-    )
+    np.testing.assert_allclose(learning_rates(cfg, n), expected(cfg, eta, n, warm, shape), rtol=1e-9, atol=1e-12)
 
 
 def test_a_warmup_of_one_update_starts_at_the_full_rate(paper):
@@ -401,9 +397,7 @@ def test_the_precision_of_a_config_without_the_trick_is_float32(toy):
 def test_low_precision_computes_in_16_bits_and_keeps_weights_in_32(dtype):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4))
-    cfg = ConfigDict(
-        type="classification.LowPrecisionOptimWrapper", dtype=dtype, optimizer=dict(type="SGD", lr=0.1)
-    )
+    cfg = ConfigDict(type="classification.LowPrecisionOptimWrapper", dtype=dtype, optimizer=dict(type="SGD", lr=0.1))
     wrapper = build_optim_wrapper(net, cfg)
     assert isinstance(wrapper, LowPrecisionOptimWrapper)
     before = {k: v.clone() for k, v in net.state_dict().items()}

@@ -1,6 +1,6 @@
 """Gathers the records of a study's runs into work_dirs/STUDY-SCALE/results.csv, one value a row, unrounded.
 
-  python tools/collect.py configs/studies/demo.py --scale toy --seeds 3
+python tools/collect.py configs/studies/demo.py --scale toy --seeds 3
 """
 
 import argparse

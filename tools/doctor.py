@@ -16,9 +16,7 @@ from tools.engine.cli import main
 
 
 def doctor() -> int:
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     from tools.engine.doctor import diagnose, render
 
     findings = diagnose()

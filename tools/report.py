@@ -17,9 +17,7 @@ from tools.engine.cli import main
 
 
 def report() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of a study at a scale: work_dirs/STUDY-SCALE")
     args = parser.parse_args()
 

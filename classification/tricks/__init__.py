@@ -30,9 +30,7 @@ _CATALOGUE = (
     "warmup",
 )
 
-TRICKS: dict[str, Callable[..., None]] = {
-    name: getattr(import_module(f"{__name__}.{name}"), name) for name in _CATALOGUE
-}
+TRICKS: dict[str, Callable[..., None]] = {name: getattr(import_module(f"{__name__}.{name}"), name) for name in _CATALOGUE}
 
 
 def parse_trick(text: str) -> Trick:

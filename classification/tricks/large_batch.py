@@ -5,7 +5,7 @@ from classification.tricks.declare import trick
 
 @trick(sets=("batch", "optim_wrapper.optimizer.lr"))
 def large_batch(cfg, factor: int = 4) -> None:
-    """Batch b = ``factor`` times the base batch, and lr = ``cfg.lr_at_256`` * b / 256, with 0.1 at 256 in the paper (Tables 3 and 4).
+    """Batch b = ``factor`` times the base batch, lr = ``cfg.lr_at_256`` * b / 256; 0.1 at 256 in the paper (Tables 3 and 4).
 
     Args:
         factor: b over the base batch, at least 2.

@@ -35,8 +35,8 @@ model = dict(
         frozen_stages=-1,
         norm_eval=False,
     ),
-    decode_head=dict(in_index=3, loss_decode=dict(type="CrossEntropyLoss", loss_weight=1.0), **head),
-    auxiliary_head=dict(in_index=2, loss_decode=dict(type="CrossEntropyLoss", loss_weight=0.5), **head),
+    decode_head=dict(in_index=3, loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True, loss_weight=1.0), **head),
+    auxiliary_head=dict(in_index=2, loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True, loss_weight=0.5), **head),
     train_cfg=dict(),
     test_cfg=dict(mode="whole"),
 )

@@ -13,9 +13,7 @@ model = dict(
     loss=dict(type="torch.nn.CrossEntropyLoss", label_smoothing=0.0),
     data_preprocessor=dict(type="classification.ImagePreprocessor", mean=mean, std=std),
 )
-optim_wrapper = dict(
-    type="OptimWrapper", optimizer=dict(type="SGD", momentum=0.9, nesterov=True, weight_decay=1e-4)
-)
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", momentum=0.9, nesterov=True, weight_decay=1e-4))
 train_cfg = dict(by_epoch=True)
 test_cfg = dict()
 test_evaluator = dict(type="classification.TopK")

@@ -1,4 +1,4 @@
-"""FCN-ResNet-50 on ADE20K, base 520, crop 480: values of GluonCV's code (no schedule is in the paper; Table 9: 37.05 to 39.33 mIoU).
+"""FCN-ResNet-50 on ADE20K, base 520, crop 480: values of GluonCV (no schedule is in the paper; Table 9: 37.05 to 39.33 mIoU).
 
 Never run here on a GPU.
 
@@ -74,7 +74,5 @@ optim_wrapper = dict(
     optimizer=dict(type="SGD", lr=lr, momentum=0.9, weight_decay=1e-4),
     paramwise_cfg=dict(custom_keys={"decode_head": dict(lr_mult=10.0), "auxiliary_head": dict(lr_mult=10.0)}),
 )
-param_scheduler = [
-    dict(type="PolyLR", power=0.9, eta_min=0.0, begin=0, end=epochs, by_epoch=True, convert_to_iter_based=True)
-]
+param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=0.0, begin=0, end=epochs, by_epoch=True, convert_to_iter_based=True)]
 train_cfg = dict(max_epochs=epochs)

@@ -9,10 +9,10 @@ _base_ = ["../_base_/runtime.py", "../_base_/ade20k.py"]
 scale = "toy"
 seconds = 50  # expected on 2 cores; a study's estimate of the time left starts from it
 network = "fcn"
-batch, epochs = 8, 5  # batch: in all, over every process
+batch, epochs = 4, 2  # batch: in all, over every process
 image_scale = (160, 128)  # the long side at most, and the short side
 crop = (128, 128)
-lr = 0.01
+lr = 0.02
 data_root = "{{$DATA_ROOT:data}}/toy/ADEChallengeData2016"
 scratch_backbone = dict(depth=50, variant="b", base_channels=16)
 protocol = dict(
@@ -73,7 +73,5 @@ optim_wrapper = dict(
     optimizer=dict(type="SGD", lr=lr, momentum=0.9, weight_decay=1e-4),
     paramwise_cfg=dict(custom_keys={"decode_head": dict(lr_mult=10.0), "auxiliary_head": dict(lr_mult=10.0)}),
 )
-param_scheduler = [
-    dict(type="PolyLR", power=0.9, eta_min=0.0, begin=0, end=epochs, by_epoch=True, convert_to_iter_based=True)
-]
+param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=0.0, begin=0, end=epochs, by_epoch=True, convert_to_iter_based=True)]
 train_cfg = dict(max_epochs=epochs)

@@ -94,8 +94,6 @@ def _difference(study: Study, recipe: str) -> dict | None:
     if not parent:
         return None
     path = study.data.configs["classification"].format(scale=study.scale)
-    old, new = (
-        flatten(resolve(path, Options(tricks=list(study.catalogue[name]["tricks"])))) for name in (parent, recipe)
-    )
+    old, new = (flatten(resolve(path, Options(tricks=list(study.catalogue[name]["tricks"])))) for name in (parent, recipe))
     keys = [key for key in difference(old, new) if not key.startswith("tricks")]
     return {"parent": parent, "keys": {key: [str(old.get(key, "-")), str(new.get(key, "-"))] for key in keys}}

@@ -82,9 +82,7 @@ def difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95)
     both = se_a**2 + se_b**2
     # the same formula in shares of the variance: fourth powers of a tiny spread would vanish
     dof = 1 / ((se_a**2 / both) ** 2 / (len(a) - 1) + (se_b**2 / both) ** 2 / (len(b) - 1))
-    return Difference(
-        mean, len(a), len(b), se_a, se_b, dof, t_quantile(dof, confidence) * sqrt(both), confidence
-    )
+    return Difference(mean, len(a), len(b), se_a, se_b, dof, t_quantile(dof, confidence) * sqrt(both), confidence)
 
 
 def verdict(diff: Difference, margin: float) -> str:

@@ -140,9 +140,7 @@ def mend_import(name: str, message: str, headless: str | None = None) -> str:
     return "apt-get install -y libgl1 libglib2.0-0"
 
 
-def check_import(
-    name: str, have: dict[str, str | None], load_module: Callable[[str], object] = __import__
-) -> list[Finding]:
+def check_import(name: str, have: dict[str, str | None], load_module: Callable[[str], object] = __import__) -> list[Finding]:
     """A finding where the module ``name`` cannot be imported."""
     try:
         load_module(name)
@@ -252,11 +250,7 @@ def diagnose() -> list[Finding]:
     findings = [check_python(tuple(map(int, platform.python_version_tuple()[:2])))]
     wanted = read_constraints(ROOT / "constraints.txt")
     findings += check_packages(have, wanted) + check_openmmlab(have) + check_opencv(have, wanted)
-    broken = [
-        finding
-        for name in ("torch", "torchvision", "cv2", "mmengine")
-        for finding in check_import(name, have)
-    ]
+    broken = [finding for name in ("torch", "torchvision", "cv2", "mmengine") for finding in check_import(name, have)]
     findings += broken
     if not broken:
         findings += check_operators() + check_machine()

@@ -22,8 +22,13 @@ class Screen:
         self.total = sum(self.waiting.values()) or 1.0
         self.console = Console()
         self.bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
-            console=self.console, transient=True, disable=not self.console.is_terminal,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
         )
         self.id = self.bar.add_task("starting", total=self.total, left="")
         self.started = self.said = time.time()

@@ -69,9 +69,7 @@ def _md(text: str) -> str:
 
 def html(report: Report, figure: bytes) -> str:
     """One page that needs no other file: the figure (PNG) is inlined, every value escaped."""
-    pages = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
+    pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     inlined = base64.b64encode(figure).decode()
     page = pages.get_template("report.html.jinja")
     return page.render(report=report, verdicts=VERDICTS, caption=FIGURE, figure=inlined)
@@ -136,8 +134,6 @@ def _draw_cell(axes, y: int, cell: Cell, is_reference: bool, is_scratch: bool) -
         return
     if is_reference:
         axes.axvline(spread.mean, color="#888", linewidth=0.8, linestyle="--", zorder=1)
-    axes.errorbar(
-        spread.mean, y, xerr=spread.half, fmt="D", markersize=5, capsize=3, color="#1f4e79", zorder=2
-    )
+    axes.errorbar(spread.mean, y, xerr=spread.half, fmt="D", markersize=5, capsize=3, color="#1f4e79", zorder=2)
     heights = [y - 0.22] * len(cell.points)
     axes.plot(cell.points, heights, "o", color="#c55a11", alpha=0.7, markersize=3.5, zorder=3)

@@ -48,9 +48,7 @@ def gain_table(results: Results, base: str) -> Table:
     """Every other recipe over ``base``, in the columns where ``base`` has run."""
     columns = [c for c in results.columns if results.cell(base, c) != Cell([])]
     others = [r for r in results.study["recipes"] if r != base]
-    rows = [
-        [results.label(r), results.heading(c), *gain(results, r, base, c)] for r in others for c in columns
-    ]
+    rows = [[results.label(r), results.heading(c), *gain(results, r, base, c)] for r in others for c in columns]
     margin = f"±{results.study['margin']:g}"
     note = (
         f"Points, with the 95 % t interval of Welch and Satterthwaite. Equivalent: the interval lies "
@@ -191,8 +189,7 @@ def lead(results: Results) -> str:
     runs = {row["run"] for row in results.rows}
     diverged = len({row["run"] for row in results.rows if row["status"] == "diverged"})
     return (
-        f"{len(results.study['recipes'])} recipes, measured by {tasks}: "
-        f"{len(runs)} runs, {diverged or 'none'} of which diverged."
+        f"{len(results.study['recipes'])} recipes, measured by {tasks}: {len(runs)} runs, {diverged or 'none'} of which diverged."
     )
 
 

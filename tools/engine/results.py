@@ -112,9 +112,7 @@ class Results:
         for row in rows:
             if row["status"] != "diverged" and row["value"]:
                 groups.setdefault(seed_of(row), []).append(float(row["value"]))
-        return Cell(
-            [fmean(values) for values in groups.values()], sum(row["status"] == "diverged" for row in rows)
-        )
+        return Cell([fmean(values) for values in groups.values()], sum(row["status"] == "diverged" for row in rows))
 
     def seeds(self, recipe: str) -> int:
         return len({seed_of(row) for row in self.rows if row["recipe"] == recipe})
@@ -155,9 +153,7 @@ def load_results(folder: Path) -> Results:
     table, study = (_read(Path(folder), name) for name in ("results.csv", "study.json"))
     reader, study = csv.DictReader(io.StringIO(table, newline="")), json.loads(study)
     if lacking := [name for name in NEEDED if name not in (reader.fieldnames or ())]:
-        raise ValueError(
-            f"{folder}/results.csv lacks the columns {', '.join(lacking)}; make it with tools/collect.py."
-        )
+        raise ValueError(f"{folder}/results.csv lacks the columns {', '.join(lacking)}; make it with tools/collect.py.")
     rows = list(reader)
     for row in rows:
         _check(row, study["recipes"], folder)
@@ -177,14 +173,10 @@ def _read(folder: Path, name: str) -> str:
 def _check(row: dict[str, str], recipes: list[str], folder: Path) -> None:
     where = f"{folder}/results.csv, {row['metric']} of {row['recipe']}"
     if row["recipe"] not in recipes:
-        raise ValueError(
-            f"{where}: study.json does not have this recipe; make both again with tools/collect.py."
-        )
+        raise ValueError(f"{where}: study.json does not have this recipe; make both again with tools/collect.py.")
     try:
         good = not row["value"] or isfinite(float(row["value"]))
     except ValueError:
         good = False
     if not good:
-        raise ValueError(
-            f"{where}: the value is {row['value']!r}; it must be a number, or empty for a run that diverged."
-        )
+        raise ValueError(f"{where}: the value is {row['value']!r}; it must be a number, or empty for a run that diverged.")

@@ -150,7 +150,7 @@ def _node_key(node: Node, pretrain: bool) -> str:
 def transfer_key(cfg, options: Options, upstream: str) -> str:
     """The key of a transfer: its config before the card is plugged in, what was asked of it, and the key above."""
     cfg.merge_from_dict(options.overrides)
-    cfg.randomness, cfg.transfer = dict(seed=options.seed), options.transfer or "finetune"
+    cfg.randomness, cfg.transfer = dict(seed=options.seed), options.transfer or cfg.get("transfer") or "finetune"
     return key_of(cfg, upstream)
 
 

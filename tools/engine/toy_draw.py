@@ -210,9 +210,7 @@ def _may_cover(scene: Scene, mask: np.ndarray, keep: float) -> bool:
     return all(seen >= keep * thing.area for seen, thing in zip(left, scene.things, strict=True))
 
 
-def draw_thing(
-    rng: np.random.Generator, scene: Scene, label: int, size: float, centre: tuple[float, float]
-) -> bool:
+def draw_thing(rng: np.random.Generator, scene: Scene, label: int, size: float, centre: tuple[float, float]) -> bool:
     """Draws an object about `size` px across at `centre` (y, x) on top of the scene.
 
     Returns False, and draws nothing, where it or an object below would be seen too little."""

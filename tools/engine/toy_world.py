@@ -67,7 +67,7 @@ class ToySizes:
     voc_train: int = 120
     voc_val: int = 60
     voc_test: int = 150
-    ade_training: int = 160
+    ade_training: int = 200
     ade_validation: int = 80
 
 
@@ -200,10 +200,7 @@ def _write_voc_lists(root: Path, made: list[tuple[_Job, list[Box]]]) -> None:
         (folder / f"{name}.txt").write_text("".join(f"{stem}\n" for stem, _ in rows))
         for label, cls in enumerate(CLASSES):
             flags = [[not b.difficult for b in found if b.label == label] for _, found in rows]
-            lines = [
-                f"{stem} {int(any(easy)) if easy else -1:2d}\n"
-                for (stem, _), easy in zip(rows, flags, strict=True)
-            ]
+            lines = [f"{stem} {int(any(easy)) if easy else -1:2d}\n" for (stem, _), easy in zip(rows, flags, strict=True)]
             (folder / f"{cls}_{name}.txt").write_text("".join(lines))
 
 
@@ -235,16 +232,12 @@ def _existing(root: Path, seed: int, sizes: ToySizes) -> dict | None:
 
 def _check(root: Path, seed: int, sizes: ToySizes, processes: int) -> None:
     if not (isinstance(seed, int) and 0 <= seed < 2**64):
-        raise ValueError(
-            f"The seed of the made-image world is {seed!r}: give a whole number from 0 to 2**64 - 1."
-        )
+        raise ValueError(f"The seed of the made-image world is {seed!r}: give a whole number from 0 to 2**64 - 1.")
     if processes < 1:
         raise ValueError(f"The number of processes for {root} is {processes}: give 1 or more.")
     for f in fields(sizes):
         if not 1 <= getattr(sizes, f.name) < CLASS_STRIDE:
-            raise ValueError(
-                f"The size {f.name} is {getattr(sizes, f.name)}: give 1 to {CLASS_STRIDE - 1} images."
-            )
+            raise ValueError(f"The size {f.name} is {getattr(sizes, f.name)}: give 1 to {CLASS_STRIDE - 1} images.")
 
 
 def _run(jobs: list[_Job], processes: int, progress: Callable[[int, int], None] | None) -> list:
