@@ -4,7 +4,6 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.config import ConfigDict
-from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 
 
@@ -50,14 +49,7 @@ def resolve_dtype(dtype: str) -> str:
         return dtype
     if torch.cuda.is_available():
         return "float16"
-    if bf16_in_hardware():
-        return "bfloat16"
-    print_log(
-        "low_precision: this CPU has no bfloat16 arithmetic, so dtype 'auto' is float32 here; "
-        "low_precision:dtype=bfloat16 forces it.",
-        "current",
-    )
-    return "float32"
+    return "bfloat16" if bf16_in_hardware() else "float32"
 
 
 def resolve_precision(cfg: ConfigDict) -> str:

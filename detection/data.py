@@ -1,12 +1,13 @@
 """Pascal VOC as mmdet reads it, but nothing left out in silence."""
 
 import xml.etree.ElementTree as ET
-from pathlib import Path
-
-from mmdet.datasets import VOCDataset as MMDetVOCDataset
 
 import backbones.mmcv_ops  # noqa: F401  (mmdet cannot be imported without it where mmcv is not compiled)
-from backbones.files import missing_folder
+
+# isort: split
+from mmdet.datasets import VOCDataset as MMDetVOCDataset
+
+from detection.annotations import check_annotation, read_list
 
 
 class VOCDataset(MMDetVOCDataset):
@@ -28,28 +29,14 @@ class VOCDataset(MMDetVOCDataset):
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
-        if not Path(self.ann_file).is_file():
-            raise ValueError(missing_folder(self.ann_file, "the list of image names of a VOCdevkit"))
+        read_list(self.ann_file)
         return super().load_data_list()
 
     def parse_data_info(self, img_info: dict) -> dict:
-        path = img_info["xml_path"]
-        try:
-            return super().parse_data_info(img_info)
-        except FileNotFoundError:
-            raise ValueError(f"{path} does not exist, though {self.ann_file} lists it; complete the VOCdevkit.") from None
-        except (ET.ParseError, AttributeError) as error:
-            raise ValueError(f"{path} is no VOC annotation ({error}); restore the file.") from None
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        check_annotation(img_info["xml_path"], self._metainfo["classes"])
+        return super().parse_data_info(img_info)
 
     def _parse_instance_info(self, raw_ann_info: ET.ElementTree, minus_one: bool = True) -> list[dict]:
-        for name in (obj.findtext("name") for obj in raw_ann_info.findall("object")):
-            if name not in self.cat2label:
-                raise ValueError(
-                    f"the class {name!r} is unknown; allowed: {', '.join(self.cat2label)}. Correct the file, or give "
-                    "your own names with --cfg-options \"classes=('cat','dog')\"."
-                )
         instances = super()._parse_instance_info(raw_ann_info, minus_one)
         if self.difficult_in_training and not self.test_mode:
             for instance in instances:

@@ -5,6 +5,7 @@ from pathlib import Path
 import backbones.mmcv_ops  # noqa: F401  (before anything imports mmdet)
 from backbones.files import missing_folder
 from backbones.transfer import plug, require_backbone
+from detection.annotations import check_annotation, read_list
 
 NODE = "transfer"
 METRICS = ("mAP",)
@@ -27,11 +28,15 @@ def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
 
 
 def check_data(cfg) -> None:
-    """Raises ValueError when the VOCdevkit is not where the config expects it. Lists and XMLs are checked as they are read."""
+    """Raises ValueError when the VOCdevkit is not where the config expects it, or an XML is missing, broken or of other classes."""
     for folder in data_folders(cfg):
         for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
             if not (folder / part).is_dir():
                 raise ValueError(missing_folder(folder / part, "a part of VOCdevkit/VOC2007 in its original layout"))
+    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+        root = Path(loader.dataset.data_root)
+        for name in read_list(root / loader.dataset.ann_file):
+            check_annotation(root / loader.dataset.data_prefix.sub_data_root / "Annotations" / f"{name}.xml", cfg.classes)
 
 
 def data_folders(cfg) -> list[Path]:

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import backbones.mmcv_ops  # noqa: F401  (mmseg cannot be imported without it where mmcv is not compiled)
+
+# isort: split
 import numpy as np
 from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
-
-import backbones.mmcv_ops  # noqa: F401  (mmseg cannot be imported without it where mmcv is not compiled)
 
 CLASSES = 150
 

@@ -227,7 +227,7 @@ def test_gains_have_scipys_interval_and_a_verdict(folder):
 def test_one_seed_has_no_spread_and_no_verdict(tmp_path):
     values = {recipe: {m: v[:1] for m, v in metrics.items()} for recipe, metrics in VALUES.items()}
     text = write_report(write_study(tmp_path / "s", made_rows(values)))["report.md"].read_text()
-    assert line(text, "Results", "+ smooth")[1:] == [f"{v[0]:.2f} (n=1, one run)" for v in VALUES["smooth"].values()]
+    assert line(text, "Results", "+ smooth")[1:] == [f"{v[0]:.2f} (n=1)" for v in VALUES["smooth"].values()]
     assert line(text, "Gains over B-standard", "+ smooth", "mAP")[2:] == ["+4.79", "—", "1 vs 1", "undecided"]
     assert "1 seed\n" in text and "better |" not in text
 
@@ -258,7 +258,7 @@ def test_only_a_value_of_a_run_that_did_not_diverge_counts(tmp_path):
     first.update(value="", status="failed")
     second.update(value="0.5", status="diverged")
     cell = load_results(write_study(tmp_path / "s", rows)).cell("smooth", MAP)
-    assert (cell.points, str(cell)) == ([64.2], "64.20 (n=1, one run, 1 diverged)")
+    assert (cell.points, str(cell)) == ([64.2], "64.20 (n=1, 1 diverged)")
 
 
 def test_transfers_of_one_backbone_count_once(tmp_path):

@@ -12,7 +12,7 @@ network = "faster_rcnn_fpn"
 batch, epochs = 8, 4  # batch: in all, over every process
 image_scale = (160, 128)  # the long side at most, and the short side
 data_root = "{{$DATA_ROOT:data}}/toy/VOCdevkit"
-classes = tuple(f"{t}_{s}" for t in ("solid", "striped", "banded", "checked") for s in ("disc", "triangle", "star"))
+classes = tuple(f"{t}_{s}" for t in ("solid", "striped", "banded", "checked") for s in ("disc", "star"))
 width, rois, proposals = 64, 32, 200
 scratch_backbone = dict(depth=50, variant="b", base_channels=16)
 protocol = dict(

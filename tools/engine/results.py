@@ -57,7 +57,6 @@ class Cell:
             return DASH, f"({gone})" if self.diverged else ""
         notes = [
             f"n={len(self.points)}",
-            *["one run"] * (len(self.points) == 1),
             *[gone] * bool(self.diverged),
         ]
         std = "" if self.spread.std is None else f"± {self.spread.std:.2f} "

@@ -43,6 +43,7 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
     runner = build_runner(cfg, resume)
     if is_main_process():
         cfg.dump(str(folder / CONFIG))
+    runner.logger.info(f"{cfg.task} in {cfg.get('precision', 'float32')}, seed {cfg.randomness.seed}, run {key}")
     try:
         runner.train()
         trained = time.time()

@@ -1,0 +1,192 @@
+"""What a user can get wrong: one clear sentence, exit status 2, and no record or card left behind."""
+
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tools.engine.config import ROOT
+
+CLASSIFIER, DETECTOR, SEGMENTER = (
+    f"configs/{name}_toy.py" for name in ("classification/resnet50", "detection/faster_rcnn_fpn", "segmentation/fcn")
+)
+SMALL = ["--cfg-options", "batch=2", "train_dataloader.num_workers=0", "test_dataloader.num_workers=0", "train_cfg.max_epochs=1"]
+
+
+@pytest.fixture
+def world(toy_root, tmp_path, monkeypatch) -> Path:
+    """A copy of the small made world that a test may spoil, as DATA_ROOT, in an empty working folder."""
+    shutil.copytree(toy_root, tmp_path / "data/toy")
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "data/toy"
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys, tmp_path):
+    """``refused('train', args...)`` runs a tool in this process and returns its one sentence."""
+
+    def run(tool: str, *args: str) -> str:
+        monkeypatch.setattr(sys, "argv", [f"{tool}.py", *map(str, args)])
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        module = importlib.import_module(f"tools.{tool}")
+        from tools.engine.cli import main
+
+        with pytest.raises(SystemExit) as stop:
+            main(getattr(module, tool.split("_")[0]))
+        errors = capsys.readouterr().err
+        lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+        assert stop.value.code == 2 and len(lines) == 1 and "Traceback" not in errors, errors
+        assert not list(tmp_path.rglob("record.json")) and not list(tmp_path.rglob("card/card.json"))
+        return lines[0]
+
+    return run
+
+
+def test_a_missing_data_root_says_what_was_expected_where(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nowhere"))
+    for config, part in ((CLASSIFIER, "imagenet/train"), (DETECTOR, "VOCdevkit"), (SEGMENTER, "ADEChallengeData2016")):
+        args = [] if config == CLASSIFIER else ["--backbone", "scratch"]
+        text = refused("train", config, *args)
+        assert str(tmp_path / "nowhere/toy") in text and part in text and "DATA_ROOT" in text and "holds" in text
+    assert "does not exist" in refused("study", "run", "configs/studies/demo.py")
+    assert not (tmp_path / "work_dirs").exists()
+
+
+def test_a_misplaced_data_root_says_what_was_found(refused, world, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", str(world))
+    text = refused("train", CLASSIFIER)
+    assert "VOCdevkit" in text and "imagenet" in text and "toy/toy/imagenet/train does not exist" in text
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        ([CLASSIFIER, "--tricks", "cosin"], "no trick 'cosin'; nearest: cosine"),
+        ([CLASSIFIER, "--tricks", "label_smoothing:epsilon=1"], "no option 'epsilon'; its options: eps, form"),
+        ([CLASSIFIER, "--tricks", "resnet_b", "resnet_d"], "exclude each other"),
+        (["configs/classification/resnet50_toi.py"], "nearest: configs/classification/resnet50_toy.py"),
+        ([DETECTOR], "detection needs --backbone"),
+        ([SEGMENTER], "segmentation needs --backbone"),
+        ([DETECTOR, "--backbone", "nosuchcard"], "no backbone card at nosuchcard"),
+        ([DETECTOR, "--backbone", "scratch", "--tricks", "cosine"], "--tricks belong to pretraining"),
+        ([DETECTOR, "--backbone", "scratch", "--transfer", "frozen"], "would never train the backbone"),
+        ([DETECTOR, "--backbone", "scratch", "--transfer", "freeze"], "allowed: finetune, frozen"),
+        ([CLASSIFIER, "--backbone", "scratch"], "classification trains its own backbone"),
+        ([CLASSIFIER, "--cfg-options", "model.num_classes=7"], "8 class folders and the config 7 classes"),
+    ],
+)
+def test_unknown_and_misused_names(refused, world, args, message):
+    assert message in refused("train", *args)
+    assert not Path("work_dirs").exists()
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["run", "configs/studies/demo.py", "--scale", "toi"], "no scale 'toi'; nearest: toy"),
+        (["run", "configs/studies/demo.py", "--recipes", "smoth"], "no recipe 'smoth'; nearest: smooth"),
+        (["status", "configs/studies/dmeo.py"], "nearest: configs/studies/demo.py"),
+    ],
+)
+def test_unknown_names_of_a_study(refused, world, args, message):
+    assert message in refused("study", *args)
+
+
+def test_a_class_folder_without_images(refused, world):
+    for image in (world / "imagenet/val/solid_star").iterdir():
+        image.unlink()
+    assert "imagenet/val/solid_star holds no image" in refused("train", CLASSIFIER)
+
+
+def test_other_classes_in_validation(refused, world):
+    (world / "imagenet/val/solid_star").rename(world / "imagenet/val/solid_stars")
+    assert "solid_star, solid_stars" in refused("train", CLASSIFIER)
+
+
+def test_an_image_that_cannot_be_decoded_is_named(refused, world, make_card):
+    broken = next((world / "imagenet/train/solid_star").iterdir())
+    broken.write_bytes(b"no image")
+    assert str(broken) in refused("train", CLASSIFIER, *SMALL)
+    photo = sorted((world / "VOCdevkit/VOC2007/JPEGImages").iterdir())[0]
+    photo.write_bytes(photo.read_bytes()[:50])
+    assert str(photo) in refused("train", DETECTOR, "--backbone", "scratch", *SMALL)
+
+
+def test_an_image_that_a_worker_cannot_decode_is_named(refused, world):
+    broken = next((world / "imagenet/train/solid_star").iterdir())
+    broken.write_bytes(b"no image")
+    assert str(broken) in refused("train", CLASSIFIER, *[a for a in SMALL if "train_dataloader" not in a])
+
+
+def test_an_xml_of_an_unknown_class(refused, world):
+    path = sorted((world / "VOCdevkit/VOC2007/Annotations").iterdir())[0]
+    text = path.read_text()
+    name = text.split("<name>")[1].split("<")[0]
+    path.write_text(text.replace(name, "zebra", 1))
+    error = refused("train", DETECTOR, "--backbone", "scratch")
+    assert str(path) in error and "'zebra'" in error and "solid_disc" in error
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda p: p.unlink(), lambda p: p.write_text("<annotation>"), lambda p: p.write_text("<a><object/></a>")]
+)
+def test_an_xml_that_is_missing_or_broken(refused, world, spoil):
+    path = sorted((world / "VOCdevkit/VOC2007/Annotations").iterdir())[0]
+    spoil(path)
+    assert str(path) in refused("train", DETECTOR, "--backbone", "scratch")
+
+
+def test_a_mask_id_above_150(refused, world):
+    for path in (world / "ADEChallengeData2016/annotations/training").iterdir():
+        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), np.where(mask > 0, 151, 0).astype(np.uint8))
+    error = refused("train", SEGMENTER, "--backbone", "scratch", *SMALL)
+    assert "has the id 151" in error and "ADE_train_" in error
+
+
+def test_an_image_without_its_mask(refused, world):
+    mask = sorted((world / "ADEChallengeData2016/annotations/training").iterdir())[0]
+    mask.unlink()
+    assert str(mask) in refused("train", SEGMENTER, "--backbone", "scratch", *SMALL)
+
+
+def test_cards_that_do_not_hold(refused, world, make_card):
+    card = make_card(name="truncated").path
+    weights = card / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert "sha256 differs" in refused("train", DETECTOR, "--backbone", card)
+
+    card = make_card(name="variant").path
+    about = json.loads((card / "card.json").read_text())
+    about["arch"]["variant"] = "b"
+    (card / "card.json").write_text(json.dumps(about))
+    error = refused("train", SEGMENTER, "--backbone", card)
+    assert "does not fit ResNet" in error and "conv1.weight" in error
+
+
+@pytest.mark.parametrize("field, value", [("mean", [0.0, 0.0, 0.0]), ("channel_order", "bgr")])
+@pytest.mark.parametrize("config", [DETECTOR, SEGMENTER])
+def test_a_certificate_that_fails_stops_the_training(refused, world, make_card, field, value, config):
+    card = make_card().path
+    about = json.loads((card / "card.json").read_text())
+    about[field] = value
+    (card / "card.json").write_text(json.dumps(about))
+    assert "transfer refused" in refused("train", config, "--backbone", card, *SMALL)
+
+
+def test_a_config_that_no_run_has_dumped_cannot_be_tested(refused, world):
+    assert "is no run's config" in refused("test", CLASSIFIER, ROOT / "README.md")
+    assert "is no run's config" in refused("export_backbone", CLASSIFIER, ROOT / "README.md", "card")
+
+
+def test_a_folder_that_is_no_made_world_is_kept(refused, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/photo.jpg").write_bytes(b"x")
+    assert str(tmp_path / "mine") in refused("prepare_data", "toy", "--out", tmp_path / "mine")
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["photo.jpg"]

@@ -1,0 +1,133 @@
+"""Every config loads, every type in it resolves, every model builds, and a dumped config is the same config again."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import (
+    DATASETS,
+    EVALUATOR,
+    HOOKS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPERS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    TASK_UTILS,
+    TRANSFORMS,
+    init_default_scope,
+)
+
+from classification.tricks import flatten
+from tools.engine.config import ROOT, Options, load, resolve, task_of
+
+CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs").glob("*ion/*.py"))
+REGISTRIES = (MODELS, DATASETS, TRANSFORMS, METRICS, EVALUATOR, HOOKS, OPTIMIZERS, OPTIM_WRAPPERS, PARAM_SCHEDULERS, TASK_UTILS)
+# names that MMEngine and torch look up elsewhere than in a registry
+ELSEWHERE = {"DefaultSampler", "AspectRatioBatchSampler", "default_collate", "nms", "BN"}
+
+
+def options_of(path: str, make_card) -> Options:
+    if "classification" in path:
+        return Options(tricks=["resnet_d", "large_batch", "no_bias_decay", "cosine", "warmup", "label_smoothing"])
+    return Options(backbone=str(make_card().path))
+
+
+def types_in(value) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["type"]} if isinstance(value.get("type"), str) else set()
+        return own.union(*(types_in(v) for v in value.values()))
+    return set().union(*(types_in(v) for v in value)) if isinstance(value, list | tuple) else set()
+
+
+def test_there_is_a_config_for_each_task_and_scale():
+    assert len(CONFIGS) == 9
+    scales = {(c.split("/")[1], load(c).scale) for c in CONFIGS}
+    assert scales == {(t, s) for t in ("classification", "detection", "segmentation") for s in ("toy", "mini", "paper")}
+
+
+@pytest.mark.parametrize("path", CONFIGS)
+def test_every_type_resolves(path, make_card):
+    cfg = resolve(path, options_of(path, make_card))
+    init_default_scope(cfg.default_scope)
+    for name in sorted(types_in(cfg.to_dict()) - ELSEWHERE):
+        found = []
+        for registry in REGISTRIES:
+            with registry.switch_scope_and_registry(cfg.default_scope) as scoped:
+                try:
+                    found.append(scoped.get(name))
+                except RuntimeError:
+                    continue
+        assert any(found), f"{path}: {name}"
+
+
+@pytest.mark.parametrize("path", CONFIGS)
+def test_a_dumped_config_is_the_same_config_again(path, make_card, tmp_path):
+    cfg = resolve(path, options_of(path, make_card))
+    cfg.dump(str(tmp_path / "config.py"))
+    again = resolve(tmp_path / "config.py", Options(seed=0))
+    assert flatten(again.to_dict()) == flatten(Config.fromfile(str(tmp_path / "config.py")).to_dict()) == flatten(cfg.to_dict())
+
+
+@pytest.mark.parametrize("path", CONFIGS)
+def test_every_model_builds_with_the_widths_of_its_backbone(path, make_card):
+    cfg = resolve(path, options_of(path, make_card))
+    init_default_scope(cfg.default_scope)
+    with torch.device("meta"):
+        model = MODELS.build(cfg.model)
+    assert type(model.backbone).__module__ == "backbones.resnet"
+    if cfg.task == "detection":
+        assert [conv.conv.in_channels for conv in model.neck.lateral_convs] == list(model.backbone.channels) == [32, 64, 128, 256]
+        assert model.roi_head.bbox_head.num_classes == len(cfg.classes)
+        assert all(layer.use_torchvision for layer in model.roi_head.bbox_roi_extractor.roi_layers)
+    if cfg.task == "segmentation":
+        assert model.decode_head.convs[0].conv.in_channels == 256 and model.auxiliary_head.convs[0].conv.in_channels == 128
+        assert len(model.decode_head.convs) == 1 and model.backbone.output_stride == 8
+
+
+@pytest.mark.parametrize("path", CONFIGS)
+def test_every_trick_is_off_in_the_base(path):
+    cfg = load(path)
+    if cfg.task != "classification":
+        assert not {"depth", "variant", "base_channels"} & set(cfg.model.backbone)  # only a card, or scratch, says these
+        return
+    assert cfg.model.backbone.variant == "a" and cfg.model.backbone.zero_gamma is False
+    assert cfg.model.loss.label_smoothing == 0 and cfg.optim_wrapper.type == "OptimWrapper"
+    assert "paramwise_cfg" not in cfg.optim_wrapper
+    assert [s.type for s in cfg.param_scheduler] == ["MultiStepLR"]
+    assert cfg.optim_wrapper.optimizer.lr == cfg.lr_at_256 * cfg.batch / 256
+
+
+def test_the_paper_scale_has_the_papers_values():
+    cfg = load("configs/classification/resnet50_paper.py")
+    assert (cfg.batch, cfg.epochs, cfg.warmup_epochs, cfg.size) == (256, 120, 5, 224)
+    assert cfg.optim_wrapper.optimizer.lr == 0.1 and cfg.param_scheduler[0].milestones == [30, 60, 90]
+    assert cfg.test_pipeline[0].size == 256
+
+
+@pytest.mark.parametrize("path", [c for c in CONFIGS if "/classification/" not in c])
+def test_scratch_freezes_nothing(path):
+    backbone = resolve(path, Options(backbone="scratch")).model.backbone
+    assert backbone.frozen_stages == -1 and backbone.norm_eval is False
+
+
+def test_frozen_transfer_trains_nothing_of_the_backbone(make_card):
+    cfg = resolve("configs/detection/faster_rcnn_fpn_toy.py", Options(backbone=str(make_card().path), transfer="frozen"))
+    init_default_scope(cfg.default_scope)
+    backbone = MODELS.build(cfg.model.backbone).train()
+    assert not any(p.requires_grad for p in backbone.parameters())
+    assert not any(m.training for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d))
+
+
+def test_the_detectors_classes_are_those_of_the_made_world():
+    from tools.engine.toy_world import CLASSES
+
+    assert tuple(load("configs/detection/faster_rcnn_fpn_toy.py").classes) == CLASSES
+
+
+def test_every_config_says_its_command():
+    for path in CONFIGS:
+        text = Path(ROOT / path).read_text()
+        assert f"tools/train.py {path}" in text.split('"""')[1], path
+        assert task_of(load(path)).__name__ == f"{load(path).task}.task"

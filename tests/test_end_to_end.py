@@ -1,0 +1,253 @@
+"""The whole chain on a very small made world: pretrain, card, detect, segment, test again, collect, report."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classification.metrics import topk
+from detection.metrics import Boxes, mean_ap
+from tools.engine.config import ROOT
+
+PACKAGES = ("backbones", "classification", "detection", "segmentation", "configs", "tools")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory, toy_root) -> Path:
+    """A copy of the project whose toy scale is shrunk to seconds, with the small made world in data/."""
+    tree = tmp_path_factory.mktemp("tree")
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(toy_root, tree / "data/toy")
+    edits = {
+        "configs/classification/resnet50_toy.py": [
+            ("= 16, 4, 0.5, 64", "= 4, 1, 0.5, 64"),
+            ("base_channels=16", "base_channels=8"),
+        ],
+        "configs/detection/faster_rcnn_fpn_toy.py": [("= 8, 4 ", "= 2, 1 "), ("base_channels=16", "base_channels=8")],
+        "configs/segmentation/fcn_toy.py": [("= 4, 2 ", "= 2, 1 "), ("base_channels=16", "base_channels=8")],
+        "configs/studies/demo.py": [('("scratch", "b_standard", "smooth")', '("scratch", "smooth")')],
+    }
+    for name, pairs in edits.items():
+        text = (tree / name).read_text()
+        for old, new in pairs:
+            assert old in text, (name, old)
+            text = text.replace(old, new)
+        (tree / name).write_text(text)
+    return tree
+
+
+def call(tree: Path, *words: str, status: int = 0) -> str:
+    """Runs a tool of the copied tree in a process of its own and returns what it printed."""
+    env = {k: v for k, v in os.environ.items() if k != "DATA_ROOT"}
+    done = subprocess.run([sys.executable, *map(str, words)], cwd=tree, env=env, capture_output=True, text=True)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def studied(tree) -> dict[tuple, dict]:
+    """The records of the shrunk demo by (task, whether it starts from a card)."""
+    out = call(tree, "tools/study.py", "run", "configs/studies/demo.py", "--scale", "toy")
+    assert "work_dirs/demo-toy/report.html" in out and "+ smooth" in out
+    records = [json.loads(p.read_text()) for p in (tree / "work_dirs/runs").glob("*/record.json")]
+    return {(r["task"], r["backbone"] not in (None, "scratch")): r for r in records}
+
+
+@pytest.mark.slow
+def test_every_run_has_its_record(tree, studied):
+    dense = ("detection", "segmentation")
+    assert set(studied) == {("classification", False), *((task, card) for task in dense for card in (True, False))}
+    for (_, has_card), record in studied.items():
+        assert record["status"] == "done" and record["seconds"]["total"] > 0
+        assert ("certificate" in record) == has_card
+        folder = tree / "work_dirs/runs" / record["key"]
+        assert (folder / record["per_image"]).is_file() and (folder / "config.py").is_file()
+    pretraining = studied["classification", False]
+    assert [name for name, _ in pretraining["tricks"]] == [
+        *("resnet_d", "zero_gamma", "large_batch", "low_precision", "label_smoothing", "no_bias_decay", "cosine", "warmup")
+    ]
+    assert pretraining["precision"] in ("float32", "bfloat16", "float16")
+    assert studied["detection", True]["certificate"]["max_abs_difference"] <= 1e-5
+
+
+@pytest.mark.slow
+def test_figures_can_be_recomputed_from_the_per_image_results(tree, studied):
+    runs = tree / "work_dirs/runs"
+    record = studied["classification", False]
+    assert topk(np.load(runs / record["key"] / "ranks.npz")["rank"], 1) == record["metrics"]["top1"]
+    record = studied["detection", True]
+    saved = np.load(runs / record["key"] / "detections.npz")
+    found, true = (
+        Boxes(**{k.removeprefix(part): saved[k] for k in saved.files if k.startswith(part)}) for part in ("det_", "gt_")
+    )
+    assert mean_ap(found, true, 8, "11-point") == record["metrics"]["mAP"]
+    record = studied["segmentation", True]
+    saved = np.load(runs / record["key"] / "confusion.npz")
+    right = saved["pixels"][saved["truth"] == saved["found"]].sum()
+    assert 100 * right / saved["pixels"].sum() == pytest.approx(record["metrics"]["pixAcc"], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_results_csv_is_tidy_and_unrounded(tree, studied):
+    rows = list(csv.DictReader(open(tree / "work_dirs/demo-toy/results.csv")))
+    assert {row["metric"] for row in rows} >= {"top1", "top5", "mAP", "pixAcc", "mIoU", "seconds"}
+    by = {(row["recipe"], row["metric"]): row for row in rows}
+    assert ("scratch", "top1") not in by  # missing is never 0
+    assert float(by["smooth", "mIoU"]["value"]) == studied["segmentation", True]["metrics"]["mIoU"]
+    assert by["scratch", "mAP"]["pretrain_seed"] == "" and by["smooth", "mAP"]["pretrain_seed"] == "0"
+
+
+@pytest.mark.slow
+def test_a_second_run_repeats_nothing(tree, studied):
+    before = {p: p.stat().st_mtime_ns for p in (tree / "work_dirs/runs").rglob("*") if p.is_file()}
+    out = call(tree, "tools/study.py", "run", "configs/studies/demo.py", "--scale", "toy")
+    assert out.count("done earlier") == 5
+    assert {p: p.stat().st_mtime_ns for p in (tree / "work_dirs/runs").rglob("*") if p.is_file()} == before
+    status = call(tree, "tools/study.py", "status", "configs/studies/demo.py")
+    assert status.count(" done ") == 5
+
+
+@pytest.mark.slow
+def test_a_checkpoint_tests_to_the_same_figures_and_exports_the_same_card(tree, studied):
+    record = studied["classification", False]
+    run = tree / "work_dirs/runs" / record["key"]
+    call(tree, "tools/test.py", run / "config.py", run / "epoch_1.pth", "--out", tree / "again")
+    assert json.loads((tree / "again/metrics.json").read_text()) == record["metrics"]
+    call(tree, "tools/export_backbone.py", run / "config.py", run / "epoch_1.pth", tree / "exported")
+    for name in ("card.json", "weights.safetensors", "probe.safetensors"):
+        assert (tree / "exported" / name).read_bytes() == (run / "card" / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_a_dumped_config_trains_to_the_same_figures(tree, studied):
+    record = studied["classification", False]
+    config = tree / "work_dirs/runs" / record["key"] / "config.py"
+    call(tree, "tools/train.py", config, "--work-dir", "work_dirs/rerun")
+    assert json.loads((tree / "work_dirs/rerun/record.json").read_text())["metrics"] == record["metrics"]
+
+
+TRICK = '''
+from classification.tricks.declare import trick
+
+
+@trick(sets=("optim_wrapper.optimizer.weight_decay",))
+def half_decay(cfg, factor: float = 0.5) -> None:
+    """Weight decay times ``factor``."""
+    cfg.optim_wrapper.optimizer.weight_decay *= factor
+'''
+
+TASK = """
+import torch
+from pathlib import Path
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from classification.data import check_folder
+from classification.model import ImagePreprocessor
+from backbones.transfer import plug, require_backbone
+
+NODE, METRICS, SPLIT, PER_IMAGE, RESULT_VERSION = "transfer", ("top1",), "val", "ranks.npz", 1
+
+
+class Preprocessor(ImagePreprocessor):
+    def __init__(self, mean, std, bgr_to_rgb):
+        super().__init__(mean, std)
+        self.bgr_to_rgb = bgr_to_rgb
+
+    def forward(self, data, training=False):
+        if isinstance(data["inputs"], list):  # the certificate sends what an OpenCV loader reads
+            data = data | {"inputs": torch.stack(data["inputs"]).flip(1)}
+        return super().forward(data, training)
+
+
+class LinearProbe(BaseModel):
+    def __init__(self, backbone, num_classes, data_preprocessor):
+        super().__init__(data_preprocessor=data_preprocessor)
+        self.backbone = MODELS.build(backbone)
+        self.fc = torch.nn.Linear(self.backbone.channels[-1], num_classes)
+
+    def forward(self, inputs, labels=None, mode="tensor", data_samples=None):
+        logits = self.fc(self.backbone(inputs)[-1].mean(dim=(2, 3)))
+        if mode == "loss":
+            return {"loss": torch.nn.functional.cross_entropy(logits, labels)}
+        return [{"scores": s, "label": int(y)} for s, y in zip(logits, labels)]
+
+
+def configure(cfg, tricks=(), backbone=None, transfer=None):
+    plug(cfg, require_backbone(cfg, tricks, backbone), transfer)
+
+
+def check_data(cfg):
+    check_folder(Path(cfg.train_dataloader.dataset.root))
+
+
+def data_folders(cfg):
+    return [Path(cfg.train_dataloader.dataset.root)]
+
+
+def finish(runner, cfg, metrics, folder):
+    return {}
+"""
+
+CONFIG = '''"""A linear probe on the made images."""
+
+_base_ = "../classification/resnet50_toy.py"
+task, network = "linear_probe", "linear_probe"
+scratch_backbone = dict(depth=50, variant="b", base_channels=8)
+test_pipeline = [dict(type="backbones.LoadImage")]
+model = dict(
+    _delete_=True,
+    type="linear_probe.task.LinearProbe",
+    num_classes=8,
+    backbone=dict(type="backbones.ResNet", frozen_stages=4, norm_eval=True),
+    data_preprocessor=dict(type="linear_probe.task.Preprocessor", mean=[0, 0, 0], std=[1, 1, 1], bgr_to_rgb=True),
+)
+'''
+
+
+@pytest.mark.slow
+def test_a_thirteenth_trick_is_one_file_and_one_line(tree):
+    (tree / "classification/tricks/half_decay.py").write_text('"""Half the weight decay."""\n' + TRICK)
+    catalogue = tree / "classification/tricks/__init__.py"
+    text = catalogue.read_text()
+    catalogue.write_text(text.replace('    "no_bias_decay",\n', '    "no_bias_decay",\n    "half_decay",\n'))
+    try:
+        out = call(
+            tree, "tools/train.py", "configs/classification/resnet50_toy.py", "--tricks", "half_decay:factor=0.25", "cosine"
+        )
+        folder = tree / out.strip().splitlines()[-1]
+        assert json.loads((folder / "record.json").read_text())["tricks"] == [["half_decay", {"factor": 0.25}], ["cosine", {}]]
+        assert "weight_decay=2.5e-05" in (folder / "config.py").read_text()
+    finally:
+        catalogue.write_text(text)
+
+
+@pytest.mark.slow
+def test_a_fourth_task_is_one_package_and_one_config(tree, studied):
+    (tree / "linear_probe").mkdir()
+    (tree / "linear_probe/__init__.py").write_text('"""A fourth task."""\n')
+    (tree / "linear_probe/task.py").write_text('"""A linear probe."""\n' + TASK)
+    (tree / "configs/linear_probe").mkdir()
+    (tree / "configs/linear_probe/resnet50_toy.py").write_text(CONFIG)
+    card = tree / "work_dirs/runs" / studied["classification", False]["key"] / "card"
+    out = call(tree, "tools/train.py", "configs/linear_probe/resnet50_toy.py", "--backbone", card)
+    record = json.loads((tree / out.strip().splitlines()[-1] / "record.json").read_text())
+    assert record["node"] == "transfer" and record["task"] == "linear_probe" and 0 <= record["metrics"]["top1"] <= 100
+    assert record["certificate"]["max_abs_difference"] <= 1e-5
+
+    study = tree / "configs/studies/demo.py"
+    text = study.read_text()
+    line = '    segmentation="configs/segmentation/fcn_{scale}.py",\n'
+    study.write_text(text.replace(line, line + '    linear_probe="configs/linear_probe/resnet50_{scale}.py",\n'))
+    try:
+        call(tree, "tools/study.py", "run", "configs/studies/demo.py")
+    finally:
+        study.write_text(text)
+    rows = list(csv.DictReader(open(tree / "work_dirs/demo-toy/results.csv")))
+    assert {row["recipe"] for row in rows if row["task"] == "linear_probe"} == {"scratch", "smooth"}

@@ -1,0 +1,129 @@
+"""Keys, nodes and records: what is run, what is not run again, and what is refused before anything is written."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tools.engine.cli import sentence
+from tools.engine.config import ROOT, Options, find_config, key_of, load, manifest, resolve
+from tools.engine.study import SCRATCH, load_study, nodes_of, prepare, rows_of, run_node, transfer_key
+
+CLASSIFIER = "configs/classification/resnet50_toy.py"
+DETECTOR = "configs/detection/faster_rcnn_fpn_toy.py"
+DEMO = "configs/studies/demo.py"
+
+
+@pytest.fixture
+def data_root(toy_root, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    return toy_root
+
+
+def key(tricks=("resnet_b",), seed=0, **overrides) -> str:
+    return key_of(resolve(CLASSIFIER, Options(tricks=list(tricks), seed=seed, overrides=overrides)))
+
+
+def test_a_key_follows_what_decides_the_result(data_root):
+    assert key() == key()
+    others = [key(seed=1), key(("resnet_d",)), key(**{"optim_wrapper.optimizer.lr": 0.5}), key(epochs=3)]
+    assert len({key(), *others}) == 5
+    assert key(seconds=1) == key()
+
+
+def test_a_moved_folder_changes_no_key_but_other_data_does(data_root, tmp_path, monkeypatch):
+    import shutil
+
+    before = key()
+    shutil.copytree(data_root, tmp_path / "elsewhere/toy")
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "elsewhere"))
+    assert key() == before
+    image = next((tmp_path / "elsewhere/toy/imagenet/train").rglob("*.jpg"))
+    image.write_bytes(image.read_bytes() + b"\0")
+    assert key() != before
+
+
+def test_manifest_is_of_names_and_sizes(tmp_path):
+    (tmp_path / "a").write_text("1")
+    first = manifest([tmp_path])
+    (tmp_path / "a").write_text("2")
+    assert manifest([tmp_path]) == first
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert manifest([tmp_path]) != first
+
+
+def test_a_transfers_key_follows_its_card_and_mode(data_root):
+    keys = {
+        transfer_key(load(DETECTOR), options, above)
+        for options in (Options(), Options(seed=1), Options(transfer="frozen"))
+        for above in (SCRATCH, "0123", "4567")
+    }
+    assert len(keys) == 9
+    assert transfer_key(load(DETECTOR), Options(transfer="finetune"), "0123") == transfer_key(load(DETECTOR), Options(), "0123")
+
+
+def test_train_gives_a_run_the_key_that_the_study_expects(data_root, make_card):
+    study = load_study(DEMO, "toy", ["scratch", "b_standard"])
+    nodes = {node.name: node for node in nodes_of(study)}
+    pretraining = nodes["classification b_standard seed 0"]
+    assert prepare(CLASSIFIER, Options(tricks=["resnet_b"]))[1] == pretraining.key
+    card = make_card(source={"run": pretraining.key})
+    assert prepare(DETECTOR, Options(backbone=str(card.path)))[1] == nodes["detection b_standard seed 0"].key
+    assert prepare(DETECTOR, Options(backbone="scratch"))[1] == nodes["detection scratch seed 0"].key
+
+
+def test_the_nodes_of_the_demo(data_root):
+    nodes = nodes_of(load_study(DEMO, "toy", seeds=2))
+    assert len(nodes) == len({node.key for node in nodes}) == 2 * (2 + 3 + 3)
+    for node in nodes:
+        assert (node.above is None) == (node.task == "classification" or node.recipe == "scratch")
+        if node.above:
+            assert nodes.index(node.above) < nodes.index(node) and node.above.recipe == node.recipe
+            assert node.above.options.seed == node.options.seed
+
+
+def test_a_run_shared_by_two_recipes_stands_once_among_the_nodes(data_root):
+    study = load_study(DEMO, "toy", ["scratch", "b_standard"])
+    study.catalogue["again"] = study.catalogue["b_standard"]
+    study.recipes.append("again")
+    assert len(nodes_of(study)) == 5 and len(list(rows_of(study))) == 8
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: load_study("configs/studies/demmo.py", "toy"), r"no config configs/studies/demmo.py; nearest: .*demo.py"),
+        (lambda: load_study(DEMO, "mimi"), r"no scale 'mimi'; nearest: mini.*paper"),
+        (lambda: load_study(DEMO, "toy", ["smoth"]), r"no recipe 'smoth'; nearest: smooth"),
+        (lambda: load_study(DEMO, "toy", seeds=0), r"--seeds is 0"),
+        (lambda: find_config("configs/detection/faster_rcnn_fpn_tiny.py"), r"nearest: .*faster_rcnn_fpn_toy.py"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_finished_node_is_not_run_and_a_failed_one_leaves_its_last_lines(data_root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    node = nodes_of(load_study(DEMO, "toy", ["b_standard"]))[0]
+    monkeypatch.setattr("tools.engine.study.command", lambda _: [sys.executable, "-c", "print('why'); raise SystemExit(3)"])
+    assert not run_node(node, lambda *_: None)
+    assert node.state() == "failed" and (node.folder / "failed.txt").read_text() == "why\n"
+    (node.folder / "record.json").write_text(json.dumps({"status": "done"}))
+    assert node.state() == "done"
+
+
+def test_the_sentence_of_a_loaders_worker_is_without_its_traceback():
+    text = "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback:\n  File x\nValueError: The image a is bad."
+    assert sentence(ValueError(text)) == "The image a is bad."
+    assert sentence(ValueError("two\nlines")) == "two\nlines"
+
+
+@pytest.mark.parametrize("tool", sorted(p.name for p in (ROOT / "tools").glob("*.py") if p.name != "__init__.py"))
+def test_help_teaches(tool):
+    out = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / tool), "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert f"python tools/{tool}" in out and "usage:" in out
