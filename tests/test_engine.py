@@ -15,6 +15,11 @@ DETECTOR = "configs/detection/faster_rcnn_fpn_toy.py"
 DEMO = "configs/studies/demo.py"
 
 
+@pytest.fixture(autouse=True)
+def _forget_manifests():
+    manifest.cache_clear()
+
+
 @pytest.fixture
 def data_root(toy_root, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
@@ -41,16 +46,19 @@ def test_a_moved_folder_changes_no_key_but_other_data_does(data_root, tmp_path, 
     assert key() == before
     image = next((tmp_path / "elsewhere/toy/imagenet/train").rglob("*.jpg"))
     image.write_bytes(image.read_bytes() + b"\0")
+    manifest.cache_clear()
     assert key() != before
 
 
 def test_manifest_is_of_names_and_sizes(tmp_path):
     (tmp_path / "a").write_text("1")
-    first = manifest([tmp_path])
+    first = manifest((tmp_path,))
     (tmp_path / "a").write_text("2")
-    assert manifest([tmp_path]) == first
+    manifest.cache_clear()
+    assert manifest((tmp_path,)) == first
     (tmp_path / "a").rename(tmp_path / "b")
-    assert manifest([tmp_path]) != first
+    manifest.cache_clear()
+    assert manifest((tmp_path,)) != first
 
 
 def test_a_transfers_key_follows_its_card_and_mode(data_root):

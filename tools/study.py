@@ -6,7 +6,7 @@
   python tools/study.py status configs/studies/demo.py --scale toy
 
 Runs go one after another to work_dirs/runs/KEY, where KEY stands for all that decides their result: what has finished is not run
-again, and studies share runs. Start it again after a stop: it goes on with the run that was stopped.
+again, and studies share runs. Start it again after a stop: finished runs are kept, and the one that was stopped starts over.
 """
 
 import argparse

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -79,7 +80,7 @@ def key_of(cfg, upstream: str | None = None) -> str:
     content = {
         "config": pure(cfg),
         "upstream": upstream,
-        "data": manifest(task.data_folders(cfg)),
+        "data": manifest(tuple(task.data_folders(cfg))),
         "threads": torch.get_num_threads(),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "version": task.RESULT_VERSION,
@@ -94,8 +95,9 @@ def pure(cfg) -> dict[str, Any]:
     return json.loads(text.replace(os.environ.get("DATA_ROOT", "data") + "/", "$DATA_ROOT/"))
 
 
-def manifest(folders: list[Path]) -> str:
-    """sha256 of the sorted relative paths and sizes of all files under ``folders``."""
+@cache
+def manifest(folders: tuple[Path, ...]) -> str:
+    """sha256 of the sorted relative paths and sizes of all files under ``folders``; read once a process."""
     digest = hashlib.sha256()
     for folder in folders:
         files = sorted((str(p.relative_to(folder)), p.stat().st_size) for p in folder.rglob("*") if p.is_file())

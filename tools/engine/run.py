@@ -1,5 +1,6 @@
 """One run: train, test, keep per-image results, and write the record last."""
 
+import copy
 import json
 import os
 import platform
@@ -73,7 +74,7 @@ def build_runner(cfg, resume: bool = False):
     world = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) if cfg.launcher != "none" else 1
     if cfg.batch % world:
         raise ValueError(f"The batch of {cfg.batch} cannot be divided among {world} processes; choose another number of them.")
-    ready = cfg.copy()
+    ready = copy.deepcopy(cfg)
     ready.train_dataloader.batch_size = cfg.batch // world
     if not torch.cuda.is_available():
         ready.env_cfg.dist_cfg.backend = "gloo"
