@@ -55,9 +55,8 @@ def plug(cfg, backbone: str, mode: str | None) -> tuple[int, ...]:
         card = BackboneCard.load(backbone)
         arch = card.arch
         target.update(arch)
-        cfg.model.data_preprocessor.update(
-            mean=card.mean, std=card.std, bgr_to_rgb=card.channel_order == "rgb"
-        )  # mmcv decodes to BGR
+        # mmcv decodes to BGR
+        cfg.model.data_preprocessor.update(mean=card.mean, std=card.std, bgr_to_rgb=card.channel_order == "rgb")
         loader = dict(cfg.test_pipeline[0])
         hooks.append(dict(type="backbones.TransferHook", card=str(card.path), loader=loader, priority="VERY_HIGH"))
         if mode == "frozen":
@@ -102,12 +101,12 @@ class TransferHook(Hook):
         self.card, self.loader = card, loader
 
     def before_train(self, runner) -> None:
-        if runner.iter > 0:  # resumed: the checkpoint's weights are in place
-            return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         card = BackboneCard.load(self.card)
-        card.place(model.backbone)
-        difference = certify(model.backbone, card, downstream_preprocessor(model, self.loader))
+        # A resumed run keeps its checkpoint's weights; the way of an image into the backbone is certified all the same.
+        net = model.backbone if runner.iter == 0 else copy.deepcopy(model.backbone)
+        card.place(net)
+        difference = certify(net, card, downstream_preprocessor(model, self.loader))
         certificate = {"card": card.sha256, "tensors": len(card.weights), "max_abs_difference": difference}
         MessageHub.get_current_instance().update_info("certificate", certificate)
         print_log(

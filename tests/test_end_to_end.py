@@ -133,6 +133,17 @@ def test_a_dumped_config_trains_to_the_same_figures(tree, studied):
     assert json.loads((tree / "work_dirs/rerun/record.json").read_text())["metrics"] == record["metrics"]
 
 
+@pytest.mark.slow
+def test_two_processes_train_one_run(tree, studied):
+    words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29511", "tools/train.py"]
+    words += ["configs/classification/resnet50_toy.py", "--launcher", "pytorch", "--work-dir", "work_dirs/two"]
+    call(tree, *words, "--tricks", "cosine")
+    record = json.loads((tree / "work_dirs/two/record.json").read_text())
+    ranks = np.load(tree / "work_dirs/two/ranks.npz")
+    assert sorted(ranks["label"]) == sorted(range(8)) and topk(ranks["rank"], 1) == record["metrics"]["top1"]
+    assert (tree / "work_dirs/two/card/card.json").is_file()
+
+
 TRICK = '''
 from classification.tricks.declare import trick
 
