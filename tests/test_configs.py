@@ -25,7 +25,7 @@ from tools.engine.config import ROOT, Options, load, resolve, task_of
 CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs").glob("*ion/*.py"))
 REGISTRIES = (MODELS, DATASETS, TRANSFORMS, METRICS, EVALUATOR, HOOKS, OPTIMIZERS, OPTIM_WRAPPERS, PARAM_SCHEDULERS, TASK_UTILS)
 # names that MMEngine and torch look up elsewhere than in a registry
-ELSEWHERE = {"DefaultSampler", "AspectRatioBatchSampler", "default_collate", "nms", "BN"}
+ELSEWHERE = {"DefaultSampler", "AspectRatioBatchSampler", "default_collate", "nms", "BN", "RoIAlign"}
 
 
 def options_of(path: str, make_card) -> Options:

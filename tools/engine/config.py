@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass, field
 from functools import cache
@@ -54,7 +55,11 @@ def load(path: str | Path, overrides: dict | None = None):
     """Reads a config and merges ``overrides`` (dotted keys)."""
     from mmengine.config import Config
 
-    cfg = Config.fromfile(str(find_config(path)))
+    logging.disable(logging.INFO)  # MMEngine announces DATA_ROOT each time, and a study reads its configs often
+    try:
+        cfg = Config.fromfile(str(find_config(path)))
+    finally:
+        logging.disable(logging.NOTSET)
     if overrides:
         cfg.merge_from_dict(overrides)
     return cfg
