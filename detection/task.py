@@ -28,7 +28,7 @@ def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
 
 
 def check_data(cfg) -> None:
-    """Raises ValueError when the VOCdevkit is not where the config expects it, or an XML is missing, broken or of other classes."""
+    """Raises ValueError when the VOCdevkit is not where the config expects it, or an XML is missing or wrong."""
     for folder in data_folders(cfg):
         for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
             if not (folder / part).is_dir():

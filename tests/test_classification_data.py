@@ -125,7 +125,7 @@ def test_folders_that_do_not_agree_are_refused(folder, tmp_path_factory):
         check_data(cfg)
     cfg.test_dataloader.dataset.root = str(folder)
     check_data(cfg)
-    cfg.model.num_classes = 12
+    cfg.model.num_classes = 8
     with pytest.raises(ValueError, match="3 class folders and the config 8 classes.*model.num_classes=3"):
         check_data(cfg)
 

@@ -27,7 +27,7 @@ def tree(tmp_path_factory, toy_root) -> Path:
     shutil.copytree(toy_root, tree / "data/toy")
     edits = {
         "configs/classification/resnet50_toy.py": [
-            ("= 16, 4, 0.5, 64", "= 4, 1, 0.5, 64"),
+            ("= 16, 4, 0.5, 64", "= 2, 1, 0.5, 64"),
             ("base_channels=16", "base_channels=8"),
         ],
         "configs/detection/faster_rcnn_fpn_toy.py": [("= 8, 4 ", "= 2, 1 "), ("base_channels=16", "base_channels=8")],

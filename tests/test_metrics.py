@@ -97,7 +97,7 @@ def devkit_ap(detections: list, truth: list, label: int, kind: str, threshold: f
             alarms += 1
         points.append((hits / positives, hits / (hits + alarms)))
     if kind == "11-point":
-        return 100 * sum(max((p for r, p in points if r >= k / 10), default=0.0) for k in range(11)) / 11
+        return 100 * sum(max((p for r, p in points if r >= 0.1 * k), default=0.0) for k in range(11)) / 11
     area, last = 0.0, 0.0
     for i, (recall, _) in enumerate(points):
         area += (recall - last) * max(p for _, p in points[i:])
@@ -170,7 +170,7 @@ def test_average_precision_is_that_of_the_devkits_loop(kind, threshold):
 
 @pytest.mark.parametrize("kind", ["11-point", "area"])
 def test_mean_ap_is_that_of_mmdet(kind):
-    """With distinct scores: mmdet sorts unstably. Not where recall can be k / 10: its 0.3 is a bit more."""
+    """With distinct scores: mmdet sorts unstably."""
     from mmdet.evaluation import eval_map
 
     rng = np.random.default_rng(7)
@@ -179,7 +179,7 @@ def test_mean_ap_is_that_of_mmdet(kind):
         images = 1 if case % 4 else int(rng.integers(2, 4))  # several images start a pool of processes
         found, truth, classes = random_case(rng, images, distinct=True)
         positives = [sum(t[2] == c and not t[3] for t in truth) for c in range(classes)]
-        if not any(positives) or any(n and n % 5 == 0 for n in positives):
+        if not any(positives):
             continue
         detections, annotations = [], []
         for image in range(images):
@@ -196,7 +196,7 @@ def test_mean_ap_is_that_of_mmdet(kind):
         ours = mean_ap(as_boxes(found, "score"), as_boxes(truth, "difficult"), classes, kind)
         assert ours == pytest.approx(100 * float(other), abs=1e-4)
         compared += 1
-    assert compared >= 20
+    assert compared >= 30
 
 
 def test_iou_counts_both_end_pixels():

@@ -437,5 +437,5 @@ def test_a_classifier_trains_one_step_with_everything_on(toy):
     assert "fc.weight" in moved and "backbone.layer4.2.bn3.weight" in moved
     with torch.no_grad():
         samples = model.eval().test_step(data)
-    assert [s["label"] for s in samples] == [0, 1, 2, 3] and samples[0]["scores"].shape == (12,)
+    assert [s["label"] for s in samples] == [0, 1, 2, 3] and samples[0]["scores"].shape == (8,)
     assert (toy.model.data_preprocessor["mean"], toy.model.data_preprocessor["std"]) == (MEAN, STD)
