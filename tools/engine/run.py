@@ -76,8 +76,10 @@ def build_runner(cfg, resume: bool = False):
         raise ValueError(f"The batch of {cfg.batch} cannot be divided among {world} processes; choose another number of them.")
     ready = copy.deepcopy(cfg)
     ready.train_dataloader.batch_size = cfg.batch // world
-    if not torch.cuda.is_available():
-        ready.env_cfg.dist_cfg.backend = "gloo"
+    if cfg.launcher == "pytorch" and not torch.cuda.is_available():  # MMEngine's own start wants a GPU for each process
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("gloo")
+        ready.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
     evaluator = ready.test_evaluator
     evaluator.out_file = str(Path(cfg.work_dir) / task.PER_IMAGE)
     if cfg.val_interval:
