@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tools.engine.config import ROOT, load, task_of
+from tools.engine.study import SCALES
 
 TESTED_PYTHON = (3, 11)
 NEEDED = (
@@ -27,7 +28,6 @@ OPENCV = ("opencv-python", "opencv-python-headless")
 FROZEN_LINE = ("mmengine", "mmengine-lite", "mmcv", "mmcv-full", "mmcv-lite", "mmdet", "mmsegmentation")
 INSTALL = 'pip install -c constraints.txt -e ".[test]"'
 INSTALL_ANY = 'pip install -e ".[test]"'
-SCALES = ("paper", "mini", "toy")
 
 
 @dataclass(frozen=True)
