@@ -34,7 +34,7 @@ class ProgressHook(Hook):
         if time.time() - self.last < 1:
             return
         self.last = time.time()
-        terms = {name: float(value) for name, value in (outputs or {}).items()}
+        terms = {k: v.item() if hasattr(v, "item") else float(v) for k, v in (outputs or {}).items()}
         if not all(math.isfinite(value) for value in terms.values()):
             raise Diverged(f"The loss is not finite at update {runner.iter + 1}: {terms}; lower the learning rate.")
         self._write(runner, "train", runner.iter + 1, runner.max_iters)
