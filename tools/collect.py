@@ -9,15 +9,12 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import main
+from tools.engine.cli import add_study_arguments, main
 
 
 def collect() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", help="a file of configs/studies/")
-    parser.add_argument("--scale", default="toy", help="toy, mini or paper; toy")
-    parser.add_argument("--recipes", nargs="+", metavar="NAME", help="instead of the study's own")
-    parser.add_argument("--seeds", type=int, default=1, help="how many seeds to look for; 1")
+    add_study_arguments(parser)
     args = parser.parse_args()
 
     from tools.engine.collect import collect

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import main
+from tools.engine.cli import add_study_arguments, main
 
 
 def parse() -> argparse.Namespace:
@@ -23,10 +23,7 @@ def parse() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True, metavar="run|status")
     for name, text in (("run", "run what is not done, then collect and report"), ("status", "say what is done")):
         command = commands.add_parser(name, help=text)
-        command.add_argument("study", help="a file of configs/studies/")
-        command.add_argument("--scale", default="toy", help="toy, mini or paper; toy")
-        command.add_argument("--recipes", nargs="+", metavar="NAME", help="instead of the study's own")
-        command.add_argument("--seeds", type=int, default=1, help="how many: 0 .. N-1, each a pretraining and its transfers; 1")
+        add_study_arguments(command)
     return parser.parse_args()
 
 

@@ -1,5 +1,6 @@
 """What every script in tools/ shares: one sentence and exit status 2 for what a user can mend."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +21,14 @@ def main(function: Callable[[], int | None]) -> None:
         print("stopped", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def add_study_arguments(parser: argparse.ArgumentParser) -> None:
+    """What names a study, or a part of one, on every command line: the arguments of ``load_study``."""
+    parser.add_argument("study", help="a file of configs/studies/")
+    parser.add_argument("--scale", default="toy", help="toy, mini or paper; toy")
+    parser.add_argument("--recipes", nargs="+", metavar="NAME", help="instead of the study's own")
+    parser.add_argument("--seeds", type=int, default=1, help="how many: 0 .. N-1, each a pretraining and its transfers; 1")
 
 
 def sentence(error: BaseException) -> str:

@@ -51,13 +51,9 @@ def _rows(study: Study, node: Node) -> list[dict]:
     }
     values = dict(record["metrics"])
     if record["status"] != "done":
-        values = dict.fromkeys(task_of_record(record).METRICS, "")
+        values = dict.fromkeys(task_of(record).METRICS, "")
     values["seconds"] = record["seconds"]["total"]
     return [common | {"metric": metric, "value": value} for metric, value in values.items()]
-
-
-def task_of_record(record: dict):
-    return task_of({"task": record["task"]})
 
 
 def _about(study: Study, nodes: list[Node]) -> dict:

@@ -45,7 +45,7 @@ def find_config(name: str | Path) -> Path:
 
 
 def task_of(cfg) -> ModuleType:
-    """The module ``<task>.task`` of the package that ``cfg.task`` names: all that the tools know of a task."""
+    """The module ``<task>.task`` of the package that a config or a record names: all that the tools know of a task."""
     if "task" not in cfg:
         raise ValueError("This config names no task: set task to one of the task packages, such as 'classification'.")
     return import_module(f"{cfg['task']}.task")
