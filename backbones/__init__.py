@@ -1,9 +1,10 @@
-"""The networks, once: ResNet-A/B/C/D and the cards by which they travel. Knows no task."""
+"""The networks, once: ResNet-A/B/C/D, those of timm, and the cards by which they travel. Knows no task."""
 
 from importlib import import_module
 
 _HOME = {
     "ResNet": "backbones.resnet",
+    "TimmBackbone": "backbones.timm_backbone",
     "BackboneCard": "backbones.card",
     "TransferHook": "backbones.transfer",
     "LoadImage": "backbones.transfer",

@@ -1,7 +1,8 @@
 """A backbone that can travel: weights as safetensors, what they are as JSON, and a probe that proves both.
 
-A card is a folder of three files: ``card.json``, ``weights.safetensors`` (every tensor of the network, none else) and
-``probe.safetensors`` (the features of a fixed image). The JSON holds the sha256 of the other two.
+A card is a folder: ``card.json``, ``weights.safetensors`` (every tensor of the network, none else), ``probe.safetensors``
+(the features of a fixed image) and, where it is known, ``classifier.safetensors`` (the layer after the pooling, which makes the
+card a teacher). The JSON holds the sha256 of the others.
 """
 
 import difflib
@@ -11,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -19,32 +20,33 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from backbones.resnet import ResNet
+from backbones.base import Backbone
+from backbones.networks import build, describe
 
-FORMAT = 1
-JSON, WEIGHTS, PROBE = "card.json", "weights.safetensors", "probe.safetensors"
+FORMAT = 2
+JSON, WEIGHTS, PROBE, CLASSIFIER = "card.json", "weights.safetensors", "probe.safetensors", "classifier.safetensors"
 TOLERANCE = 1e-5  # largest absolute difference between a feature of the probe and the same feature downstream
 
 
 def probe_image() -> Tensor:
-    """The fixed image of every probe: uint8 (3, 64, 96), RGB.
+    """The fixed image of every probe: uint8 (3, 96, 128), RGB; Inception-V3 takes nothing below 75 pixels.
 
     Waves of another period and direction in each channel, so that swapped channels, a transposed image, another mean or a
     moved stride each change the features. Made of integers: the same on every machine.
     """
-    y, x = torch.meshgrid(torch.arange(64), torch.arange(96), indexing="ij")
+    y, x = torch.meshgrid(torch.arange(96), torch.arange(128), indexing="ij")
     waves = [(7 * x + 3 * y) % 256, (x * y + 11 * y) % 256, (x * x + 5 * y * y) // 16 % 256]
     return torch.stack(waves).to(torch.uint8)
 
 
 @torch.no_grad()
-def probe_features(net: ResNet, inputs: Tensor) -> tuple[Tensor, ...]:
+def probe_features(net: Backbone, inputs: Tensor) -> tuple[Tensor, ...]:
     """The features of all stages of ``net`` for preprocessed ``inputs`` (1, 3, H, W), at output stride 32.
 
     A copy of the network is used, in evaluation mode and in float64, and the result is rounded to float32: in float32
     itself two convolution kernels may differ by more than ``TOLERANCE``.
     """
-    copy = ResNet(**net.arch).double().eval()
+    copy = build(net.arch).double().eval()
     copy.load_state_dict({k: v.detach().cpu().double() for k, v in net.state_dict().items()}, strict=True)
     return tuple(f.float().contiguous() for f in copy(inputs.detach().cpu().double()))
 
@@ -54,7 +56,8 @@ class BackboneCard:
     """A pretrained backbone with all that is needed to use it right.
 
     Args:
-        arch: arguments of ``ResNet`` that decide its weights: depth, variant, base_channels.
+        arch: arguments that decide the weights: depth, variant, base_channels of a ``ResNet``; name, width of a
+            ``TimmBackbone``.
         weights: the network's state dict, on the CPU.
         probe: per stage float32 features of ``probe_image()``, through the pretraining's own preprocessor and network.
         mean, std: of the three channels in ``channel_order``, on the 0..255 scale.
@@ -64,7 +67,8 @@ class BackboneCard:
         recipe: names and options of the tricks that trained it: [[name, {option: value}], ...].
         seed: of the pretraining.
         top1: percent on the pretraining's validation set, or None.
-        source: where it came from: config, data set and number of classes.
+        source: where it came from: run, network, scale and names of the classes; or what was imported.
+        classifier: weight (K, C) and bias (K,) of the layer after global average pooling, or None.
     """
 
     arch: dict
@@ -79,21 +83,39 @@ class BackboneCard:
     seed: int | None = None
     top1: float | None = None
     source: dict = field(default_factory=dict)
+    classifier: dict[str, Tensor] | None = None
     path: Path | None = None
 
     @classmethod
-    def write(cls, folder: Path, net: ResNet, preprocess: Callable[[Tensor], Tensor], **facts) -> "BackboneCard":
+    def write(
+        cls,
+        folder: Path,
+        net: Backbone,
+        preprocess: Callable[[Tensor], Tensor],
+        probe: tuple[Tensor, ...] | None = None,
+        **facts,
+    ) -> "BackboneCard":
         """Makes the card of ``net`` and saves it as ``folder``.
 
         Args:
             folder: the new card; one that is there already is replaced as a whole.
             net: the pretrained network.
             preprocess: the pretraining's preprocessor: uint8 (1, 3, H, W) RGB to float (1, 3, H, W).
+            probe: the features by the network that the weights came from, where that is not ``net``.
             facts: the remaining fields of the card.
+
+        Raises:
+            ValueError: ``probe`` is not what ``net`` gives: the weights arrived in another network.
         """
         weights = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-        probe = probe_features(net, preprocess(probe_image()[None]))
-        card = cls(arch=dict(net.arch), weights=weights, probe=probe, **facts)
+        own = probe_features(net, preprocess(probe_image()[None]))
+        for i, (theirs, ours) in enumerate(zip(probe or own, own, strict=True)):
+            if not (worst := difference(theirs, ours)) <= TOLERANCE:
+                raise ValueError(
+                    f"No card was written: stage {i + 1} of {describe(net.arch)} gives features that differ by {worst:.2g} from "
+                    f"those of the network that the weights come from (allowed {TOLERANCE:.0e}); is it another variant?"
+                )
+        card = cls(arch=dict(net.arch), weights=weights, probe=probe or own, **facts)
         card.save(folder)
         return card
 
@@ -122,10 +144,10 @@ class BackboneCard:
         folder.chmod(0o755)  # mkdtemp makes it readable for the owner alone
         save_file(self.weights, folder / WEIGHTS)
         save_file({f"stage{i}": f for i, f in enumerate(self.probe)}, folder / PROBE)
-        about = asdict(self) | {"format": FORMAT}
-        for name in ("weights", "probe", "path"):
-            del about[name]
-        about["sha256"] = {name: _sha256(folder / name) for name in (WEIGHTS, PROBE)}
+        if self.classifier:
+            save_file({k: v.detach().cpu().contiguous() for k, v in self.classifier.items()}, folder / CLASSIFIER)
+        about = {name: getattr(self, name) for name in FACTS} | {"format": FORMAT}
+        about["sha256"] = {path.name: _sha256(path) for path in sorted(folder.glob("*.safetensors"))}
         (folder / JSON).write_text(json.dumps(about, indent=1) + "\n")
 
     @classmethod
@@ -140,7 +162,8 @@ class BackboneCard:
         """
         folder = find_card(path)
         about = _read_json(folder / JSON)
-        for name, digest in about.pop("sha256").items():
+        digests = about.pop("sha256")
+        for name, digest in digests.items():
             if not (folder / name).is_file() or _sha256(folder / name) != digest:
                 raise ValueError(
                     f"Card {folder}: {name} is missing or is not the file that card.json describes (its sha256 differs); "
@@ -150,17 +173,18 @@ class BackboneCard:
         card = cls(
             weights=weights,
             probe=tuple(probe[f"stage{i}"] for i in range(len(probe))),
+            classifier=_tensors(folder / CLASSIFIER) if CLASSIFIER in digests else None,
             path=folder,
             **{k: v for k, v in about.items() if k != "format"},
         )
         try:
             with torch.device("meta"):
-                net = ResNet(**card.arch)
+                net = build(card.arch)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"Card {folder}: card.json describes no network ({str(error).rstrip('.')}); write the card anew."
             ) from None
-        _check_names(f"Card {folder}: weights.safetensors", card.weights, net)
+        check_names(f"Card {folder}: weights.safetensors", card.weights, net)
         return card
 
     @property
@@ -168,14 +192,22 @@ class BackboneCard:
         """Of the card as a whole, in hexadecimal: its identity in records."""
         return _sha256(self.path / JSON)
 
-    def place(self, net: ResNet) -> None:
+    def place(self, net: Backbone) -> None:
         """Copies every tensor of the card into ``net``; none is left over on either side.
 
         Raises:
             ValueError: the network has other tensors, or other shapes, than the card.
         """
-        _check_names(f"Card {self.path}: the backbone to fill", self.weights, net)
+        check_names(f"Card {self.path}: the backbone to fill", self.weights, net)
         net.load_state_dict(self.weights, strict=True)
+
+
+FACTS = [f.name for f in fields(BackboneCard) if f.name not in ("weights", "probe", "classifier", "path")]
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    """The largest absolute difference of two features; infinite where their shapes differ."""
+    return float((a - b).abs().max()) if a.shape == b.shape else float("inf")
 
 
 def find_card(path: str | Path) -> Path:
@@ -195,7 +227,7 @@ def find_card(path: str | Path) -> Path:
 
 
 def _read_json(path: Path) -> dict:
-    names = set(BackboneCard.__dataclass_fields__) - {"weights", "probe", "path"} | {"format", "sha256"}
+    names = {*FACTS, "format", "sha256"}
     try:
         about = json.loads(path.read_text())
     except ValueError as error:
@@ -205,8 +237,10 @@ def _read_json(path: Path) -> dict:
             f"Card {path.parent}: card.json does not hold the fields of a card of format {FORMAT} "
             f"({', '.join(sorted(names))}); write the card anew with tools/export_backbone.py."
         )
-    if set(about["sha256"]) != {WEIGHTS, PROBE}:
-        raise ValueError(f"Card {path.parent}: card.json must give the sha256 of {WEIGHTS} and of {PROBE}.")
+    if set(about["sha256"]) - {CLASSIFIER} != {WEIGHTS, PROBE}:
+        raise ValueError(
+            f"Card {path.parent}: card.json must give the sha256 of {WEIGHTS} and {PROBE}, perhaps of {CLASSIFIER}, and no other."
+        )
     return about
 
 
@@ -217,20 +251,19 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"Card {path.parent}: {path.name} is no safetensors file ({error}); write the card anew.") from None
 
 
-def _check_names(where: str, weights: dict[str, Tensor], net: torch.nn.Module) -> None:
+def check_names(where: str, weights: dict[str, Tensor], net: Backbone) -> None:
     """One sentence on the tensors that ``weights`` lacks, has too many, or has in another shape than ``net``."""
     wanted = net.state_dict()
     lacks = [k for k in wanted if k not in weights]
     extra = [k for k in weights if k not in wanted]
     shape = [k for k in wanted if k in weights and wanted[k].shape != weights[k].shape]
     if lacks or extra or shape:
-        arch = ", ".join(f"{k}={v}" for k, v in net.arch.items())
         parts = [
             f"{len(names)} {what} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
             for what, names in (("missing", lacks), ("left over", extra), ("of another shape", shape))
             if names
         ]
-        raise ValueError(f"{where} does not fit ResNet({arch}): {'; '.join(parts)}.")
+        raise ValueError(f"{where} does not fit {describe(net.arch)}: {'; '.join(parts)}.")
 
 
 def _sha256(path: Path) -> str:

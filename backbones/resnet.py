@@ -6,7 +6,9 @@ Parameter names are those of timm's ``resnet50`` and ``resnet50d``, so weights p
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from backbones.base import Backbone
+from backbones.initial import initialise
 
 BLOCKS = {
     18: (2, 2, 2, 2),
@@ -105,7 +107,7 @@ class Bottleneck(nn.Module):
         return self.relu(self.bn3(self.conv3(x)) + shortcut)
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
     """ResNet-``depth``-``variant`` without its classifier.
 
     Args:
@@ -114,10 +116,7 @@ class ResNet(nn.Module):
             pool in the shortcut). At depths 18 and 34 a and b are the same network.
         base_channels: width of stage 1 (64 as published; stem and stages scale with it). Even, at least 2.
         zero_gamma: gamma of the last BN in each residual block starts at 0, so each block starts as its shortcut.
-        output_stride: 32, or 16 / 8 by dilating stage 4 / stages 3 and 4.
-        out_indices: which of stages 0..3 to return, ascending.
-        frozen_stages: -1 none; 0 the stem; k the stem and stages 1..k: no gradient, BN statistics fixed.
-        norm_eval: all BN layers use, and keep, their stored statistics while training.
+        output_stride, out_indices, frozen_stages, norm_eval: see ``Backbone``.
 
     ``forward`` takes float (N, 3, H, W) and returns a tuple of (N, ``channels[i]``, ceil(H/s), ceil(W/s)) with s = 4, 8, 16,
     32 (never above the output stride). Works in channels-last memory. Initial values are Xavier-uniform with gamma 1 and
@@ -138,18 +137,12 @@ class ResNet(nn.Module):
         frozen_stages: int = -1,
         norm_eval: bool = False,
     ):
-        super().__init__()
-        _check("depth", depth, BLOCKS)
-        _check("variant", variant, VARIANTS)
-        _check("output_stride", output_stride, DILATED)
-        _check("frozen_stages", frozen_stages, range(-1, 5))
+        super().__init__(output_stride, out_indices, frozen_stages, norm_eval)
+        self.check("depth", depth, BLOCKS)
+        self.check("variant", variant, VARIANTS)
         if base_channels < 2 or base_channels % 2:
             raise ValueError(f"ResNet: base_channels is {base_channels}; give an even number of at least 2.")
-        if not out_indices or list(out_indices) != sorted(set(out_indices) & set(range(4))):
-            raise ValueError(f"ResNet: out_indices is {out_indices}; give ascending stages out of 0, 1, 2, 3.")
         self.arch = {"depth": depth, "variant": variant, "base_channels": base_channels}
-        self.output_stride, self.out_indices = output_stride, tuple(out_indices)
-        self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         block = BasicBlock if depth in BASIC_DEPTHS else Bottleneck
         self.channels = tuple(base_channels * 2**i * block.expansion for i in range(4))
         self._make_stem(base_channels, deep=variant in "cd")
@@ -161,7 +154,9 @@ class ResNet(nn.Module):
             cin = self.channels[i]
             blocks += [block(cin, planes, 1, dilation, dilation, variant) for _ in range(count - 1)]
             setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))
-        self._reset_parameters(zero_gamma)
+        initialise(self)
+        for block in self.blocks() if zero_gamma else ():
+            nn.init.zeros_(block.last_bn.weight)
         self._freeze()
 
     def _make_stem(self, width: int, deep: bool) -> None:
@@ -177,36 +172,13 @@ class ResNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
 
-    def _reset_parameters(self, zero_gamma: bool) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.xavier_uniform_(module.weight)
-        for block in self.blocks() if zero_gamma else ():
-            nn.init.zeros_(block.last_bn.weight)
-
     def blocks(self) -> Iterator[BasicBlock | Bottleneck]:
         """The residual blocks in order: 16 at depth 50."""
         for i in range(1, 5):
             yield from getattr(self, f"layer{i}")
 
-    def _frozen(self) -> list[nn.Module]:
-        parts = [self.conv1, self.bn1] if self.frozen_stages >= 0 else []
-        return parts + [getattr(self, f"layer{i}") for i in range(1, self.frozen_stages + 1)]
-
-    def _freeze(self) -> None:
-        for part in self._frozen():
-            part.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "ResNet":
-        """As nn.Module.train, but frozen stages, and with ``norm_eval`` every BN, stay in evaluation mode."""
-        super().train(mode)
-        for part in self._frozen():
-            part.eval()
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        return self
+    def parts(self, stages: int) -> list[nn.Module]:
+        return [self.conv1, self.bn1, *(getattr(self, f"layer{i}") for i in range(1, stages + 1))]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
@@ -216,8 +188,3 @@ class ResNet(nn.Module):
             if i in self.out_indices:
                 stages.append(x)
         return tuple(stages)
-
-
-def _check(name: str, value: object, allowed) -> None:
-    if value not in allowed:
-        raise ValueError(f"ResNet: {name} is {value!r}; allowed: {', '.join(map(str, allowed))}.")

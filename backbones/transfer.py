@@ -15,8 +15,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import TRANSFORMS
 from torch import Tensor
 
-from backbones.card import TOLERANCE, BackboneCard, probe_features, probe_image
-from backbones.resnet import DILATED, ResNet
+from backbones.base import Backbone
+from backbones.card import TOLERANCE, BackboneCard, difference, probe_features, probe_image
+from backbones.networks import build, type_of
 
 SCRATCH = "scratch"
 MODES = ("finetune", "frozen")
@@ -25,7 +26,8 @@ MODES = ("finetune", "frozen")
 def plug(cfg, backbone: str, mode: str | None) -> tuple[int, ...]:
     """Sets the backbone of a dense-task config, in place, from a card or to random weights.
 
-    From a card: depth, variant, width, mean, std and channel order, and the hook that places the weights and certifies them.
+    From a card: the network (depth, variant and width, or timm's name), mean, std and channel order, and the hook that places
+    the weights and certifies them.
     With 'scratch': the architecture of ``cfg.scratch_backbone``, nothing frozen, all BN trained.
 
     Args:
@@ -37,7 +39,8 @@ def plug(cfg, backbone: str, mode: str | None) -> tuple[int, ...]:
         Channels of the four stages, which neck and heads follow.
 
     Raises:
-        ValueError: no such card, a card that does not hold together, an unknown mode, scratch with 'frozen'.
+        ValueError: no such card, a card that does not hold together, a network that cannot be dilated as the config wants it,
+            an unknown mode, scratch with 'frozen'.
     """
     mode = mode or cfg.get("transfer") or MODES[0]
     if mode != cfg.get("transfer", mode):
@@ -54,7 +57,7 @@ def plug(cfg, backbone: str, mode: str | None) -> tuple[int, ...]:
     else:
         card = BackboneCard.load(backbone)
         arch = card.arch
-        target.update(arch)
+        target.update(arch, type=type_of(arch))
         # mmcv decodes to BGR
         cfg.model.data_preprocessor.update(mean=card.mean, std=card.std, bgr_to_rgb=card.channel_order == "rgb")
         loader = dict(cfg.test_pipeline[0])
@@ -63,7 +66,7 @@ def plug(cfg, backbone: str, mode: str | None) -> tuple[int, ...]:
             target.update(frozen_stages=4, norm_eval=True)
     cfg.custom_hooks, cfg.backbone, cfg.transfer = hooks, backbone, mode
     with torch.device("meta"):
-        return ResNet(**arch).channels
+        return build(arch, output_stride=target.get("output_stride", 32)).channels
 
 
 def require_backbone(cfg, tricks, backbone: str | None) -> str:
@@ -106,12 +109,12 @@ class TransferHook(Hook):
         # A resumed run keeps its checkpoint's weights; the way of an image into the backbone is certified all the same.
         net = model.backbone if runner.iter == 0 else copy.deepcopy(model.backbone)
         card.place(net)
-        difference = certify(net, card, downstream_preprocessor(model, self.loader))
-        certificate = {"card": card.sha256, "tensors": len(card.weights), "max_abs_difference": difference}
+        worst = certify(net, card, downstream_preprocessor(model, self.loader))
+        certificate = {"card": card.sha256, "tensors": len(card.weights), "max_abs_difference": worst}
         MessageHub.get_current_instance().update_info("certificate", certificate)
         print_log(
             f"Transfer certificate: {len(card.weights)} tensors placed, none left over; features of the probe differ by "
-            f"{difference:.1e} at most (allowed {TOLERANCE:.0e}).",
+            f"{worst:.1e} at most (allowed {TOLERANCE:.0e}).",
             "current",
         )
 
@@ -135,7 +138,7 @@ def downstream_preprocessor(model, loader: dict) -> Callable[[Tensor], Tensor]:
     return preprocess
 
 
-def certify(net: ResNet, card: BackboneCard, preprocess: Callable[[Tensor], Tensor]) -> float:
+def certify(net: Backbone, card: BackboneCard, preprocess: Callable[[Tensor], Tensor]) -> float:
     """Largest absolute difference between the card's probe and what ``net`` makes of the same image now.
 
     All stages are compared at output stride 32; where ``net`` is dilated, its own stages before the dilation are compared as
@@ -160,30 +163,25 @@ def certify(net: ResNet, card: BackboneCard, preprocess: Callable[[Tensor], Tens
         stages.append(i)
     worst = 0.0
     for i, feature in zip(stages, features, strict=True):
-        difference = _difference(feature, card.probe[i])
-        worst = max(worst, difference)
-        if not difference <= TOLERANCE:
+        off = difference(feature, card.probe[i])
+        worst = max(worst, off)
+        if not off <= TOLERANCE:
             raise ValueError(
                 f"Card {card.path}: transfer refused, since stage {i + 1} of the backbone gives features that differ by "
-                f"{difference:.2g} from the pretraining's own (allowed {TOLERANCE:.0e}) for the same image: the architecture "
+                f"{off:.2g} from the pretraining's own (allowed {TOLERANCE:.0e}) for the same image: the architecture "
                 "(variant), mean, std or channel order is not the one it was trained with; write the card anew with "
                 "tools/export_backbone.py."
             )
     return worst
 
 
-def _difference(a: Tensor, b: Tensor) -> float:
-    return float((a - b).abs().max()) if a.shape == b.shape else float("inf")
-
-
 @torch.no_grad()
-def _undilated_stages(net: ResNet, inputs: Tensor):
+def _undilated_stages(net: Backbone, inputs: Tensor):
     """(index, features) of the stages of ``net`` itself that come before any dilation and are among its outputs."""
     copied = copy.deepcopy(net).cpu().double().eval()
     outputs = dict(zip(net.out_indices, copied(inputs.double()), strict=True))
-    dilated = [2 + i for i, plan in enumerate(DILATED[net.output_stride]) if plan[1] > 1]
     for i, output in outputs.items():
-        if i < min(dilated, default=4):
+        if i < net.first_dilated:
             yield i, output.float()
 
 

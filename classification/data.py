@@ -1,7 +1,8 @@
-"""Images in class folders, as ImageNet has them, and the paper's PCA noise."""
+"""Images in class folders, as ImageNet has them, and the paper's colour jitter and PCA noise."""
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.registry import TRANSFORMS
 from PIL import Image
@@ -15,6 +16,37 @@ from backbones.files import missing_folder
 # augmenter and torch's fb.resnet carry).
 EIGENVALUES = (55.46, 4.794, 1.148)
 EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+
+
+class ColorJitter(nn.Module):
+    """Scales colours by factors drawn from U[1 - strength, 1 + strength] (section 2.1 of the paper; 0.4 there).
+
+    Takes and returns an RGB image of PIL.
+
+    Args:
+        strength: in [0, 1).
+        form: 'bcs' scales brightness, contrast and saturation in random order, as the paper's code does (MXNet's augmenter,
+            torchvision's ColorJitter); 'hsv' scales hue, saturation and value, as the paper says: hue as an angle in [0, 1)
+            that wraps, the other two clipped.
+
+    Raises:
+        ValueError: another form.
+    """
+
+    def __init__(self, strength: float = 0.4, form: str = "bcs"):
+        super().__init__()
+        if form not in ("bcs", "hsv"):
+            raise ValueError(f"ColorJitter: form is {form!r}; allowed: bcs, hsv.")
+        self.strength = strength
+        self.code = v2.ColorJitter(strength, strength, strength) if form == "bcs" else None
+
+    def forward(self, image: Image.Image) -> Image.Image:
+        if self.code:
+            return self.code(image)
+        factors = torch.empty(3).uniform_(1 - self.strength, 1 + self.strength).numpy()
+        pixels = np.asarray(image.convert("HSV"), dtype=np.float32) * factors
+        pixels[..., 0] %= 256
+        return Image.fromarray(pixels.clip(0, 255).astype(np.uint8), "HSV").convert("RGB")
 
 
 class PCANoise(nn.Module):

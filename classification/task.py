@@ -9,7 +9,7 @@ from classification.precision import resolve_precision
 from classification.tricks import compose
 
 NODE = "pretrain"
-RESULT_VERSION = 1  # raise it when the same config no longer gives the same numbers: finished runs are then run again
+RESULT_VERSION = 2  # raise it when the same config no longer gives the same numbers: finished runs are then run again
 METRICS = ("top1", "top5")
 SPLIT = "val"  # what the figures are measured on
 PER_IMAGE = "ranks.npz"
@@ -19,18 +19,26 @@ def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
     """Applies ``tricks`` and settles the precision, in place.
 
     Raises:
-        ValueError: a trick that cannot be applied; an option of the dense tasks.
+        ValueError: a trick that cannot be applied; an option of the dense tasks; epochs that contradict each other.
     """
     if backbone or transfer:
         raise ValueError(f"--backbone and --transfer are for detection and segmentation; {cfg.task} trains its own backbone.")
     if tricks:
         cfg.tricks = compose(cfg, tricks)
     cfg.setdefault("tricks", [])
+    cfg.model.micro_batch = min(cfg.micro_batch, cfg.batch)
+    if cfg.epochs != cfg.train_cfg.max_epochs:
+        raise ValueError(
+            f"epochs is {cfg.epochs} and train_cfg.max_epochs is {cfg.train_cfg.max_epochs}: what a config derives is computed when "
+            "it is read, so --cfg-options must set both (and milestones in param_scheduler), or edit a copy of the config."
+        )
     cfg.precision = resolve_precision(cfg)
 
 
 def check_data(cfg) -> None:
-    """Raises ValueError when a folder is missing, empty, or has other classes than the config and the other split."""
+    """Raises ValueError when a folder is missing or empty, or its classes are not those of the config, the other split, or
+    the teacher.
+    """
     train, val = (Path(cfg[f"{split}_dataloader"].dataset.root) for split in ("train", "test"))
     names, val_names = check_folder(train), check_folder(val)
     if names != val_names:
@@ -41,6 +49,10 @@ def check_data(cfg) -> None:
             f"{train} has {len(names)} class folders and the config {cfg.model.num_classes} classes; set "
             f"--cfg-options model.num_classes={len(names)} or move the folders that are too many."
         )
+    if cfg.model.distillation:
+        from classification.distillation import load_teacher
+
+        load_teacher(cfg.teacher, len(names), names)
 
 
 def data_folders(cfg) -> list[Path]:
@@ -51,14 +63,30 @@ def data_folders(cfg) -> list[Path]:
 def finish(runner, cfg, metrics: dict, folder: Path) -> dict:
     """Writes the card of the trained backbone into ``folder`` and returns what the record says of it."""
     card = write_card(runner.model, cfg, metrics["top1"], folder / "card")
-    return {"card": card.sha256}
+    return {"card": card.sha256, "size": size(cfg)}
+
+
+def size(cfg) -> dict[str, int]:
+    """``parameters`` of the classifier and ``multiply_adds`` of its convolutions and of its last layer, for one image."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from classification.model import ImageClassifier
+
+    plain = {key: value for key, value in cfg.model.items() if key not in ("type", "distillation")}
+    with torch.device("meta"):
+        model = ImageClassifier(**plain).eval()
+        with FlopCounterMode(display=False) as counter:
+            model(torch.empty(1, 3, cfg.size, cfg.size))
+    return {"parameters": sum(p.numel() for p in model.parameters()), "multiply_adds": counter.get_total_flops() // 2}
 
 
 def write_card(model, cfg, top1: float | None, folder: Path) -> BackboneCard:
-    """The card of a trained ``ImageClassifier``: its backbone, seen through its own preprocessor."""
+    """The card of a trained ``ImageClassifier``: its backbone, seen through its own preprocessor, and its classifier."""
     model = getattr(model, "module", model)
     normalise = copy.deepcopy(model.data_preprocessor).cpu().normalise
     preprocessor = cfg.model.data_preprocessor
+    class_names = check_folder(Path(cfg.train_dataloader.dataset.root))
     return BackboneCard.write(
         folder,
         model.backbone,
@@ -71,5 +99,6 @@ def write_card(model, cfg, top1: float | None, folder: Path) -> BackboneCard:
         recipe=[list(pair) for pair in cfg.tricks],
         seed=cfg.randomness.seed,
         top1=top1,
-        source={"run": cfg.get("run"), "network": cfg.network, "scale": cfg.scale, "classes": cfg.model.num_classes},
+        source={"run": cfg.get("run"), "network": cfg.network, "scale": cfg.scale, "class_names": class_names},
+        classifier={"weight": model.fc.weight, "bias": model.fc.bias},
     )

@@ -16,7 +16,7 @@ from tools.engine.config import ROOT
 CLASSIFIER, DETECTOR, SEGMENTER = (
     f"configs/{name}_toy.py" for name in ("classification/resnet50", "detection/faster_rcnn_fpn", "segmentation/fcn")
 )
-SMALL = ["--cfg-options", "batch=2", "train_dataloader.num_workers=0", "test_dataloader.num_workers=0", "train_cfg.max_epochs=1"]
+SMALL = ["--cfg-options", "batch=2", "train_dataloader.num_workers=0", "test_dataloader.num_workers=0", "epochs=1", "train_cfg.max_epochs=1"]
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_a_certificate_that_fails_stops_the_training(refused, world, make_card, 
 
 def test_a_config_that_no_run_has_dumped_cannot_be_tested(refused, world):
     assert "is no run's config" in refused("test", CLASSIFIER, ROOT / "README.md")
-    assert "is no run's config" in refused("export_backbone", CLASSIFIER, ROOT / "README.md", "card")
+    assert "with its run's config beside it" in refused("export_backbone", ROOT / "README.md", "--out", "card")
 
 
 def test_a_folder_that_is_no_made_world_is_kept(refused, tmp_path):

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import MEAN, STD
+from conftest import MEAN, STD, randomise_norms
 from mmengine.logging import MessageHub
 from safetensors.torch import load_file, save_file
 
 import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
-from backbones import BackboneCard, ResNet
+from backbones import BackboneCard, ResNet, TimmBackbone
 from backbones import card as card_module
-from backbones.card import JSON, PROBE, TOLERANCE, WEIGHTS, probe_image
+from backbones.card import CLASSIFIER, JSON, PROBE, TOLERANCE, WEIGHTS, probe_image
 from backbones.transfer import TransferHook, certify, downstream_preprocessor, plug, require_backbone
 from classification import ImagePreprocessor
 from detection import task as detection
@@ -34,7 +34,7 @@ def edit_json(card: BackboneCard, **changes) -> None:
 
 def sign(card: BackboneCard) -> None:
     """Makes card.json describe the files as they are now."""
-    digests = {name: hashlib.sha256((card.path / name).read_bytes()).hexdigest() for name in (WEIGHTS, PROBE)}
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in card.path.glob("*.safetensors")}
     edit_json(card, sha256=digests)
 
 
@@ -64,6 +64,52 @@ def test_what_is_written_is_read(make_card, variant):
     assert sorted(p.name for p in written.path.iterdir()) == sorted((JSON, WEIGHTS, PROBE))
 
 
+def test_a_classifier_travels_with_its_card(make_card):
+    layer = torch.nn.Linear(256, 7)
+    written = make_card("d", classifier={"weight": layer.weight, "bias": layer.bias})
+    card = BackboneCard.load(written.path)
+    assert card.classifier.keys() == {"weight", "bias"} and not card.classifier["weight"].requires_grad
+    assert torch.equal(card.classifier["weight"], layer.weight) and torch.equal(card.classifier["bias"], layer.bias)
+    assert sorted(p.name for p in card.path.iterdir()) == sorted((JSON, WEIGHTS, PROBE, CLASSIFIER))
+    assert CLASSIFIER in json.loads((card.path / JSON).read_text())["sha256"]
+    other = make_card("d", name="other", classifier={"weight": layer.weight + 1, "bias": layer.bias})
+    assert other.sha256 != card.sha256  # a teacher's identity is more than its backbone's
+    assert BackboneCard.load(make_card("d", name="none").path).classifier is None
+
+
+def test_a_classifier_that_is_missing_or_another_is_refused(make_card):
+    card = make_card("d", classifier={"weight": torch.zeros(7, 256), "bias": torch.zeros(7)})
+    save_file({"weight": torch.ones(7, 256), "bias": torch.zeros(7)}, card.path / CLASSIFIER)
+    with pytest.raises(ValueError, match=r"classifier\.safetensors is missing or is not the file that card\.json describes"):
+        BackboneCard.load(card.path)
+    (card.path / CLASSIFIER).unlink()
+    with pytest.raises(ValueError, match=r"classifier\.safetensors is missing"):
+        BackboneCard.load(card.path)
+    sign(card)
+    assert BackboneCard.load(card.path).classifier is None
+    save_file({"x": torch.zeros(1)}, card.path / "extra.safetensors")
+    sign(card)
+    with pytest.raises(ValueError, match=f"must give the sha256 of {WEIGHTS} and {PROBE}, perhaps of {CLASSIFIER}, and no other"):
+        BackboneCard.load(card.path)
+
+
+def test_a_probe_by_another_network_must_agree(make_card, tmp_path):
+    net = ResNet(50, "b", base_channels=8)
+    card = make_card("b", seed=1)
+    card.place(net)
+    facts = dict(mean=MEAN, std=STD, channel_order="rgb", input_size=64, resampler="bilinear")
+    normalise = ImagePreprocessor(MEAN, STD).normalise
+    theirs = tuple(f + 0.9 * TOLERANCE for f in card.probe[:1]) + card.probe[1:]
+    written = BackboneCard.write(tmp_path / "theirs", net, normalise, probe=theirs, **facts)
+    assert torch.equal(written.probe[0], theirs[0])
+    wrong = card.probe[:3] + (card.probe[3] + 1e-3,)
+    with pytest.raises(ValueError, match=r"No card was written: stage 4 of ResNet\(depth=50, variant=b.* differ by 0\.001"):
+        BackboneCard.write(tmp_path / "wrong", net, normalise, probe=wrong, **facts)
+    with pytest.raises(ValueError, match="stage 1 .* differ by inf"):
+        BackboneCard.write(tmp_path / "wrong", net, normalise, probe=tuple(f[..., 1:] for f in card.probe), **facts)
+    assert not (tmp_path / "wrong").exists()
+
+
 def test_the_card_of_a_run_is_found_in_its_folder(make_card):
     written = make_card(name="card")
     assert BackboneCard.load(written.path.parent).path == written.path
@@ -74,11 +120,11 @@ def test_the_probe_is_what_the_network_makes_of_the_fixed_image(make_card):
     net = ResNet(**card.arch).eval()
     card.place(net)
     image = probe_image()
-    assert (image.dtype, tuple(image.shape)) == (torch.uint8, (3, 64, 96))
+    assert (image.dtype, tuple(image.shape)) == (torch.uint8, (3, 96, 128))
     inputs = (image.double() - torch.tensor(MEAN).double().view(3, 1, 1)) / torch.tensor(STD).double().view(3, 1, 1)
     with torch.no_grad():
         features = net.double()(inputs[None])
-    assert [tuple(f.shape[1:]) for f in card.probe] == [(32, 16, 24), (64, 8, 12), (128, 4, 6), (256, 2, 3)]
+    assert [tuple(f.shape[1:]) for f in card.probe] == [(32, 24, 32), (64, 12, 16), (128, 6, 8), (256, 3, 4)]
     for mine, stored in zip(features, card.probe, strict=True):
         assert stored.dtype == torch.float32 and stored.abs().max() > 0.1
         torch.testing.assert_close(stored.double(), mine, rtol=1e-4, atol=1e-5)
@@ -154,7 +200,7 @@ def test_another_variant_in_the_json_is_refused_by_its_tensors(make_card, true, 
 def test_a_missing_field_is_refused(make_card, name):
     card = make_card()
     edit_json(card, **{name: None})
-    with pytest.raises(ValueError, match=r"does not hold the fields of a card of format 1 \(.*" + name) as error:
+    with pytest.raises(ValueError, match=r"does not hold the fields of a card of format 2 \(.*" + name) as error:
         BackboneCard.load(card.path)
     one_sentence(error)
 
@@ -170,8 +216,8 @@ def test_an_architecture_that_cannot_be_built_is_refused(make_card, arch):
 
 def test_another_format_and_broken_json_are_refused(make_card):
     card = make_card()
-    edit_json(card, format=2)
-    with pytest.raises(ValueError, match="card of format 1"):
+    edit_json(card, format=1)
+    with pytest.raises(ValueError, match="card of format 2"):
         BackboneCard.load(card.path)
     (card.path / JSON).write_text('{"arch": ')
     with pytest.raises(ValueError, match=r"card\.json is not JSON"):
@@ -188,9 +234,10 @@ def test_a_missing_card_names_the_nearest(make_card, tmp_path, monkeypatch):
         BackboneCard.load("work_dirs/runs/0a1b/card")
 
 
-@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("call", [1, 2, 3])
 def test_a_save_that_fails_leaves_the_old_card(make_card, tmp_path, monkeypatch, call):
     old = make_card(seed=1)
+    layer = {"weight": torch.zeros(7, 256), "bias": torch.zeros(7)}
     files = {p.name: p.read_bytes() for p in old.path.iterdir()}
     calls = []
 
@@ -202,7 +249,7 @@ def test_a_save_that_fails_leaves_the_old_card(make_card, tmp_path, monkeypatch,
 
     monkeypatch.setattr(card_module, "save_file", fail)
     with pytest.raises(OSError, match="No space left"):
-        make_card(seed=2)
+        make_card(seed=2, classifier=layer)
     assert {p.name: p.read_bytes() for p in old.path.iterdir()} == files
     assert [p.name for p in tmp_path.iterdir()] == ["card"]  # nothing half-written beside it
 
@@ -242,6 +289,61 @@ def test_place_fills_every_tensor_or_says_which_do_not_fit(make_card):
             card.place(other)
         assert "the backbone to fill does not fit" in one_sentence(error)
         assert all(torch.equal(before[k], v) for k, v in other.state_dict().items())
+
+
+# ---- networks of timm
+
+
+@pytest.fixture
+def timm_card(tmp_path) -> BackboneCard:
+    torch.manual_seed(0)
+    net = TimmBackbone("mobilenetv1_100", width=0.25)
+    randomise_norms(net)
+    facts = dict(mean=MEAN, std=STD, channel_order="rgb", input_size=64, resampler="bilinear", seed=0, top1=50.0)
+    return BackboneCard.write(tmp_path / "card", net, ImagePreprocessor(MEAN, STD).normalise, **facts)
+
+
+def test_a_network_of_timm_travels_by_its_name_and_width(timm_card):
+    card = BackboneCard.load(timm_card.path)
+    assert card.arch == {"name": "mobilenetv1_100", "width": 0.25}
+    assert [f.shape[1] for f in card.probe] == [32, 64, 128, 256]
+    net = TimmBackbone(**card.arch)
+    card.place(net)
+    assert all(torch.equal(card.weights[k], v) for k, v in net.state_dict().items())
+    for arch, message in (
+        (dict(name="mobilenetv1_100", width=0.5), r"TimmBackbone\(name=mobilenetv1_100, width=0.5\): \d+ of another shape"),
+        (dict(name="resnet18", width=0.25), r"missing \(net\.conv1\.weight.*left over \(net\.blocks\.0\.0\."),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            card.place(TimmBackbone(**arch))
+        one_sentence(error)
+    edit_json(card, arch={"name": "mobilenetv1_1000", "width": 0.25})
+    with pytest.raises(ValueError, match="describes no network .timm has no network 'mobilenetv1_1000'") as error:
+        BackboneCard.load(card.path)
+    one_sentence(error)
+
+
+def test_a_network_of_timm_is_certified_as_it_is_and_dilated(timm_card):
+    for words in (
+        {},
+        {"output_stride": 8},
+        {"output_stride": 16, "out_indices": (1, 3)},
+        {"frozen_stages": 2, "norm_eval": True},
+    ):
+        net = TimmBackbone(**timm_card.arch, **words)
+        timm_card.place(net)
+        assert certify(net, timm_card, preprocessor("mmseg")) < 1e-6
+    with pytest.raises(ValueError, match="channel order"):
+        certify(net, timm_card, preprocessor("mmdet", bgr_to_rgb=False))
+
+
+@pytest.mark.parametrize("path", ["configs/detection/faster_rcnn_fpn_toy.py", "configs/segmentation/fcn_toy.py"])
+def test_a_network_of_timm_takes_its_place_in_a_config(timm_card, path):
+    cfg = load(path)
+    assert plug(cfg, str(timm_card.path), "finetune") == (32, 64, 128, 256)
+    backbone = cfg.model.backbone
+    assert (backbone.type, backbone.name, backbone.width) == ("backbones.TimmBackbone", "mobilenetv1_100", 0.25)
+    assert "depth" not in backbone and "variant" not in backbone
 
 
 # ---- the certificate
@@ -357,7 +459,7 @@ def test_a_dilated_backbone_that_computes_its_early_stages_wrong_is_refused(make
 def test_features_without_numbers_are_refused(make_card):
     card = make_card("d")
     with pytest.raises(ValueError, match="differ by nan"):
-        certify(filled(card), card, lambda image: torch.full((1, 3, 64, 96), float("nan")))
+        certify(filled(card), card, lambda image: torch.full((1, 3, *image.shape[1:]), float("nan")))
 
 
 # ---- cards in the real configs

@@ -1,14 +1,16 @@
-"""Images in class folders, the paper's PCA noise, and normalisation on the device."""
+"""Images in class folders, the paper's colour jitter and PCA noise, and normalisation on the device."""
 
+import colorsys
 import io
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from conftest import MEAN, STD
 from PIL import Image
 
-from classification import ImageFolder, ImagePreprocessor, PCANoise
+from classification import ColorJitter, ImageFolder, ImagePreprocessor, PCANoise
 from classification.data import EIGENVALUES, EIGENVECTORS, check_folder
 from classification.task import check_data, data_folders
 from tools.engine.config import load
@@ -130,7 +132,60 @@ def test_folders_that_do_not_agree_are_refused(folder, tmp_path_factory):
         check_data(cfg)
 
 
-# ---- noise and normalisation
+# ---- colours, noise and normalisation
+
+
+def picture(height: int = 12, width: int = 10, seed: int = 6) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(256, size=(height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.4, 0.8])
+def test_the_jitter_of_the_papers_code_is_torchvisions(strength):
+    ours, theirs = ColorJitter(strength), torchvision.transforms.ColorJitter(strength, strength, strength)
+    results = set()
+    for seed in range(12):
+        found = []
+        for jitter in (ours, theirs):
+            torch.manual_seed(seed)
+            found.append(np.array(jitter(picture())))
+        assert (found[0] == found[1]).all() and found[0].shape == (12, 10, 3)
+        results.add(found[0].tobytes())
+    assert len(results) == 12
+
+
+@pytest.mark.parametrize("strength", [0.4, 0.9])
+def test_the_jitter_of_the_papers_text_scales_hue_saturation_and_value(strength):
+    """PIL keeps each of the three in 0..255, and 255 of hue is a full turn."""
+    image = picture(20, 20)
+    levels = np.array(image.convert("HSV")).reshape(-1, 3).astype(float)
+    seen = np.zeros(3, dtype=bool)
+    for seed in range(6):
+        torch.manual_seed(seed)
+        factors = torch.empty(3).uniform_(1 - strength, 1 + strength).double().numpy()
+        torch.manual_seed(seed)
+        found = np.array(ColorJitter(strength, "hsv")(image)).reshape(-1, 3)
+        scaled = levels * factors
+        seen |= (scaled > 255).any(0)
+        scaled = np.concatenate([scaled[:, :1] % 255, scaled[:, 1:].clip(0, 255)], 1)
+        nearest = [[colorsys.hsv_to_rgb(*(pixel / 255)) for pixel in rounded(scaled)] for rounded in (np.floor, np.asarray)]
+        kept, exact = (255 * np.array(pixels) for pixels in nearest)
+        assert np.abs(found - kept).max() <= 1  # levels are truncated, as they are in MXNet
+        assert np.abs(found - exact).mean() < 2
+    assert seen.all()  # hue has wrapped, saturation and value were clipped
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.4])
+def test_the_factors_of_the_jitter_lie_in_the_papers_range(strength):
+    grey, jitter = Image.new("RGB", (2, 2), (100, 100, 100)), ColorJitter(strength, "hsv")
+    torch.manual_seed(0)
+    values = np.array([np.array(jitter(grey))[0, 0, 0] for _ in range(300)]) / 100
+    assert 1 - strength - 0.011 <= values.min() < 1 - 0.9 * strength and 1 + 0.9 * strength < values.max() <= 1 + strength
+    assert abs(values.mean() - 0.995) < 5 * strength / np.sqrt(3 * 300)
+
+
+def test_other_forms_of_the_jitter_are_refused():
+    with pytest.raises(ValueError, match="form is 'hsl'; allowed: bcs, hsv"):
+        ColorJitter(form="hsl")
 
 
 @pytest.mark.parametrize("std", [0.1, 0.5, 3.0])

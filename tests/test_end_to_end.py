@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backbones import BackboneCard
 from classification.metrics import topk
 from detection.metrics import Boxes, mean_ap
 from tools.engine.config import ROOT
@@ -120,7 +121,7 @@ def test_a_checkpoint_tests_to_the_same_figures_and_exports_the_same_card(tree, 
     run = tree / "work_dirs/runs" / record["key"]
     call(tree, "tools/test.py", run / "config.py", run / "epoch_1.pth", "--out", tree / "again")
     assert json.loads((tree / "again/metrics.json").read_text()) == record["metrics"]
-    call(tree, "tools/export_backbone.py", run / "config.py", run / "epoch_1.pth", tree / "exported")
+    call(tree, "tools/export_backbone.py", run / "epoch_1.pth", "--out", tree / "exported")
     for name in ("card.json", "weights.safetensors", "probe.safetensors"):
         assert (tree / "exported" / name).read_bytes() == (run / "card" / name).read_bytes(), name
 
@@ -137,11 +138,36 @@ def test_a_dumped_config_trains_to_the_same_figures(tree, studied):
 def test_two_processes_train_one_run(tree, studied):
     words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29511", "tools/train.py"]
     words += ["configs/classification/resnet50_toy.py", "--launcher", "pytorch", "--work-dir", "work_dirs/two"]
-    call(tree, *words, "--tricks", "cosine")
+    call(tree, *words, "--tricks", "cosine", "mixup", "--cfg-options", "micro_batch=1")
     record = json.loads((tree / "work_dirs/two/record.json").read_text())
     ranks = np.load(tree / "work_dirs/two/ranks.npz")
     assert sorted(ranks["label"]) == sorted(range(8)) and topk(ranks["rank"], 1) == record["metrics"]["top1"]
     assert (tree / "work_dirs/two/card/card.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_teacher_on_the_command_line(tree, studied):
+    """A ResNet-152-D of the same width teaches; where its card lies decides no key."""
+    config = "configs/classification/resnet50_toy.py"
+    deep = ["model.backbone.depth=152", "network=resnet152", "epochs=1"]
+    call(tree, "tools/train.py", config, "--cfg-options", *deep, "--tricks", "resnet_d", "mixup:schedule=same")
+    records = [json.loads(p.read_text()) for p in (tree / "work_dirs/runs").glob("*/record.json")]
+    (teacher,) = [r for r in records if r["network"] == "resnet152"]
+    card = tree / "work_dirs/runs" / teacher["key"] / "card"
+    shutil.copytree(card, tree / "elsewhere")
+    out = [
+        call(tree, "tools/train.py", config, "--tricks", "mixup:schedule=same", f"distillation:teacher={place}")
+        for place in (card, "elsewhere")
+    ]
+    assert "it is not run again" in out[1]
+    record = json.loads((tree / out[0].strip().splitlines()[-1] / "record.json").read_text())
+    assert record["status"] == "done" and dict(record["tricks"])["distillation"] == {
+        "teacher": str(card),
+        "temperature": 20.0,
+        "form": "paper",
+    }
+    student = BackboneCard.load(tree / "work_dirs/runs" / record["key"])
+    assert student.arch["depth"] == 50 and set(student.classifier) == {"weight", "bias"}
 
 
 TRICK = '''

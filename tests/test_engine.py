@@ -93,7 +93,7 @@ def test_the_nodes_of_the_demo(data_root):
 
 def test_a_run_shared_by_two_recipes_stands_once_among_the_nodes(data_root):
     study = load_study(DEMO, "toy", ["scratch", "b_standard"])
-    study.catalogue["again"] = study.catalogue["b_standard"]
+    study.catalogue.recipes["again"] = study.catalogue.recipes["b_standard"]
     study.recipes.append("again")
     assert len(nodes_of(study)) == 5 and len(list(rows_of(study))) == 8
 

@@ -1,5 +1,6 @@
 """The networks against the paper's counts, timm's ResNets and mmseg's dilated ones."""
 
+import math
 import re
 
 import pytest
@@ -11,6 +12,8 @@ from torch import nn
 import backbones.mmcv_ops  # noqa: F401  (before mmseg, which is imported below)
 from backbones import ResNet
 from classification import ImageClassifier
+from classification.task import size
+from tools.engine.config import load
 
 SIZES = ((64, 64), (65, 97))
 
@@ -43,6 +46,30 @@ def test_parameters_and_multiply_adds_at_depth_50(variant, parameters, operation
     assert tuple(round(x, 2) for x in count(net)) == (parameters, operations)
     body = sum(p.numel() for p in net.parameters()) / 1e6
     assert round(body, 2) == (23.51 if variant in "ab" else 23.53)
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "parameters", "operations"),
+    [
+        *(("resnet50", dict(variant=v), *figures) for v, figures in zip("ab", ((25.56, 3.86), (25.56, 4.09)), strict=True)),
+        *(("resnet50", dict(variant=v), 25.58, 4.33) for v in "cd"),
+        *(("resnet50", dict(depth=101), 44.55, 7.57), ("resnet50", dict(depth=152), 60.19, 11.28)),
+        *(("inception_v3", {}, 23.83, 5.71), ("mobilenet", {}, 4.23, 0.57), ("timm", {}, 25.03, 4.23)),
+        ("timm", dict(name="densenet201"), 20.01, 4.29),
+    ],
+)
+def test_the_size_of_the_networks_at_paper_scale(config, changes, parameters, operations):
+    overrides = {f"model.backbone.{key}": value for key, value in changes.items()}
+    found = size(load(f"configs/classification/{config}_paper.py", overrides))
+    assert (round(found["parameters"] / 1e6, 2), round(found["multiply_adds"] / 1e9, 2)) == (parameters, operations)
+    assert config != "mobilenet" or round(found["multiply_adds"] / 1e6) == 569
+
+
+@pytest.mark.parametrize(("name", "depth"), [("resnet18", 18), ("resnet101", 101), ("resnet152", 152)])
+def test_as_many_parameters_as_timm_at_other_depths(name, depth):
+    with torch.device("meta"):
+        ours, theirs = ResNet(depth, "b"), timm.create_model(name, num_classes=0)
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
 
 
 def timm_features(net: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
@@ -136,13 +163,15 @@ def test_a_and_b_are_one_network_where_blocks_have_two_convolutions(depth):
             assert torch.equal(mine, other)
 
 
-@pytest.mark.parametrize(("depth", "blocks"), [(18, 8), (34, 16), (50, 16), (101, 33)])
-@pytest.mark.parametrize("variant", ["a", "b", "d"])
+@pytest.mark.parametrize(("depth", "blocks"), [(18, 8), (26, 8), (34, 16), (50, 16), (101, 33), (152, 50)])
+@pytest.mark.parametrize("variant", ["a", "b", "c", "d"])
 def test_zero_gamma_makes_each_block_its_shortcut(depth, blocks, variant):
     net = ResNet(depth, variant, base_channels=4, zero_gamma=True).eval()
     zero = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d) and not m.weight.any()]
     assert len(zero) == blocks == len(list(net.blocks()))
-    assert {id(m) for m in zero} == {id(block.bn2 if depth < 50 else block.bn3) for block in net.blocks()}
+    assert {id(m) for m in zero} == {id(block.bn2 if depth in (18, 34) else block.bn3) for block in net.blocks()}
+    others = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d) and m.weight.any()]
+    assert all((m.weight == 1).all() and not m.bias.any() for m in others)
     for block in net.blocks():
         x = torch.randn(2, block.conv1.in_channels, 9, 6)
         shortcut = x if block.downsample is None else block.downsample(x)
@@ -155,13 +184,52 @@ def test_gammas_are_one_without_zero_gamma():
     assert all((m.weight == 1).all() and not m.bias.any() for m in net.modules() if isinstance(m, nn.BatchNorm2d))
 
 
-def test_convolutions_start_xavier_uniform():
+@pytest.mark.parametrize("block", [0, 1])
+@pytest.mark.parametrize("variant", ["b", "d"])
+def test_a_stage_starts_as_its_shortcuts(block, variant):
+    """With zero-gamma, blocks that do not change the shape pass their input on, and the first of stage 1 projects it."""
+    net = ResNet(50, variant, base_channels=4, zero_gamma=True).eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        pooled = net.maxpool(net.bn1(net.conv1(x)).relu())
+        first = net.layer1[0](pooled)
+        assert torch.equal(first, net.layer1[0].downsample(pooled).relu())
+        assert torch.equal(net.layer1[1 + block](first), first) and torch.equal(net(x)[0], first)
+
+
+def classifier(init: str) -> ImageClassifier:
+    backbone = dict(type="backbones.ResNet", depth=26, variant="c", base_channels=32)
+    preprocessor = dict(type="classification.ImagePreprocessor", mean=MEAN, std=STD)
     torch.manual_seed(0)
-    for name, module in ResNet(50, "c", base_channels=32).named_modules():
-        if isinstance(module, nn.Conv2d):
-            cout, cin, kh, kw = module.weight.shape
-            bound = (6 / ((cin + cout) * kh * kw)) ** 0.5
-            assert 0.9 * bound < module.weight.abs().max() <= bound, name
+    return ImageClassifier(backbone, 100, dict(type="torch.nn.CrossEntropyLoss"), preprocessor, init=init)
+
+
+@pytest.mark.parametrize("init", ["xavier", "msra_prelu"])
+def test_initial_values_of_convolutions_and_of_the_last_layer(init):
+    """Uniform in +-sqrt(6 / (d_in + d_out)), or normal of variance 2 / (1 + 0.25^2) over the mean of d_in and d_out."""
+    squares, count, layers = 0.0, 0, 0
+    for module in classifier(init).modules():
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            continue
+        layers += 1
+        cout, cin, *kernel = module.weight.shape
+        mean = (cin + cout) * math.prod(kernel) / 2
+        std = math.sqrt(1 / mean if init == "xavier" else 2 / (1 + 0.25**2) / mean)
+        values = module.weight.detach() / std
+        squares, count = squares + values.square().sum().item(), count + values.numel()
+        assert abs(values.mean()) < 5 / math.sqrt(values.numel())
+        assert abs(values.std() - 1) < 5 / math.sqrt(2 * values.numel())
+        if init == "xavier":
+            assert 0.98 * math.sqrt(3) < values.abs().max() <= math.sqrt(3) + 1e-6
+        else:
+            assert values.abs().max() > 3
+        assert module.bias is None or not module.bias.any()
+    assert layers == 32 and abs(squares / count - 1) < 5 * math.sqrt(2 / count)
+
+
+def test_other_initial_values_are_refused():
+    with pytest.raises(ValueError, match="The initial values 'he' are not known; allowed: xavier, msra_prelu"):
+        classifier("he")
 
 
 @pytest.mark.parametrize(("stride", "strides"), [(32, (4, 8, 16, 32)), (16, (4, 8, 16, 16)), (8, (4, 8, 8, 8))])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import add_study_arguments, main
+from tools.engine.cli import add_study_arguments, main, study_of
 
 
 def collect() -> None:
@@ -18,9 +18,8 @@ def collect() -> None:
     args = parser.parse_args()
 
     from tools.engine.collect import collect
-    from tools.engine.study import load_study
 
-    print(collect(load_study(args.study, args.scale, args.recipes, args.seeds)) / "results.csv")
+    print(collect(study_of(args)) / "results.csv")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
-"""Writes the backbone card of a pretraining's checkpoint: weights, what they are, and the probe that proves it.
+"""Writes a backbone as a card, or a card as a file of timm, torchvision or mm.
 
-  python tools/export_backbone.py work_dirs/runs/KEY/config.py work_dirs/runs/KEY/epoch_8.pth cards/mine
+  python tools/export_backbone.py work_dirs/runs/KEY/epoch_8.pth --out cards/mine
+  python tools/export_backbone.py work_dirs/runs/KEY --format timm --out resnet50d.safetensors
+  python tools/export_backbone.py cards/mine --format mm --out resnet50d_mm.pth
 
-A finished pretraining has its card already (work_dirs/runs/KEY/card); this is for other checkpoints, or to write it anew.
+A finished pretraining has its card already (work_dirs/runs/KEY/card); the first is for other checkpoints, or to write it anew.
+A file is written after the library's own network has taken every tensor and given the card's probe back.
 """
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
@@ -16,26 +20,54 @@ from tools.engine.cli import main
 
 def export() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="the config.py of a pretraining's run")
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint of that run")
-    parser.add_argument("card", type=Path, help="folder of the new card")
+    parser.add_argument("source", type=Path, help="a checkpoint of a pretraining's run, a card, or a run that has one")
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the card's folder, or the new file")
+    parser.add_argument("--format", choices=("card", "timm", "torchvision", "mm"), default="card", help="card")
     args = parser.parse_args()
 
-    from mmengine.runner.checkpoint import load_checkpoint
+    from backbones.card import BackboneCard
+    from backbones.networks import describe
 
+    if args.format == "card":
+        card = write_card(args.source, args.out)
+        print(f"{args.out}: {describe(card.arch)}")
+        return
+    from backbones.exporting import export_card
+
+    with tempfile.TemporaryDirectory() as folder:
+        is_checkpoint = args.source.is_file() and args.source.suffix == ".pth"
+        card = write_card(args.source, Path(folder) / "card") if is_checkpoint else BackboneCard.load(args.source)
+        print(*export_card(card, args.format, args.out), sep="\n")
+
+
+def write_card(checkpoint: Path, folder: Path):
+    """The card of a checkpoint of a pretraining's run, whose config is beside it.
+
+    Raises:
+        ValueError: no such checkpoint, one of no run of this project, or of another task.
+    """
+    from backbones.checkpoint import read_checkpoint
+    from backbones.convert import fill
     from tools.engine.config import task_of
-    from tools.engine.run import build_model, load_run, read_record
+    from tools.engine.run import CONFIG, build_model, load_run, read_record
 
-    cfg = load_run(args.config, args.checkpoint)
+    if checkpoint.is_dir():
+        raise ValueError(f"{checkpoint} is a folder; give a checkpoint (.pth), or --format timm, torchvision or mm for a card.")
+    config = checkpoint.parent / CONFIG
+    if not config.is_file():
+        raise ValueError(
+            f"There is no {config}, and a checkpoint is exported with its run's config beside it; weights from elsewhere come in "
+            "by tools/import_backbone.py."
+        )
+    cfg = load_run(str(config), checkpoint)
     task = task_of(cfg)
     if task.NODE != "pretrain":
-        raise ValueError(f"{args.config} is of the task {cfg.task}; a card comes from a pretraining (classification).")
+        raise ValueError(f"{config} is of the task {cfg.task}; a card comes from a pretraining (classification).")
     model = build_model(cfg)
-    load_checkpoint(model, str(args.checkpoint), map_location="cpu", strict=True)
-    record = read_record(args.checkpoint.parent)
-    is_last = record and args.checkpoint.name == f"epoch_{cfg.train_cfg.max_epochs}.pth"
-    task.write_card(model, cfg, record["metrics"]["top1"] if is_last else None, args.card)
-    print(f"{args.card}: ResNet({', '.join(f'{k}={v}' for k, v in model.backbone.arch.items())})")
+    fill(str(checkpoint), read_checkpoint(checkpoint).state, model, model.backbone.arch)
+    record = read_record(checkpoint.parent)
+    is_last = record and checkpoint.name == f"epoch_{cfg.train_cfg.max_epochs}.pth"
+    return task.write_card(model, cfg, record["metrics"]["top1"] if is_last else None, folder)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
   python tools/study.py run configs/studies/demo.py --scale toy --seeds 3
   DATA_ROOT=... python tools/study.py run configs/studies/demo.py --scale mini --recipes scratch smooth
   python tools/study.py status configs/studies/demo.py --scale toy
+  python tools/study.py plan configs/studies/table6.py --scale paper
 
 Runs go one after another to work_dirs/runs/KEY, where KEY stands for all that decides their result: what has finished is not run
 again, and studies share runs. Start it again after a stop: finished runs are kept, and the one that was stopped starts over.
@@ -15,14 +16,19 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import add_study_arguments, main
+from tools.engine.cli import add_study_arguments, main, study_of
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run|status")
-    for name, text in (("run", "run what is not done, then collect and report"), ("status", "say what is done")):
-        command = commands.add_parser(name, help=text)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run|status|plan")
+    texts = dict(
+        run="run what is not done, then collect and report",
+        status="say what is done",
+        plan="show the rows: network, parameters, multiply-adds, epochs, batch, learning rate; needs no data",
+    )
+    for name, text in texts.items():
+        command = commands.add_parser(name, help=text, description=text)
         add_study_arguments(command)
     return parser.parse_args()
 
@@ -32,9 +38,12 @@ def study() -> int:
     from tools.engine.collect import collect
     from tools.engine.progress import Screen
     from tools.engine.report import terminal_table, write_report
-    from tools.engine.study import check, load_study, nodes_of, run_study
+    from tools.engine.study import check, nodes_of, run_study
 
-    study = load_study(args.study, args.scale, args.recipes, args.seeds)
+    study = study_of(args)
+    if args.command == "plan":
+        show_plan(study)
+        return 0
     if args.command == "status":
         for node in nodes_of(study):
             print(f"{node.key}  {node.state():13}  {node.name}")
@@ -49,6 +58,18 @@ def study() -> int:
     for node in failed:
         print(f"failed: {node.name} ({node.folder / 'log.txt'})\n{(node.folder / 'failed.txt').read_text()}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def show_plan(study) -> None:
+    from rich.console import Console
+
+    from tools.engine.plan import plan_table, provisional
+
+    console = Console()
+    console = console if console.is_terminal else Console(width=200)
+    console.print(plan_table(study))
+    if missing := provisional(study):
+        print(f"Keys are provisional: without data at hand ({', '.join(missing)}) they do not say what it is.")
 
 
 if __name__ == "__main__":

@@ -16,13 +16,16 @@ Trick = str | tuple[str, dict]
 _CATALOGUE = (
     # architecture
     "resnet_b",
+    "resnet_c",
     "resnet_d",
     "zero_gamma",
     # batch and precision
     "large_batch",
     "low_precision",
     # targets and length
+    "mixup",
     "label_smoothing",
+    "distillation",
     # optimiser
     "no_bias_decay",
     # schedule, which reads what the others set
@@ -48,6 +51,13 @@ def parse_trick(text: str) -> Trick:
     return name, {key: _value(value) for key, _, value in pairs}
 
 
+def format_trick(trick: Trick) -> str:
+    """A trick as ``parse_trick`` reads it."""
+    if isinstance(trick, str) or not trick[1]:
+        return trick if isinstance(trick, str) else trick[0]
+    return f"{trick[0]}:{','.join(f'{key}={value}' for key, value in trick[1].items())}"
+
+
 def _value(text: str) -> Any:
     for kind in (int, float):
         try:
@@ -65,7 +75,7 @@ def compose(cfg, tricks: Iterable[Trick]) -> list[list]:
         tricks: names, or pairs of a name and its options.
 
     Returns:
-        What was applied, for the record: [[name, options], ...].
+        What was applied, for the record: [[name, all its options], ...], those not given at their defaults.
 
     Raises:
         ValueError: an unknown trick (names the nearest) or option, a trick given twice, two tricks that exclude each other,
@@ -86,7 +96,11 @@ def compose(cfg, tricks: Iterable[Trick]) -> list[list]:
         assert not undeclared, f"trick {name} sets {undeclared}, which it does not declare"
     for key, value in edited.items():
         cfg[key] = value
-    return [[name, options] for name, options in wanted.items()]
+    return [[name, _defaults(name) | options] for name, options in wanted.items()]
+
+
+def _defaults(name: str) -> dict:
+    return {key: p.default for key, p in list(inspect.signature(TRICKS[name]).parameters.items())[1:]}
 
 
 def _named(tricks: Iterable[Trick]) -> dict[str, dict]:
@@ -97,12 +111,12 @@ def _named(tricks: Iterable[Trick]) -> dict[str, dict]:
             near = difflib.get_close_matches(name, TRICKS, n=3, cutoff=0.4)
             hint = f"nearest: {', '.join(near)}; " if near else ""
             raise ValueError(f"There is no trick {name!r}; {hint}all: {', '.join(TRICKS)}.")
-        allowed = dict(list(inspect.signature(TRICKS[name]).parameters.items())[1:])
+        allowed = _defaults(name)
         for option, value in options.items():
             if option not in allowed:
                 known = ", ".join(allowed) or "none"
                 raise ValueError(f"The trick {name} has no option {option!r}; its options: {known}.")
-            if kind := _other_kind(value, allowed[option].default):
+            if kind := _other_kind(value, allowed[option]):
                 raise ValueError(f"{name}:{option} is {value!r}; give {kind}.")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"The trick {twice[0]} is given twice; give it once, with all its options.")

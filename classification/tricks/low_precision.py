@@ -1,15 +1,18 @@
 """Low-precision training, section 3.2 of the paper."""
 
-from classification.tricks.declare import trick
+from classification.tricks.declare import Gain, trick
 
 
-@trick(sets=("optim_wrapper.type", "optim_wrapper.dtype"))
+@trick(
+    sets=("optim_wrapper.type", "optim_wrapper.dtype"),
+    gain=Gain("table4", ("+ FP16", "bs1024_top1"), ("+ No bias decay", "bs1024_top1")),
+)
 def low_precision(cfg, dtype: str = "auto") -> None:
-    """Forward and backward in 16 bits, weights and updates in 32 (Table 3: FP16).
+    """Forward and backward in 16 bits, weights, updates and losses in 32; with dynamic loss scaling in float16.
 
     Args:
-        dtype: 'float16' (loss scaling, needs CUDA), 'bfloat16', 'float32', or 'auto': float16 on CUDA, bfloat16 on a CPU
-            that computes in it, else float32. The dtype used is in the run's record.
+        dtype: 'float16' (needs CUDA), 'bfloat16', 'float32', or 'auto': float16 on CUDA, bfloat16 on a CPU that computes in
+            it, else float32. The dtype used is in the run's record.
 
     Raises:
         ValueError: another dtype.

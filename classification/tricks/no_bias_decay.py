@@ -1,11 +1,14 @@
 """No bias decay, section 3.1 of the paper."""
 
-from classification.tricks.declare import trick
+from classification.tricks.declare import Gain, trick
 
 
-@trick(sets=("optim_wrapper.paramwise_cfg",))
+@trick(
+    sets=("optim_wrapper.paramwise_cfg",),
+    gain=Gain("table4", ("+ No bias decay", "bs1024_top1"), ("+ Zero gamma", "bs1024_top1")),
+)
 def no_bias_decay(cfg) -> None:
-    """Weight decay on the weights of convolutions and fully connected layers only: none on biases, gamma and beta (Table 4).
+    """Weight decay on the weights of convolutions and fully connected layers only: none on biases, gamma and beta.
 
     MMEngine's optimiser constructor tells norm layers by their type, so the BN of a shortcut is among them.
     """

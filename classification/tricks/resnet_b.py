@@ -1,19 +1,36 @@
 """ResNet-B, section 4.2 of the paper."""
 
-from classification.tricks.declare import trick
+from classification.tricks.declare import Gain, trick
+
+VARIANT = "variant of the ResNet"
 
 
-@trick(sets=("model.backbone.variant",), group="variant of the ResNet")
+@trick(
+    sets=("model.backbone.variant",),
+    gain=Gain("table5", ("ResNet-50-B", "top1"), ("ResNet-50", "top1")),
+    group=VARIANT,
+)
 def resnet_b(cfg) -> None:
-    """ResNet-B: the stride of a block moves from its first 1x1 convolution to its 3x3 (figure 2; Table 5).
+    """ResNet-B: the stride of a block moves from its first 1x1 convolution to its 3x3 (figure 2a).
 
     Raises:
-        ValueError: the network has depth 18 or 34.
+        ValueError: the network is no ResNet of ours, or has depth 18 or 34.
+    """
+    set_variant(cfg, "b")
+
+
+def set_variant(cfg, variant: str) -> None:
+    """Sets the variant of the config's ResNet.
+
+    Raises:
+        ValueError: the network is no ResNet of ours, or has a depth at which the variant is no other network.
     """
     backbone = cfg.model.backbone
-    if backbone.depth in (18, 34):
+    if "depth" not in backbone:
+        raise ValueError(f"The trick resnet_{variant} is for ResNets; {backbone.get('name', backbone.type)} has no such variant.")
+    if variant == "b" and backbone.depth in (18, 34):
         raise ValueError(
             f"The trick resnet_b does nothing at depth {backbone.depth}: blocks of two 3x3 convolutions have no 1x1 to move the "
             "stride from, so variants a and b are one network; leave it out, or use a depth of 26, 50, 101 or 152."
         )
-    backbone.variant = "b"
+    backbone.variant = variant

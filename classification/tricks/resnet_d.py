@@ -1,9 +1,18 @@
 """ResNet-D, section 4.2 of the paper."""
 
-from classification.tricks.declare import trick
+from classification.tricks.declare import Gain, trick
+from classification.tricks.resnet_b import VARIANT, set_variant
 
 
-@trick(sets=("model.backbone.variant",), group="variant of the ResNet")
+@trick(
+    sets=("model.backbone.variant",),
+    gain=Gain("table5", ("ResNet-50-D", "top1"), ("ResNet-50", "top1")),
+    group=VARIANT,
+)
 def resnet_d(cfg) -> None:
-    """ResNet-D: b, a stem of three 3x3 convolutions, an average pool before the shortcut's convolution (figure 2; Table 5)."""
-    cfg.model.backbone.variant = "d"
+    """ResNet-D: c, and an average pool before the convolution of a shortcut that halves the map (figure 2c).
+
+    Raises:
+        ValueError: the network is no ResNet of ours.
+    """
+    set_variant(cfg, "d")

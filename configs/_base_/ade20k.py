@@ -40,6 +40,7 @@ model = dict(
     train_cfg=dict(),
     test_cfg=dict(mode="whole"),
 )
+custom_hooks = []  # the backbone's own is put in with it
 train_cfg = dict(by_epoch=True)
 test_cfg = dict()
 test_evaluator = dict(type="segmentation.PixelAccuracyAndIoU")

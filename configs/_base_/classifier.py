@@ -12,6 +12,27 @@ model = dict(
     backbone=dict(type="backbones.ResNet", depth=50, variant="a", base_channels=64, zero_gamma=False),
     loss=dict(type="torch.nn.CrossEntropyLoss", label_smoothing=0.0),
     data_preprocessor=dict(type="classification.ImagePreprocessor", mean=mean, std=std),
+    init="xavier",  # as the paper says; its code has msra_prelu
+    mixup=None,
+    distillation=None,
+)
+model_wrapper_cfg = dict(type="classification.ClassifierDDP", broadcast_buffers=False)  # of several processes only
+custom_hooks = [
+    dict(type="classification.UpdateHook"),
+    dict(type="SyncBuffersHook"),  # the mean of all processes' BN statistics, before any evaluation
+]
+train_dataloader = dict(
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    collate_fn=dict(type="default_collate"),
+    dataset=dict(type="classification.ImageFolder"),
+)
+test_dataloader = dict(
+    drop_last=False,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    collate_fn=dict(type="default_collate"),
+    dataset=dict(type="classification.ImageFolder"),
 )
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", momentum=0.9, nesterov=True, weight_decay=1e-4))
 train_cfg = dict(by_epoch=True)

@@ -7,7 +7,6 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", by_epoch=True, interval=1, max_keep_ckpts=1),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-custom_hooks = []
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=1), dist_cfg=dict(backend="nccl"))
 log_level = "INFO"
 val_interval = 0  # epochs between evaluations while training; 0: only at the end

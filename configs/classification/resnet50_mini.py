@@ -9,6 +9,7 @@ scale = "mini"
 seconds = 620  # expected on 2 cores; a study's estimate of the time left starts from it
 network = "resnet50"
 batch, epochs, warmup_epochs, size = 16, 8, 0.5, 64  # batch: in all, over every process
+micro_batch = 16  # images over which BN takes its statistics
 lr_at_256 = 0.2  # twice the 0.1 of the paper: there are some hundred updates only
 data_root = "{{$DATA_ROOT:data}}/imagenet-mini"
 val_folder = "val"
@@ -23,7 +24,7 @@ train_pipeline = [
         antialias=True,
     ),
     dict(type="torchvision.transforms.v2.RandomHorizontalFlip", p=0.5),
-    dict(type="torchvision.transforms.v2.ColorJitter", brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type="classification.ColorJitter", strength=0.4, form="bcs"),
     dict(type="torchvision.transforms.v2.PILToTensor"),
     dict(type="classification.PCANoise", std=0.1),
 ]
@@ -32,21 +33,11 @@ test_pipeline = [
     dict(type="torchvision.transforms.v2.CenterCrop", size=size),
     dict(type="torchvision.transforms.v2.PILToTensor"),
 ]
-train_dataloader = dict(
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    collate_fn=dict(type="default_collate"),
-    dataset=dict(type="classification.ImageFolder", root=data_root + "/train", pipeline=train_pipeline),
-)
+train_dataloader = dict(num_workers=2, dataset=dict(root=data_root + "/train", pipeline=train_pipeline))
 test_dataloader = dict(
     batch_size=100,
     num_workers=2,
-    drop_last=False,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    collate_fn=dict(type="default_collate"),
-    dataset=dict(type="classification.ImageFolder", root=data_root + "/" + val_folder, pipeline=test_pipeline),
+    dataset=dict(root=data_root + "/" + val_folder, pipeline=test_pipeline),
 )
 
 optim_wrapper = dict(optimizer=dict(lr=lr_at_256 * batch / 256))

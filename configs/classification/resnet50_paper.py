@@ -10,6 +10,7 @@ scale = "paper"
 network = "resnet50"
 val_interval = 10
 batch, epochs, warmup_epochs, size = 256, 120, 5, 224  # batch: in all, over every process
+micro_batch = 32  # images over which BN takes its statistics: those of one of eight GPUs
 lr_at_256 = 0.1  # learning rate of a batch of 256; section 3.1 scales it with the batch
 data_root = "{{$DATA_ROOT:data}}/imagenet"
 val_folder = "val"
@@ -24,7 +25,7 @@ train_pipeline = [
         antialias=True,
     ),
     dict(type="torchvision.transforms.v2.RandomHorizontalFlip", p=0.5),
-    dict(type="torchvision.transforms.v2.ColorJitter", brightness=0.4, contrast=0.4, saturation=0.4),
+    dict(type="classification.ColorJitter", strength=0.4, form="bcs"),
     dict(type="torchvision.transforms.v2.PILToTensor"),
     dict(type="classification.PCANoise", std=0.1),
 ]
@@ -33,21 +34,11 @@ test_pipeline = [
     dict(type="torchvision.transforms.v2.CenterCrop", size=size),
     dict(type="torchvision.transforms.v2.PILToTensor"),
 ]
-train_dataloader = dict(
-    num_workers=8,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    collate_fn=dict(type="default_collate"),
-    dataset=dict(type="classification.ImageFolder", root=data_root + "/train", pipeline=train_pipeline),
-)
+train_dataloader = dict(num_workers=8, dataset=dict(root=data_root + "/train", pipeline=train_pipeline))
 test_dataloader = dict(
     batch_size=250,
     num_workers=8,
-    drop_last=False,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    collate_fn=dict(type="default_collate"),
-    dataset=dict(type="classification.ImageFolder", root=data_root + "/" + val_folder, pipeline=test_pipeline),
+    dataset=dict(root=data_root + "/" + val_folder, pipeline=test_pipeline),
 )
 
 optim_wrapper = dict(optimizer=dict(lr=lr_at_256 * batch / 256))

@@ -28,7 +28,19 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", help="a file of configs/studies/")
     parser.add_argument("--scale", default="toy", help="toy, mini or paper; toy")
     parser.add_argument("--recipes", nargs="+", metavar="NAME", help="instead of the study's own")
+    parser.add_argument("--teachers", nargs="+", default=[], metavar="RECIPE=CARD", help="cards instead of trained teachers")
     parser.add_argument("--seeds", type=int, default=1, help="how many: 0 .. N-1, each a pretraining and its transfers; 1")
+
+
+def study_of(args: argparse.Namespace):
+    """The study that ``add_study_arguments`` was given."""
+    from tools.engine.study import load_study
+
+    pairs = [text.partition("=") for text in args.teachers]
+    for recipe, _, card in pairs:
+        if not card:
+            raise ValueError(f"--teachers takes RECIPE=CARD, as in smooth=cards/resnet152d; {recipe!r} names no card.")
+    return load_study(args.study, args.scale, args.recipes, args.seeds, {recipe: card for recipe, _, card in pairs})
 
 
 def sentence(error: BaseException) -> str:

@@ -8,6 +8,8 @@ from backbones.files import write_json, write_text
 from tools.engine.config import Options, resolve, task_of
 from tools.engine.study import Node, Study, rows_of
 
+PUBLISHED = "configs/studies/published.json"
+
 COLUMNS = (
     *("study", "scale", "recipe", "network", "task", "protocol", "split", "metric"),
     *("pretrain_seed", "finetune_seed", "value", "status", "run"),
@@ -58,38 +60,56 @@ def _rows(study: Study, node: Node) -> list[dict]:
 
 def _about(study: Study, nodes: list[Node]) -> dict:
     records = {node.key: node.record for node in nodes}
+    kept = ("backbone", "transfer", "precision", "machine", "certificate", "speed", "size")
     return {
         "name": study.name,
         "scale": study.scale,
         "recipes": study.recipes,
-        "labels": {name: recipe["label"] for name, recipe in study.catalogue.items()},
+        "labels": {name: study.label(name) for name in study.catalogue.recipes},
         "reference": study.data.reference,
         "metrics": list(study.data.metrics),
         "margin": study.data.margin,
-        "published": study.data.published,
-        "tricks": {name: _tricks(study, name) for name in study.recipes},
+        "published": published_of(study),
+        "tricks": {name: study.tricks(name, "") for name in study.recipes},
+        "left_out": {n: list(study.catalogue.without[n]) for n in study.networks() if n in study.catalogue.without},
         "differences": {name: diff for name in study.recipes if (diff := _difference(study, name))},
         "protocols": {record["task"]: record["protocol"] for record in records.values()},
-        "runs": {
-            key: {name: record.get(name) for name in ("backbone", "transfer", "precision", "machine", "certificate")}
-            for key, record in records.items()
-        },
+        "runs": {key: {name: record.get(name) for name in kept} for key, record in records.items()},
     }
 
 
-def _tricks(study: Study, recipe: str) -> list[list] | None:
-    tricks = study.catalogue[recipe]["tricks"]
-    return None if tricks is None else [[name, {}] for name in tricks]
+def published_of(study: Study) -> dict:
+    """The published numbers that a study names: the source, and values with their recipe, network (or None) and metric.
+
+    Raises:
+        ValueError: the study names a row or column that the paper's table has not.
+    """
+    from classification.tricks.declare import cell, published
+
+    values = []
+    for table, wanted in study.data.published.items():
+        for item in wanted:
+            try:
+                value = cell(table, item["row"], item["column"])
+            except (KeyError, ValueError):
+                raise ValueError(f"{study.name}: {table} has no {item['row']!r}, {item['column']!r}; see {PUBLISHED}.") from None
+            if value is not None:
+                values.append(
+                    {"recipe": item["recipe"], "network": item.get("network"), "metric": item["metric"], "value": value}
+                )
+    tables = ", ".join(table.replace("table", "Table ") for table in study.data.published)
+    return {"source": f"{tables} of {published()['source']}", "values": values}
 
 
 def _difference(study: Study, recipe: str) -> dict | None:
     """The keys in which the resolved pretraining config of a recipe differs from its parent's: [parent's, own]."""
     from classification.tricks import difference, flatten
 
-    parent = study.catalogue[recipe]["parent"]
+    parent, network = study.catalogue.recipes[recipe]["parent"], next(iter(study.networks()))
     if not parent:
         return None
-    path = study.data.configs["classification"].format(scale=study.scale)
-    old, new = (flatten(resolve(path, Options(tricks=list(study.catalogue[name]["tricks"])))) for name in (parent, recipe))
+    path = study.networks()[network]["config"].format(scale=study.scale)
+    pair = [Options(tricks=study.tricks(name, network, "CARD")) for name in (parent, recipe)]
+    old, new = (flatten(resolve(path, options)) for options in pair)
     keys = [key for key in difference(old, new) if not key.startswith("tricks")]
     return {"parent": parent, "keys": {key: [str(old.get(key, "-")), str(new.get(key, "-"))] for key in keys}}

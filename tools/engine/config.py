@@ -94,10 +94,21 @@ def key_of(cfg, upstream: str | None = None) -> str:
 
 
 def pure(cfg) -> dict[str, Any]:
-    """The resolved config without what does not decide a result: paths, and the place of the card."""
+    """The resolved config without what does not decide a result: paths, and the place of the card or teacher."""
     data = {k: v for k, v in cfg.to_dict().items() if k not in NOT_KEYED}
+    if "teacher" in data:
+        data = _replaced(data, data["teacher"], "$TEACHER")
     text = json.dumps(data, sort_keys=True, default=str)
     return json.loads(text.replace(os.environ.get("DATA_ROOT", "data") + "/", "$DATA_ROOT/"))
+
+
+def _replaced(value: Any, old: str, new: str) -> Any:
+    """``value`` with every string ``old`` in it replaced by ``new``."""
+    if isinstance(value, dict):
+        return {k: _replaced(v, old, new) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replaced(v, old, new) for v in value]
+    return new if value == old else value
 
 
 @cache

@@ -14,6 +14,7 @@ from tools.engine.render import Report, Table, draw, html, latex, markdown
 from tools.engine.results import DASH, SCRATCH, Cell, Column, Results, heading_of, load_results
 
 TERMINAL_GAINS = ("mAP", "mIoU")
+SCORES = ("top1", "top5", "mAP", "pixAcc", "mIoU")  # published figures of which a difference is a gain
 CAVEATS = (
     "With one seed every verdict is undecided: one run cannot tell a gain from noise, however large.",
     "Rows named scratch train the whole backbone from random weights with nothing frozen; that is the one "
@@ -63,35 +64,67 @@ def gain_table(results: Results, base: str) -> Table:
 
 def published_table(results: Results) -> Table:
     """Published numbers of the same recipes with their gains: a table of their own, never beside ours."""
-    published = dict(results.study.get("published") or {})
-    source, base = published.pop("source", "not given"), results.reference
-    metrics = [m for m in dict.fromkeys([*results.study["metrics"], *published]) if published.get(m)]
-    recipes = dict.fromkeys([*results.study["recipes"], *(r for m in metrics for r in published[m])])
+    published, base = results.study.get("published") or {}, results.reference
+    values = {(v["recipe"], v["metric"], v["network"] or ""): v["value"] for v in published.get("values", ())}
+    seen = dict.fromkeys((metric, network) for _, metric, network in values)
+    order = dict.fromkeys([*results.study["metrics"], *(metric for metric, _ in seen)])
+    columns = [(m, network) for m in order for metric, network in seen if metric == m]
+    several = len({network for _, network in columns}) > 1
+    recipes = dict.fromkeys([*results.study["recipes"], *(recipe for recipe, _, _ in values)])
     rows = [
-        [results.label(r), *(_published(published[m], r, base) for m in metrics)]
+        [results.label(r), *(_published(values, r, base, m, network) for m, network in columns)]
         for r in recipes
-        if any(published[m].get(r) is not None for m in metrics)
+        if any(r == recipe for recipe, _, _ in values)
     ]
     note = (
-        f"Source: {source}. Another protocol than ours: compare the gains (in brackets, over "
-        f"{results.label(base)}), not the levels."
+        f"Source: {published.get('source', 'not given')}. Not our runs, and another protocol than ours but at scale paper: "
+        f"compare the gains (in brackets, over {results.label(base)}), not the levels."
     )
-    header = ["recipe", *(heading_of(m) for m in metrics)]
-    return Table("Published numbers, another protocol", "l" + "r" * len(metrics), header, rows, note)
+    header = ["recipe", *(heading_of(m) + (f" ({network})" if several and network else "") for m, network in columns)]
+    return Table("Published numbers", "l" + "r" * len(columns), header, rows, note)
 
 
-def _published(values: dict[str, float | None], recipe: str, base: str) -> str:
-    own, reference = values.get(recipe), values.get(base)
+def _published(values: dict[tuple, float], recipe: str, base: str, metric: str, network: str) -> str:
+    own, reference = values.get((recipe, metric, network)), values.get((base, metric, network))
     if own is None:
         return DASH
-    return f"{own:.2f}" if recipe == base or reference is None else f"{own:.2f} ({own - reference:+.2f})"
+    gains = recipe != base and reference is not None and metric in SCORES
+    return f"{own:.2f} ({own - reference:+.2f})" if gains else f"{own:.2f}"
+
+
+def network_table(results: Results) -> Table:
+    """What was pretrained: size of the network and pace of its training, the mean of its runs."""
+    runs, groups = results.study.get("runs", {}), {}
+    for row in results.rows:
+        if (run := runs.get(row["run"], {})) and run.get("size"):
+            groups.setdefault((row["recipe"], row["network"]), {})[row["run"]] = run
+    rows = [
+        [results.label(recipe), network, *_pace(list(groups[recipe, network].values()))]
+        for recipe in results.study["recipes"]
+        for network in dict.fromkeys(network for _, network in groups)
+        if (recipe, network) in groups
+    ]
+    note = (
+        "Multiply-adds of one image through convolutions and the last layer. Images/s by the median time from update to update, "
+        "with loading; minutes of an epoch at that pace. Compare paces only between runs that had the machine to themselves."
+    )
+    header = ["recipe", "network", "parameters", "multiply-adds", "images/s", "min/epoch", "precision", "runs"]
+    return Table("Networks", "llrrrrlr", header, rows, note)
+
+
+def _pace(runs: list[dict]) -> list[str]:
+    paces = [run["speed"] for run in runs if run.get("speed")]
+    speed = [f"{fmean(p[name] for p in paces):.3g}" if paces else DASH for name in ("images_per_second", "minutes_per_epoch")]
+    size, precision = runs[0]["size"], ", ".join(sorted({run.get("precision") or DASH for run in runs}))
+    return [f"{size['parameters'] / 1e6:.2f} M", f"{size['multiply_adds'] / 1e9:.3g} G", *speed, precision, str(len(runs))]
 
 
 def recipe_table(results: Results) -> Table:
     """The tricks of each recipe, with the options they were given."""
     tricks = results.study.get("tricks", {})
     rows = [[results.label(r), r, _tricks(tricks.get(r))] for r in results.study["recipes"]]
-    return Table("Recipes", "lll", ["recipe", "name", "tricks"], rows)
+    note = "; ".join(f"{network} goes without {', '.join(names)}" for network, names in results.study.get("left_out", {}).items())
+    return Table("Recipes", "lll", ["recipe", "name", "tricks"], rows, f"{note}." if note else "")
 
 
 def _tricks(tricks: list | None) -> str:
@@ -172,7 +205,7 @@ def make_report(results: Results) -> Report:
     if SCRATCH != results.reference and results.seeds(SCRATCH):
         bases.append(SCRATCH)
     findings = [result_table(results), *(gain_table(results, base) for base in bases)]
-    makers = (published_table, recipe_table, difference_table, protocol_table, cost_table, run_table)
+    makers = (published_table, network_table, recipe_table, difference_table, protocol_table, cost_table, run_table)
     return Report(
         f"{results.study['name']} at scale {results.study['scale']}, {seeds} seed{'s' * (seeds != 1)}",
         lead(results),

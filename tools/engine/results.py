@@ -25,7 +25,13 @@ NEEDED = (
     "run",
 )
 DASH, SCRATCH = "—", "scratch"
-HEADINGS = {"top1": "top-1", "top5": "top-5"}
+HEADINGS = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "flops_g": "mult-adds, G",
+    "params_m": "parameters, M",
+    "min_per_epoch": "min/epoch",
+}
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,9 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
     if is_main_process():
         if status == "done":
             record.update(task.finish(runner, cfg, metrics, folder))
-        if certificate := MessageHub.get_current_instance().runtime_info.get("certificate"):
-            record["certificate"] = dict(certificate)
+        for name in ("certificate", "speed"):
+            if found := MessageHub.get_current_instance().runtime_info.get(name):
+                record[name] = dict(found)
         record["seconds"]["total"] = time.time() - started
         write_json(folder / RECORD, record)
     return record
@@ -72,14 +73,13 @@ def build_runner(cfg, resume: bool = False):
 
     task = task_of(cfg)
     world = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) if cfg.launcher != "none" else 1
-    if cfg.batch % world:
-        raise ValueError(f"The batch of {cfg.batch} cannot be divided among {world} processes; choose another number of them.")
     ready = copy.deepcopy(cfg)
-    ready.train_dataloader.batch_size = cfg.batch // world
+    ready.train_dataloader.batch_size, ready.optim_wrapper.accumulative_counts = divide(cfg, world)
     if cfg.launcher == "pytorch" and not torch.cuda.is_available():  # MMEngine's own start wants a GPU for each process
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("gloo")
-        ready.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
+        wrapper = ready.setdefault("model_wrapper_cfg", dict(type="MMDistributedDataParallel", broadcast_buffers=False))
+        wrapper.device_ids = None
     evaluator = ready.test_evaluator
     evaluator.out_file = str(Path(cfg.work_dir) / task.PER_IMAGE)
     if cfg.val_interval:
@@ -94,6 +94,30 @@ def build_runner(cfg, resume: bool = False):
     runner = Runner.from_cfg(ready)
     runner.model.to(memory_format=torch.channels_last)  # the faster layout on CPUs and on GPUs with tensor cores
     return runner
+
+
+def divide(cfg, world: int) -> tuple[int, int]:
+    """A batch over ``world`` processes: images of an update in each, and into how many micro-batches they are divided.
+
+    A task whose config has ``micro_batch``, the images over which BN takes its statistics, gets the rest by accumulation.
+
+    Raises:
+        ValueError: it cannot be divided so; names the numbers of processes that can.
+    """
+    micro = min(cfg.micro_batch, cfg.batch) if "micro_batch" in cfg else None
+    if cfg.batch % (world * (micro or 1)) == 0:
+        return cfg.batch // world, cfg.batch // (world * micro) if micro else 1
+    parts = cfg.batch // (micro or 1)
+    if not micro or cfg.batch % micro:
+        what = f" in parts of {micro} (micro_batch)" if micro else ""
+        raise ValueError(
+            f"The batch of {cfg.batch} cannot be divided{what} among {world} processes; choose another number of them."
+        )
+    counts = ", ".join(str(n) for n in range(1, parts + 1) if parts % n == 0)
+    raise ValueError(
+        f"The batch of {cfg.batch} in parts of {micro}, over which BN takes its statistics (micro_batch), can be divided among "
+        f"{counts} processes, not {world}; choose another number of them, or --cfg-options micro_batch=N."
+    )
 
 
 def build_model(cfg):
@@ -116,6 +140,8 @@ def load_run(config: str, checkpoint: Path):
     if not checkpoint.is_file():
         found = ", ".join(sorted(p.name for p in checkpoint.parent.glob("*.pth"))) or "none"
         raise ValueError(f"There is no checkpoint {checkpoint}; in that folder: {found}.")
+    if "teacher" in cfg:  # trained with it; neither testing nor a card has any use for it
+        cfg.model.distillation = None
     return cfg
 
 

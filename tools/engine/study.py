@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,10 +19,11 @@ SCRATCH = "scratch"
 
 @dataclass
 class Node:
-    """One run of a study: a pretraining, or a transfer of the card of ``above`` (None: from scratch)."""
+    """One run of a study: a pretraining (``above``: its teacher), or a transfer of the card of ``above`` (None: from scratch)."""
 
     key: str
     recipe: str
+    network: str
     task: str
     config: str
     options: Options
@@ -34,7 +35,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        return f"{self.task} {self.recipe} seed {self.options.seed}"
+        return " ".join(part for part in (self.task, self.network, self.recipe, f"seed {self.options.seed}") if part)
 
     @property
     def record(self) -> dict | None:
@@ -44,6 +45,14 @@ class Node:
     def expected_seconds(self) -> float:
         """What the run is expected to take here: the ``seconds`` of its config."""
         return float(load(self.config).get("seconds", 60))
+
+    @property
+    def pretrain(self) -> bool:
+        return task_of(load(self.config)).NODE == "pretrain"
+
+    def resolved(self):
+        """The config of a pretraining with its tricks."""
+        return resolve(self.config, self.options)
 
     def state(self) -> str:
         """'done', 'diverged', 'failed', 'running 40 %' or 'waiting'."""
@@ -75,7 +84,37 @@ class Study:
     recipes: list[str]
     seeds: int
     data: SimpleNamespace
-    catalogue: dict
+    catalogue: SimpleNamespace
+    teachers: dict[str, str] = field(default_factory=dict)
+
+    def label(self, recipe: str) -> str:
+        """What the study's table prints for a recipe."""
+        labels = getattr(self.data, "labels", {})
+        return labels.get(recipe) or self.catalogue.recipes.get(recipe, {}).get("label", recipe)
+
+    def networks(self) -> dict[str, dict]:
+        """What is pretrained: {name: config (a pattern with {scale}), overrides, recipes}; one, unnamed, in most studies."""
+        if own := getattr(self.data, "networks", None):
+            return own
+        (path,) = self._configs("pretrain").values()
+        return {"": dict(config=path)}
+
+    def transfers(self) -> dict[str, str]:
+        """The tasks that take a card, and the patterns of their configs."""
+        return self._configs("transfer")
+
+    def _configs(self, node: str) -> dict[str, str]:
+        configs = getattr(self.data, "configs", {})
+        return {task: path for task, path in configs.items() if task_of({"task": task}).NODE == node}
+
+    def tricks(self, recipe: str, network: str, teacher: str = "") -> list | None:
+        """The tricks of a recipe that a network has a use for; None for 'scratch'."""
+        if (tricks := self.catalogue.recipes[recipe]["tricks"]) is None:
+            return None
+        pairs = [(t, {}) if isinstance(t, str) else (t[0], dict(t[1])) for t in tricks]
+        left_out = self.catalogue.without.get(network, ())
+        own = {"distillation": {"teacher": teacher}}
+        return [(name, options | own.get(name, {})) for name, options in pairs if name not in left_out]
 
     @property
     def folder(self) -> Path:
@@ -83,23 +122,43 @@ class Study:
         return Path("work_dirs") / f"{self.name}-{self.scale}"
 
 
-def load_study(path: str, scale: str, recipes: list[str] | None = None, seeds: int = 1) -> Study:
+def load_study(
+    path: str,
+    scale: str,
+    recipes: list[str] | None = None,
+    seeds: int = 1,
+    teachers: dict[str, str] | None = None,
+) -> Study:
     """Reads a study's file and checks what was asked of it.
 
+    Args:
+        path: of the study.
+        scale: 'toy', 'mini' or 'paper'.
+        recipes: instead of the study's own.
+        seeds: how many.
+        teachers: cards by the recipe of the teacher ('smooth', 'mixup'), instead of training it.
+
     Raises:
-        ValueError: an unknown study, scale or recipe (names the nearest), or fewer than one seed.
+        ValueError: an unknown study, scale or recipe (names the nearest), a network without a config at that scale, fewer than
+            one seed.
     """
     from mmengine.config import Config
 
     data = SimpleNamespace(**Config.fromfile(str(find_config(path))).to_dict())
-    catalogue = Config.fromfile(str(ROOT / "configs/studies/recipes.py")).recipes.to_dict()
+    catalogue = Config.fromfile(str(ROOT / "configs/studies/recipes.py"))
+    catalogue = SimpleNamespace(recipes=catalogue.recipes.to_dict(), teacher=catalogue.teacher, without=catalogue.without)
     _known("scale", scale, SCALES)
     wanted = list(recipes or data.recipes)
     for name in wanted:
-        _known("recipe", name, catalogue)
+        _known("recipe", name, catalogue.recipes)
     if seeds < 1:
         raise ValueError(f"--seeds is {seeds}; give at least 1.")
-    return Study(data.name, scale, wanted, seeds, data, catalogue)
+    for recipe in teachers or {}:
+        _known("teacher", recipe, {r["teacher"] for r in catalogue.recipes.values() if "teacher" in r})
+    study = Study(data.name, scale, wanted, seeds, data, catalogue, dict(teachers or {}))
+    for network in study.networks().values():
+        find_config(network["config"].format(scale=scale))
+    return study
 
 
 def _known(what: str, name: str, allowed) -> None:
@@ -113,38 +172,57 @@ def nodes_of(study: Study) -> list[Node]:
     """The runs of a study, each after the one above it; a run that several recipes share stands once."""
     found: dict[str, Node] = {}
     for node in rows_of(study):
-        found.setdefault(node.key, node)
+        for needed in (node.above, node):
+            if needed:
+                found.setdefault(needed.key, needed)
     return list(found.values())
 
 
 def rows_of(study: Study) -> Iterator[Node]:
-    """The run behind each recipe, seed and task of a study: a shared run once for each recipe."""
+    """The run behind each network, recipe, seed and task of a study: a shared run once for each recipe.
+
+    A teacher is no row of its own: it stands above the runs that it teaches.
+    """
     for seed in range(study.seeds):
-        for recipe in study.recipes:
-            yield from _recipe_nodes(study, recipe, seed)
+        for network, what in study.networks().items():
+            for recipe in study.recipes:
+                if recipe in what.get("recipes", study.recipes):
+                    yield from _recipe_nodes(study, network, recipe, seed)
 
 
-def _recipe_nodes(study: Study, recipe: str, seed: int) -> Iterator[Node]:
-    tricks = study.catalogue[recipe]["tricks"]
+def _recipe_nodes(study: Study, network: str, recipe: str, seed: int) -> Iterator[Node]:
     above = None
-    for task, pattern in study.data.configs.items():
+    if study.catalogue.recipes[recipe]["tricks"] is not None:
+        above = _pretrain_node(study, network, recipe, seed)
+        yield above
+    for task, pattern in study.transfers().items():
         config = pattern.format(scale=study.scale)
-        pretrain = task_of(load(config)).NODE == "pretrain"
-        if pretrain and tricks is None:
-            continue
-        options = Options(tricks=list(tricks), seed=seed) if pretrain else Options(seed=seed)
-        node = Node("", recipe, task, config, options, None if pretrain else above)
-        node.key = _node_key(node, pretrain)
-        if pretrain:
-            above = node
+        node = Node("", recipe, network, task, config, Options(seed=seed), above)
+        node.key = transfer_key(load(config), node.options, above.key if above else SCRATCH)
         yield node
 
 
-def _node_key(node: Node, pretrain: bool) -> str:
-    """The key that ``tools/train.py`` gives the same run; the card above need not exist yet."""
-    if pretrain:
-        return key_of(resolve(node.config, node.options))
-    return transfer_key(load(node.config), node.options, node.above.key if node.above else SCRATCH)
+def _pretrain_node(study: Study, network: str, recipe: str, seed: int) -> Node:
+    what = study.networks()[network]
+    teacher, card = _teacher(study, recipe)
+    options = Options(tricks=study.tricks(recipe, network, card), seed=seed, overrides=dict(what.get("overrides", {})))
+    config = what["config"].format(scale=study.scale)
+    node = Node("", recipe, network, load(config).task, config, options, teacher)
+    node.key = key_of(node.resolved(), teacher.key if teacher else upstream_of(card) if card else None)
+    return node
+
+
+def _teacher(study: Study, recipe: str) -> tuple[Node | None, str]:
+    """The run that a distilled recipe learns from, where it is part of the study, and the folder of its card."""
+    kind = study.catalogue.recipes[recipe].get("teacher")
+    if not kind or kind in study.teachers:
+        return None, study.teachers.get(kind, "")
+    what = study.catalogue.teacher
+    options = Options(tricks=study.tricks(kind, ""), overrides=dict(what.overrides))
+    name, config = f"teacher {what.overrides['network']}", what.config.format(scale=study.scale)
+    node = Node("", kind, name, load(config).task, config, options)
+    node.key = key_of(node.resolved())
+    return node, str(node.folder / "card")
 
 
 def transfer_key(cfg, options: Options, upstream: str) -> str:
@@ -156,7 +234,8 @@ def transfer_key(cfg, options: Options, upstream: str) -> str:
 
 def check(study: Study) -> None:
     """Raises ValueError when data of any task of the study is missing, before anything runs."""
-    for pattern in study.data.configs.values():
+    patterns = [network["config"] for network in study.networks().values()]
+    for pattern in dict.fromkeys([*patterns, *study.transfers().values()]):
         cfg = load(pattern.format(scale=study.scale))
         task_of(cfg).check_data(cfg)
 
@@ -166,7 +245,7 @@ def prepare(path: str, options: Options):
     cfg = load(path, options.overrides)
     if task_of(cfg).NODE == "pretrain":
         cfg = resolve(path, options)
-        return cfg, key_of(cfg)
+        return cfg, key_of(cfg, upstream_of(cfg.teacher) if "teacher" in cfg else None)
     backbone = options.backbone or cfg.get("backbone")
     key = transfer_key(cfg, options, upstream_of(backbone)) if backbone else ""
     return resolve(path, options), key
@@ -235,8 +314,12 @@ def run_node(node: Node, watch: Callable[[Node, float], None]) -> bool:
 
 def command(node: Node) -> list[str]:
     """The command line of a node, as a person would type it."""
+    from classification.tricks import format_trick
+
     words = [sys.executable, str(ROOT / "tools/train.py"), str(find_config(node.config))]
     words += ["--seed", str(node.options.seed), "--work-dir", str(node.folder)]
-    if task_of(load(node.config)).NODE == "pretrain":
-        return words + (["--tricks", *node.options.tricks] if node.options.tricks else [])
+    if node.options.overrides:
+        words += ["--cfg-options", *(f"{key}={value}" for key, value in node.options.overrides.items())]
+    if node.pretrain:
+        return words + (["--tricks", *map(format_trick, node.options.tricks)] if node.options.tricks else [])
     return [*words, "--backbone", str(node.above.folder / "card") if node.above else SCRATCH]

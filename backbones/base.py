@@ -1,0 +1,71 @@
+"""What every backbone has: stages, frozen parts, a mode for its norm layers."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class Backbone(nn.Module):
+    """A network without its classifier, of four stages at strides 4, 8, 16 and 32.
+
+    A subclass sets ``arch`` (the arguments that decide its weights, as a card has them) and ``channels`` (of all four stages),
+    defines ``parts`` and ``forward``, and calls ``_freeze`` when it is built.
+
+    Args:
+        output_stride: 32, or 16 / 8 by dilating stage 4 / stages 3 and 4.
+        out_indices: which of stages 0..3 to return, ascending.
+        frozen_stages: -1 none; 0 the stem; k the stem and stages 1..k: no gradient, BN statistics fixed.
+        norm_eval: all BN layers use, and keep, their stored statistics while training.
+
+    Raises:
+        ValueError: an argument outside the values above.
+    """
+
+    arch: dict
+    channels: tuple[int, ...]
+
+    def __init__(self, output_stride: int, out_indices: Sequence[int], frozen_stages: int, norm_eval: bool):
+        super().__init__()
+        self.check("output_stride", output_stride, (8, 16, 32))
+        self.check("frozen_stages", frozen_stages, range(-1, 5))
+        if not out_indices or list(out_indices) != sorted(set(out_indices) & set(range(4))):
+            raise ValueError(f"{type(self).__name__}: out_indices is {out_indices}; give ascending stages out of 0, 1, 2, 3.")
+        self.output_stride, self.out_indices = output_stride, tuple(out_indices)
+        self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
+
+    @classmethod
+    def check(cls, name: str, value: object, allowed) -> None:
+        """Raises ValueError unless ``value`` is one of ``allowed``."""
+        if value not in allowed:
+            raise ValueError(f"{cls.__name__}: {name} is {value!r}; allowed: {', '.join(map(str, allowed))}.")
+
+    @property
+    def first_dilated(self) -> int:
+        """Index of the first dilated stage; 4 where none is."""
+        return {32: 4, 16: 3, 8: 2}[self.output_stride]
+
+    def parts(self, stages: int) -> list[nn.Module]:
+        """The modules of the stem and of the first ``stages`` stages."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
+    def _frozen(self) -> list[nn.Module]:
+        return self.parts(self.frozen_stages) if self.frozen_stages >= 0 else []
+
+    def _freeze(self) -> None:
+        for part in self._frozen():
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """As nn.Module.train, but frozen stages, and with ``norm_eval`` every BN, stay in evaluation mode."""
+        super().train(mode)
+        for part in self._frozen():
+            part.eval()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self

@@ -1,0 +1,39 @@
+"""Knowledge distillation, section 5.3 of the paper."""
+
+from classification.tricks.declare import Gain, trick
+
+FORMS = ("paper", "gluoncv")
+
+
+@trick(
+    sets=("model.distillation", "teacher"),
+    gain=Gain("table6", ("+ distill w/o mixup", "ResNet-50-D_top1"), ("+ label smoothing", "ResNet-50-D_top1")),
+)
+def distillation(cfg, teacher: str = "", temperature: float = 20.0, form: str = "paper") -> None:
+    """loss = l(p, softmax(z)) + T^2 l(softmax(r / T), softmax(z / T)), z the student's and r the teacher's logits (equation 6).
+
+    The targets p are smoothed and mixed as without the trick; the teacher sees the same, perhaps mixed, batch. The paper's
+    is a ResNet-152-D with cosine decay and label smoothing, and with mixup for a student with mixup.
+
+    Args:
+        teacher: folder of a card with its classifier.
+        temperature: T, above 0.
+        form: 'paper', or 'gluoncv' for half of it (GluonCV's hard weight of 0.5), which halves the gradient against the decay.
+
+    Raises:
+        ValueError: no teacher, or temperature or form outside these.
+    """
+    if not teacher:
+        raise ValueError(
+            "The trick distillation needs a teacher: distillation:teacher=CARD, the card of a pretraining "
+            "(work_dirs/runs/KEY/card). The paper's is a ResNet-152-D: python tools/train.py "
+            f"configs/classification/resnet50_{cfg.scale}.py --cfg-options model.backbone.depth=152 network=resnet152 --tricks "
+            "resnet_d large_batch low_precision zero_gamma no_bias_decay warmup cosine label_smoothing; for a student with mixup "
+            "add mixup."
+        )
+    if not temperature > 0:
+        raise ValueError(f"distillation:temperature is {temperature}; give a number above 0.")
+    if form not in FORMS:
+        raise ValueError(f"distillation:form is {form!r}; allowed: {', '.join(FORMS)}.")
+    cfg.teacher = teacher
+    cfg.model.distillation = dict(card=teacher, temperature=float(temperature), form=form)

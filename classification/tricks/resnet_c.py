@@ -1,0 +1,18 @@
+"""ResNet-C, section 4.2 of the paper."""
+
+from classification.tricks.declare import Gain, trick
+from classification.tricks.resnet_b import VARIANT, set_variant
+
+
+@trick(
+    sets=("model.backbone.variant",),
+    gain=Gain("table5", ("ResNet-50-C", "top1"), ("ResNet-50", "top1")),
+    group=VARIANT,
+)
+def resnet_c(cfg) -> None:
+    """ResNet-C: b, and a stem of three 3x3 convolutions instead of one 7x7 (figure 2b).
+
+    Raises:
+        ValueError: the network is no ResNet of ours.
+    """
+    set_variant(cfg, "c")

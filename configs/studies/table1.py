@@ -1,0 +1,46 @@
+"""Table 1: networks of 2016 to 2018 beside ResNet-50 with all tricks; top-1, parameters and multiply-adds.
+
+python tools/study.py plan configs/studies/table1.py --scale paper
+python tools/study.py run configs/studies/table1.py --scale toy
+
+The paper takes the figures of the other networks from their authors; here they are trained with the baseline recipe.
+"""
+
+name = "table1"
+recipes = ("baseline", "mixup_distill")
+reference = "baseline"
+_timm = dict(resnext50="resnext50_32x4d", seresnet50="seresnet50", seresnext50="seresnext50_32x4d", densenet201="densenet201")
+networks = dict(
+    resnet50=dict(config="configs/classification/resnet50_{scale}.py"),
+    **{
+        network: dict(
+            config="configs/classification/timm_{scale}.py",
+            overrides={"model.backbone.name": timm, "network": network},
+            recipes=("baseline",),
+        )
+        for network, timm in _timm.items()
+    },
+)
+metrics = ("top1", "top5")
+margin = 0.25  # ImageNet top-1 of one recipe spreads by about as much from run to run
+_rows = dict(
+    resnet50="ResNet-50",
+    resnext50="ResNeXt-50",
+    seresnet50="SE-ResNet-50",
+    seresnext50="SE-ResNeXt-50",
+    densenet201="DenseNet-201",
+)
+_metrics = ("top1", "top5", "flops_g")
+published = dict(
+    table1=[
+        *(
+            dict(recipe="baseline", network=network, metric=metric, row=row, column=metric)
+            for network, row in _rows.items()
+            for metric in _metrics
+        ),
+        *(
+            dict(recipe="mixup_distill", network="resnet50", metric=metric, row="ResNet-50 + tricks", column=metric)
+            for metric in _metrics
+        ),
+    ],
+)

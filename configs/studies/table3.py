@@ -1,0 +1,25 @@
+"""Table 3: efficient (large batch, low precision and what goes with them) against the baseline: accuracy, and minutes an epoch.
+
+python tools/study.py plan configs/studies/table3.py --scale paper
+python tools/study.py run configs/studies/table3.py --scale toy
+"""
+
+name = "table3"
+recipes = ("baseline", "efficient")
+reference = "baseline"
+networks = dict(
+    resnet50=dict(config="configs/classification/resnet50_{scale}.py"),
+    inception_v3=dict(config="configs/classification/inception_v3_{scale}.py"),
+    mobilenet=dict(config="configs/classification/mobilenet_{scale}.py"),
+)
+metrics = ("top1", "top5")
+margin = 0.25  # ImageNet top-1 of one recipe spreads by about as much from run to run
+_rows = dict(resnet50="ResNet-50", inception_v3="Inception-V3", mobilenet="MobileNet")
+published = dict(
+    table3=[
+        dict(recipe=recipe, network=network, metric=metric, row=row, column=f"{recipe}_{metric}")
+        for recipe in recipes
+        for network, row in _rows.items()
+        for metric in (*metrics, "min_per_epoch")
+    ],
+)

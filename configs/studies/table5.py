@@ -1,0 +1,20 @@
+"""Table 5: ResNet-50 and its variants B, C and D, all with efficient.
+
+python tools/study.py plan configs/studies/table5.py --scale paper
+python tools/study.py run configs/studies/table5.py --scale toy
+"""
+
+name = "table5"
+labels = dict(efficient="ResNet-50", b_efficient="ResNet-50-B", c_efficient="ResNet-50-C", d_efficient="ResNet-50-D")
+recipes = tuple(labels)
+reference = "efficient"
+configs = dict(classification="configs/classification/resnet50_{scale}.py")
+metrics = ("top1", "top5")
+margin = 0.25  # ImageNet top-1 of one recipe spreads by about as much from run to run
+published = dict(
+    table5=[
+        dict(recipe=recipe, network="resnet50", metric=metric, row=row, column=metric)
+        for recipe, row in labels.items()
+        for metric in (*metrics, "params_m", "flops_g")
+    ],
+)

@@ -1,0 +1,22 @@
+"""Table 7: ResNet-50-D on Places365, efficient against all refinements but distillation.
+
+python tools/study.py plan configs/studies/table7.py --scale paper
+python tools/study.py run configs/studies/table7.py --scale toy
+
+At toy there is no second made data set: the runs are those of Table 6.
+"""
+
+name = "table7"
+labels = dict(d_efficient="Efficient", mixup="Best")
+recipes = tuple(labels)
+reference = "d_efficient"
+configs = dict(classification="configs/classification/resnet50_places365_{scale}.py")
+metrics = ("top1", "top5")
+margin = 0.25  # ImageNet top-1 of one recipe spreads by about as much from run to run
+published = dict(
+    table7=[
+        dict(recipe=recipe, network="resnet50", metric=metric, row=row, column=f"val_{metric}")
+        for recipe, row in labels.items()
+        for metric in metrics
+    ],
+)

@@ -1,0 +1,358 @@
+"""The check of downloaded data: each way in which a copy can be broken is found, named, and nothing else is complained of."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from classification import check
+from classification.check import Expected, check_folders, describe, some
+
+CLASSES = ("n00000001", "n00000002", "n00000003")
+SMALL = Expected(
+    name="Small",
+    classes=3,
+    train=8,
+    val=6,
+    train_each=(2, 3),
+    pattern=r"n\d{8}",
+    naming="n and eight digits (n00000001)",
+    sort_val="by the list",
+    cmyk=1,
+    disguised=("n00000002_0.JPEG",),
+)
+
+
+def save(path: Path, mode: str = "RGB", form: str = "JPEG", shade: int = 0) -> None:
+    """A picture of noise: large enough that half of its file is no image."""
+    noise = Image.effect_noise((48, 40), 60 + shade)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.merge(mode, [noise] * len(mode)).save(path, form) if len(mode) > 1 else noise.save(path, form)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """All that SMALL asks for, with its oddities: one CMYK, one PNG named .JPEG, and a grey image."""
+    root = tmp_path_factory.mktemp("whole")
+    for k, name in enumerate(CLASSES):
+        for i in range(3 if k < 2 else 2):
+            mode = {(0, 0): "CMYK", (0, 1): "L"}.get((k, i), "RGB")
+            save(root / f"train/{name}/{name}_{i}.JPEG", mode, "PNG" if (k, i) == (1, 0) else "JPEG", i)
+        for i in range(2):
+            save(root / f"val/{name}/ILSVRC2012_val_{3 * k + i:08d}.JPEG")
+    return root
+
+
+@pytest.fixture
+def tree(whole, tmp_path) -> Path:
+    """A copy that a test may break."""
+    return shutil.copytree(whole, tmp_path / "data")
+
+
+def found(root: Path, expected: Expected = SMALL, workers: int = 1) -> dict[str, list[str]]:
+    """level -> texts of the findings."""
+    texts: dict[str, list[str]] = {"WRONG": [], "note": [], "info": []}
+    for finding in check_folders(root, workers, expected):
+        assert "\n" not in str(finding) and str(finding).startswith(finding.level)
+        texts[finding.level].append(finding.text)
+    return texts
+
+
+def test_a_whole_copy_is_not_complained_of_and_its_kinds_are_counted(whole):
+    assert found(whole) == {
+        "WRONG": [],
+        "note": [],
+        "info": [
+            "train: 8 of 8 images decoded; class folders: 3; formats: JPEG 7, PNG 1; modes: RGB 6, CMYK 1, L (grey) 1; "
+            "not the format of their suffix: train/n00000002/n00000002_0.JPEG (PNG).",
+            "val: 6 of 6 images decoded; class folders: 3; formats: JPEG 6; modes: RGB 6.",
+        ],
+    }
+
+
+def first(root: Path, split: str = "train", name: str = CLASSES[0]) -> Path:
+    return sorted((root / split / name).iterdir())[0]
+
+
+def truncate(root: Path, part: float = 0.5) -> None:
+    path = first(root, name=CLASSES[2])
+    path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
+
+
+def nest(root: Path, split: str = "train") -> None:
+    (root / split).rename(root / "inner")
+    (root / split).mkdir()
+    (root / "inner").rename(root / split / split)
+
+
+def nest_one(root: Path) -> None:
+    folder = root / "train" / CLASSES[0]
+    folder.rename(root / "aside")
+    folder.mkdir()
+    (root / "aside").rename(folder / CLASSES[0])
+
+
+def flatten(root: Path) -> None:
+    for folder in sorted((root / "val").iterdir()):
+        for path in folder.iterdir():
+            path.rename(root / "val" / path.name)
+        folder.rmdir()
+
+
+def rename(root: Path, to: str, splits: tuple[str, ...] = ("train", "val")) -> None:
+    for split in splits:
+        (root / split / CLASSES[2]).rename(root / split / to)
+
+
+def empty_class(root: Path) -> None:
+    for path in (root / "val" / CLASSES[1]).iterdir():
+        path.unlink()
+
+
+def wrong_class(root: Path) -> None:
+    path = first(root, "val")
+    path.rename(root / "val" / CLASSES[1] / path.name)
+
+
+def add(root: Path, path: str, content: bytes = b"x") -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_bytes(content)
+
+
+def inside(root: Path, folder: str) -> None:
+    """Moves everything one folder down, as an archive with a folder of its own leaves it."""
+    entries = list(root.iterdir())
+    (root / folder).mkdir(parents=True)
+    for path in entries:
+        path.rename(root / folder / path.name)
+
+
+LIST = "train/n00000003/n00000003_0.JPEG"
+
+
+@pytest.mark.parametrize(
+    "spoil, texts",
+    [
+        (lambda r: first(r, name=CLASSES[2]).write_bytes(b""), [f"train: empty files (0 bytes): {LIST}; unpack or copy them"]),
+        (truncate, [f"train: truncated or damaged images, which PIL cannot decode: {LIST}; unpack or copy them again"]),
+        (partial(truncate, part=0.02), [f"train: truncated or damaged images, which PIL cannot decode: {LIST}; unpack"]),
+        (
+            lambda r: first(r, name=CLASSES[2]).write_bytes(b"<html>404</html>"),
+            [f"train: files with an image's suffix that are no images: {LIST}; replace them"],
+        ),
+        (
+            lambda r: (first(r, name=CLASSES[2]).unlink(), (r / LIST).symlink_to(r / "gone.JPEG")),
+            [f"train: files that cannot be read: {LIST}; mend their rights or links"],
+        ),
+        (flatten, ["val: 6 of the images lie straight in val (val/ILSVRC2012_val_00000000.JPEG, ", "per class (by the list)."]),
+        (nest, ["train: class folders one level too deep, in train/train; move them up into train."]),
+        (nest_one, ["train: folders in class folders: train/n00000001/n00000001; move their images up and remove them."]),
+        (partial(add, path="train/n00000001.tar"), ["train: archives: train/n00000001.tar; unpack them if that was not done"]),
+        (partial(add, path="val/n00000001/list.txt"), ["val: stray files, hidden or without an image's suffix: val/n00000001/l"]),
+        (
+            partial(add, path="val/n00000001/._a.JPEG"),
+            ["val: stray files, hidden or without an image's suffix: val/n00000001/._"],
+        ),
+        (lambda r: (r / "train/lists").mkdir(), ["train: folders that are no class: train/lists; remove them, since training"]),
+        (
+            lambda r: (save(r / "train/.ipynb/a.JPEG"), save(r / "train/n00000001/.ipynb/a.JPEG")),
+            ["train: folders that are no class: train/.ipynb, train/n00000001/.ipynb; remove them"],
+        ),
+        (partial(add, path="train/__MACOSX/n00000001/._a.JPEG"), ["train: folders that are no class: train/__MACOSX; remove"]),
+        (
+            partial(rename, to="tench"),
+            [f"{split}: folders named like no class: {split}/tench; a class of Small is n and eight d" for split in check.SPLITS],
+        ),
+        (
+            partial(rename, to="n00000009", splits=("val",)),
+            ["train and val hold different classes; only in train: n00000003; only in val: n00000009; labels go by the sorted"],
+        ),
+        (
+            lambda r: [shutil.rmtree(r / split / CLASSES[2]) for split in check.SPLITS],
+            [
+                "train: class folders: 2, and Small has 3; unpack those that are missing.",
+                "train: 6 images, 8 expected; some are missing: unpack them again.",
+                "val: class folders: 2, and Small has 3; unpack those that are missing.",
+                "val: 4 images, 6 expected; some are missing: unpack them again.",
+            ],
+        ),
+        (
+            lambda r: [save(r / split / f"n00000004/{i}.JPEG") for split in check.SPLITS for i in range(2)],
+            [
+                "train: class folders: 4, and Small has 3; remove those that are not of it.",
+                "train: 10 images, 8 expected; some do not belong here: remove them.",
+                "val: class folders: 4, and Small has 3; remove those that are not of it.",
+                "val: 8 images, 6 expected; some do not belong here: remove them.",
+            ],
+        ),
+        (
+            lambda r: first(r, "val").unlink(),
+            ["val: 5 images, 6 expected; classes with other than 2 images: n00000001 (1); some are missing: unpack them again."],
+        ),
+        (
+            lambda r: save(r / "train/n00000001/more.JPEG"),
+            ["train: 9 images, 8 expected; classes with other than 2 to 3 images: n00000001 (4); some do not belong here"],
+        ),
+        (
+            wrong_class,
+            ["val: 6 images, 6 expected; classes with other than 2 images: n00000001 (1), n00000002 (3); some lie in the"],
+        ),
+        (
+            empty_class,
+            [
+                "val: class folders without images: val/n00000002; unpack their images again.",
+                "val: 4 images, 6 expected; some are missing: unpack them again.",
+            ],
+        ),
+        (lambda r: shutil.rmtree(r / "val"), ["val: no folder ", "holds train: unpack val there, one folder per class."]),
+    ],
+)
+def test_each_fault_is_found_named_and_found_alone(tree, spoil, texts):
+    spoil(tree)
+    wrong = found(tree)["WRONG"]
+    said = " | ".join(wrong)
+    for text in texts:
+        assert text in said
+    assert len(wrong) == sum(text.startswith(("train", "val")) for text in texts), said
+    assert "n00000002_0.JPEG" not in said and "n00000001_1.JPEG" not in said
+
+
+@pytest.mark.parametrize("folder", ["unzipped", "ILSVRC/Data/CLS-LOC"])
+def test_splits_that_lie_deeper_are_pointed_at(tree, folder):
+    inside(tree, folder)
+    wrong = found(tree)["WRONG"]
+    assert len(wrong) == 2
+    assert f"there is a {tree / folder / 'train'}: check {tree / folder} instead" in wrong[0]
+
+
+def test_a_split_given_instead_of_the_root(tree):
+    wrong = found(tree / "train")["WRONG"]
+    assert len(wrong) == 2 and "itself holds class folders: check the folder above it" in wrong[0]
+
+
+def test_folders_by_letter_are_taken_as_one_level_too_deep(tmp_path):
+    places = replace(SMALL, pattern=check.PLACES365.pattern, cmyk=None, disguised=None)
+    classes = {"abbey": 3, "arena-hockey": 3, "bar": 2}
+    for name, count in classes.items():
+        for i in range(count):
+            save(tmp_path / f"train/{name[0]}/{name}/{i:08d}.jpg")
+        for i in range(2):
+            save(tmp_path / f"val/{name}/Places365_val_{i:08d}.jpg")
+    texts = found(tmp_path, places)
+    assert texts["WRONG"] == ["train: class folders one level too deep, in train/a, train/b; move them up into train."]
+    assert texts["note"] == []
+
+
+def test_a_class_folder_that_holds_another_keeps_its_own_images(tree):
+    (tree / "train" / CLASSES[2]).rename(tree / "train" / CLASSES[0] / CLASSES[2])
+    said = " | ".join(found(tree)["WRONG"])
+    assert "folders in class folders: train/n00000001/n00000003;" in said and "class folders: 2, and Small has 3" in said
+    assert "only in val: n00000003" in said and "too deep" not in said
+
+
+def test_copies_that_were_saved_again_are_worth_a_note_only(tree):
+    for path in (tree / "train").rglob("*.JPEG"):
+        save(path)
+    texts = found(tree)
+    assert texts["WRONG"] == [] and len(texts["note"]) == 2
+    assert texts["note"][0].startswith("train: 0 CMYK images, and 1 as published; to be expected of copies that were resized")
+    assert "suffix: none, and as published n00000002_0.JPEG; to be expected" in texts["note"][1]
+
+
+def test_other_suffixes_and_archives_beside_the_splits(tree):
+    path = first(tree, name=CLASSES[2])
+    Image.open(path).save(path.with_suffix(".webp"))
+    path.unlink()
+    add(tree, "ILSVRC2012_img_val.tar")
+    texts = found(tree)
+    assert texts["WRONG"] == [] and "formats: JPEG 6, PNG 1, WEBP 1" in texts["info"][0]
+    assert texts["note"] == ["archives beside train and val: ILSVRC2012_img_val.tar; nothing reads them once they are unpacked."]
+
+
+def test_workers_find_the_same_and_say_how_far_they_are(tree, monkeypatch, capsys):
+    monkeypatch.setattr(check, "CHUNK", 1)
+    monkeypatch.setattr(check, "SAY_EVERY", 0.0)
+    truncate(tree)
+    first(tree, "val").write_bytes(b"")
+    alone = list(check_folders(tree, 1, SMALL))
+    capsys.readouterr()
+    assert list(check_folders(tree, 2, SMALL)) == alone
+    assert sum(finding.level == "WRONG" for finding in alone) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "train: 8 of 8 images decoded, about 0 min left\n" in err and "\r" not in err
+
+
+def test_findings_of_the_folders_come_before_any_image_is_decoded(tree, monkeypatch):
+    add(tree, "val/list.txt")
+    monkeypatch.setattr(check, "look", None)
+    assert "stray" in next(check_folders(tree, 1, SMALL)).text
+
+
+def test_what_cannot_be_checked_is_refused(tree):
+    with pytest.raises(ValueError, match="The number of workers is 0: give 1 or more"):
+        list(check_folders(tree, 0, SMALL))
+    with pytest.raises(ValueError, match="is a file; give the folder that holds train and val of Small"):
+        list(check_folders(first(tree), 1, SMALL))
+    with pytest.raises(ValueError, match="does not exist; it should hold train and val of Small"):
+        list(check_folders(tree / "gone", 1, SMALL))
+
+
+def test_long_lists_are_cut_and_odd_names_can_be_printed():
+    assert some([]) == "" and some("ab") == "a, b" and some("abcdef") == "a, b, c, d, e and 1 more"
+    some([os.fsdecode(b"caf\xe9.JPEG")]).encode()
+
+
+def test_suffixes_are_those_that_training_reads():
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    assert tuple(check.FORMATS) == IMG_EXTENSIONS
+
+
+def test_the_published_sets_agree_with_themselves():
+    for expected in (check.IMAGENET, check.PLACES365):
+        low, high = expected.train_each
+        assert low * expected.classes < expected.train < high * expected.classes and expected.val % expected.classes == 0
+        text = describe(expected)
+        assert f"{expected.train:,}" in text and f"{expected.val:,}" in text and expected.naming in text
+    assert check.IMAGENET.each("val") == (50, 50) and check.PLACES365.each("val") == (100, 100)
+
+
+def call(*words: str | Path, **env: str) -> subprocess.CompletedProcess:
+    words = [sys.executable, str(ROOT / "tools/prepare_data.py"), "check", *map(str, words)]
+    return subprocess.run(words, env={**os.environ, **env}, capture_output=True, text=True)
+
+
+def test_the_command_exits_with_1_or_2_when_something_is_wrong(tree, tmp_path):
+    done = call("imagenet", tree)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "WRONG  train: class folders: 3, and ImageNet (ILSVRC2012) has 1,000;" in done.stdout
+    assert done.stdout.endswith(f"wrong in {tree}.\n")
+    done = call("places365", DATA_ROOT=str(tmp_path / "nowhere"))
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"error: {tmp_path / 'nowhere/places365_standard'} does not exist; it should hold train and")
+
+
+def test_the_command_exits_with_0_when_all_is_right(whole, monkeypatch, capsys):
+    from tools.engine.cli import main
+
+    monkeypatch.setattr(sys, "path", list(sys.path))  # a script puts its own tree on the path
+    import tools.prepare_data
+
+    monkeypatch.setattr(check, "IMAGENET", SMALL)
+    monkeypatch.setattr(sys, "argv", ["prepare_data.py", "check", "imagenet", str(whole), "--workers", "1"])
+    with pytest.raises(SystemExit) as stop:
+        main(tools.prepare_data.prepare)
+    assert stop.value.code == 0 and capsys.readouterr().out.endswith(f"Nothing is wrong in {whole}.\n")
+
+
+def test_the_help_teaches_the_layout():
+    text = call("imagenet", "--help").stdout
+    assert "DIR/train/CLASS/*   1,281,167 images" in text and "sorted into class folders" in text and "n01440764" in text
+    assert "places365standard_easyformat.tar" in call("places365", "--help").stdout

@@ -1,0 +1,34 @@
+"""What the documents say of the code is what the code says."""
+
+import inspect
+import re
+
+from classification.schedule import learning_rates
+from classification.tricks import TRICKS
+from tools.engine.config import ROOT, Options, resolve
+from tools.engine.tricks_page import BASE, SHOWN, UPDATES, draw, page
+
+
+def test_the_page_of_the_tricks_is_that_of_the_docstrings():
+    """Else: python -m tools.engine.tricks_page."""
+    text = (ROOT / "docs/tricks.md").read_text()
+    assert text == page()
+    rows = re.findall(r"^\| \[`(\w+)`\]", text, re.MULTILINE)
+    assert rows == list(TRICKS)
+    for name, function in TRICKS.items():
+        line = next(line for line in text.splitlines() if line.startswith(f"| [`{name}`]"))
+        assert " ".join(inspect.getdoc(function).split("\n\n")[0].split()) in line
+        assert all(f"`{key}`" in line for key in function.sets)
+
+
+def test_the_figure_is_drawn_from_the_schedulers(tmp_path):
+    draw(tmp_path / "schedules.png")
+    assert (tmp_path / "schedules.png").read_bytes()[:4] == b"\x89PNG" and (ROOT / "docs/schedules.png").is_file()
+    rates = learning_rates(resolve(BASE, Options(tricks=SHOWN["cosine, warmup"])), UPDATES)
+    assert len(rates) == 120 * UPDATES and max(rates) == rates[5 * UPDATES - 1] == 0.4
+
+
+def test_every_file_that_the_documents_link_to_is_there():
+    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!http)([^)#]+)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"

@@ -1,0 +1,173 @@
+"""The learning rate of every update, through MMEngine's schedulers as its runner builds and steps them."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.registry import PARAM_SCHEDULERS
+from torch import nn
+
+from classification import WarmupLR, compose
+from tools.engine.config import load
+
+SCALES = ("paper", "mini", "toy")
+
+
+@pytest.fixture(scope="module")
+def bases() -> dict:
+    return {scale: load(f"configs/classification/resnet50_{scale}.py") for scale in SCALES}
+
+
+@pytest.fixture
+def paper(bases):
+    return copy.deepcopy(bases["paper"])
+
+
+def learning_rates(cfg, updates_per_epoch: int, count: int | None = None, groups: int = 1) -> list[float]:
+    """The learning rate of every update of a training, or of the first ``count``; the same in all groups of parameters."""
+    parameters = [{"params": [nn.Parameter(torch.zeros(1))]} for _ in range(groups)]
+    optimiser = torch.optim.SGD(parameters, lr=cfg.optim_wrapper.optimizer.lr)
+    wrapper = OptimWrapper(optimiser)
+    extra = dict(optimizer=wrapper, epoch_length=updates_per_epoch)
+    schedulers = [PARAM_SCHEDULERS.build(copy.deepcopy(s), default_args=extra) for s in cfg.param_scheduler]
+    assert not any(s.by_epoch for s in schedulers)
+    rates = []
+    for _ in range(count or cfg.epochs * updates_per_epoch):
+        assert len({group["lr"] for group in optimiser.param_groups}) == 1
+        rates.append(optimiser.param_groups[0]["lr"])
+        wrapper.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    return rates
+
+
+def expected(cfg, eta: float, n: int, start: str | None, shape: str, milestones=None) -> np.ndarray:
+    """By update: i eta / m, then 0.5 (1 + cos(pi t / T)) eta, or eta over 10 from each step on."""
+    m, total = (int(cfg.warmup_epochs * n) if start else 0), cfg.epochs * n
+    ramp = [(i + (start == "first")) * eta / m for i in range(m)]
+    if shape == "cosine":
+        span = total - m
+        return np.array(ramp + [0.5 * (1 + math.cos(math.pi * t / span)) * eta for t in range(span)])
+    steps = [epoch * n for epoch in milestones or [int(cfg.epochs * part / 120) for part in (30, 60, 90)]]
+    return np.array(ramp + [eta * 0.1 ** sum(i >= s for s in steps) for i in range(m, total)])
+
+
+def warm(start: str | None) -> list:
+    return [("warmup", {"start": start})] if start else []
+
+
+@pytest.mark.parametrize("n", [2, 5, 7, 18])
+@pytest.mark.parametrize("shape", ["cosine", "steps"])
+@pytest.mark.parametrize("start", [None, "first", "zero"])
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_learning_rate_of_every_update(bases, scale, big, start, shape, n):
+    cfg = copy.deepcopy(bases[scale])
+    compose(cfg, [*["large_batch"] * big, *["cosine"] * (shape == "cosine"), *warm(start)])
+    eta = cfg.lr_at_256 * cfg.batch / 256
+    np.testing.assert_allclose(learning_rates(cfg, n), expected(cfg, eta, n, start, shape), rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("start", ["first", "zero"])
+@pytest.mark.parametrize("shape", ["cosine", "steps"])
+def test_every_group_of_parameters_has_the_same_rate(paper, start, shape):
+    compose(paper, [*["cosine"] * (shape == "cosine"), *warm(start)])
+    found = learning_rates(paper, 3, groups=3)
+    np.testing.assert_allclose(found, expected(paper, 0.1, 3, start, shape), rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("start", ["first", "zero"])
+def test_a_warmup_that_ends_at_a_step(paper, start):
+    """The step of that epoch is not lost."""
+    paper.warmup_epochs = 30
+    compose(paper, warm(start))
+    np.testing.assert_allclose(learning_rates(paper, 3), expected(paper, 0.1, 3, start, "steps"), rtol=1e-9, atol=1e-14)
+
+
+def test_a_warmup_of_one_update_starts_at_the_full_rate(paper):
+    paper.warmup_epochs = 1
+    compose(paper, ["warmup"])
+    np.testing.assert_allclose(learning_rates(paper, 1), expected(paper, 0.1, 1, "first", "steps"))
+
+
+def test_a_warmup_without_updates_is_refused(paper):
+    paper.warmup_epochs = 0.5
+    compose(paper, ["warmup"])
+    with pytest.raises(ValueError, match="covers no update, with 1 updates an epoch"):
+        learning_rates(paper, 1)
+
+
+def test_another_start_is_refused_by_the_scheduler():
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    with pytest.raises(ValueError, match="start of the warmup is 'last'; allowed: first, zero"):
+        WarmupLR(optimiser, start="last", end=5, by_epoch=False)
+
+
+def test_the_steps_of_the_paper(paper):
+    rates = learning_rates(paper, 2)
+    assert [rates[2 * e] for e in (0, 29, 30, 59, 60, 89, 90, 119)] == pytest.approx(
+        [0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 1e-4, 1e-4]
+    )
+
+
+@pytest.mark.parametrize("start", ["first", "zero"])
+def test_the_warmup_of_the_papers_logs(paper, start):
+    """1251 updates an epoch of 1024 images; the log of the paper's code has 0.003133 at batch 49 of the first epoch."""
+    compose(paper, ["large_batch", "cosine", *warm(start)])
+    rates = learning_rates(paper, 1251, count=6300)
+    first = start == "first"
+    assert rates[0] == pytest.approx(0.4 / 6255 if first else 0.0, abs=1e-15)
+    assert rates[49] == pytest.approx(0.4 * (50 if first else 49) / 6255, rel=1e-9)
+    assert first or round(rates[49], 6) == 0.003133
+    assert rates[6254] == pytest.approx(0.4 if first else 0.4 * 6254 / 6255, rel=1e-9)
+    assert rates[6255] == pytest.approx(0.4, rel=1e-9)  # of a cosine over the remaining 115 epochs
+    assert rates[6299] == pytest.approx(0.2 * (1 + math.cos(math.pi * 44 / (115 * 1251))), rel=1e-9)
+
+
+# ---- the longer training of mixup
+
+
+@pytest.mark.parametrize("start", [None, "first", "zero"])
+@pytest.mark.parametrize("n", [2, 7])
+def test_mixup_trains_for_200_epochs_with_steps_to_match(paper, start, n):
+    compose(paper, ["mixup", *warm(start)])
+    assert (paper.epochs, paper.train_cfg.max_epochs) == (200, 200)
+    assert paper.param_scheduler[-1].milestones == [50, 100, 150]
+    found = expected(paper, 0.1, n, start, "steps", milestones=[50, 100, 150])
+    assert len(found) == 200 * n
+    np.testing.assert_allclose(learning_rates(paper, n), found, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("start", [None, "first", "zero"])
+@pytest.mark.parametrize("n", [2, 7])
+def test_mixup_with_a_cosine_over_200_epochs(paper, start, n):
+    compose(paper, ["mixup", "cosine", "large_batch", *warm(start)])
+    assert (paper.epochs, paper.train_cfg.max_epochs, paper.warmup_epochs) == (200, 200, 5)
+    assert paper.param_scheduler[-1].end == 200
+    found = expected(paper, 0.4, n, start, "cosine")
+    assert len(found) == 200 * n
+    np.testing.assert_allclose(learning_rates(paper, n), found, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("others", [[], ["cosine"], ["cosine", "warmup"], ["warmup"]])
+def test_mixup_can_leave_the_schedule(bases, scale, others):
+    plain, mixed = copy.deepcopy(bases[scale]), copy.deepcopy(bases[scale])
+    if others:
+        compose(plain, others)
+    compose(mixed, [("mixup", {"schedule": "same"}), *others])
+    assert mixed.param_scheduler == plain.param_scheduler
+    assert (mixed.epochs, mixed.train_cfg) == (plain.epochs, plain.train_cfg)
+
+
+@pytest.mark.parametrize(("scale", "epochs", "steps"), [("mini", 13, [3, 6, 9]), ("toy", 7, [1, 3, 5])])
+def test_the_longer_training_at_small_scales(bases, scale, epochs, steps):
+    cfg = copy.deepcopy(bases[scale])
+    compose(cfg, ["mixup"])
+    assert (cfg.epochs, cfg.train_cfg.max_epochs, cfg.param_scheduler[0].milestones) == (epochs, epochs, steps)
+    np.testing.assert_allclose(
+        learning_rates(cfg, 5), expected(cfg, cfg.optim_wrapper.optimizer.lr, 5, None, "steps", steps), rtol=1e-9
+    )

@@ -1,0 +1,158 @@
+"""The studies of the paper's tables: their rows, their plan without data, and the published numbers beside them."""
+
+import json
+
+import pytest
+
+from classification.tricks import parse_trick
+from classification.tricks.declare import PUBLISHED, cell
+from tools.engine.collect import published_of
+from tools.engine.config import ROOT, load, manifest
+from tools.engine.plan import plan_table, provisional
+from tools.engine.study import command, load_study, nodes_of, rows_of
+
+TABLES = {f"table{n}": f"configs/studies/table{n}.py" for n in range(1, 8)}
+ROWS = dict(table1=6, table2=3, table3=6, table4=10, table5=4, table6=18, table7=2)
+TEACHERS = dict(table1=1, table6=2)
+
+
+@pytest.fixture(autouse=True)
+def no_data(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nowhere"))
+    manifest.cache_clear()
+
+
+@pytest.mark.parametrize("scale", ["paper", "toy"])
+@pytest.mark.parametrize("table", TABLES)
+def test_every_row_of_a_table_is_a_run(table, scale):
+    study = load_study(TABLES[table], scale)
+    rows, nodes = list(rows_of(study)), nodes_of(study)
+    assert len(rows) == len({row.key for row in rows}) == ROWS[table]
+    assert len(nodes) == ROWS[table] + TEACHERS.get(table, 0)
+    order = [node.key for node in nodes]
+    assert all(order.index(node.above.key) < order.index(node.key) for node in nodes if node.above)
+    published = {(item["recipe"], item["network"]) for item in published_of(study)["values"]}
+    assert {(row.recipe, row.network or "resnet50") for row in rows} <= published
+
+
+def cells(study) -> dict[tuple[str, str], dict[str, str]]:
+    table = plan_table(study)
+    columns = {column.header: list(column.cells) for column in table.columns}
+    names = zip(columns["network"], columns["recipe"], strict=True)
+    return {name: {header: column[i] for header, column in columns.items()} for i, name in enumerate(names)}
+
+
+# parameters and multiply-adds as others count them: mmpretrain's and timm's tables, and Table 5 of the paper within rounding
+SIZES = {
+    ("resnet50", "baseline"): ("25.56 M", "3.86 G"),
+    ("resnet50", "+ distill w/ mixup"): ("25.58 M", "4.33 G"),
+    ("resnext50", "baseline"): ("25.03 M", "4.23 G"),
+    ("seresnet50", "baseline"): ("28.09 M", "4.09 G"),
+    ("seresnext50", "baseline"): ("27.56 M", "4.23 G"),
+    ("densenet201", "baseline"): ("20.01 M", "4.29 G"),
+}
+
+
+def test_the_plan_of_table_1_without_data(tmp_path):
+    study = load_study(TABLES["table1"], "paper")
+    found = cells(study)
+    assert {name: (found[name]["params"], found[name]["mult-adds"]) for name in SIZES} == SIZES
+    tricks = found["resnet50", "+ distill w/ mixup"]
+    assert (tricks["epochs"], tricks["batch"], tricks["lr"], tricks["paper top-1"]) == ("200", "1024 = 8 x 128", "0.4", "79.29")
+    base = found["resnet50", "baseline"]
+    assert (base["epochs"], base["batch"], base["lr"], base["state"]) == ("120", "256 = 8 x 32", "0.1", "waiting")
+    assert found["teacher resnet152", "+ mixup w/o distill"]["paper top-1"] == "—"
+    assert provisional(study) == [str(tmp_path / "nowhere/imagenet" / split) for split in ("train", "val")]
+
+
+def test_the_plan_of_a_study_with_transfers():
+    found = cells(load_study("configs/studies/demo.py", "paper"))
+    assert found["faster_rcnn_fpn", "+ smooth"]["params"] == "—" and found["faster_rcnn_fpn", "+ smooth"]["paper mAP"] == "80.71"
+    assert len(found) == 8
+
+
+def test_tables_share_their_runs():
+    keys = {name: {row.recipe: row.key for row in rows_of(load_study(path, "toy"))} for name, path in TABLES.items()}
+    assert keys["table4"]["bs1024_low_precision"] == keys["table5"]["efficient"]
+    assert keys["table4"]["bs256_linear_scaling"] in {row.key for row in rows_of(load_study(TABLES["table2"], "toy"))}
+
+
+def test_networks_go_without_what_they_have_no_use_for():
+    study = load_study(TABLES["table6"], "paper")
+    for network in ("inception_v3", "mobilenet"):
+        names = {name for name, _ in study.tricks("d_efficient", network)}
+        assert names == {"large_batch", "low_precision", "no_bias_decay", "warmup"}
+    assert {name for name, _ in study.tricks("d_efficient", "resnet50")} >= {"resnet_d", "zero_gamma"}
+
+
+def test_a_teacher_is_a_run_of_the_study_or_a_card(make_card):
+    import torch
+
+    study = load_study(TABLES["table6"], "toy", ["distill", "mixup_distill"])
+    rows = [row for row in rows_of(study) if row.network == "resnet50"]
+    teachers = [row.above for row in rows]
+    assert [t.recipe for t in teachers] == ["smooth", "mixup"]
+    for row in rows:
+        cfg = row.above.resolved()
+        assert (cfg.network, cfg.model.backbone.depth, cfg.model.backbone.variant) == ("resnet152", 152, "d")
+        words = command(row)
+        tricks = dict(t for t in map(parse_trick, words[words.index("--tricks") + 1 :]) if isinstance(t, tuple))
+        assert tricks["distillation"]["teacher"] == str(row.above.folder / "card")
+    assert "model.backbone.depth=152" in command(teachers[0])
+
+    card = make_card(classifier={"weight": torch.zeros(8, 256), "bias": torch.zeros(8)})
+    given = load_study(TABLES["table6"], "toy", ["distill"], teachers={"smooth": str(card.path)})
+    assert all(row.above is None for row in rows_of(given)) and len(nodes_of(given)) == 3
+    assert not {row.key for row in rows_of(given)} & {row.key for row in rows_of(study)}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (dict(scale="mini"), "no config configs/classification/inception_v3_mini.py"),
+        (dict(scale="toy", teachers={"smoth": "x"}), "There is no teacher 'smoth'; nearest: smooth"),
+        (dict(scale="toy", recipes=["mixup_destill"]), "There is no recipe 'mixup_destill'; nearest: mixup_distill"),
+    ],
+)
+def test_what_a_study_cannot_do_is_refused(words, message):
+    with pytest.raises(ValueError, match=message):
+        load_study(TABLES["table6"], **words)
+
+
+@pytest.mark.parametrize("table", [*TABLES, "demo"])
+def test_published_numbers_are_those_of_the_table(table):
+    study = load_study(f"configs/studies/{table}.py", "toy")
+    found = published_of(study)
+    assert "arXiv:1812.01187" in found["source"] and all(isinstance(v["value"], int | float) for v in found["values"])
+
+
+def test_some_published_numbers_by_hand():
+    values = published_of(load_study(TABLES["table6"], "toy"))["values"]
+    by = {(v["recipe"], v["network"], v["metric"]): v["value"] for v in values}
+    assert by["mixup_distill", "resnet50", "top1"] == 79.29 and by["distill", "mobilenet", "top5"] == 90.89
+    assert by["smooth", "inception_v3", "top1"] == 78.40
+    values = published_of(load_study(TABLES["table3"], "toy"))["values"]
+    assert {"recipe": "efficient", "network": "resnet50", "metric": "min_per_epoch", "value": 4.4} in values
+
+
+def test_a_row_that_the_paper_does_not_have_is_refused():
+    study = load_study(TABLES["table5"], "toy")
+    study.data.published["table5"][0]["row"] = "ResNet-50-E"
+    with pytest.raises(ValueError, match="table5 has no 'ResNet-50-E', 'top1'"):
+        published_of(study)
+
+
+def test_the_published_tables_are_whole():
+    tables = json.loads(PUBLISHED.read_text())
+    rows = {n: len(tables[f"table{n}"]["rows"]) for n in range(1, 10)}
+    assert rows == {1: 6, 2: 3, 3: 3, 4: 5, 5: 4, 6: 6, 7: 2, 8: 7, 9: 7}
+    for name in (f"table{n}" for n in range(1, 10)):
+        assert all(len(row) == len(tables[name]["columns"]) for row in tables[name]["rows"].values())
+    assert cell("table8", "+ distill w/ mixup", "mAP") == 81.33
+
+
+def test_every_study_says_its_commands():
+    for path in sorted((ROOT / "configs/studies").glob("*.py")):
+        if path.name != "recipes.py":
+            assert f"configs/studies/{path.name} --scale toy" in path.read_text().split('"""')[1], path
+            assert load(str(path)).name == path.stem

@@ -1,0 +1,65 @@
+"""What a study would run: its rows with what they cost and how they train. No data is needed."""
+
+from rich.table import Table
+
+from tools.engine.collect import published_of
+from tools.engine.config import load, task_of
+from tools.engine.results import DASH, heading_of
+from tools.engine.study import Node, Study, nodes_of, rows_of
+
+
+def plan_table(study: Study) -> Table:
+    """A line for each run: network, parameters, multiply-adds, epochs, batch, learning rate, published figures, key, state."""
+    published = published_of(study)["values"]
+    metrics = [m for m in dict.fromkeys(item["metric"] for item in published)]
+    table = Table(title=f"{study.name} at scale {study.scale}", box=None, padding=(0, 1))
+    for name in ("task", "network", "recipe", "seed"):
+        table.add_column(name, no_wrap=True)
+    for name in ("params", "mult-adds", "epochs", "batch", "lr", *(f"paper {heading_of(m)}" for m in metrics)):
+        table.add_column(name, justify="right")
+    table.add_column("key", no_wrap=True)
+    table.add_column("state")
+    named = {(node.key, node.recipe): node for node in (*rows_of(study), *nodes_of(study))}
+    sizes: dict[str, dict] = {}
+    for node in sorted(named.values(), key=lambda n: not n.network.startswith("teacher")):
+        table.add_row(*_cells(study, node, sizes), *_published(published, metrics, node), node.key, node.state())
+    return table
+
+
+def _cells(study: Study, node: Node, sizes: dict[str, dict]) -> list[str]:
+    cfg = node.resolved() if node.pretrain else load(node.config)
+    size = {}
+    if node.pretrain:
+        what = str((cfg.model.backbone.to_dict(), cfg.size, cfg.model.num_classes))
+        size = sizes.setdefault(what, {}) or task_of(cfg).size(cfg)
+        sizes[what] = size
+    batch = str(cfg.batch)
+    if (micro := cfg.get("micro_batch", cfg.batch)) != cfg.batch:
+        batch += f" = {cfg.batch // micro} x {micro}"
+    return [
+        node.task,
+        node.network or cfg.network,
+        study.label(node.recipe),
+        str(node.options.seed),
+        f"{size['parameters'] / 1e6:.2f} M" if size else DASH,
+        f"{size['multiply_adds'] / 1e9:.3g} G" if size else DASH,
+        str(cfg.epochs),
+        batch,
+        f"{cfg.optim_wrapper.optimizer.lr:g}",
+    ]
+
+
+def _published(values: list[dict], metrics: list[str], node: Node) -> list[str]:
+    own = {
+        item["metric"]: f"{item['value']:g}"
+        for item in values
+        if item["recipe"] == node.recipe and item["network"] in (None, node.network or load(node.config).network)
+    }
+    found = [own.get(metric, DASH) for metric in metrics]
+    return [DASH] * len(metrics) if node.network.startswith("teacher") else found
+
+
+def provisional(study: Study) -> list[str]:
+    """The folders of the study's data that are not at hand: without them a key is provisional."""
+    folders = {f for node in nodes_of(study) for f in task_of(load(node.config)).data_folders(load(node.config))}
+    return sorted(str(folder) for folder in folders if not folder.is_dir())
