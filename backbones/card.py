@@ -6,7 +6,6 @@ card a teacher). The JSON holds the sha256 of the others.
 """
 
 import difflib
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from backbones.base import Backbone
+from backbones.files import sha256 as sha256_of
 from backbones.networks import build, describe
 
 FORMAT = 2
@@ -147,7 +147,7 @@ class BackboneCard:
         if self.classifier:
             save_file({k: v.detach().cpu().contiguous() for k, v in self.classifier.items()}, folder / CLASSIFIER)
         about = {name: getattr(self, name) for name in FACTS} | {"format": FORMAT}
-        about["sha256"] = {path.name: _sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+        about["sha256"] = {path.name: sha256_of(path) for path in sorted(folder.glob("*.safetensors"))}
         (folder / JSON).write_text(json.dumps(about, indent=1) + "\n")
 
     @classmethod
@@ -164,7 +164,7 @@ class BackboneCard:
         about = _read_json(folder / JSON)
         digests = about.pop("sha256")
         for name, digest in digests.items():
-            if not (folder / name).is_file() or _sha256(folder / name) != digest:
+            if not (folder / name).is_file() or sha256_of(folder / name) != digest:
                 raise ValueError(
                     f"Card {folder}: {name} is missing or is not the file that card.json describes (its sha256 differs); "
                     "copy the card again as a whole, or write it anew with tools/export_backbone.py."
@@ -190,7 +190,7 @@ class BackboneCard:
     @property
     def sha256(self) -> str:
         """Of the card as a whole, in hexadecimal: its identity in records."""
-        return _sha256(self.path / JSON)
+        return sha256_of(self.path / JSON)
 
     def place(self, net: Backbone) -> None:
         """Copies every tensor of the card into ``net``; none is left over on either side.
@@ -264,8 +264,3 @@ def check_names(where: str, weights: dict[str, Tensor], net: Backbone) -> None:
             if names
         ]
         raise ValueError(f"{where} does not fit {describe(net.arch)}: {'; '.join(parts)}.")
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,6 @@
 """Weights from elsewhere, as files: safetensors or torch's own, read without running anything that is in them."""
 
 import difflib
-import hashlib
 import pickle
 import re
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+
+from backbones.files import sha256
 
 
 class Ignored:
@@ -78,15 +79,6 @@ def read_checkpoint(path: str | Path, ema: bool = False, unpickle: bool = False)
         what = "it is empty" if odd is None else f"{odd!r} is no tensor"
         raise ValueError(f"{path} holds no state dict ({what}); save the state dict of the network alone.")
     return Checkpoint(path, sha256(path), _unwrap(state), weights, notes)
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _is_safetensors(path: Path) -> bool:

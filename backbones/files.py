@@ -1,5 +1,6 @@
 """Files written whole or not at all: beside the target, synced, then renamed."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -25,6 +26,15 @@ def atomic(path: str | Path, mode: str = "w") -> Iterator[IO]:
     except BaseException:
         os.unlink(part)
         raise
+
+
+def sha256(path: str | Path) -> str:
+    """Of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -164,7 +164,7 @@ def _downloaded(source: str, given: dict) -> Imported:
             return from_timm(timm.create_model(name, pretrained=True), **given)
         state = config.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = str(error).strip().splitlines()[0].split(". ")[0].rstrip(".")
         raise ValueError(
             f"The weights of {source} could not be downloaded ({reason}); fetch the file on another machine and give it: "
             f"tools/import_backbone.py FILE --network {source}."

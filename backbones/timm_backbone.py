@@ -1,5 +1,6 @@
 """Any network of timm that gives feature maps, as a backbone."""
 
+import difflib
 from collections.abc import Sequence
 
 import timm
@@ -43,10 +44,12 @@ class TimmBackbone(Backbone):
         self.arch = {"name": name, "width": width}
         self.net = _create(name, output_stride)
         info = self.net.feature_info.get_dicts()
-        strides = [level["reduction"] for level in _create_info(name)]
+        with torch.device("meta"):
+            strides = [level["reduction"] for level in _create(name, 32).feature_info.get_dicts()]
         if strides[-4:] != STRIDES:
             raise ValueError(f"The network {name} of timm gives feature maps at strides {strides}; 4, 8, 16, 32 are needed.")
         self._levels, self._skip = [level["module"] for level in info], len(info) - 4
+        self._channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"  # Swin and its like
         _scale_width(self.net, width, name)
         self.channels = tuple(round(level["num_chs"] * width) for level in info[-4:])
         initialise(self.net)
@@ -78,29 +81,25 @@ class TimmBackbone(Backbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         stages = self.net(x)[-4:]
+        if self._channels_last:
+            stages = [stage.permute(0, 3, 1, 2) for stage in stages]
         return tuple(stages[i] for i in self.out_indices)
 
 
 def _create(name: str, output_stride: int) -> nn.Module:
     if "." in name or not timm.is_model(name):
-        known = timm.list_models(f"*{name.split('.')[0]}*")[:5] or ["see timm.list_models()"]
+        known = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=5, cutoff=0.5) or ["see timm.list_models()"]
         raise ValueError(f"timm has no network {name!r} (names go without a tag); nearest: {', '.join(known)}.")
     options = {} if output_stride == 32 else {"output_stride": output_stride}
     try:
         return timm.create_model(name, features_only=True, **options)
-    except TypeError:
-        raise ValueError(
-            f"The network {name} cannot be dilated to an output stride of {output_stride}, as an FCN needs it; take a ResNet, or "
-            "another network of timm that takes output_stride."
-        ) from None
-    except (RuntimeError, AttributeError, AssertionError, ValueError) as error:
+    except (TypeError, RuntimeError, AttributeError, AssertionError, ValueError) as error:
+        if options:
+            raise ValueError(
+                f"The network {name} cannot be dilated to an output stride of {output_stride}, as an FCN needs it; take a "
+                "ResNet, or another network of timm that takes output_stride."
+            ) from None
         raise ValueError(f"The network {name} of timm gives no feature maps ({error}); take another.") from None
-
-
-def _create_info(name: str) -> list[dict]:
-    """The levels of the undilated network, without computing its weights."""
-    with torch.device("meta"):
-        return _create(name, 32).feature_info.get_dicts()
 
 
 def _scale_width(net: nn.Module, width: float, name: str) -> None:
@@ -128,6 +127,11 @@ def _scale_width(net: nn.Module, width: float, name: str) -> None:
                 setattr(module, tensor, nn.Parameter(getattr(module, tensor).new_empty(module.num_features)))
             module.running_mean = module.running_mean.new_zeros(module.num_features)
             module.running_var = module.running_var.new_ones(module.num_features)
+        elif any(True for _ in module.parameters(recurse=False)):
+            raise ValueError(
+                f"The network {name} cannot have {width:g} times its width: it has a {type(module).__name__}, and only "
+                "convolutions and BN are made narrower."
+            )
 
 
 def _modules_until(net: nn.Module, level: str) -> list[nn.Module]:

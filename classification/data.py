@@ -45,7 +45,7 @@ class ColorJitter(nn.Module):
             return self.code(image)
         factors = torch.empty(3).uniform_(1 - self.strength, 1 + self.strength).numpy()
         pixels = np.asarray(image.convert("HSV"), dtype=np.float32) * factors
-        pixels[..., 0] %= 256
+        pixels[..., 0] %= 255  # a full turn, as PIL has it
         return Image.fromarray(pixels.clip(0, 255).astype(np.uint8), "HSV").convert("RGB")
 
 

@@ -29,7 +29,7 @@ def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
     cfg.model.micro_batch = min(cfg.micro_batch, cfg.batch)
     if cfg.epochs != cfg.train_cfg.max_epochs:
         raise ValueError(
-            f"epochs is {cfg.epochs} and train_cfg.max_epochs is {cfg.train_cfg.max_epochs}: what a config derives is computed when "
+            f"epochs is {cfg.epochs} and train_cfg.max_epochs {cfg.train_cfg.max_epochs}: what a config derives is computed when "
             "it is read, so --cfg-options must set both (and milestones in param_scheduler), or edit a copy of the config."
         )
     cfg.precision = resolve_precision(cfg)

@@ -16,7 +16,14 @@ from tools.engine.config import ROOT
 CLASSIFIER, DETECTOR, SEGMENTER = (
     f"configs/{name}_toy.py" for name in ("classification/resnet50", "detection/faster_rcnn_fpn", "segmentation/fcn")
 )
-SMALL = ["--cfg-options", "batch=2", "train_dataloader.num_workers=0", "test_dataloader.num_workers=0", "epochs=1", "train_cfg.max_epochs=1"]
+SMALL = [
+    "--cfg-options",
+    "batch=2",
+    "train_dataloader.num_workers=0",
+    "test_dataloader.num_workers=0",
+    "epochs=1",
+    "train_cfg.max_epochs=1",
+]
 
 
 @pytest.fixture

@@ -14,15 +14,14 @@ from mmengine.registry import MODELS
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from classification import ImageClassifier, LowPrecisionOptimWrapper, UpdateHook, compose
 from classification import precision as precision_module
 from classification.model import micro_batches
 from classification.precision import resolve_dtype, resolve_precision
 from classification.task import configure
-from tools.engine.config import Options, load, resolve
-from tools.engine.run import build_runner, divide
+from tools.engine.config import load
+from tools.engine.run import divide
 
 SCALES = ("paper", "mini", "toy")
 PREPROCESSOR = dict(type="classification.ImagePreprocessor", mean=MEAN, std=STD)
@@ -204,31 +203,6 @@ def test_bn_takes_its_statistics_over_a_micro_batch(micro):
     np.testing.assert_allclose(norm.running_mean.numpy(), mean, rtol=1e-9)
     np.testing.assert_allclose(norm.running_var.numpy(), variance, rtol=1e-9)
     assert norm.num_batches_tracked == 16 // micro
-
-
-def test_a_runner_does_one_optimiser_step_an_iteration(toy_root, monkeypatch, tmp_path):
-    """Four iterations of three micro-batches give the weights, and have the learning rates, of four whole batches."""
-    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
-    overrides = {"batch": 6, "epochs": 2, "warmup_epochs": 1, "train_cfg.max_epochs": 2, "train_dataloader.num_workers": 0}
-    found = {}
-    for micro in (2, 6):
-        options = Options(["warmup", "cosine", "label_smoothing"], overrides=overrides | {"micro_batch": micro})
-        cfg = resolve("configs/classification/resnet50_toy.py", options)
-        cfg.model.backbone = dict(type="TwoConvolutions")
-        cfg.work_dir, cfg.run, cfg.launcher = str(tmp_path / str(micro)), "test", "none"
-        runner = build_runner(cfg)
-        rates = []
-        watch = register_optimizer_step_pre_hook(lambda o, *_, kept=rates: kept.append(o.param_groups[0]["lr"]))
-        runner.train()
-        watch.remove()
-        assert runner.iter == 4 and runner.optim_wrapper._inner_count == 4 * 6 // micro
-        found[micro] = rates, runner.model.state_dict()
-    eta = 0.2 * 16 / 256
-    expected = [eta / 2, eta, eta, eta / 2]
-    for rates, _ in found.values():
-        np.testing.assert_allclose(rates, expected, rtol=1e-9)
-    for name, value in found[2][1].items():
-        torch.testing.assert_close(value, found[6][1][name], rtol=1e-4, atol=1e-6)
 
 
 # ---- decay

@@ -179,7 +179,9 @@ def test_the_factors_of_the_jitter_lie_in_the_papers_range(strength):
     grey, jitter = Image.new("RGB", (2, 2), (100, 100, 100)), ColorJitter(strength, "hsv")
     torch.manual_seed(0)
     values = np.array([np.array(jitter(grey))[0, 0, 0] for _ in range(300)]) / 100
-    assert 1 - strength - 0.011 <= values.min() < 1 - 0.9 * strength and 1 + 0.9 * strength < values.max() <= 1 + strength
+    assert (
+        1 - strength - 0.011 <= values.min() <= 1 - 0.9 * strength and 1 + 0.9 * strength - 0.011 <= values.max() <= 1 + strength
+    )
     assert abs(values.mean() - 0.995) < 5 * strength / np.sqrt(3 * 300)
 
 

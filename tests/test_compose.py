@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.registry import MODELS
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from classification import TRICKS, compose
 from classification.task import configure
@@ -155,6 +156,15 @@ def test_zero_gamma_is_for_networks_with_residual_blocks(bases, network):
     with pytest.raises(ValueError, match=f"needs residual blocks that end in a BN, and {network} has none"):
         compose(cfg, ["zero_gamma"])
     assert "zero_gamma" not in cfg.model.backbone
+
+
+@pytest.mark.parametrize("config", ["resnet50_toy", "timm_toy"])
+def test_zero_gamma_reaches_the_network(bases, config):
+    cfg = copy.deepcopy(bases[config])
+    plain = MODELS.build(cfg.model.backbone)
+    compose(cfg, ["zero_gamma"])
+    zero = MODELS.build(cfg.model.backbone)
+    assert [sum(not m.weight.any() for m in n.modules() if isinstance(m, _BatchNorm)) for n in (plain, zero)] == [0, 16]
 
 
 @pytest.mark.parametrize("depth", [18, 34])

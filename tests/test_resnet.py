@@ -65,13 +65,6 @@ def test_the_size_of_the_networks_at_paper_scale(config, changes, parameters, op
     assert config != "mobilenet" or round(found["multiply_adds"] / 1e6) == 569
 
 
-@pytest.mark.parametrize(("name", "depth"), [("resnet18", 18), ("resnet101", 101), ("resnet152", 152)])
-def test_as_many_parameters_as_timm_at_other_depths(name, depth):
-    with torch.device("meta"):
-        ours, theirs = ResNet(depth, "b"), timm.create_model(name, num_classes=0)
-    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
-
-
 def timm_features(net: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
     x, found = net.maxpool(net.act1(net.bn1(net.conv1(x)))), []
     for i in range(1, 5):
@@ -222,7 +215,7 @@ def test_initial_values_of_convolutions_and_of_the_last_layer(init):
         if init == "xavier":
             assert 0.98 * math.sqrt(3) < values.abs().max() <= math.sqrt(3) + 1e-6
         else:
-            assert values.abs().max() > 3
+            assert values.abs().max() > 1.2 * math.sqrt(3)
         assert module.bias is None or not module.bias.any()
     assert layers == 32 and abs(squares / count - 1) < 5 * math.sqrt(2 / count)
 
@@ -350,7 +343,7 @@ def test_channels_last_gives_the_same_features(small):
     [
         (dict(depth=51), "depth is 51; allowed: 18, 26, 34, 50, 101, 152"),
         (dict(variant="e"), "variant is 'e'; allowed: a, b, c, d"),
-        (dict(output_stride=4), "output_stride is 4; allowed: 32, 16, 8"),
+        (dict(output_stride=4), "output_stride is 4; allowed: 8, 16, 32"),
         (dict(frozen_stages=5), "frozen_stages is 5; allowed: -1, 0, 1, 2, 3, 4"),
         (dict(base_channels=7), "base_channels is 7; give an even number of at least 2"),
         (dict(base_channels=0), "base_channels is 0"),

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
-from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.registry import MODELS, PARAM_SCHEDULERS
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from classification import WarmupLR, compose
-from tools.engine.config import load
+from tools.engine.config import Options, load, resolve
+from tools.engine.run import build_runner
 
 SCALES = ("paper", "mini", "toy")
 
@@ -171,3 +173,45 @@ def test_the_longer_training_at_small_scales(bases, scale, epochs, steps):
     np.testing.assert_allclose(
         learning_rates(cfg, 5), expected(cfg, cfg.optim_wrapper.optimizer.lr, 5, None, "steps", steps), rtol=1e-9
     )
+
+
+# ---- updates of several micro-batches
+
+
+@MODELS.register_module(force=True)
+class OneConvolution(nn.Module):
+    """A backbone without BN, in which micro-batches make no difference."""
+
+    channels = (6,)
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, 2)
+
+    def forward(self, x):
+        return (self.conv(x).relu(),)
+
+
+def test_a_runner_does_one_optimiser_step_an_iteration(toy_root, monkeypatch, tmp_path):
+    """Four iterations of three micro-batches give the weights, and have the learning rates, of four whole batches."""
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    overrides = {"batch": 6, "epochs": 2, "warmup_epochs": 1, "train_cfg.max_epochs": 2, "train_dataloader.num_workers": 0}
+    found = {}
+    for micro in (2, 6):
+        options = Options(["warmup", "cosine", "label_smoothing"], overrides=overrides | {"micro_batch": micro})
+        cfg = resolve("configs/classification/resnet50_toy.py", options)
+        cfg.model.backbone = dict(type="OneConvolution")
+        cfg.work_dir, cfg.run, cfg.launcher = str(tmp_path / str(micro)), "test", "none"
+        runner = build_runner(cfg)
+        rates = []
+        watch = register_optimizer_step_pre_hook(lambda o, *_, kept=rates: kept.append(o.param_groups[0]["lr"]))
+        runner.train()
+        watch.remove()
+        assert runner.iter == 4 and runner.optim_wrapper._inner_count == 4 * 6 // micro
+        found[micro] = rates, runner.model.state_dict()
+    eta = 0.2 * 16 / 256
+    expected = [eta / 2, eta, eta, eta / 2]
+    for rates, _ in found.values():
+        np.testing.assert_allclose(rates, expected, rtol=1e-9)
+    for name, value in found[2][1].items():
+        torch.testing.assert_close(value, found[6][1][name], rtol=1e-4, atol=1e-6)

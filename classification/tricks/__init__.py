@@ -37,7 +37,8 @@ TRICKS: dict[str, Callable[..., None]] = {name: getattr(import_module(f"{__name_
 
 
 def parse_trick(text: str) -> Trick:
-    """``name`` or ``name:option=value,option=value`` as typed on a command line; numbers and booleans become such.
+    """``name`` or ``name:option=value,option=value`` as typed on a command line; numbers and booleans become such, but for
+    options that are words.
 
     >>> parse_trick("label_smoothing:eps=0.2,form=uniform")
     ('label_smoothing', {'eps': 0.2, 'form': 'uniform'})
@@ -48,7 +49,8 @@ def parse_trick(text: str) -> Trick:
     pairs = [part.partition("=") for part in rest.split(",")]
     if not all(key and sep for key, sep, _ in pairs):
         raise ValueError(f"The trick {text!r} is not of the form name:option=value,option=value.")
-    return name, {key: _value(value) for key, _, value in pairs}
+    words = {key for key, default in (_defaults(name) if name in TRICKS else {}).items() if isinstance(default, str)}
+    return name, {key: value if key in words else _value(value) for key, _, value in pairs}
 
 
 def format_trick(trick: Trick) -> str:

@@ -1,5 +1,8 @@
 """Knowledge distillation, section 5.3 of the paper."""
 
+from math import isfinite
+from pathlib import Path
+
 from classification.tricks.declare import Gain, trick
 
 FORMS = ("paper", "gluoncv")
@@ -27,13 +30,19 @@ def distillation(cfg, teacher: str = "", temperature: float = 20.0, form: str = 
         raise ValueError(
             "The trick distillation needs a teacher: distillation:teacher=CARD, the card of a pretraining "
             "(work_dirs/runs/KEY/card). The paper's is a ResNet-152-D: python tools/train.py "
-            f"configs/classification/resnet50_{cfg.scale}.py --cfg-options model.backbone.depth=152 network=resnet152 --tricks "
+            f"configs/classification/{_teacher_config(cfg)} --cfg-options model.backbone.depth=152 network=resnet152 --tricks "
             "resnet_d large_batch low_precision zero_gamma no_bias_decay warmup cosine label_smoothing; for a student with mixup "
             "add mixup."
         )
-    if not temperature > 0:
+    if not (temperature > 0 and isfinite(temperature)):
         raise ValueError(f"distillation:temperature is {temperature}; give a number above 0.")
     if form not in FORMS:
         raise ValueError(f"distillation:form is {form!r}; allowed: {', '.join(FORMS)}.")
     cfg.teacher = teacher
     cfg.model.distillation = dict(card=teacher, temperature=float(temperature), form=form)
+
+
+def _teacher_config(cfg) -> str:
+    """The config of a ResNet on the student's data: the student's own, where it is one."""
+    own = Path(getattr(cfg, "filename", None) or "").name
+    return own if own.startswith("resnet") else f"resnet50_{cfg.scale}.py"

@@ -108,11 +108,10 @@ def divide(cfg, world: int) -> tuple[int, int]:
     if cfg.batch % (world * (micro or 1)) == 0:
         return cfg.batch // world, cfg.batch // (world * micro) if micro else 1
     parts = cfg.batch // (micro or 1)
-    if not micro or cfg.batch % micro:
-        what = f" in parts of {micro} (micro_batch)" if micro else ""
-        raise ValueError(
-            f"The batch of {cfg.batch} cannot be divided{what} among {world} processes; choose another number of them."
-        )
+    if not micro:
+        raise ValueError(f"The batch of {cfg.batch} cannot be divided among {world} processes; choose another number of them.")
+    if cfg.batch % micro:
+        raise ValueError(f"The batch of {cfg.batch} is no multiple of micro_batch, {micro}; give --cfg-options micro_batch=N.")
     counts = ", ".join(str(n) for n in range(1, parts + 1) if parts % n == 0)
     raise ValueError(
         f"The batch of {cfg.batch} in parts of {micro}, over which BN takes its statistics (micro_batch), can be divided among "

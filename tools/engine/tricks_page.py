@@ -11,6 +11,7 @@ from classification.tricks import TRICKS
 from tools.engine.config import ROOT, Options, resolve
 
 DOCS = ROOT / "docs"
+HSV = "--cfg-options train_dataloader.dataset.pipeline.2.form=hsv"
 BASE = "configs/classification/resnet50_paper.py"
 UPDATES = 50  # an epoch; 1251 for ImageNet at batch 1024 give the same curves
 SHOWN = {
@@ -46,7 +47,7 @@ Both forms exist; the first is the default.
 | distillation | the paper's equation 6; GluonCV's half of it | `distillation:form=paper`, `form=gluoncv` |
 | epochs with mixup | 5/3 as many, as published; as many as without | `mixup:schedule=paper`, `schedule=same` |
 | initial values | Xavier-uniform as the paper says; MSRAPrelu as in GluonCV's script | `--cfg-options model.init=msra_prelu` |
-| colour jitter | brightness, contrast, saturation as in the code; hue, saturation, value as the paper says | `--cfg-options train_dataloader.dataset.pipeline.2.form=hsv` |
+| colour jitter | brightness, contrast, saturation as in the code; hue, saturation, value as the paper says | `{HSV}` |
 
 The published numbers come from the code's forms where the two differ.
 """
@@ -54,7 +55,7 @@ The published numbers come from the code's forms where the two differ.
 
 def page() -> str:
     """The text of docs/tricks.md."""
-    return HEAD + "".join(_row(name) for name in TRICKS) + TAIL
+    return HEAD + "".join(_row(name) for name in TRICKS) + TAIL.replace("{HSV}", HSV)
 
 
 def _row(name: str) -> str:
@@ -89,7 +90,7 @@ def _excludes(name: str) -> str:
 def _gain(gain) -> str:
     if gain is None:
         return "-"
-    (row, column), (base, base_column) = gain.own, gain.over
+    (row, _), (base, base_column) = gain.own, gain.over
     over = f"{base} at {base_column.split('_')[0].upper()}" if row == base else base
     return f"{gain.points:+.2f}, {gain.table.replace('table', 'Table ')}: {row} over {over}"
 
