@@ -1,25 +1,28 @@
-"""Is a copy of ImageNet or Places365 whole? First layout and counts, then every image decoded; the answer is a list of findings.
-
-Loads no torch: the workers that decode start in a moment and stay small.
-"""
+"""Is a copy of ImageNet or Places365 whole? First layout and counts, then every image decoded; loads no torch."""
 
 import os
 import re
-import signal
-import time
-import warnings
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
-from backbones.files import missing_folder
+from backbones.checking import (
+    ARCHIVES,
+    FAULTS,
+    Finding,
+    Look,
+    archives,
+    each,
+    entries,
+    listed,
+    look,
+    refuse_listing,
+    refuse_root,
+    some,
+)
 
 SPLITS = ("train", "val")
 # suffix -> PIL's format, for each suffix that ImageFolder reads (torchvision's IMG_EXTENSIONS)
@@ -34,17 +37,7 @@ FORMATS = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-MAGIC = (b"\xff\xd8", b"\x89PNG")  # how JPEG and PNG files begin
-ARCHIVES = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zip", ".7z", ".rar")
 LITTER = (".", "__")  # how folders begin that other programs leave: .ipynb_checkpoints, __MACOSX
-FAULTS = {
-    "empty": ("empty files (0 bytes)", "unpack or copy them again"),
-    "damaged": ("truncated or damaged images, which PIL cannot decode", "unpack or copy them again"),
-    "foreign": ("files with an image's suffix that are no images", "replace them by the published ones, or remove what is not"),
-    "unreadable": ("files that cannot be read", "mend their rights or links, or copy them again from a sound disk"),
-}
-CHUNK = 32  # files a worker gets at a time: Ctrl-C waits for no more than these
-SAY_EVERY = 30.0  # seconds between lines of progress where there is no terminal
 
 
 @dataclass(frozen=True)
@@ -111,17 +104,6 @@ PLACES365 = Expected(
 )
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report; level is WRONG, note (worth knowing, though nothing is wrong) or info."""
-
-    text: str
-    level: str = "WRONG"
-
-    def __str__(self) -> str:
-        return f"{self.level:5}  {self.text}"
-
-
 @dataclass
 class Split:
     """What lies in a split's folder; all paths are relative to the data set's root."""
@@ -152,7 +134,7 @@ class Split:
     def add_class(self, root: Path, folder: str, pattern: str) -> None:
         """Adds a class folder with the images at any depth below it, which is what ImageFolder reads."""
         images, name = [], os.path.basename(folder)
-        for top, folders, files in os.walk(root / folder, onerror=_refuse):
+        for top, folders, files in os.walk(root / folder, onerror=refuse_listing):
             here = Path(top).relative_to(root).as_posix()
             images += self.add_files(here, sorted(files))
             self.barren += [f"{here}/{sub}" for sub in sorted(folders) if sub.startswith(LITTER)]
@@ -181,19 +163,12 @@ def check_folders(root: Path, workers: int, expected: Expected) -> Iterator[Find
         ValueError: no such folder, a folder that cannot be listed, fewer than one worker, or a worker that died.
     """
     root = Path(root)
-    if workers < 1:
-        raise ValueError(f"The number of workers is {workers}: give 1 or more.")
-    if root.is_file():
-        raise ValueError(f"{root} is a file; give the folder that holds train and val of {expected.name}, unpacked.")
-    if not root.is_dir():
-        raise ValueError(missing_folder(root, f"train and val of {expected.name}"))
+    refuse_root(root, workers, f"train and val of {expected.name}")
     splits = {split: scan(root, split, expected) for split in SPLITS if (root / split).is_dir()}
     for split in SPLITS:
         yield from check_layout(split, splits[split], expected) if split in splits else [_missing(root, split, expected)]
     yield from _compare_classes(splits)
-    beside = [name for name in _entries(root)[1] if os.path.splitext(name)[1].lower() in ARCHIVES]
-    if beside:
-        yield Finding(f"archives beside train and val: {some(beside)}; nothing reads them once they are unpacked.", "note")
+    yield from archives(root, "train and val")
     for split, found in splits.items():
         yield from check_images(root, split, found, expected, workers)
 
@@ -205,14 +180,14 @@ def scan(root: Path, split: str, expected: Expected) -> Split:
         ValueError: a folder cannot be listed.
     """
     found = Split()
-    folders, files = _entries(root / split)
+    folders, files = entries(root / split)
     found.flat = found.add_files(split, files)
     for name in folders:
         folder = f"{split}/{name}"
         if name.startswith(LITTER):
             found.barren.append(folder)
             continue
-        below, files = _entries(root / folder)
+        below, files = entries(root / folder)
         classes = [sub for sub in below if re.fullmatch(expected.pattern, sub)]
         # A class folder may hold one folder by mistake (n01440764/n01440764); more of them are classes themselves.
         enough = 2 if re.fullmatch(expected.pattern, name) else 1
@@ -226,19 +201,9 @@ def scan(root: Path, split: str, expected: Expected) -> Split:
     return found
 
 
-def _entries(folder: Path) -> tuple[list[str], list[str]]:
-    """The folders and the files in ``folder``, sorted; links count as what they lead to."""
-    _, folders, files = next(os.walk(folder, onerror=_refuse))
-    return sorted(folders), sorted(files)
-
-
-def _refuse(error: OSError) -> None:
-    raise ValueError(f"The folder {error.filename} cannot be listed ({error.strerror}); mend that and check again.") from None
-
-
 def _missing(root: Path, split: str, expected: Expected) -> Finding:
     """A split that is not there, and where it may be instead."""
-    folders, files = _entries(root)
+    folders, files = entries(root)
     deeper = sorted(p for below in ("*", "*/Data/CLS-LOC") for p in root.glob(f"{below}/{split}") if p.is_dir())
     if deeper:
         hint = f"there is a {deeper[0]}: check {deeper[0].parent} instead, or move what it holds to {root}"
@@ -310,27 +275,32 @@ def check_images(root: Path, split: str, found: Split, expected: Expected, worke
         return
     formats, modes, disguised = Counter(), Counter(), []
     faults: dict[str, list[str]] = {fault: [] for fault in FAULTS}
-    with closing(_watch(_decode(root, paths, workers), split, len(paths))) as chunks:
-        for path, (form, mode, fault) in (pair for chunk in chunks for pair in chunk):
-            if fault:
-                faults[fault].append(path)
+    with closing(each(partial(look_at, str(root)), paths, workers, split)) as images:
+        for path, image in images:
+            if image.fault:
+                faults[image.fault].append(path)
                 continue
-            formats[form] += 1
-            modes[mode] += 1
-            if form != FORMATS[os.path.splitext(path)[1].lower()]:
-                disguised.append((path, form))
+            formats[image.form] += 1
+            modes[image.mode] += 1
+            if image.form != FORMATS[os.path.splitext(path)[1].lower()]:
+                disguised.append((path, image.form))
     for fault, names in faults.items():
         if names:
             what, mend = FAULTS[fault]
             yield Finding(f"{split}: {what}: {some(names)}; {mend}.")
     text = f"{split}: {sum(formats.values()):,} of {len(paths):,} images decoded; class folders: {len(found.classes):,}"
     if formats:
-        text += f"; formats: {_listed(formats)}; modes: {_listed(modes)}"
+        text += f"; formats: {listed(formats)}; modes: {listed(modes)}"
     if disguised:
         text += f"; not the format of their suffix: {some(f'{path} ({form})' for path, form in disguised)}"
     yield Finding(f"{text}.", "info")
     if split == "train" and formats:
         yield from _check_oddities(modes["CMYK"], {os.path.basename(path) for path, _ in disguised}, expected)
+
+
+def look_at(root: str, paths: list[str]) -> list[Look]:
+    """What the images are, each decoded in full."""
+    return [look(os.path.join(root, path)) for path in paths]
 
 
 def _check_oddities(cmyk: int, disguised: set[str], expected: Expected) -> Iterator[Finding]:
@@ -343,98 +313,8 @@ def _check_oddities(cmyk: int, disguised: set[str], expected: Expected) -> Itera
         yield Finding(f"train: not the format of their suffix: {here}, and as published {published}; {why}.", "note")
 
 
-def _decode(root: Path, paths: list[str], workers: int) -> Iterator[list[tuple[str, tuple[str, str, str]]]]:
-    """``look`` at all paths, in order, a chunk at a time; only a few chunks are under way at once.
-
-    Raises:
-        ValueError: a worker died.
-    """
-    chunks = (paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK))
-    if workers == 1 or len(paths) <= CHUNK:
-        for chunk in chunks:
-            yield list(zip(chunk, look(str(root), chunk), strict=True))
-        return
-    waiting: deque = deque()
-    # Spawned, not forked: the bar has a thread, and a fork of a process with threads can hang.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _leave_interrupts)
-    try:
-        for chunk in chunks:
-            waiting.append((chunk, pool.submit(look, str(root), chunk)))
-            if len(waiting) > 4 * workers:
-                done, future = waiting.popleft()
-                yield list(zip(done, future.result(), strict=True))
-        while waiting:
-            done, future = waiting.popleft()
-            yield list(zip(done, future.result(), strict=True))
-    except BrokenProcessPool:
-        raise ValueError(
-            f"A worker died while it decoded images of {root} (out of memory?); try again with fewer --workers."
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _leave_interrupts() -> None:
-    """In a worker: Ctrl-C reaches every process of the terminal, and the first one ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def look(root: str, paths: list[str]) -> list[tuple[str, str, str]]:
-    """(format, mode, fault) of each file, decoded in full and converted to RGB as for training; see FAULTS."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd EXIF data and the like, which do not keep an image from being read
-        return [_look(os.path.join(root, path)) for path in paths]
-
-
-def _look(path: str) -> tuple[str, str, str]:
-    try:
-        if not os.path.getsize(path):
-            return "", "", "empty"
-        with Image.open(path) as image:
-            image.convert("RGB")
-            form = "JPEG" if image.format == "MPO" else image.format  # a camera's JPEG with a second picture
-            return form, image.mode, ""
-    except UnidentifiedImageError:
-        with open(path, "rb") as file:
-            return "", "", "damaged" if file.read(8).startswith(MAGIC) else "foreign"
-    except Exception as error:  # damaged files make PIL raise anything; only the system's own errors have a number
-        return "", "", "unreadable" if getattr(error, "errno", None) else "damaged"
-
-
-def _watch(chunks: Iterator[list], what: str, total: int) -> Iterator[list]:
-    """Passes chunks on and shows on standard error how far they are: a bar on a terminal, a line now and then elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    done, start, said = 0, time.monotonic(), time.monotonic()
-    with closing(chunks), Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"decoding {what}", total=total)
-        for chunk in chunks:
-            yield chunk
-            done += len(chunk)
-            bar.update(task, completed=done)
-            now = time.monotonic()
-            if not console.is_terminal and now - said >= SAY_EVERY:
-                said, left = now, (now - start) / done * (total - done)
-                line = f"{what}: {done:,} of {total:,} images decoded, about {left / 60:.0f} min left"
-                console.print(line, highlight=False, soft_wrap=True)
-
-
-def some(names: Iterable[str], limit: int = 5) -> str:
-    """The first names and how many more there are, on one line; empty for none."""
-    names = list(names)
-    shown = [os.fsencode(name).decode(errors="replace") for name in names[:limit]]
-    return ", ".join(shown) + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
-
-
 def _each(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _listed(counts: Counter) -> str:
-    return ", ".join(f"{name}{' (grey)' if name == 'L' else ''} {count:,}" for name, count in counts.most_common())
 
 
 def describe(expected: Expected) -> str:

@@ -154,5 +154,5 @@ class UpdateHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if model.mixup:
+        if getattr(model, "mixup", None):  # a model of another task may train with this hook
             model.mixup.draw(runner.iter)

@@ -12,8 +12,10 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+from backbones import checking
+from backbones.checking import some
 from classification import check
-from classification.check import Expected, check_folders, describe, some
+from classification.check import Expected, check_folders, describe
 
 CLASSES = ("n00000001", "n00000002", "n00000003")
 SMALL = Expected(
@@ -277,8 +279,8 @@ def test_other_suffixes_and_archives_beside_the_splits(tree):
 
 
 def test_workers_find_the_same_and_say_how_far_they_are(tree, monkeypatch, capsys):
-    monkeypatch.setattr(check, "CHUNK", 1)
-    monkeypatch.setattr(check, "SAY_EVERY", 0.0)
+    monkeypatch.setattr(checking, "CHUNK", 1)
+    monkeypatch.setattr(checking, "SAY_EVERY", 0.0)
     truncate(tree)
     first(tree, "val").write_bytes(b"")
     alone = list(check_folders(tree, 1, SMALL))

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
+from PIL import Image
 from scipy import stats
 
 from tools.engine.compare import Difference, difference, spread, verdict
@@ -336,6 +337,50 @@ def test_html_needs_no_other_file_and_says_what_the_markdown_says(folder):
     cells = [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", page)]
     lines = [row.strip("|").split(" | ") for row in text.splitlines() if re.match(r"\| (?!---|recipe|task)", row)]
     assert cells == [cell.strip() for row in lines for cell in row]
+
+
+def add_sheets(folder: Path, *runs: str) -> None:
+    """Gives every run of a study the path of its sheet, as tools/collect.py does, and draws those of ``runs``."""
+    study = json.loads((folder / "study.json").read_text())
+    study["runs"] = {key: run | {"pictures": f"../runs/{key}/pictures.png"} for key, run in study["runs"].items()}
+    (folder / "study.json").write_text(json.dumps(study))
+    for run in runs:
+        path = folder.parent / "runs" / run / "pictures.png"
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (40, 30), "red").save(path)
+
+
+def test_the_pictures_of_the_first_seed_that_has_any_are_inlined(folder):
+    runs = ("detection-smooth-1", "detection-smooth-2", "classification-smooth-0", "detection-b_standard-0")
+    add_sheets(folder, *runs)
+    written = write_report(folder)
+    page, text = written["report.html"].read_text(), written["report.md"].read_text()
+    captions = [
+        "B-standard, detection by detection_net, seed 0",
+        "+ smooth, classification by classification_net, seed 0",
+        "+ smooth, detection by detection_net, seed 1",
+    ]
+    assert re.findall(r"<figcaption>(.*?)</figcaption>", page)[1:] == captions
+    sources = re.findall(r'(?:src|href)="([^"]{0,27})', page)
+    assert sources == ["data:image/png;base64,iVBOR", *["data:image/jpeg;base64,/9j/"] * 3]
+    shown = [
+        f"{caption}:\n\n![pictures](../runs/{run}/pictures.png)"
+        for caption, run in zip(captions, (runs[3], *runs[2::-2]), strict=True)
+    ]
+    assert text.split("## Pictures\n\n")[1].split("\n\n## Caveats")[0] == "\n\n".join(shown)
+
+
+def test_a_report_without_pictures_does_not_speak_of_them(folder):
+    add_sheets(folder)
+    assert not any("Pictures" in path.read_text() for name, path in write_report(folder).items() if name != "gains.png")
+
+
+def test_pictures_that_cannot_be_read_are_named(folder):
+    add_sheets(folder, "detection-smooth-0")
+    path = folder.parent / "runs/detection-smooth-0/pictures.png"
+    path.write_bytes(path.read_bytes()[:30])
+    with pytest.raises(ValueError, match="detection-smooth-0/pictures.png cannot be read .* draw it again with tools/show.py"):
+        write_report(folder)
 
 
 def test_latex_is_a_booktabs_table(folder):

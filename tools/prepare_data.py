@@ -4,9 +4,10 @@
   python tools/prepare_data.py toy --seed 1 --out elsewhere/toy
   python tools/prepare_data.py check imagenet          # DATA_ROOT/imagenet (data/imagenet)
   python tools/prepare_data.py check places365 /disk/places365_standard --workers 16
+  python tools/prepare_data.py check voc               # DATA_ROOT/VOCdevkit: VOC2007 and VOC2012
 
 toy: an ImageNet-style folder, a VOCdevkit and an ADEChallengeData2016 of one made world. The same seed gives the same bytes.
-A world that is there already is kept. check: layout and counts as published, and every image decoded; nothing is changed.
+A world that is there already is kept. check: layout, lists and counts as published, and every image decoded; nothing is changed.
 """
 
 import argparse
@@ -21,7 +22,8 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 from tools.engine.cli import main
 
 CHECK = """Is a copy of the data whole? First its folders, names and counts are compared with those published (seconds to
-minutes), then every image is decoded in full, in several processes (a few milliseconds an image and core).
+minutes), then every image is decoded in full and every annotation read, in several processes (a few milliseconds an image and
+core).
 
   python tools/prepare_data.py check imagenet --help   # the layout and the counts that are expected
 
@@ -47,16 +49,19 @@ def add_toy(commands) -> None:
 
 def add_check(commands) -> None:
     from classification import check
+    from detection import check as voc
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = commands.add_parser("check", help="is downloaded data whole?", description=CHECK, formatter_class=raw)
-    kinds = parser.add_subparsers(required=True, metavar="{imagenet,places365}")
+    kinds = parser.add_subparsers(required=True, metavar="{imagenet,places365,voc}")
     for name, folder, expected in (
         ("imagenet", "imagenet", check.IMAGENET),
         ("places365", "places365_standard", check.PLACES365),
     ):
         whole = partial(check.check_folders, expected=expected)
         add_kind(kinds, name, folder, expected.name, check.describe(expected), whole)
+    whole = partial(voc.check_devkit, expected=voc.VOC)
+    add_kind(kinds, "voc", "VOCdevkit", voc.VOC.name, voc.describe(voc.VOC), whole)
 
 
 def add_kind(kinds, name: str, folder: str, title: str, layout: str, check: Callable[[Path, int], Iterator]) -> None:

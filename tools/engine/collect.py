@@ -2,10 +2,12 @@
 
 import csv
 import io
+import os
 from pathlib import Path
 
 from backbones.files import write_json, write_text
 from tools.engine.config import Options, resolve, task_of
+from tools.engine.show import SHEET
 from tools.engine.study import Node, Study, rows_of
 
 PUBLISHED = "configs/studies/published.json"
@@ -61,6 +63,7 @@ def _rows(study: Study, node: Node) -> list[dict]:
 def _about(study: Study, nodes: list[Node]) -> dict:
     records = {node.key: node.record for node in nodes}
     kept = ("backbone", "transfer", "precision", "machine", "certificate", "speed", "size")
+    sheets = {node.key: Path(os.path.relpath(node.folder / SHEET, study.folder)).as_posix() for node in nodes}
     return {
         "name": study.name,
         "scale": study.scale,
@@ -74,7 +77,7 @@ def _about(study: Study, nodes: list[Node]) -> dict:
         "left_out": {n: list(study.catalogue.without[n]) for n in study.networks() if n in study.catalogue.without},
         "differences": {name: diff for name in study.recipes if (diff := _difference(study, name))},
         "protocols": {record["task"]: record["protocol"] for record in records.values()},
-        "runs": {key: {name: record.get(name) for name in kept} for key, record in records.items()},
+        "runs": {key: {name: record.get(name) for name in kept} | {"pictures": sheets[key]} for key, record in records.items()},
     }
 
 

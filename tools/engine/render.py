@@ -4,6 +4,7 @@ import base64
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader
 
@@ -38,21 +39,49 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """Pictures of a run: their file, where it lies as seen from the study's folder, and whose they are."""
+
+    path: Path
+    link: str
+    caption: str
+
+    def jpeg(self) -> str:
+        """The file in base64 as JPEG, a third as large as PNG: every recipe and task has one in the page.
+
+        Raises:
+            ValueError: it is no image that can be read.
+        """
+        from PIL import Image
+
+        file = io.BytesIO()
+        try:
+            with Image.open(self.path) as image:
+                image.convert("RGB").save(file, "JPEG", quality=85, subsampling=0)  # thin coloured lines stay as they are
+        except (OSError, SyntaxError) as error:  # PIL has both for a broken PNG
+            raise ValueError(f"{self.path} cannot be read ({error}); draw it again with tools/show.py, or remove it.") from None
+        return base64.b64encode(file.getvalue()).decode()
+
+
+@dataclass(frozen=True)
 class Report:
-    """``findings``: what was found, the figure after the first table; ``basis``: what that rests on."""
+    """``findings``: what was found, the figure after the first table; ``basis``: what that rests on; ``sheets``: pictures."""
 
     title: str
     lead: str
     findings: list[Table]
     basis: list[Table]
     caveats: tuple[str, ...]
+    sheets: tuple[Sheet, ...] = ()
 
 
 def markdown(report: Report) -> str:
-    """GitHub's Markdown; the figure is the file gains.png beside it."""
+    """GitHub's Markdown; the figure is the file gains.png beside it, pictures are the files of their runs."""
     first, *others = [_markdown_table(table) for table in (*report.findings, *report.basis)]
     caveats = "\n".join(f"- {text}" for text in report.caveats)
     parts = [f"# {_md(report.title)}", _md(report.lead), first, f"![{FIGURE}](gains.png)", *others]
+    sheets = [f"{_md(sheet.caption)}:\n\n![pictures]({quote(sheet.link)})" for sheet in report.sheets]
+    parts += ["## Pictures", *sheets] * bool(sheets)
     return "\n\n".join([*parts, f"## Caveats\n\n{caveats}"]) + "\n"
 
 
@@ -68,7 +97,7 @@ def _md(text: str) -> str:
 
 
 def html(report: Report, figure: bytes) -> str:
-    """One page that needs no other file: the figure (PNG) is inlined, every value escaped."""
+    """One page that needs no other file: the figure (PNG) and the pictures are inlined, every value escaped."""
     pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     inlined = base64.b64encode(figure).decode()
     page = pages.get_template("report.html.jinja")

@@ -1,17 +1,18 @@
 """The report of a study: its table, the gains with their verdicts, and what they rest on.
 
-Reads results.csv and study.json of a study's folder and nothing else; needs neither torch nor mmengine, so
-that any machine can write it.
+Reads results.csv and study.json of a study's folder, the pictures of its runs where they lie as study.json says, and nothing
+else; needs neither torch nor mmengine, so that any machine can write it.
 """
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 from backbones.files import atomic
 from tools.engine.compare import difference, verdict
-from tools.engine.render import Report, Table, draw, html, latex, markdown
-from tools.engine.results import DASH, SCRATCH, Cell, Column, Results, heading_of, load_results
+from tools.engine.render import Report, Sheet, Table, draw, html, latex, markdown
+from tools.engine.results import DASH, SCRATCH, Cell, Column, Results, heading_of, load_results, seed_of
 
 TERMINAL_GAINS = ("mAP", "mIoU")
 SCORES = ("top1", "top5", "mAP", "pixAcc", "mIoU")  # published figures of which a difference is a gain
@@ -198,6 +199,18 @@ def _certified(runs: list[dict]) -> str:
     return f"{len(held)} of {len(runs)}, within {worst:.1e}" if held else DASH
 
 
+def find_sheets(results: Results, folder: Path) -> tuple[Sheet, ...]:
+    """The pictures that were drawn by tools/show.py: of each recipe, task and network those of the first seed that has any."""
+    found: dict[tuple, Sheet] = {}
+    for row in results.rows:
+        link = results.study.get("runs", {}).get(row["run"], {}).get("pictures")
+        if link and (Path(folder) / link).is_file():
+            whose = f"{results.label(row['recipe'])}, {row['task']} by {row['network']}, seed {seed_of(row)}"
+            found.setdefault((row["recipe"], row["task"], row["network"]), Sheet(Path(folder) / link, link, whose))
+    recipes = results.study["recipes"]
+    return tuple(found[key] for key in sorted(found, key=lambda key: recipes.index(key[0])))
+
+
 def make_report(results: Results) -> Report:
     """Everything the report says, as text."""
     seeds = max(map(results.seeds, results.study["recipes"]), default=0)
@@ -230,10 +243,10 @@ def write_report(folder: Path) -> dict[str, Path]:
     """Writes report.md, report.html, report.tex and gains.png into a study's folder; returns paths by name.
 
     Raises:
-        ValueError: the folder lacks results.csv or study.json, or they cannot be read as such.
+        ValueError: the folder lacks results.csv or study.json, or they or the pictures of a run cannot be read as such.
     """
     results = load_results(folder)
-    report, figure = make_report(results), draw(results)
+    report, figure = replace(make_report(results), sheets=find_sheets(results, folder)), draw(results)
     contents = {
         "report.md": markdown(report).encode(),
         "report.html": html(report, figure).encode(),

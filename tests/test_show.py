@@ -1,0 +1,249 @@
+"""Pictures of a run: what they show, that hits and false alarms are told apart, and what is refused."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backbones.files import write_json, write_npz
+from detection.check import read_annotation
+from detection.metrics import Boxes
+from detection.pictures import ALARM, HIT, IGNORED, PANEL, Panel, colour_of, picture, shown
+from tools.engine import collect
+from tools.engine.config import Options, load
+from tools.engine.show import SHEET, find_run, pictures_of, sheet, show
+from tools.engine.study import Node, load_study
+
+DETECTOR, CLASSIFIER = "configs/detection/faster_rcnn_fpn_toy.py", "configs/classification/resnet50_toy.py"
+
+
+@pytest.fixture
+def world(toy_root, tmp_path, monkeypatch) -> Path:
+    """An empty working folder, with the small made world as DATA_ROOT/toy."""
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    monkeypatch.chdir(tmp_path)
+    return toy_root
+
+
+def make_run(task: str, config: str, per_image: str, **changes) -> Path:
+    """A run's folder without its per-image results."""
+    folder = Path("work_dirs/runs") / f"{task}_run"
+    folder.mkdir(parents=True)
+    load(config).dump(str(folder / "config.py"))
+    record = dict(key=folder.name, task=task, network="net", scale="toy", status="done", seed=3, split="test")
+    write_json(folder / "record.json", record | dict(metrics={"mAP": 12.345, "top1": 50.0}, per_image=per_image) | changes)
+    return folder
+
+
+@pytest.fixture
+def detected(world) -> Path:
+    """A run that found every object of the made test images exactly, with the score 0.9."""
+    folder = make_run("detection", DETECTOR, "detections.npz")
+    home, classes = world / "VOCdevkit/VOC2007", load(DETECTOR).classes
+    names = (home / "ImageSets/Main/test.txt").read_text().split()
+    rows = [(i, t) for i, name in enumerate(names) for t in read_annotation(home / f"Annotations/{name}.xml")[1]]
+    truth = dict(image=[i for i, _ in rows], label=[classes.index(thing.name) for _, thing in rows])
+    truth["box"] = [np.array(thing.box) - 1 for _, thing in rows]
+    arrays = {f"det_{k}": v for k, v in truth.items()} | {"det_score": np.full(len(rows), 0.9)}
+    arrays |= {f"gt_{k}": v for k, v in truth.items()} | {"gt_difficult": [thing.difficult == "1" for _, thing in rows]}
+    write_npz(folder / "detections.npz", **{k: np.array(v) for k, v in arrays.items()})
+    return folder
+
+
+@pytest.fixture
+def classified(world) -> Path:
+    """A run that was right on every second of the made validation images."""
+    folder = make_run("classification", CLASSIFIER, "ranks.npz")
+    write_npz(folder / "ranks.npz", rank=np.arange(8, dtype=np.uint16) % 2, label=np.arange(8, dtype=np.uint16))
+    return folder
+
+
+def boxes(*rows: tuple, **columns) -> Boxes:
+    """Of one image, from (x1, y1, x2, y2, label) rows."""
+    table = np.array(rows, dtype=float).reshape(-1, 5)
+    columns = {name: np.array(values) for name, values in columns.items()}
+    return Boxes(np.zeros(len(table), int), table[:, :4], table[:, 4].astype(int), **columns)
+
+
+def colours(image: Image.Image) -> set[tuple[int, int, int]]:
+    return {colour for _, colour in image.convert("RGB").getcolors(1 << 20)}
+
+
+def rgb(colour: str) -> tuple[int, ...]:
+    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
+
+
+# --- detection ----------------------------------------------------------------------------------------------
+
+TRUE = boxes((10, 10, 50, 50, 0), (60, 60, 90, 90, 1), difficult=[False, True])
+
+
+@pytest.mark.parametrize(
+    "row, score, seen",
+    [
+        ((10, 10, 50, 50, 0), 0.9, {HIT}),
+        ((10, 10, 50, 50, 1), 0.9, {ALARM}),
+        ((60, 60, 90, 90, 1), 0.9, {IGNORED}),
+        ((0, 0, 9, 9, 0), 0.1, {ALARM}),  # no score of 0.3: the best are shown
+    ],
+)
+def test_hits_false_alarms_and_ignored_detections_have_their_own_border(row, score, seen):
+    found = boxes(row, score=[score])
+    drawn = picture(Image.new("RGB", (100, 100), "white"), "name", found, TRUE, ("cat", "dog"), 0.5)
+    right = colours(drawn.crop((PANEL[0], 0, *drawn.size)))
+    assert {colour for colour in (HIT, ALARM, IGNORED) if rgb(colour) in right} == seen
+    assert {colour_of(0), colour_of(1)} <= colours(drawn.crop((0, 0, PANEL[0], drawn.height)))
+    assert colour_of(row[4]) in right and colour_of(1 - row[4]) not in right
+
+
+def test_a_second_detection_of_an_object_is_a_false_alarm():
+    found = boxes((10, 10, 50, 50, 0), (11, 10, 50, 50, 0), score=[0.5, 0.8])
+    seen = colours(picture(Image.new("RGB", (100, 100)), "name", found, TRUE, ("cat", "dog"), 0.5))
+    assert rgb(HIT) in seen and rgb(ALARM) in seen
+
+
+def test_detections_are_shown_from_the_threshold_on_or_the_best_ones():
+    rows = [(0, 0, 9, 9, 0)] * 5
+    assert shown(boxes(*rows, score=[0.1, 0.5, 0.3, 0.2, 0.29])).tolist() == [2, 1]
+    assert shown(boxes(*rows, score=[0.1, 0.2, 0.05, 0.25, 0.01])).tolist() == [0, 1, 3]
+    assert shown(boxes(score=[])).tolist() == []
+
+
+def test_an_image_without_objects_or_detections_is_drawn():
+    empty = boxes(difficult=np.zeros(0, bool)), boxes(score=np.zeros(0))
+    drawn = picture(Image.new("RGB", (500, 20)), "name", *empty[::-1], ("cat", "dog"), 0.5)
+    assert not {rgb(HIT), rgb(ALARM), rgb(IGNORED)} & colours(drawn)
+
+
+def test_a_box_lies_where_it_should_and_a_dashed_one_has_gaps():
+    panel = Panel(Image.new("RGB", (PANEL[0] // 2, PANEL[1] // 2), "white"))
+    panel.outline(np.array([10, 20, 49, 59]), "#ff0000", False)
+    pixels = np.argwhere((np.array(panel.canvas) == (255, 0, 0)).all(-1))
+    assert np.allclose([*pixels.min(0), *pixels.max(0)], [40, 20, 119, 99], atol=1)
+    lengths = []
+    for dashed in (False, True):
+        panel = Panel(Image.new("RGB", PANEL, "white"))
+        panel.outline(np.array([10, 20, 49, 59]), "#ff0000", dashed)
+        lengths.append((np.array(panel.canvas) == (255, 0, 0)).all(-1).sum())
+    assert 0.3 < lengths[1] / lengths[0] < 0.7
+
+
+def test_labels_keep_off_each_other_while_there_is_room():
+    panel, box = Panel(Image.new("RGB", (100, 100))), np.array([20, 30, 70, 80])
+    for _ in range(6):
+        panel.tag(box, "cat", colour_of(0), needed=False)
+    assert len(panel.tags) == len(set(panel.tags)) == 4
+    panel.tag(box, "dog", colour_of(1), needed=True)
+    assert len(panel.tags) == 5
+    panel.tag(np.array([-40, -20, 300, 5]), "a very long name", colour_of(1), needed=True)
+    x, y, wide, high = panel.tags[-1]
+    assert x >= 0 and y >= 0 and x + wide <= PANEL[0] and y + high <= PANEL[1]
+
+
+def test_classes_have_colours_of_their_own():
+    assert len({colour_of(label) for label in range(20)}) == 20
+
+
+def test_a_sheet_of_a_detector_is_the_same_each_time(detected):
+    first = show(detected, 12)
+    assert first == detected / SHEET
+    image = Image.open(first)
+    assert image.format == "PNG" and rgb(HIT) in colours(image) and rgb(ALARM) not in colours(image)
+    again = show(detected.name, 12, Path("elsewhere/again.png"))
+    assert again.read_bytes() == first.read_bytes()
+    assert len(pictures_of("detection").pictures(load(detected / "config.py"), detected, 2)) == 2
+
+
+def test_the_script_prints_the_path(detected, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", list(sys.path))  # a script puts its own tree on the path
+    script = importlib.import_module("tools.show")
+    monkeypatch.setattr(sys, "argv", ["show.py", detected.name, "--num", "1", "--out", "one.png"])
+    script.show()
+    assert capsys.readouterr().out == "one.png\n" and Path("one.png").is_file() and not (detected / SHEET).exists()
+
+
+def test_data_that_the_run_was_not_tested_on_is_refused(detected):
+    with np.load(detected / "detections.npz") as saved:
+        arrays = dict(saved)
+    arrays["gt_box"] = arrays["gt_box"] + 1
+    write_npz(detected / "detections.npz", **arrays)
+    with pytest.raises(ValueError, match="has other boxes than the run in .* was tested on; run it again"):
+        show(detected, 1)
+    assert not (detected / SHEET).exists()
+
+
+# --- classification and other tasks -------------------------------------------------------------------------
+
+
+def test_a_sheet_of_a_classifier_tells_right_from_wrong(classified):
+    from classification import pictures
+
+    assert show(classified, 100) == classified / SHEET
+    drawn = pictures.pictures(load(classified / "config.py"), classified, 100)
+    assert len(drawn) == 8
+    for i, image in enumerate(drawn):
+        border = {rgb(pictures.RIGHT), rgb(pictures.WRONG)} & colours(image)
+        assert border == {rgb(pictures.WRONG if i % 2 else pictures.RIGHT)}
+
+
+def test_validation_images_that_the_run_was_not_tested_on_are_refused(classified):
+    write_npz(classified / "ranks.npz", rank=np.zeros(7, np.uint16), label=np.arange(7, dtype=np.uint16))
+    with pytest.raises(ValueError, match="holds other images than the run in .* was tested on"):
+        show(classified, 4)
+
+
+FOURTH = """from PIL import Image
+
+legend = lambda cfg: "All red."
+pictures = lambda cfg, folder, num: [Image.new("RGB", (9, 9), "red")] * num
+"""
+
+
+def test_a_fourth_task_needs_no_edit_in_the_tools_and_one_without_pictures_is_refused(tmp_path, monkeypatch):
+    package = tmp_path / "fourth"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "task.py").write_text("METRICS = ('top1',)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    folder = make_run("fourth", CLASSIFIER, "record.json")
+    with pytest.raises(ValueError, match=r"task fourth has no pictures \(no fourth/pictures.py\); .*: classification, detection"):
+        show(folder, 3)
+    (package / "pictures.py").write_text(FOURTH)
+    importlib.invalidate_caches()
+    assert (255, 0, 0) in colours(Image.open(show(folder, 3)))
+
+
+def test_a_sheet_puts_pictures_in_rows_under_its_head():
+    page = sheet([Image.new("RGB", (300, 50), "red")] * 6, "title " * 100, "legend " * 100)
+    red = (np.array(page) == (255, 0, 0)).all(-1)
+    assert page.width <= 1400 and red.sum() == 6 * 300 * 50
+    assert sorted(set(red.sum(1).tolist())) == [0, 2 * 300, 4 * 300] and red.sum(1)[:100].max() == 0
+
+
+# --- refusals -----------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_shown_is_refused(detected):
+    with pytest.raises(ValueError, match="--num is 0; give 1 or more"):
+        show(detected, 0)
+    with pytest.raises(ValueError, match="no finished run detection_runs; give its folder or its key .*: detection_run"):
+        show("detection_runs", 1)
+    record = json.loads((detected / "record.json").read_text())
+    write_json(detected / "record.json", record | {"status": "diverged"})
+    with pytest.raises(ValueError, match=r"has no detections.npz \(status: diverged\); choose another"):
+        show(detected, 1)
+    (detected / "record.json").unlink()
+    with pytest.raises(ValueError, match="in work_dirs/runs no run has finished"):
+        find_run(detected)
+
+
+def test_a_study_says_where_the_pictures_of_its_runs_lie(world):
+    make_run("detection", DETECTOR, "detections.npz", protocol={"name": "p"})
+    node = Node("detection_run", "scratch", "", "detection", DETECTOR, Options())
+    about = collect._about(load_study("configs/studies/demo.py", "toy", ["scratch"]), [node])
+    assert about["runs"]["detection_run"]["pictures"] == "../runs/detection_run/pictures.png"
