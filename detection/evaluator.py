@@ -6,15 +6,22 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from backbones.files import write_npz
-from detection.metrics import Boxes, mean_ap
+from detection.metrics import IOUS, Boxes, match, mean_ap
 
 
 class VOCMeanAP(BaseMetric):
-    """mAP (11-point) and mAP_area in percent at one IoU; all boxes go to ``out_file``.
+    """In percent: mAP (11-point) and mAP_area at one IoU, mAP_50_95 (area, the mean over IoU 0.50:0.05:0.95).
+
+    The devkit's rules, not COCO's: one pixel more in the IoU, each detection tried on its best box alone, no 101 points.
 
     Args:
-        iou: smallest IoU of a hit.
-        out_file: an .npz to write: ``det_{image,box,label,score}`` and ``gt_{image,box,label,difficult}``.
+        iou: smallest IoU of a hit, for mAP, mAP_area and ``det_match``.
+        out_file: an .npz to write: ``det_{image,box,label,score,match}`` and ``gt_{image,box,label,difficult}`` of all
+            images, for ``detection.metrics.load``. Coordinates and scores are float32 as the network gave them, so that
+            the same figures come out again to the last digit; ``det_match`` int8 is 1 a hit, 0 a false alarm, -1 ignored.
+
+    Raises:
+        ValueError: no true box counts; the file is written before.
     """
 
     def __init__(self, iou: float = 0.5, out_file: str | None = None, **kwargs):
@@ -32,12 +39,13 @@ class VOCMeanAP(BaseMetric):
     def compute_metrics(self, results: list) -> dict[str, float]:
         detections, truth = gather(results)
         if self.out_file:
+            detections.match = match(detections, truth, self.iou)
             files = {f"det_{k}": v for k, v in vars(detections).items() if v is not None}
             files |= {f"gt_{k}": v for k, v in vars(truth).items() if v is not None}
             write_npz(self.out_file, **files)
+        kinds = {"mAP": ("11-point", self.iou), "mAP_area": ("area", self.iou), "mAP_50_95": ("area", IOUS)}
         classes = len(self.dataset_meta["classes"])
-        kinds = {"mAP": "11-point", "mAP_area": "area"}
-        return {name: mean_ap(detections, truth, classes, kind, self.iou) for name, kind in kinds.items()}
+        return {name: mean_ap(detections, truth, classes, kind, iou) for name, (kind, iou) in kinds.items()}
 
 
 def gather(results: list[tuple[np.ndarray, ...]]) -> tuple[Boxes, Boxes]:
@@ -60,4 +68,6 @@ def gather(results: list[tuple[np.ndarray, ...]]) -> tuple[Boxes, Boxes]:
         np.concatenate([easy.label, hard.label]),
         difficult=np.repeat([False, True], [len(easy.image), len(hard.image)]),
     )
-    return flat(0, 1, score=2), truth
+    detections = flat(0, 1, score=2)
+    detections.score = detections.score.astype(np.float32)
+    return detections, truth

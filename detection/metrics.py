@@ -1,18 +1,26 @@
 """Average precision by the rules of the VOC devkit; numpy only.
 
-Detections and ground truth of a whole data set are flat arrays, each with the index of its image.
+Detections and ground truth of a whole data set are flat arrays, each with the index of its image. No step loops over images:
+boxes of the same image and class are found through one sort, and their IoUs serve all IoU thresholds.
+
+Source: Everingham et al., The Pascal Visual Object Classes Challenge, IJCV 2010, and the devkit's VOCevaldet.m.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+IOUS = tuple(k / 100 for k in range(50, 100, 5))  # 0.50:0.05:0.95; np.arange(0.5, 1, 0.05) has 0.6000000000000001
 
 
 @dataclass
 class Boxes:
-    """Boxes of a data set. ``score`` (n,) belongs to detections, ``difficult`` (n,) to ground truth.
+    """Boxes of a data set. ``score`` and ``match`` belong to detections, ``difficult`` to ground truth.
 
-    image (n,) int: index of the image; box (n, 4) float: x1, y1, x2, y2 in pixels, both ends inside; label (n,) int.
+    image (n,) int: index of the image, 0 and up; box (n, 4) float: x1, y1, x2, y2 in pixels, both ends inside; label (n,)
+    int: 0..classes - 1; score (n,) float: higher is better; difficult (n,) bool; match (n,) int8: of ``match``.
     """
 
     image: np.ndarray
@@ -20,65 +28,138 @@ class Boxes:
     label: np.ndarray
     score: np.ndarray | None = None
     difficult: np.ndarray | None = None
-
-    def of_class(self, label: int) -> "Boxes":
-        return self.take(self.label == label)
+    match: np.ndarray | None = None
 
     def take(self, which: np.ndarray) -> "Boxes":
         return Boxes(**{name: None if a is None else a[which] for name, a in vars(self).items()})
 
 
+def load(path: str | Path) -> tuple[Boxes, Boxes]:
+    """Detections and ground truth of a run's ``detections.npz``, as the evaluator wrote them.
+
+    Raises:
+        ValueError: the file lacks an array.
+    """
+    with np.load(path) as saved:
+        parts = [{k.removeprefix(part): saved[k] for k in saved.files if k.startswith(part)} for part in ("det_", "gt_")]
+    for part, names, last in zip(("det_", "gt_"), parts, ("score", "difficult"), strict=True):
+        if missing := {"image", "box", "label", last} - set(names):
+            raise ValueError(f"{path} has no array {part}{min(missing)}; test the run again to write the file anew.")
+    return Boxes(**parts[0]), Boxes(**parts[1])
+
+
+def check_labels(detections: Boxes, truth: Boxes, classes: int) -> None:
+    """Raises ValueError when a label is none of 0..classes - 1: such boxes would be left out of every class."""
+    labels = np.concatenate([detections.label, truth.label])
+    if len(wrong := labels[(labels < 0) | (labels >= classes)]):
+        raise ValueError(
+            f"A box has the label {wrong[0]}, but the {classes} classes are 0 to {classes - 1}; give all class names."
+        )
+
+
 def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU (n, m) of boxes (n, 4) and (m, 4) whose width is x2 - x1 + 1 pixels, as the devkit counts."""
-    a, b = a.astype(np.float64), b.astype(np.float64)  # float32's 0.7 is below 0.7
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inter = np.prod(np.clip(high - low + 1, 0, None), axis=2)
-    area_a, area_b = (np.prod(box[:, 2:] - box[:, :2] + 1, axis=1) for box in (a, b))
-    return inter / (area_a[:, None] + area_b[None, :] - inter)
+    return iou_of(a.T[..., None], b.T[:, None])
 
 
-def match(detections: Boxes, truth: Boxes, iou: float = 0.5) -> np.ndarray:
-    """What each detection of one class is: 1 a hit, 0 a false alarm, -1 ignored.
-
-    Each detection, by descending score, goes to the box of its image that it overlaps most. Below ``iou`` it is a false
-    alarm; a difficult box makes it ignored; the first on a box is a hit, later ones are false alarms.
+def iou_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU of boxes, float64 in 0..1: inter / (area + area - inter), each side one pixel longer than x2 - x1.
 
     Args:
-        detections: of one class, sorted by descending score.
-        truth: of that class.
-        iou: smallest IoU of a hit.
+        a, b: (4, ...), a row each of x1, y1, x2, y2 in pixels; the shapes behind it broadcast.
     """
-    result = np.zeros(len(detections.image), dtype=np.int8)
-    best, overlap = _best_boxes(detections, truth)
-    hit = overlap >= iou
-    result[hit] = np.where(truth.difficult[best[hit]], -1, 0)
-    candidates = np.flatnonzero(hit & (result == 0))
-    _, first = np.unique(best[candidates], return_index=True)
-    result[candidates[first]] = 1
-    return result
+    a, b = a.astype(np.float64), b.astype(np.float64)  # float32's 0.7 is below 0.7
+    width = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]) + 1
+    height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]) + 1
+    inter = np.maximum(width, 0) * np.maximum(height, 0)
+    areas = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (a, b)]
+    return inter / (areas[0] + areas[1] - inter)
 
 
-def _best_boxes(detections: Boxes, truth: Boxes) -> tuple[np.ndarray, np.ndarray]:
-    """For each detection the index of the true box of its image that it overlaps most, and that IoU (-1: no box)."""
-    best = np.zeros(len(detections.image), dtype=np.int64)
-    overlap = np.full(len(detections.image), -1.0)
-    order = np.argsort(truth.image, kind="stable")
-    for image in np.unique(detections.image):
-        low, high = np.searchsorted(truth.image[order], [image, image + 1])
-        if low == high:
-            continue
-        own, boxes = np.flatnonzero(detections.image == image), order[low:high]
-        ious = pairwise_iou(detections.box[own], truth.box[boxes])
-        best[own], overlap[own] = boxes[ious.argmax(1)], ious.max(1)
+def pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (i, j), int64 (k,) each, of all pairs with a[i] == b[j]: i ascends, and j ascends for each i."""
+    order = np.argsort(b, kind="stable")
+    low, high = (np.searchsorted(b[order], a, side) for side in ("left", "right"))
+    counts = high - low
+    i = np.repeat(np.arange(len(a)), counts)
+    before = np.cumsum(counts) - counts
+    return i, order[np.arange(len(i)) + np.repeat(low - before, counts)]
+
+
+def best_pairs(i: np.ndarray, j: np.ndarray, iou: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each i of 0..size - 1 the j of its largest IoU, and that IoU; of equal IoUs the first j; -1 and -1.0 without a pair.
+
+    Args:
+        i, j, iou: (k,) each, a pair and its IoU; i ascends.
+    """
+    best, overlap = np.full(size, -1), np.full(size, -1.0)
+    if len(i):
+        start = np.flatnonzero(np.diff(i, prepend=-1))
+        overlap[i[start]] = np.maximum.reduceat(iou, start)
+        largest = np.flatnonzero(iou == overlap[i])
+        largest = largest[np.diff(i[largest], prepend=-1) > 0]
+        best[i[largest]] = j[largest]
     return best, overlap
 
 
+def best_boxes(detections: Boxes, truth: Boxes) -> tuple[np.ndarray, np.ndarray]:
+    """For each detection the true box of its image and class that it overlaps most: its index, and the IoU.
+
+    Returns:
+        int64 (n,), float64 (n,): of equal IoUs the first box in the order of ``truth``; -1 and -1.0 where there is none.
+    """
+    classes = 1 + int(max(detections.label.max(initial=0), truth.label.max(initial=0)))
+    i, j = pairs(*(boxes.image.astype(np.int64) * classes + boxes.label for boxes in (detections, truth)))
+    return best_pairs(i, j, iou_of(detections.box.T[:, i], truth.box.T[:, j]), len(detections.image))
+
+
+def match(detections: Boxes, truth: Boxes, iou: float = 0.5) -> np.ndarray:
+    """What each detection is, int8 (n,): 1 a hit, 0 a false alarm, -1 ignored.
+
+    Each detection, by descending score, goes to the box of its image and class that it overlaps most. Below ``iou`` it is
+    a false alarm; a difficult box makes it ignored; the first on a box is a hit, later ones are false alarms. Of equal
+    scores the earlier detection stands first. The lower ones never change what a higher one is.
+
+    Args:
+        detections: of all classes, in any order.
+        truth: of all classes.
+        iou: smallest IoU of a hit.
+    """
+    order = ranking(detections)
+    result = np.empty(len(order), np.int8)
+    best, overlap = best_boxes(detections, truth)
+    result[order] = _judge(best[order], overlap[order], truth.difficult, iou)
+    return result
+
+
+def ranking(detections: Boxes) -> np.ndarray:
+    """The indices int64 (n,) that sort by class, then by descending score; of equal scores the earlier stands first."""
+    return np.lexsort((-detections.score, detections.label))
+
+
+def _judge(best: np.ndarray, overlap: np.ndarray, difficult: np.ndarray, iou: float) -> np.ndarray:
+    """``match`` of detections in the order of ``ranking``, from what ``best_boxes`` says of them."""
+    result = np.zeros(len(best), np.int8)
+    near = np.flatnonzero(overlap >= iou)
+    hard = difficult[best[near]].astype(bool)
+    result[near[hard]] = -1
+    near = near[~hard]
+    first = np.full(len(difficult), len(best))
+    np.minimum.at(first, best[near], near)
+    result[first[first < len(best)]] = 1
+    return result
+
+
 def precision_recall(matches: np.ndarray, positives: int) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall (n,) after each detection that is not ignored, by descending score."""
-    counted = matches[matches >= 0]
-    hits = np.cumsum(counted)
-    return hits / np.arange(1, len(counted) + 1), hits / positives
+    """Precision and recall, each float64 (hits,) in 0..1, after each hit of one class; between hits precision only falls.
+
+    Args:
+        matches: of ``match``, by descending score; those ignored count as not there.
+        positives: how many boxes count.
+    """
+    at = np.flatnonzero(matches[matches >= 0])
+    hits = np.arange(1, len(at) + 1)
+    return hits / (at + 1), hits / positives
 
 
 def average_precision(precision: np.ndarray, recall: np.ndarray, kind: str) -> float:
@@ -88,31 +169,68 @@ def average_precision(precision: np.ndarray, recall: np.ndarray, kind: str) -> f
     under the precision made monotone (VOC2010 and after). The eleven r are those of ``np.arange(0, 1.1, 0.1)``, as in
     py-faster-rcnn, GluonCV and mmdet: 0.3, 0.6 and 0.7 are a rounding step above the decimal.
 
+    Args:
+        precision, recall: (n,), by ascending recall.
+
     Raises:
         ValueError: another kind.
     """
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
     if kind == "11-point":
-        return float(np.mean([precision[recall >= r].max(initial=0) for r in np.arange(0, 1.1, 0.1)]))
+        return float(np.mean(np.append(envelope, 0)[np.searchsorted(recall, np.arange(0, 1.1, 0.1))]))
     if kind == "area":
-        envelope = np.maximum.accumulate(precision[::-1])[::-1]
         return float(np.sum(np.diff(recall, prepend=0) * envelope))
     raise ValueError(f"The kind of AP is {kind!r}; allowed: 11-point, area.")
 
 
-def class_aps(detections: Boxes, truth: Boxes, classes: int, kind: str, iou: float = 0.5) -> np.ndarray:
-    """AP in percent per class (classes,); NaN for a class without a box that counts (none, or only difficult ones)."""
-    aps = np.full(classes, np.nan)
-    order = np.argsort(-detections.score, kind="stable")  # of equal scores the earlier image stands first
-    detections = detections.take(order)
-    for label in range(classes):
-        true = truth.of_class(label)
-        positives = int((~true.difficult.astype(bool)).sum())
-        if positives:
-            matches = match(detections.of_class(label), true, iou)
-            aps[label] = 100 * average_precision(*precision_recall(matches, positives), kind)
-    return aps
+def class_aps(detections: Boxes, truth: Boxes, classes: int, kind: str, iou: float | Sequence[float] = 0.5) -> np.ndarray:
+    """AP in percent per class, float64 (classes,); NaN for a class without a box that counts (none, or only difficult ones).
+
+    Args:
+        detections: with ``score``; of equal scores the earlier stands first, so order them by image.
+        truth: with ``difficult``: such boxes count neither as found nor as missed.
+        classes: how many there are.
+        kind: of ``average_precision``.
+        iou: smallest IoU of a hit; of several (``IOUS``) the mean AP.
+
+    Raises:
+        ValueError: another kind, or a label that is none of the classes.
+    """
+    check_labels(detections, truth, classes)
+    order = ranking(detections)
+    best, overlap = (column[order] for column in best_boxes(detections, truth))
+    positives = np.bincount(truth.label[~truth.difficult.astype(bool)], minlength=classes)
+    bounds = np.searchsorted(detections.label[order], np.arange(classes + 1))
+    thresholds = np.atleast_1d(iou)
+    aps = np.full((len(thresholds), classes), np.nan)
+    for row, threshold in zip(aps, thresholds, strict=True):
+        matches = _judge(best, overlap, truth.difficult, threshold)
+        for label in np.flatnonzero(positives):
+            own = matches[bounds[label] : bounds[label + 1]]
+            row[label] = 100 * average_precision(*precision_recall(own, positives[label]), kind)
+    return aps.mean(axis=0)
 
 
-def mean_ap(detections: Boxes, truth: Boxes, classes: int, kind: str, iou: float = 0.5) -> float:
-    """mAP in percent: the mean of ``class_aps`` over the classes that have one."""
-    return float(np.nanmean(class_aps(detections, truth, classes, kind, iou)))
+def mean_ap(detections: Boxes, truth: Boxes, classes: int, kind: str, iou: float | Sequence[float] = 0.5) -> float:
+    """mAP in percent: the mean of ``class_aps`` over the classes that have one.
+
+    Raises:
+        ValueError: no class has one, for then there is no mAP, and 0 would be read as a result.
+    """
+    aps = class_aps(detections, truth, classes, kind, iou)
+    if np.isnan(aps).all():
+        raise ValueError(
+            f"There is no mAP: none of the {len(truth.image)} true boxes counts (all difficult, or none at all); test on "
+            "images with annotated objects."
+        )
+    return float(np.nanmean(aps))
+
+
+def per_class(detections: Boxes, truth: Boxes, names: Sequence[str], iou: float = 0.5) -> dict[str, dict[str, float | None]]:
+    """For a record: {class name: {"AP": 11-point, "AP_area": area}} in percent; None for a class without a box that counts.
+
+    From a run's file: ``per_class(*load(folder / "detections.npz"), names)``.
+    """
+    kinds = {"AP": "11-point", "AP_area": "area"}
+    table = {key: class_aps(detections, truth, len(names), kind, iou).tolist() for key, kind in kinds.items()}
+    return {name: {key: None if aps[i] != aps[i] else aps[i] for key, aps in table.items()} for i, name in enumerate(names)}

@@ -101,7 +101,7 @@ def test_a_batch_is_divided_among_processes_and_then_into_micro_batches(batch, m
         (1024, 128, 16, r"can be divided among 1, 2, 4, 8 processes, not 16; .*--cfg-options micro_batch=N"),
         (96, 16, 4, r"can be divided among 1, 2, 3, 6 processes, not 4"),
         (16, 16, 2, r"can be divided among 1 processes, not 2"),
-        (100, 32, 1, r"batch of 100 cannot be divided in parts of 32 \(micro_batch\)"),
+        (100, 32, 1, r"batch of 100 is no multiple of micro_batch, 32"),
         (12, None, 5, r"batch of 12 cannot be divided among 5 processes; choose another number of them"),
     ],
 )

@@ -1,0 +1,176 @@
+"""Pictures of a finished run, for people: the truth on the left, and what the detector found on the right."""
+
+import colorsys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from detection.annotations import read_list
+from detection.check import read_annotation
+from detection.metrics import Boxes, check_labels, load, match
+
+SCORE, BEST = 0.3, 3  # detections shown: from this score on; where there are none, that many of the highest score
+PANEL, GAP, HEAD = (336, 252), 6, 18  # px: an image at most, between two of them, the line above
+HIT, ALARM, IGNORED = "#00a678", "#d55e00", "#9a9a9a"  # green and vermilion: told apart by the colour-blind too
+BORDERS = {1: (HIT, False), 0: (ALARM, False), -1: (IGNORED, True)}  # what ``match`` says -> colour, dashed
+FONT = ImageFont.load_default(12)
+
+
+def legend(cfg) -> str:
+    """What the pictures show, for the head of a sheet."""
+    return (
+        "Left: the truth, dashed where it is difficult. Right: the detections with a score of at least "
+        f"{SCORE:g} or, where there are none, the {BEST} best. Green border: a hit (IoU at least {_iou(cfg):g}, the first on its "
+        "object); orange-red: a false alarm; grey, dashed: on a difficult object, ignored. Labels have their class's colour."
+    )
+
+
+def pictures(cfg, folder: Path, num: int) -> list[Image.Image]:
+    """Pairs of truth and detections for ``num`` images, spread evenly over the test data.
+
+    Args:
+        cfg: of a finished run.
+        folder: of that run; its ``detections.npz`` is read.
+        num: how many images; all, where there are fewer.
+
+    Raises:
+        ValueError: the test data is missing, or is not what the run was tested on.
+    """
+    data = cfg.test_dataloader.dataset
+    root = Path(data.data_root)
+    names, home = read_list(root / data.ann_file), root / data.data_prefix.sub_data_root
+    found, true = load(folder / "detections.npz")
+    check_labels(found, true, len(cfg.classes))
+    drawn = []
+    for i in np.unique(np.linspace(0, len(names) - 1, num, dtype=int)):
+        own, objects = found.take(found.image == i), true.take(true.image == i)
+        _check_truth(home / "Annotations" / f"{names[i]}.xml", objects, folder)
+        image = _read(home / "JPEGImages" / f"{names[i]}.jpg")
+        drawn.append(picture(image, names[i], own, objects, cfg.classes, _iou(cfg)))
+    return drawn
+
+
+def _iou(cfg) -> float:
+    return cfg.test_evaluator.get("iou", 0.5)
+
+
+def _check_truth(path: Path, objects: Boxes, folder: Path) -> None:
+    """Raises ValueError unless the boxes of an XML are those of the run; the run counts from 0 and has whole numbers."""
+    now = np.array([thing.box for thing in read_annotation(path)[1]]).reshape(-1, 4) // 1 - 1
+    if sorted(now.tolist()) != sorted(objects.box.tolist()):
+        raise ValueError(f"{path} has other boxes than the run in {folder} was tested on; run it again, or bring that data back.")
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise ValueError(f"The image {path} cannot be decoded ({error}); complete the VOCdevkit.") from None
+
+
+def shown(found: Boxes) -> np.ndarray:
+    """The indices of the detections of one image to draw, the highest score last."""
+    order = np.argsort(found.score, kind="stable")
+    high = order[found.score[order] >= SCORE]
+    return high if len(high) else order[-BEST:]
+
+
+def picture(image: Image.Image, name: str, found: Boxes, true: Boxes, classes, iou: float) -> Image.Image:
+    """One image twice, with its true boxes and with its detections, and a line on each.
+
+    Args:
+        image: RGB.
+        name: of it.
+        found, true: its own boxes, with ``score`` and with ``difficult``.
+        classes: names.
+        iou: smallest IoU of a hit.
+    """
+    matches, drawn = match(found, true, iou), shown(found)
+    left, right = Panel(image), Panel(image)
+    for box, label, hard in zip(true.box, true.label, true.difficult, strict=True):
+        left.outline(box, colour_of(label), bool(hard))
+    for k, label in enumerate(true.label):  # in a crowd, one label of each class must do
+        left.tag(true.box[k], classes[label], colour_of(label), needed=label not in true.label[:k])
+    for i in drawn:
+        right.outline(found.box[i], *BORDERS[int(matches[i])])
+    for i in drawn[::-1]:
+        right.tag(found.box[i], f"{classes[found.label[i]]} {found.score[i]:.2f}", colour_of(found.label[i]), needed=True)
+    pair = Image.new("RGB", (2 * PANEL[0] + GAP, HEAD + PANEL[1]), "white")
+    draw = ImageDraw.Draw(pair)
+    for x, panel, text in ((0, left, _of_truth(name, true)), (PANEL[0] + GAP, right, _of_found(found, drawn, matches))):
+        draw.text((x, 1), text, "#1d1d1b", FONT)
+        pair.paste(panel.canvas, (x, HEAD))
+    return pair
+
+
+def _of_truth(name: str, true: Boxes) -> str:
+    hard = int(np.sum(true.difficult))
+    return f"{name}: objects: {len(true.box)}" + (f", of which difficult: {hard}" if hard else "")
+
+
+def _of_found(found: Boxes, drawn: np.ndarray, matches: np.ndarray) -> str:
+    hits = f"hits: {np.sum(matches[drawn] == 1)}"
+    if not len(drawn):
+        return "nothing detected"
+    if found.score[drawn].max() < SCORE:
+        return f"score >= {SCORE:g}: none; shown: the best {len(drawn)} of {len(found.score)}, {hits}"
+    return f"score >= {SCORE:g}: {len(drawn)}, {hits}"
+
+
+def colour_of(label: int) -> tuple[int, int, int]:
+    """The colour of a class, the same in every picture; neighbours in number are far apart in hue."""
+    hue, value = label * 0.618034 % 1, (1.0, 0.75)[label // 10 % 2]
+    return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.75, value))
+
+
+class Panel:
+    """An image, made to fit, that takes boxes in its own pixels and keeps the labels off each other where it can."""
+
+    def __init__(self, image: Image.Image):
+        self.scale = min(PANEL[0] / image.width, PANEL[1] / image.height)
+        size = [max(1, round(side * self.scale)) for side in image.size]
+        self.canvas = Image.new("RGB", PANEL, "#f4f4f2")
+        self.corner = tuple((whole - part) // 2 for whole, part in zip(PANEL, size, strict=True))
+        self.canvas.paste(image.resize(size, Image.Resampling.LANCZOS), self.corner)
+        self.draw = ImageDraw.Draw(self.canvas)
+        self.tags: list[tuple[float, ...]] = []
+
+    def place(self, box: np.ndarray) -> tuple[float, ...]:
+        """Where a box lies on the canvas; both ends are inside it, so it is a pixel longer than their difference."""
+        x, y = self.corner
+        ends = np.clip([box[0], box[1], box[2] + 1, box[3] + 1], 0, None) * self.scale
+        return ends[0] + x, ends[1] + y, ends[2] + x - 1, ends[3] + y - 1
+
+    def outline(self, box: np.ndarray, colour, dashed: bool) -> None:
+        x1, y1, x2, y2 = self.place(box)
+        corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
+        for width, fill in ((4, "black"), (2, colour)):  # a dark rim: seen on any ground
+            for start, end in zip(corners, corners[1:], strict=False):
+                self.line(start, end, fill, width, dashed)
+
+    def line(self, start, end, fill, width: int, dashed: bool) -> None:
+        length = max(abs(end[0] - start[0]), abs(end[1] - start[1]))
+        parts = max(1, round(length / 5)) if dashed else 1
+        points = np.linspace(start, end, parts + 1)
+        for a, b in list(zip(points, points[1:], strict=False))[::2]:
+            self.draw.line([*a, *b], fill, width)
+
+    def tag(self, box: np.ndarray, text: str, colour: tuple[int, int, int], needed: bool) -> None:
+        """Writes at a box's upper or lower edge, outside or inside: where no label is yet or, if ``needed``, over one."""
+        x1, y1, _, y2 = self.place(box)
+        wide, high = self.draw.textlength(text, FONT) + 5, 15
+        x = min(max(x1, 0), PANEL[0] - wide)
+        rows = [min(max(y, 0), PANEL[1] - high) for y in (y1 - high, y1, y2 - high, y2)]
+        free = [y for y in rows if not self.taken(x, y, wide, high)]
+        if not free and not needed:
+            return
+        y = (free or rows)[0]
+        self.tags.append((x, y, wide, high))
+        dark = np.dot(colour, (0.299, 0.587, 0.114)) < 128
+        self.draw.rectangle((x, y, x + wide, y + high), colour, "black")
+        self.draw.text((x + 3, y + 1), text, "white" if dark else "black", FONT)
+
+    def taken(self, x: float, y: float, wide: float, high: float) -> bool:
+        return any(x < a + w and a < x + wide and y < b + h and b < y + high for a, b, w, h in self.tags)

@@ -1,0 +1,168 @@
+"""The kinds of errors of a detector: each by hand, all against a plain loop, and what must always hold."""
+
+import json
+
+import numpy as np
+import pytest
+from test_average_precision import as_boxes, devkit_iou, devkit_match, random_case
+
+from detection.errors import KINDS, OUTCOMES, count_errors, outcomes
+
+SQUARE = [0.0, 0.0, 9.0, 9.0]
+HALF = [0.0, 0.0, 9.0, 4.0]  # IoU 0.5 with SQUARE
+FOUR_TENTHS = [0.0, 0.0, 9.0, 3.0]
+TENTH = [0.0, 0.0, 9.0, 0.0]
+LESS = [0.0, 0.0, 8.0, 0.0]  # IoU 0.09
+AWAY = [50.0, 50.0, 59.0, 59.0]
+
+
+def judged(found: list, truth: list, **options) -> tuple[list[str | None], list[bool]]:
+    """found: (box, label, score) and truth: (box, label, difficult), all of one image."""
+    detections, boxes = ([(0, *row) for row in rows] for rows in (found, truth))
+    codes, missed = outcomes(as_boxes(detections, "score"), as_boxes(boxes, "difficult"), **options)
+    return [OUTCOMES[code] if code >= 0 else None for code in codes], missed.tolist()
+
+
+@pytest.mark.parametrize(
+    ("box", "label", "kind", "missed"),
+    [
+        (SQUARE, 0, "hit", False),
+        (HALF, 0, "hit", False),
+        (FOUR_TENTHS, 0, "localisation", False),
+        (TENTH, 0, "localisation", False),
+        (LESS, 0, "background", True),
+        (AWAY, 0, "background", True),
+        (SQUARE, 1, "classification", False),
+        (HALF, 1, "classification", False),
+        (FOUR_TENTHS, 1, "both", True),
+        (TENTH, 1, "both", True),
+        (LESS, 1, "background", True),
+    ],
+)
+def test_one_detection_and_one_box(box, label, kind, missed):
+    assert judged([(box, label, 0.9)], [(SQUARE, 0, False)]) == ([kind], [missed])
+
+
+def test_a_second_detection_on_a_box_is_a_duplicate():
+    assert judged([(HALF, 0, 0.5), (SQUARE, 0, 0.9)], [(SQUARE, 0, False)]) == (["duplicate", "hit"], [False])
+    assert judged([(HALF, 0, 0.5), (SQUARE, 0, 0.5)], [(SQUARE, 0, False)]) == (["hit", "duplicate"], [False])
+
+
+def test_a_duplicate_does_not_find_the_second_box_that_it_covers_too():
+    both = [(SQUARE, 0, False), ([0.0, 0.0, 9.0, 8.0], 0, False)]
+    assert judged([(SQUARE, 0, 0.9), (SQUARE, 0, 0.8)], both) == (["hit", "duplicate"], [False, True])
+
+
+def test_of_several_kinds_the_first_counts():
+    own, other = (SQUARE, 0, False), ([0.0, 0.0, 9.0, 5.0], 1, False)
+    assert judged([(FOUR_TENTHS, 0, 0.9)], [own, other]) == (["localisation"], [False, True])
+    assert judged([(SQUARE, 0, 0.9), (HALF, 0, 0.8)], [own, other]) == (["hit", "classification"], [False, False])
+
+
+def test_an_error_points_to_the_box_of_its_largest_iou_alone():
+    near, far = ([0.0, 0.0, 9.0, 9.0], 0, False), ([0.0, 0.0, 9.0, 14.0], 0, False)
+    assert judged([(FOUR_TENTHS, 0, 0.9)], [far, near]) == (["localisation"], [True, False])
+    assert judged([(SQUARE, 1, 0.9)], [far, near]) == (["classification"], [True, False])
+
+
+def test_difficult_boxes_are_as_if_they_were_not_there():
+    hard = [(SQUARE, 0, True)]
+    assert judged([(SQUARE, 0, 0.9), (HALF, 0, 0.8)], hard) == (["ignored", "ignored"], [False])
+    assert judged([(FOUR_TENTHS, 0, 0.9)], hard) == (["background"], [False])
+    assert judged([(SQUARE, 1, 0.9)], hard) == (["background"], [False])
+
+
+def test_detections_below_the_score_are_not_looked_at():
+    found, truth = [(SQUARE, 0, 0.04), (SQUARE, 0, 0.05 + 1e-6), (AWAY, 0, 0.3)], [(SQUARE, 0, False)]
+    assert judged(found, truth) == ([None, "hit", "background"], [False])
+    assert judged(found, truth, score=0) == (["duplicate", "hit", "background"], [False])
+    assert judged(found, truth, score=0.9) == ([None] * 3, [True])
+
+
+def test_boxes_of_other_images_do_not_count():
+    found, truth = as_boxes([(0, SQUARE, 0, 0.9)], "score"), as_boxes([(1, SQUARE, 0, False)], "difficult")
+    codes, missed = outcomes(found, truth)
+    assert OUTCOMES[codes[0]] == "background" and missed.tolist() == [True]
+
+
+@pytest.mark.parametrize(("background", "foreground"), [(0, 0.5), (0.5, 0.5), (0.6, 0.5)])
+def test_ious_in_the_wrong_order_are_refused(background, foreground):
+    with pytest.raises(ValueError, match="give 0 < background < foreground"):
+        judged([], [], background=background, foreground=foreground)
+
+
+def loop(found: list, truth: list, score: float, foreground: float, background: float) -> tuple[list, list]:
+    """``outcomes`` of (image, box, label, score) and (image, box, label, difficult), one detection after another."""
+    seen = [k for k, d in enumerate(found) if d[3] >= score]
+    matches = dict(zip(seen, devkit_match([found[k] for k in seen], truth, foreground), strict=True))
+    result, missed = [None] * len(found), [not t[3] for t in truth]
+    for k in seen:
+        own, other = (0.0, None), (0.0, None)
+        for i, (image, box, label, difficult) in enumerate(truth):
+            if image == found[k][0] and not difficult:
+                iou = devkit_iou(found[k][1], box)
+                if label == found[k][2] and iou > own[0]:
+                    own = (iou, i)
+                if label != found[k][2] and iou > other[0]:
+                    other = (iou, i)
+        if matches[k] == -1:
+            result[k] = "ignored"
+        elif matches[k] == 1:
+            result[k], missed[own[1]] = "hit", False
+        elif background <= own[0] < foreground:
+            result[k], missed[own[1]] = "localisation", False
+        elif other[0] >= foreground:
+            result[k], missed[other[1]] = "classification", False
+        elif own[0] >= foreground:
+            result[k] = "duplicate"
+        elif other[0] >= background:
+            result[k] = "both"
+        else:
+            result[k] = "background"
+    return result, missed
+
+
+def test_random_cases_are_those_of_a_plain_loop_and_nothing_is_counted_twice():
+    rng = np.random.default_rng(6)
+    seen = dict.fromkeys([*OUTCOMES, "missed", "covered"], 0)
+    for _ in range(1000):
+        found, truth, classes = random_case(rng, int(rng.integers(1, 4)))
+        options = dict(score=float(rng.choice([0, 0.25])), foreground=float(rng.choice([0.5, 0.7])), background=0.1)
+        detections, boxes = as_boxes(found, "score"), as_boxes(truth, "difficult")
+        codes, missed = outcomes(detections, boxes, **options)
+        kinds = [OUTCOMES[code] if code >= 0 else None for code in codes]
+        assert (kinds, missed.tolist()) == loop(found, truth, **options)
+
+        names = "abc"[:classes]
+        counts = count_errors(detections, boxes, names, **options)
+        assert json.loads(json.dumps(counts, allow_nan=False)) == counts
+        for name, part in [(None, counts["total"]), *counts["per_class"].items()]:
+            own = [k for k, d in zip(kinds, found, strict=True) if k and name in (None, names[d[2]])]
+            matches = devkit_match(found, truth, options["foreground"])
+            alarms = [m for m, d in zip(matches, found, strict=True) if d[3] >= options["score"] and name in (None, names[d[2]])]
+            assert part["detections"] == len(own) == sum(part[kind] for kind in OUTCOMES)
+            assert sum(part[kind] for kind in KINDS) == alarms.count(0) and part["hit"] == alarms.count(1)
+            assert part["hit"] + part["missed"] <= part["objects"]
+            assert part["objects"] == sum(not t[3] and name in (None, names[t[2]]) for t in truth)
+        total = counts["total"]
+        assert all(total[kind] == sum(part[kind] for part in counts["per_class"].values()) for kind in total)
+        for kind in (*OUTCOMES, "missed"):
+            seen[kind] += total[kind]
+        seen["covered"] += total["objects"] - total["hit"] - total["missed"]
+    assert min(seen.values()) >= 40, seen
+
+
+def test_the_order_of_the_detections_does_not_matter_but_for_equal_scores():
+    rng = np.random.default_rng(8)
+    for _ in range(50):
+        found, truth, _ = random_case(rng, 3, distinct=True)
+        mixed = rng.permutation(len(found))
+        codes, missed = outcomes(as_boxes(found, "score"), as_boxes(truth, "difficult"))
+        again = outcomes(as_boxes([found[i] for i in mixed], "score"), as_boxes(truth, "difficult"))
+        assert again[0].tolist() == codes[mixed].tolist() and again[1].tolist() == missed.tolist()
+
+
+def test_a_label_without_a_name_is_refused():
+    truth = as_boxes([(0, SQUARE, 2, False)], "difficult")
+    with pytest.raises(ValueError, match="A box has the label 2, but the 2 classes are 0 to 1"):
+        count_errors(as_boxes([], "score"), truth, ("cat", "dog"))
