@@ -7,13 +7,15 @@ from backbones.files import missing_folder
 from backbones.protocols import choose_protocol
 from backbones.transfer import plug, require_backbone
 from detection.annotations import check_annotation, read_list
+from detection.errors import count_errors
+from detection.metrics import load, per_class
 from detection.protocol import apply
 
 NODE = "transfer"
-METRICS = ("mAP",)
+METRICS = ("mAP", "mAP_area", "mAP_50_95")
 SPLIT = "test"  # what the figures are measured on
 PER_IMAGE = "detections.npz"
-RESULT_VERSION = 1  # raise it when the same config no longer gives the same numbers: finished runs are then run again
+RESULT_VERSION = 2  # raise it when the same config no longer gives the same numbers: finished runs are then run again
 
 
 def set_protocol(cfg, name: str | None) -> None:
@@ -51,7 +53,7 @@ def check_data(cfg) -> None:
     for folder in data_folders(cfg):
         for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
             if not (folder / part).is_dir():
-                raise ValueError(missing_folder(folder / part, "a part of VOCdevkit/VOC2007 in its original layout"))
+                raise ValueError(missing_folder(folder / part, f"a part of VOCdevkit/{folder.name} in its original layout"))
     for dataset in _datasets(cfg):
         root = Path(dataset.data_root)
         for name in read_list(root / dataset.ann_file):
@@ -70,5 +72,9 @@ def _datasets(cfg) -> list:
 
 
 def finish(runner, cfg, metrics: dict, folder: Path) -> dict:
-    """Nothing to add: a transfer ends with its evaluation."""
-    return {}
+    """AP of each class, and how many false alarms and misses there are of each kind, from the per-image results."""
+    detections, truth = load(folder / PER_IMAGE)
+    return {
+        "per_class": per_class(detections, truth, cfg.classes),
+        "errors": count_errors(detections, truth, cfg.classes)["total"],
+    }
