@@ -5,6 +5,7 @@ from importlib import import_module
 _HOME = {
     "ResNet": "backbones.resnet",
     "TimmBackbone": "backbones.timm_backbone",
+    "LastStage": "backbones.networks",
     "BackboneCard": "backbones.card",
     "TransferHook": "backbones.transfer",
     "LoadImage": "backbones.transfer",

@@ -17,6 +17,8 @@ class Backbone(nn.Module):
         out_indices: which of stages 0..3 to return, ascending.
         frozen_stages: -1 none; 0 the stem; k the stem and stages 1..k: no gradient, BN statistics fixed.
         norm_eval: all BN layers use, and keep, their stored statistics while training.
+        norm_frozen: with ``norm_eval``, gamma and beta of all BN layers get no gradient.
+        last_stage: False leaves stage 4 out, which a ``LastStage`` elsewhere then has.
 
     Raises:
         ValueError: an argument outside the values above.
@@ -24,15 +26,28 @@ class Backbone(nn.Module):
 
     arch: dict
     channels: tuple[int, ...]
+    last = "layer4"  # the module of stage 4, where it can be split off
 
-    def __init__(self, output_stride: int, out_indices: Sequence[int], frozen_stages: int, norm_eval: bool):
+    def __init__(
+        self,
+        output_stride: int,
+        out_indices: Sequence[int],
+        frozen_stages: int,
+        norm_eval: bool,
+        norm_frozen: bool = False,
+        last_stage: bool = True,
+    ):
         super().__init__()
         self.check("output_stride", output_stride, (8, 16, 32))
         self.check("frozen_stages", frozen_stages, range(-1, 5))
         if not out_indices or list(out_indices) != sorted(set(out_indices) & set(range(4))):
             raise ValueError(f"{type(self).__name__}: out_indices is {out_indices}; give ascending stages out of 0, 1, 2, 3.")
+        if not last_stage and (max(out_indices) == 3 or output_stride != 32):
+            raise ValueError(
+                f"{type(self).__name__}: without its last stage it is not dilated and returns stages 0, 1, 2 at most."
+            )
         self.output_stride, self.out_indices = output_stride, tuple(out_indices)
-        self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
+        self.frozen_stages, self.norm_eval, self.norm_frozen = frozen_stages, norm_eval, norm_frozen
 
     @classmethod
     def check(cls, name: str, value: object, allowed) -> None:
@@ -58,6 +73,8 @@ class Backbone(nn.Module):
     def _freeze(self) -> None:
         for part in self._frozen():
             part.requires_grad_(False)
+        if self.norm_frozen:
+            freeze_norms(self)
 
     def train(self, mode: bool = True) -> "Backbone":
         """As nn.Module.train, but frozen stages, and with ``norm_eval`` every BN, stay in evaluation mode."""
@@ -69,3 +86,10 @@ class Backbone(nn.Module):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+
+def freeze_norms(net: nn.Module) -> None:
+    """Gamma and beta of every BN of ``net`` get no gradient."""
+    for module in net.modules():
+        if isinstance(module, _BatchNorm):
+            module.requires_grad_(False)

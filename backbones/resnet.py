@@ -116,7 +116,7 @@ class ResNet(Backbone):
             pool in the shortcut). At depths 18 and 34 a and b are the same network.
         base_channels: width of stage 1 (64 as published; stem and stages scale with it). Even, at least 2.
         zero_gamma: gamma of the last BN in each residual block starts at 0, so each block starts as its shortcut.
-        output_stride, out_indices, frozen_stages, norm_eval: see ``Backbone``.
+        output_stride, out_indices, frozen_stages, norm_eval, norm_frozen, last_stage: see ``Backbone``.
 
     ``forward`` takes float (N, 3, H, W) and returns a tuple of (N, ``channels[i]``, ceil(H/s), ceil(W/s)) with s = 4, 8, 16,
     32 (never above the output stride). Works in channels-last memory. Initial values are Xavier-uniform with gamma 1 and
@@ -136,8 +136,10 @@ class ResNet(Backbone):
         out_indices: Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
         norm_eval: bool = False,
+        norm_frozen: bool = False,
+        last_stage: bool = True,
     ):
-        super().__init__(output_stride, out_indices, frozen_stages, norm_eval)
+        super().__init__(output_stride, out_indices, frozen_stages, norm_eval, norm_frozen, last_stage)
         self.check("depth", depth, BLOCKS)
         self.check("variant", variant, VARIANTS)
         if base_channels < 2 or base_channels % 2:
@@ -157,6 +159,8 @@ class ResNet(Backbone):
         initialise(self)
         for block in self.blocks() if zero_gamma else ():
             nn.init.zeros_(block.last_bn.weight)
+        if not last_stage:
+            del self.layer4
         self._freeze()
 
     def _make_stem(self, width: int, deep: bool) -> None:
@@ -178,7 +182,8 @@ class ResNet(Backbone):
             yield from getattr(self, f"layer{i}")
 
     def parts(self, stages: int) -> list[nn.Module]:
-        return [self.conv1, self.bn1, *(getattr(self, f"layer{i}") for i in range(1, stages + 1))]
+        names = [f"layer{i}" for i in range(1, stages + 1)]
+        return [self.conv1, self.bn1, *(getattr(self, name) for name in names if hasattr(self, name))]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))

@@ -21,14 +21,17 @@ class TimmBackbone(Backbone):
         name: of a network of timm, such as 'inception_v3', 'mobilenetv1_100' or 'resnext50_32x4d', without a tag.
         width: every convolution and norm has ``width`` times its channels; groups too, so a group keeps its size.
         zero_gamma: gamma of the last BN in each residual block starts at 0.
-        output_stride, out_indices, frozen_stages, norm_eval: see ``Backbone``.
+        output_stride, out_indices, frozen_stages, norm_eval, norm_frozen, last_stage: see ``Backbone``.
 
     Initial values are Xavier-uniform with gamma 1 and beta 0 (section 2.1 of the paper), whatever timm's own are.
 
     Raises:
         ValueError: timm has no such network, it has no feature maps at those strides, it cannot be dilated to that output
-            stride, its channels cannot be divided so, or zero_gamma where no residual block ends in a BN.
+            stride, its channels cannot be divided so, zero_gamma where no residual block ends in a BN, or last_stage=False where
+            the network is no ResNet of timm.
     """
+
+    last = "net.layer4"
 
     def __init__(
         self,
@@ -39,8 +42,10 @@ class TimmBackbone(Backbone):
         out_indices: Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
         norm_eval: bool = False,
+        norm_frozen: bool = False,
+        last_stage: bool = True,
     ):
-        super().__init__(output_stride, out_indices, frozen_stages, norm_eval)
+        super().__init__(output_stride, out_indices, frozen_stages, norm_eval, norm_frozen, last_stage)
         self.arch = {"name": name, "width": width}
         self.net = _create(name, output_stride)
         info = self.net.feature_info.get_dicts()
@@ -59,8 +64,19 @@ class TimmBackbone(Backbone):
                 nn.init.zeros_(module.bias)
         if zero_gamma:
             self._zero_gamma(name)
+        if not last_stage:
+            self._leave_out_last(name)
         self._inside: dict[int, list[nn.Module]] = {}
         self._freeze()
+
+    def _leave_out_last(self, name: str) -> None:
+        if [level["module"] for level in self.net.feature_info.get_dicts()][-4:] != ["layer1", "layer2", "layer3", "layer4"]:
+            raise ValueError(
+                f"The last stage of {name} cannot be split off for a C4 detector; take a ResNet, of this project or of timm, or "
+                "an FPN detector."
+            )
+        del self.net.layer4
+        self.net.return_layers = {name: at for name, at in self.net.return_layers.items() if name != "layer4"}
 
     def _zero_gamma(self, name: str) -> None:
         blocks = [module for module in self.net.modules() if hasattr(module, "zero_init_last")]
@@ -80,7 +96,7 @@ class TimmBackbone(Backbone):
         return self._inside[stages]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        stages = self.net(x)[-4:]
+        stages = self.net(x)[self._skip :]
         if self._channels_last:
             stages = [stage.permute(0, 3, 1, 2) for stage in stages]
         return tuple(stages[i] for i in self.out_indices)

@@ -52,8 +52,8 @@ def plug(cfg, backbone: str, mode: str | None) -> tuple[int, ...]:
     if backbone == SCRATCH:
         if mode == "frozen":
             raise ValueError("--backbone scratch with --transfer frozen would never train the backbone; leave one out.")
-        target.update(cfg.scratch_backbone, frozen_stages=-1, norm_eval=False)
-        arch = cfg.scratch_backbone
+        target.update(cfg.scratch_backbone, frozen_stages=-1, norm_eval=False, norm_frozen=False)
+        arch = dict(cfg.scratch_backbone)
     else:
         card = BackboneCard.load(backbone)
         arch = card.arch
@@ -64,9 +64,19 @@ def plug(cfg, backbone: str, mode: str | None) -> tuple[int, ...]:
         hooks.append(dict(type="backbones.TransferHook", card=str(card.path), loader=loader, priority="VERY_HIGH"))
         if mode == "frozen":
             target.update(frozen_stages=4, norm_eval=True)
+    if last := cfg.get("last_stage"):  # where the model has it: a C4 detector's regions
+        head = cfg.model
+        for name in last.split("."):
+            head = head[name]
+        norm = dict(norm_eval=target.norm_eval, norm_frozen=target.get("norm_frozen", False))
+        head.update(arch=arch, frozen=mode == "frozen", **norm)
+        target.last_stage = False
+        if backbone != SCRATCH:
+            hooks[-1]["last_stage"] = last
     cfg.custom_hooks, cfg.backbone, cfg.transfer = hooks, backbone, mode
     with torch.device("meta"):
-        return build(arch, output_stride=target.get("output_stride", 32)).channels
+        options = {key: target[key] for key in ("output_stride", "out_indices", "last_stage") if key in target}
+        return build(arch, **options).channels
 
 
 def require_backbone(cfg, tricks, backbone: str | None) -> str:
@@ -96,19 +106,20 @@ class TransferHook(Hook):
     Args:
         card: path of the card.
         loader: config of the transform by which the test pipeline reads an image.
+        last_stage: where the model has a ``LastStage`` that belongs to the backbone, as a dotted path.
 
     The certificate is left in the runner's message hub as ``certificate``.
     """
 
-    def __init__(self, card: str, loader: dict):
-        self.card, self.loader = card, loader
+    def __init__(self, card: str, loader: dict, last_stage: str | None = None):
+        self.card, self.loader, self.last_stage = card, loader, last_stage
 
     def before_train(self, runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         card = BackboneCard.load(self.card)
+        parts = parts_of(model, self.last_stage)
         # A resumed run keeps its checkpoint's weights; the way of an image into the backbone is certified all the same.
-        net = model.backbone if runner.iter == 0 else copy.deepcopy(model.backbone)
-        card.place(net)
+        net = place(card, parts if runner.iter == 0 else copy.deepcopy(parts))
         worst = certify(net, card, downstream_preprocessor(model, self.loader))
         certificate = {"card": card.sha256, "tensors": len(card.weights), "max_abs_difference": worst}
         MessageHub.get_current_instance().update_info("certificate", certificate)
@@ -117,6 +128,39 @@ class TransferHook(Hook):
             f"{worst:.1e} at most (allowed {TOLERANCE:.0e}).",
             "current",
         )
+
+
+def parts_of(model, last_stage: str | None) -> dict[str, torch.nn.Module]:
+    """The modules of ``model`` that hold the backbone, by the prefix that their tensors have in a card."""
+    parts = {"": model.backbone}
+    if last_stage:
+        parts[f"{model.backbone.last}."] = model.get_submodule(last_stage).stage
+    return parts
+
+
+def place(card: BackboneCard, parts: dict[str, torch.nn.Module]) -> Backbone:
+    """Copies every tensor of ``card`` into the modules that hold the backbone, and returns the whole network as they have it.
+
+    Raises:
+        ValueError: the modules have other tensors, together, than the card.
+    """
+    if list(parts) == [""]:
+        card.place(parts[""])
+        return parts[""]
+    whole = build(parts[""].arch)
+    card.place(whole)
+    state = whole.state_dict()
+    for prefix, module in parts.items():
+        names = {name: f"{prefix}{name}" for name in module.state_dict()}
+        module.load_state_dict({name: state[full] for name, full in names.items()}, strict=True)
+    return assembled(whole, parts)
+
+
+def assembled(whole: Backbone, parts: dict[str, torch.nn.Module]) -> Backbone:
+    """``whole`` with the tensors of ``parts``, which must have each of them once."""
+    state = {f"{prefix}{name}": value for prefix, module in parts.items() for name, value in module.state_dict().items()}
+    whole.load_state_dict(state, strict=True)
+    return whole
 
 
 def downstream_preprocessor(model, loader: dict) -> Callable[[Tensor], Tensor]:

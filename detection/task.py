@@ -4,27 +4,48 @@ from pathlib import Path
 
 import backbones.mmcv_ops  # noqa: F401  (before anything imports mmdet)
 from backbones.files import missing_folder
+from backbones.protocols import choose_protocol
 from backbones.transfer import plug, require_backbone
 from detection.annotations import check_annotation, read_list
+from detection.errors import count_errors
+from detection.metrics import load, per_class
+from detection.protocol import apply
 
 NODE = "transfer"
-METRICS = ("mAP",)
+METRICS = ("mAP", "mAP_area", "mAP_50_95")
 SPLIT = "test"  # what the figures are measured on
 PER_IMAGE = "detections.npz"
-RESULT_VERSION = 1  # raise it when the same config no longer gives the same numbers: finished runs are then run again
+RESULT_VERSION = 2  # raise it when the same config no longer gives the same numbers: finished runs are then run again
+
+
+def set_protocol(cfg, name: str | None) -> None:
+    """Applies the protocol ``name``, or the config's own, in place.
+
+    Raises:
+        ValueError: see ``choose_protocol``.
+    """
+    named, protocol = isinstance(cfg.protocol, str), choose_protocol(cfg, name)
+    if named:
+        apply(cfg, protocol)
 
 
 def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
-    """Plugs the backbone in; the neck follows its width, data sets and head follow ``cfg.classes``.
+    """Plugs the backbone in: the neck, or the heads of a C4 detector, follow its width.
 
     Raises:
         ValueError: tricks (they belong to pretraining), no backbone, or a card that cannot be used.
     """
     backbone = require_backbone(cfg, tricks, backbone)
-    for loader in (cfg.train_dataloader, cfg.test_dataloader):
-        loader.dataset.metainfo = dict(classes=tuple(cfg.classes))
+    for dataset in _datasets(cfg):
+        dataset.metainfo = dict(classes=tuple(cfg.classes))
     cfg.model.roi_head.bbox_head.num_classes = len(cfg.classes)
-    cfg.model.neck.in_channels = list(plug(cfg, backbone, transfer))
+    channels = plug(cfg, backbone, transfer)
+    if "neck" in cfg.model:
+        cfg.model.neck.in_channels = list(channels)
+        return
+    cfg.model.rpn_head.update(in_channels=channels[2], feat_channels=channels[2])
+    cfg.model.roi_head.bbox_roi_extractor.out_channels = channels[2]
+    cfg.model.roi_head.bbox_head.in_channels = channels[3]
 
 
 def check_data(cfg) -> None:
@@ -32,19 +53,28 @@ def check_data(cfg) -> None:
     for folder in data_folders(cfg):
         for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
             if not (folder / part).is_dir():
-                raise ValueError(missing_folder(folder / part, "a part of VOCdevkit/VOC2007 in its original layout"))
-    for loader in (cfg.train_dataloader, cfg.test_dataloader):
-        root = Path(loader.dataset.data_root)
-        for name in read_list(root / loader.dataset.ann_file):
-            check_annotation(root / loader.dataset.data_prefix.sub_data_root / "Annotations" / f"{name}.xml", cfg.classes)
+                raise ValueError(missing_folder(folder / part, f"a part of VOCdevkit/{folder.name} in its original layout"))
+    for dataset in _datasets(cfg):
+        root = Path(dataset.data_root)
+        for name in read_list(root / dataset.ann_file):
+            check_annotation(root / dataset.data_prefix.sub_data_root / "Annotations" / f"{name}.xml", cfg.classes)
 
 
 def data_folders(cfg) -> list[Path]:
     """The folders whose files a run reads."""
-    sets = [cfg.train_dataloader.dataset, cfg.test_dataloader.dataset]
-    return sorted({Path(s.data_root) / s.data_prefix.sub_data_root for s in sets})
+    return sorted({Path(s.data_root) / s.data_prefix.sub_data_root for s in _datasets(cfg)})
+
+
+def _datasets(cfg) -> list:
+    """The data sets of training, one or several, and that of testing."""
+    train = cfg.train_dataloader.dataset
+    return [*train.get("datasets", [train]), cfg.test_dataloader.dataset]
 
 
 def finish(runner, cfg, metrics: dict, folder: Path) -> dict:
-    """Nothing to add: a transfer ends with its evaluation."""
-    return {}
+    """AP of each class, and how many false alarms and misses there are of each kind, from the per-image results."""
+    detections, truth = load(folder / PER_IMAGE)
+    return {
+        "per_class": per_class(detections, truth, cfg.classes),
+        "errors": count_errors(detections, truth, cfg.classes)["total"],
+    }

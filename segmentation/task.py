@@ -4,6 +4,7 @@ from pathlib import Path
 
 import backbones.mmcv_ops  # noqa: F401  (before anything imports mmseg)
 from backbones.files import missing_folder
+from backbones.protocols import choose_protocol
 from backbones.transfer import plug, require_backbone
 
 NODE = "transfer"
@@ -11,6 +12,11 @@ METRICS = ("pixAcc", "mIoU")
 SPLIT = "validation"  # what the figures are measured on
 PER_IMAGE = "confusion.npz"
 RESULT_VERSION = 1  # raise it when the same config no longer gives the same numbers: finished runs are then run again
+
+
+def set_protocol(cfg, name: str | None) -> None:
+    """Raises ValueError when ``name`` is not the config's own protocol."""
+    choose_protocol(cfg, name)
 
 
 def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:

@@ -216,6 +216,10 @@ class LinearProbe(BaseModel):
         return [{"scores": s, "label": int(y)} for s, y in zip(logits, labels)]
 
 
+def set_protocol(cfg, name):
+    assert name is None
+
+
 def configure(cfg, tricks=(), backbone=None, transfer=None):
     plug(cfg, require_backbone(cfg, tricks, backbone), transfer)
 

@@ -25,6 +25,7 @@ class Options:
     tricks: list = field(default_factory=list)
     backbone: str | None = None
     transfer: str | None = None
+    protocol: str | None = None
     seed: int = 0
     overrides: dict = field(default_factory=dict)
 
@@ -69,8 +70,22 @@ def resolve(path: str | Path, options: Options):
     """The config of a run: the file, the overrides, the seed, then what its task makes of tricks or backbone."""
     cfg = load(path, options.overrides)
     cfg.randomness = dict(seed=options.seed)
+    set_protocol(cfg, options.protocol)
     task_of(cfg).configure(cfg, options.tricks, options.backbone, options.transfer)
     return cfg
+
+
+def set_protocol(cfg, name: str | None) -> None:
+    """Applies the protocol of a transfer: that of its config, or ``name``.
+
+    Raises:
+        ValueError: there is no such protocol, or the config is of a pretraining and one was named.
+    """
+    task = task_of(cfg)
+    if task.NODE == "transfer":
+        task.set_protocol(cfg, name)
+    elif name:
+        raise ValueError(f"--protocol is for detection and segmentation; {cfg.task} has none.")
 
 
 def key_of(cfg, upstream: str | None = None) -> str:

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from tools.engine.collect import published_of
-from tools.engine.config import load, task_of
+from tools.engine.config import load, set_protocol, task_of
 from tools.engine.results import DASH, heading_of
 from tools.engine.study import Node, Study, nodes_of, rows_of
 
@@ -27,7 +27,7 @@ def plan_table(study: Study) -> Table:
 
 
 def _cells(study: Study, node: Node, sizes: dict[str, dict]) -> list[str]:
-    cfg = node.resolved() if node.pretrain else load(node.config)
+    cfg = node.resolved() if node.pretrain else with_protocol(node)
     size = {}
     if node.pretrain:
         what = str((cfg.model.backbone.to_dict(), cfg.size, cfg.model.num_classes))
@@ -43,10 +43,17 @@ def _cells(study: Study, node: Node, sizes: dict[str, dict]) -> list[str]:
         str(node.options.seed),
         f"{size['parameters'] / 1e6:.2f} M" if size else DASH,
         f"{size['multiply_adds'] / 1e9:.3g} G" if size else DASH,
-        str(cfg.epochs),
+        str(cfg.epochs) if "epochs" in cfg else f"{cfg.updates} updates",
         batch,
         f"{cfg.optim_wrapper.optimizer.lr:g}",
     ]
+
+
+def with_protocol(node: Node):
+    """The config of a run with its protocol, before tricks or backbone."""
+    cfg = load(node.config)
+    set_protocol(cfg, None)
+    return cfg
 
 
 def _published(values: list[dict], metrics: list[str], node: Node) -> list[str]:
@@ -61,5 +68,6 @@ def _published(values: list[dict], metrics: list[str], node: Node) -> list[str]:
 
 def provisional(study: Study) -> list[str]:
     """The folders of the study's data that are not at hand: without them a key is provisional."""
-    folders = {f for node in nodes_of(study) for f in task_of(load(node.config)).data_folders(load(node.config))}
+    configs = {node.config: with_protocol(node) for node in nodes_of(study)}
+    folders = {folder for cfg in configs.values() for folder in task_of(cfg).data_folders(cfg)}
     return sorted(str(folder) for folder in folders if not folder.is_dir())

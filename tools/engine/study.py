@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-from tools.engine.config import ROOT, RUNS, Options, find_config, key_of, load, resolve, task_of
+from tools.engine.config import ROOT, RUNS, Options, find_config, key_of, load, resolve, set_protocol, task_of
 from tools.engine.run import PROGRESS, read_record
 
 SCALES = ("toy", "mini", "paper")
@@ -228,6 +228,7 @@ def _teacher(study: Study, recipe: str) -> tuple[Node | None, str]:
 def transfer_key(cfg, options: Options, upstream: str) -> str:
     """The key of a transfer: its config before the card is plugged in, what was asked of it, and the key above."""
     cfg.merge_from_dict(options.overrides)
+    set_protocol(cfg, options.protocol)
     cfg.randomness, cfg.transfer = dict(seed=options.seed), options.transfer or cfg.get("transfer") or "finetune"
     return key_of(cfg, upstream)
 
@@ -237,6 +238,7 @@ def check(study: Study) -> None:
     patterns = [network["config"] for network in study.networks().values()]
     for pattern in dict.fromkeys([*patterns, *study.transfers().values()]):
         cfg = load(pattern.format(scale=study.scale))
+        set_protocol(cfg, None)
         task_of(cfg).check_data(cfg)
 
 
