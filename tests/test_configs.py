@@ -56,7 +56,7 @@ def types_in(value) -> set[str]:
 
 
 def test_there_is_a_config_for_each_task_and_scale():
-    assert len(CONFIGS) == 17
+    assert len(CONFIGS) == 20
     scales = {(c.split("/")[1], load(c).scale) for c in CONFIGS}
     assert scales == {(t, s) for t in ("classification", "detection", "segmentation") for s in ("toy", "mini", "paper")}
 
@@ -91,7 +91,10 @@ def test_every_model_builds_with_the_widths_of_its_backbone(path, make_card):
     with torch.device("meta"):
         model = MODELS.build(cfg.model)
     assert f"backbones.{type(model.backbone).__name__}" == cfg.model.backbone.type
-    if cfg.task == "detection":
+    if cfg.network == "faster_rcnn_c4":
+        assert model.rpn_head.in_channels == 128 and model.roi_head.bbox_head.in_channels == 256
+        assert model.roi_head.bbox_head.num_classes == len(cfg.classes) and not hasattr(model.backbone, "layer4")
+    if cfg.network == "faster_rcnn_fpn":
         assert [conv.conv.in_channels for conv in model.neck.lateral_convs] == list(model.backbone.channels) == [32, 64, 128, 256]
         assert model.roi_head.bbox_head.num_classes == len(cfg.classes)
         assert all(layer.use_torchvision for layer in model.roi_head.bbox_roi_extractor.roi_layers)
