@@ -38,7 +38,7 @@ REGISTRIES = (
     TASK_UTILS,
 )
 # names that MMEngine and torch look up elsewhere than in a registry
-ELSEWHERE = {"DefaultSampler", "AspectRatioBatchSampler", "default_collate", "nms", "BN", "RoIAlign"}
+ELSEWHERE = {"DefaultSampler", "AspectRatioBatchSampler", "default_collate", "nms", "BN", "RoIAlign", "value"}
 
 
 def options_of(path: str, make_card) -> Options:

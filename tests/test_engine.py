@@ -32,7 +32,12 @@ def key(tricks=("resnet_b",), seed=0, **overrides) -> str:
 
 def test_a_key_follows_what_decides_the_result(data_root):
     assert key() == key()
-    others = [key(seed=1), key(("resnet_d",)), key(**{"optim_wrapper.optimizer.lr": 0.5}), key(epochs=3)]
+    others = [
+        key(seed=1),
+        key(("resnet_d",)),
+        key(**{"optim_wrapper.optimizer.lr": 0.5}),
+        key(**{"epochs": 3, "train_cfg.max_epochs": 3}),
+    ]
     assert len({key(), *others}) == 5
     assert key(seconds=1) == key()
 
