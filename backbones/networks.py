@@ -1,5 +1,6 @@
 """The network that a card's ``arch`` names: our own ResNet, or one of timm."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -55,7 +56,8 @@ class LastStage(nn.Module):
         extra_norm: bool = False,
     ):
         super().__init__()
-        rest = build(arch, out_indices=(2,), last_stage=False)  # refuses what cannot be split
+        with torch.device("meta"):
+            rest = build(arch, out_indices=(2,), last_stage=False)  # refuses what cannot be split
         self.stage = build(arch).get_submodule(rest.last)
         self.norm_eval = norm_eval
         self.stage.requires_grad_(not frozen)

@@ -49,8 +49,7 @@ class TimmBackbone(Backbone):
         self.arch = {"name": name, "width": width}
         self.net = _create(name, output_stride)
         info = self.net.feature_info.get_dicts()
-        with torch.device("meta"):
-            strides = [level["reduction"] for level in _create(name, 32).feature_info.get_dicts()]
+        strides = [level["reduction"] for level in (info if output_stride == 32 else _undilated(name))]
         if strides[-4:] != STRIDES:
             raise ValueError(f"The network {name} of timm gives feature maps at strides {strides}; 4, 8, 16, 32 are needed.")
         self._levels, self._skip = [level["module"] for level in info], len(info) - 4
@@ -116,6 +115,12 @@ def _create(name: str, output_stride: int) -> nn.Module:
                 "ResNet, or another network of timm that takes output_stride."
             ) from None
         raise ValueError(f"The network {name} of timm gives no feature maps ({error}); take another.") from None
+
+
+def _undilated(name: str) -> list[dict]:
+    """The levels of the network at output stride 32, without computing its weights."""
+    with torch.device("meta"):
+        return _create(name, 32).feature_info.get_dicts()
 
 
 def _scale_width(net: nn.Module, width: float, name: str) -> None:

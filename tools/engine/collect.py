@@ -10,8 +10,6 @@ from tools.engine.config import Options, resolve, task_of
 from tools.engine.show import SHEET
 from tools.engine.study import Node, Study, rows_of
 
-PUBLISHED = "configs/studies/published.json"
-
 COLUMNS = (
     *("study", "scale", "recipe", "network", "task", "protocol", "split", "metric"),
     *("pretrain_seed", "finetune_seed", "value", "status", "run"),
@@ -87,7 +85,7 @@ def published_of(study: Study) -> dict:
     Raises:
         ValueError: the study names a row or column that the paper's table has not.
     """
-    from classification.tricks.declare import cell, published
+    from classification.tricks.declare import PUBLISHED, cell, published
 
     values = []
     for table, wanted in study.data.published.items():

@@ -5,7 +5,7 @@ from rich.table import Table
 from tools.engine.collect import published_of
 from tools.engine.config import load, set_protocol, task_of
 from tools.engine.results import DASH, heading_of
-from tools.engine.study import Node, Study, nodes_of, rows_of
+from tools.engine.study import Node, Study, nodes_of, rows_of, runs_behind
 
 
 def plan_table(study: Study) -> Table:
@@ -19,20 +19,24 @@ def plan_table(study: Study) -> Table:
         table.add_column(name, justify="right")
     table.add_column("key", no_wrap=True)
     table.add_column("state")
-    named = {(node.key, node.recipe): node for node in (*rows_of(study), *nodes_of(study))}
+    rows = list(rows_of(study))
+    named = {(node.key, node.recipe): node for node in (*rows, *runs_behind(rows))}
     sizes: dict[str, dict] = {}
     for node in sorted(named.values(), key=lambda n: not n.network.startswith("teacher")):
-        table.add_row(*_cells(study, node, sizes), *_published(published, metrics, node), node.key, node.state())
+        cfg = node.resolved() if node.pretrain else with_protocol(node)
+        figures = _published(published, metrics, node, node.network or cfg.network)
+        table.add_row(*_cells(study, node, cfg, sizes), *figures, node.key, node.state())
     return table
 
 
-def _cells(study: Study, node: Node, sizes: dict[str, dict]) -> list[str]:
-    cfg = node.resolved() if node.pretrain else with_protocol(node)
+def _cells(study: Study, node: Node, cfg, sizes: dict[str, dict]) -> list[str]:
+    """``sizes`` keeps the size of each network, which rows share."""
     size = {}
     if node.pretrain:
         what = str((cfg.model.backbone.to_dict(), cfg.size, cfg.model.num_classes))
-        size = sizes.setdefault(what, {}) or task_of(cfg).size(cfg)
-        sizes[what] = size
+        if what not in sizes:
+            sizes[what] = task_of(cfg).size(cfg)
+        size = sizes[what]
     batch = str(cfg.batch)
     if (micro := cfg.get("micro_batch", cfg.batch)) != cfg.batch:
         batch += f" = {cfg.batch // micro} x {micro}"
@@ -56,11 +60,11 @@ def with_protocol(node: Node):
     return cfg
 
 
-def _published(values: list[dict], metrics: list[str], node: Node) -> list[str]:
+def _published(values: list[dict], metrics: list[str], node: Node, network: str) -> list[str]:
     own = {
         item["metric"]: f"{item['value']:g}"
         for item in values
-        if item["recipe"] == node.recipe and item["network"] in (None, node.network or load(node.config).network)
+        if item["recipe"] == node.recipe and item["network"] in (None, network)
     }
     found = [own.get(metric, DASH) for metric in metrics]
     return [DASH] * len(metrics) if node.network.startswith("teacher") else found

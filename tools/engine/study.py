@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -170,8 +170,13 @@ def _known(what: str, name: str, allowed) -> None:
 
 def nodes_of(study: Study) -> list[Node]:
     """The runs of a study, each after the one above it; a run that several recipes share stands once."""
+    return runs_behind(rows_of(study))
+
+
+def runs_behind(rows: Iterable[Node]) -> list[Node]:
+    """The runs behind rows, those above them too, each once and after the one above it."""
     found: dict[str, Node] = {}
-    for node in rows_of(study):
+    for node in rows:
         for needed in (node.above, node):
             if needed:
                 found.setdefault(needed.key, needed)
