@@ -35,9 +35,11 @@ def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
     cfg.precision = resolve_precision(cfg)
 
 
-def check_data(cfg) -> None:
-    """Raises ValueError when a folder is missing or empty, or its classes are not those of the config, the other split, or
-    the teacher.
+def check_data(cfg) -> list[str]:
+    """Finds nothing odd.
+
+    Raises:
+        ValueError: a folder is missing or empty, or its classes are not those of the config, the other split, or the teacher.
     """
     train, val = (Path(cfg[f"{split}_dataloader"].dataset.root) for split in ("train", "test"))
     names, val_names = check_folder(train), check_folder(val)
@@ -53,6 +55,7 @@ def check_data(cfg) -> None:
         from classification.distillation import load_teacher
 
         load_teacher(cfg.teacher, len(names), names)
+    return []
 
 
 def data_folders(cfg) -> list[Path]:

@@ -5,19 +5,18 @@ Loads neither torch nor mmdet.
 
 import os
 import re
-import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
 from backbones import checking
 from backbones.checking import Finding, Look, each, entries, listed, look, refuse_root, some
+from detection.annotations import read_annotation, sides
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
@@ -239,78 +238,12 @@ def _inspect(root: Path, year: str, classes: Sequence[str], name: str) -> Seen:
         faults.append(("broken", f"{xml} ({error})"))
     else:
         if not seen.fault and seen.size != size:
-            faults.append(("size", f"{image} ({_by(seen.size)}, in its XML {_by(size)})"))
+            faults.append(("size", f"{image} ({sides(seen.size)}, in its XML {sides(size)})"))
         if not objects:
             faults.append(("barren", xml))
         for thing in objects:
             faults += [(fault, f"{xml} ({what})") for fault, what in thing.faults(classes, size if seen.fault else seen.size)]
     return Seen(seen, len(objects), sum(thing.difficult == "1" for thing in objects), faults)
-
-
-def _by(size: tuple[float, float]) -> str:
-    return " x ".join(f"{side:g}" for side in size)
-
-
-class Thing(NamedTuple):
-    """An object as its XML has it; the box is xmin, ymin, xmax, ymax, 1-based, both ends inside."""
-
-    name: str
-    box: tuple[float, float, float, float]
-    difficult: str
-
-    def faults(self, classes: Sequence[str], size: tuple[float, float]) -> Iterator[tuple[str, str]]:
-        """(fault, what) pairs, in an image of that width and height."""
-        xmin, ymin, xmax, ymax = self.box
-        box = f"{self.name!r:.40} " + " ".join(f"{side:g}" for side in self.box)
-        if self.name not in classes:
-            yield "class", f"{self.name!r:.40}"
-        if xmax <= xmin or ymax <= ymin:
-            yield "flat", box
-        elif min(xmin, ymin) < 1 or xmax > size[0] or ymax > size[1]:
-            yield "outside", f"{box}, image {_by(size)}"
-        if self.difficult not in ("0", "1"):
-            yield "difficult", f"{self.difficult!r:.40}"
-
-
-class _Plain(ET.TreeBuilder):
-    """Builds the tree of an XML without a DOCTYPE: with one come entities, which can grow a small file without bounds."""
-
-    def doctype(self, *_) -> None:
-        raise ValueError("it has a DOCTYPE, which no VOC annotation has, and was not read")
-
-
-def read_annotation(path: Path) -> tuple[tuple[float, float], list[Thing]]:
-    """(width, height) and the objects of an XML; an object that does not say whether it is difficult is not.
-
-    Raises:
-        FileNotFoundError: it does not exist.
-        ValueError: it is no XML, has a DOCTYPE, is no annotation, or lacks a number; says what.
-    """
-    try:
-        root = ET.parse(path, ET.XMLParser(target=_Plain())).getroot()
-    except (ET.ParseError, LookupError) as error:  # LookupError: of an unknown encoding
-        raise ValueError(str(error)) from None
-    if root.tag != "annotation":
-        raise ValueError(f"its outermost tag is {root.tag!r:.40}, not 'annotation'")
-    size = _number(root, "size/width"), _number(root, "size/height")
-    return size, [_thing(element) for element in root.findall("object")]
-
-
-def _thing(element: ET.Element) -> Thing:
-    box = tuple(_number(element, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
-    return Thing(element.findtext("name", ""), box, element.findtext("difficult", "0").strip())
-
-
-def _number(element: ET.Element, path: str) -> float:
-    """A number of an XML; some boxes of VOC2012 have fractions."""
-    text = element.findtext(path, "")
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not isfinite(number):
-        raise ValueError(f"{path} of <{element.tag}> is {text!r:.40}, not a number")
-    return number
 
 
 def describe(expected: Expected) -> str:

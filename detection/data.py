@@ -7,30 +7,33 @@ import backbones.mmcv_ops  # noqa: F401  (mmdet cannot be imported without it wh
 # isort: split
 from mmdet.datasets import VOCDataset as MMDetVOCDataset
 
+from backbones.tuning import in_part
 from detection.annotations import check_annotation, read_list
 
 
 class VOCDataset(MMDetVOCDataset):
     """mmdet's VOCDataset, strict.
 
-    mmdet skips objects of unknown classes, and does not train on difficult ones.
+    mmdet skips objects of unknown classes, and does not train on difficult ones. A box that reaches out of its image is cut off
+    at its border in training, by mmdet's Resize, and tested whole.
 
     Args:
         difficult_in_training: train on objects marked difficult, as GluonCV and detectron2 do. In testing they are always
             kept apart, as the devkit demands.
+        part: 'rest' or 'held_out' of the list, see ``backbones.tuning``; None: all of it.
         kwargs: of mmdet's class; ``metainfo=dict(classes=...)`` where the classes are not VOC's.
 
     Raises:
-        ValueError: a missing list or XML file, a broken XML, or a class that is not among the classes; names the file.
+        ValueError: a missing list, or an XML that ``check_annotation`` refuses; names the file.
     """
 
-    def __init__(self, difficult_in_training: bool = True, **kwargs):
-        self.difficult_in_training = difficult_in_training
+    def __init__(self, difficult_in_training: bool = True, part: str | None = None, **kwargs):
+        self.difficult_in_training, self.part = difficult_in_training, part
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
         read_list(self.ann_file)
-        return super().load_data_list()
+        return [info for info in super().load_data_list() if in_part(info["img_id"], self.part)]
 
     def parse_data_info(self, img_info: dict) -> dict:
         check_annotation(img_info["xml_path"], self._metainfo["classes"])

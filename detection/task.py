@@ -6,13 +6,13 @@ import backbones.mmcv_ops  # noqa: F401  (before anything imports mmdet)
 from backbones.files import missing_folder
 from backbones.protocols import choose_protocol
 from backbones.transfer import plug, require_backbone
-from detection.annotations import check_annotation, read_list
+from detection.annotations import check_split, split_of
 from detection.errors import count_errors
 from detection.metrics import load, per_class
 from detection.protocol import apply
 
 NODE = "transfer"
-METRICS = ("mAP", "mAP_area", "mAP_50_95")
+METRICS = ("mAP", "mAP_area", "mAP_50_95")  # a learning rate is tuned by the first
 SPLIT = "test"  # what the figures are measured on
 PER_IMAGE = "detections.npz"
 RESULT_VERSION = 2  # raise it when the same config no longer gives the same numbers: finished runs are then run again
@@ -48,16 +48,21 @@ def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
     cfg.model.roi_head.bbox_head.in_channels = channels[3]
 
 
-def check_data(cfg) -> None:
-    """Raises ValueError when the VOCdevkit is not where the config expects it, or an XML is missing or wrong."""
+def check_data(cfg) -> list[str]:
+    """What is odd with the data but does not stop a run, a sentence each: boxes that reach out of their image, no objects.
+
+    Raises:
+        ValueError: the VOCdevkit is not where the config expects it, or ``check_split`` refuses what is there.
+    """
     for folder in data_folders(cfg):
         for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
             if not (folder / part).is_dir():
                 raise ValueError(missing_folder(folder / part, f"a part of VOCdevkit/{folder.name} in its original layout"))
-    for dataset in _datasets(cfg):
-        root = Path(dataset.data_root)
-        for name in read_list(root / dataset.ann_file):
-            check_annotation(root / dataset.data_prefix.sub_data_root / "Annotations" / f"{name}.xml", cfg.classes)
+    remarks = []
+    for loader, training in ((cfg.train_dataloader, True), (cfg.test_dataloader, False)):
+        for folder, names in split_of(loader.dataset):
+            remarks += check_split(names, folder, cfg.classes, training)
+    return remarks
 
 
 def data_folders(cfg) -> list[Path]:
@@ -66,9 +71,9 @@ def data_folders(cfg) -> list[Path]:
 
 
 def _datasets(cfg) -> list:
-    """The data sets of training, one or several, and that of testing."""
-    train = cfg.train_dataloader.dataset
-    return [*train.get("datasets", [train]), cfg.test_dataloader.dataset]
+    """The data sets of training and of testing, one or several each."""
+    joined = (cfg.train_dataloader.dataset, cfg.test_dataloader.dataset)
+    return [part for dataset in joined for part in dataset.get("datasets", [dataset])]
 
 
 def finish(runner, cfg, metrics: dict, folder: Path) -> dict:

@@ -31,17 +31,22 @@ def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
         head.update(in_channels=width, channels=width // 4)
 
 
-def check_data(cfg) -> None:
-    """Raises ValueError when a folder is not where the config expects it. Pairs and masks are checked as they are read."""
+def check_data(cfg) -> list[str]:
+    """Finds nothing odd; pairs and masks are checked as they are read.
+
+    Raises:
+        ValueError: a folder is not where the config expects it.
+    """
     for folder in data_folders(cfg):
         if not folder.is_dir():
             raise ValueError(missing_folder(folder, "a part of ADEChallengeData2016 in its original layout"))
+    return []
 
 
 def data_folders(cfg) -> list[Path]:
     """The folders whose files a run reads."""
     sets = [cfg.train_dataloader.dataset, cfg.test_dataloader.dataset]
-    return sorted(Path(s.data_root) / part for s in sets for part in s.data_prefix.values())
+    return sorted({Path(s.data_root) / part for s in sets for part in s.data_prefix.values()})
 
 
 def finish(runner, cfg, metrics: dict, folder: Path) -> dict:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from backbones import checking
 from detection import check
-from detection.check import Expected, ImageList, check_devkit, describe, read_annotation
+from detection.annotations import read_annotation
+from detection.check import Expected, ImageList, check_devkit, describe
 
 SMALL = Expected(
     "Small",

@@ -226,6 +226,7 @@ def configure(cfg, tricks=(), backbone=None, transfer=None):
 
 def check_data(cfg):
     check_folder(Path(cfg.train_dataloader.dataset.root))
+    return []
 
 
 def data_folders(cfg):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from backbones.files import write_json, write_npz
-from detection.check import read_annotation
+from detection.annotations import read_annotation
 from detection.metrics import Boxes
 from detection.pictures import ALARM, HIT, IGNORED, PANEL, Panel, colour_of, picture, shown
 from tools.engine import collect

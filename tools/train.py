@@ -25,6 +25,8 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--backbone", metavar="CARD|scratch", help="a card's folder, or scratch; required downstream")
     parser.add_argument("--transfer", metavar="finetune|frozen", help="what of the card's backbone is trained; finetune")
     parser.add_argument("--protocol", metavar="NAME", help="of configs/TASK/protocols, at scale paper; the config's own")
+    parser.add_argument("--lr-factor", type=float, metavar="F", help="times the protocol's learning rate downstream; 1")
+    parser.add_argument("--hold-out", action="store_true", help="downstream: test on a fifth of the training data, kept out")
     parser.add_argument("--seed", type=int, default=0, help="of initial values, data order and augmentation; 0")
     parser.add_argument("--work-dir", metavar="D", help="instead of work_dirs/runs/KEY")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the same run")
@@ -48,7 +50,16 @@ def train() -> int:
     from tools.engine.study import prepare
 
     tricks = [parse_trick(text) for text in args.tricks]
-    options = Options(tricks, args.backbone, args.transfer, args.protocol, args.seed, args.cfg_options)
+    options = Options(
+        tricks,
+        args.backbone,
+        args.transfer,
+        args.protocol,
+        args.lr_factor,
+        args.hold_out,
+        args.seed,
+        args.cfg_options,
+    )
     cfg, key = prepare(args.config, options)
     folder = Path(args.work_dir) if args.work_dir else RUNS / key
     if read_record(folder):

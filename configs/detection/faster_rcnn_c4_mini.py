@@ -2,21 +2,23 @@
 
 python tools/train.py configs/detection/faster_rcnn_c4_mini.py --backbone work_dirs/runs/KEY/card
 
+Stage 4 runs once for every region, which is most of the cost: regions of 7 x 7 instead of 14 x 14, few of them, and two epochs
+keep a run under 8 minutes on 2 cores. That is too short to learn more than a little; it shows that the chain holds.
 """
 
 _base_ = ["mmdet::_base_/models/faster-rcnn_r50-caffe-c4.py", "../_base_/runtime.py", "../_base_/voc.py"]
 
 scale = "mini"
-seconds = 620  # expected on 2 cores; a study's estimate of the time left starts from it
+seconds = 450  # expected on 2 cores; a study's estimate of the time left starts from it
 network = "faster_rcnn_c4"
-batch, epochs = 4, 6  # batch: in all, over every process
+batch, epochs = 2, 2  # batch: in all, over every process
 image_scale = (256, 192)  # the long side at most, and the short side
 data_root = "{{$DATA_ROOT:data}}/VOCdevkit"
 classes = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-rois, proposals = 32, 200
+rois, proposals = 16, 64
 last_stage = "roi_head.shared_head"  # where stage 4 of the backbone is
 scratch_backbone = dict(depth=50, variant="b", base_channels=64)
 protocol = dict(
@@ -76,7 +78,7 @@ test_dataloader = dict(
     ),
 )
 
-roi_layer = dict(type="RoIAlign", output_size=14, sampling_ratio=2, use_torchvision=True)
+roi_layer = dict(type="RoIAlign", output_size=7, sampling_ratio=2, use_torchvision=True)
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -101,7 +103,7 @@ model = dict(
 )
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4),
+    optimizer=dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=1e-4),
     clip_grad=dict(max_norm=35, norm_type=2),
 )
 param_scheduler = [

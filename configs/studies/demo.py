@@ -15,7 +15,7 @@ configs = dict(
     detection="configs/detection/faster_rcnn_fpn_{scale}.py",
     segmentation="configs/segmentation/fcn_{scale}.py",
 )
-metrics = ("top1", "mAP", "pixAcc", "mIoU")
+metrics = ("top1", "mAP", "mAP_area", "pixAcc", "mIoU")
 margin = 1.0  # a difference within this many points counts as none
 _rows = dict(b_standard="B-standard", smooth="+ smooth")
 published = dict(  # single runs on ImageNet, VOC07 and ADE20K, with another detector (C4)

@@ -30,6 +30,7 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipes", nargs="+", metavar="NAME", help="instead of the study's own")
     parser.add_argument("--teachers", nargs="+", default=[], metavar="RECIPE=CARD", help="cards instead of trained teachers")
     parser.add_argument("--seeds", type=int, default=1, help="how many: 0 .. N-1, each a pretraining and its transfers; 1")
+    parser.add_argument("--tune-lr", action="store_true", help="show each transfer at the best of x1/2, x1, x2 of its lr, too")
 
 
 def study_of(args: argparse.Namespace):
@@ -40,7 +41,8 @@ def study_of(args: argparse.Namespace):
     for recipe, _, card in pairs:
         if not card:
             raise ValueError(f"--teachers takes RECIPE=CARD, as in smooth=cards/resnet152d; {recipe!r} names no card.")
-    return load_study(args.study, args.scale, args.recipes, args.seeds, {recipe: card for recipe, _, card in pairs})
+    cards = {recipe: card for recipe, _, card in pairs}
+    return load_study(args.study, args.scale, args.recipes, args.seeds, cards, args.tune_lr)
 
 
 def sentence(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from backbones.files import write_json, write_text
 from tools.engine.config import Options, resolve, task_of
 from tools.engine.show import SHEET
 from tools.engine.study import Node, Study, rows_of
+from tools.engine.tuning import describe
 
 COLUMNS = (
     *("study", "scale", "recipe", "network", "task", "protocol", "split", "metric"),
@@ -44,7 +45,7 @@ def _rows(study: Study, node: Node) -> list[dict]:
         "recipe": node.recipe,
         "network": record["network"],
         "task": record["task"],
-        "protocol": record["protocol"]["name"],
+        "protocol": ", ".join(part for part in (record["protocol"]["name"], node.note) if part),
         "split": record["split"],
         "pretrain_seed": record["seed"] if pretrain else above,
         "finetune_seed": "" if pretrain else record["seed"],
@@ -74,6 +75,7 @@ def _about(study: Study, nodes: list[Node]) -> dict:
         "tricks": {name: study.tricks(name, "") for name in study.recipes},
         "left_out": {n: list(study.catalogue.without[n]) for n in study.networks() if n in study.catalogue.without},
         "differences": {name: diff for name in study.recipes if (diff := _difference(study, name))},
+        "tuning": [found for node in nodes if (found := describe(node))],
         "protocols": {record["task"]: record["protocol"] for record in records.values()},
         "runs": {key: {name: record.get(name) for name in kept} | {"pictures": sheets[key]} for key, record in records.items()},
     }

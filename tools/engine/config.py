@@ -26,6 +26,8 @@ class Options:
     backbone: str | None = None
     transfer: str | None = None
     protocol: str | None = None
+    lr_factor: float | None = None
+    hold_out: bool = False
     seed: int = 0
     overrides: dict = field(default_factory=dict)
 
@@ -70,22 +72,27 @@ def resolve(path: str | Path, options: Options):
     """The config of a run: the file, the overrides, the seed, then what its task makes of tricks or backbone."""
     cfg = load(path, options.overrides)
     cfg.randomness = dict(seed=options.seed)
-    set_protocol(cfg, options.protocol)
+    set_protocol(cfg, options)
     task_of(cfg).configure(cfg, options.tricks, options.backbone, options.transfer)
     return cfg
 
 
-def set_protocol(cfg, name: str | None) -> None:
-    """Applies the protocol of a transfer: that of its config, or ``name``.
+def set_protocol(cfg, options: Options) -> None:
+    """Applies the protocol of a transfer, that of its config or the one asked for, and what tunes it.
 
     Raises:
-        ValueError: there is no such protocol, or the config is of a pretraining and one was named.
+        ValueError: there is no such protocol, see ``backbones.tuning.tune``, or options of a transfer for a pretraining.
     """
+    from backbones.tuning import tune
+
     task = task_of(cfg)
     if task.NODE == "transfer":
-        task.set_protocol(cfg, name)
-    elif name:
-        raise ValueError(f"--protocol is for detection and segmentation; {cfg.task} has none.")
+        task.set_protocol(cfg, options.protocol)
+        tune(cfg, options.lr_factor, options.hold_out)
+        return
+    for name in ("protocol", "lr_factor", "hold_out"):
+        if getattr(options, name):
+            raise ValueError(f"--{name.replace('_', '-')} is for detection and segmentation; {cfg.task} has none.")
 
 
 def key_of(cfg, upstream: str | None = None) -> str:

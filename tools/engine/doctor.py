@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tools.engine.config import ROOT, load, set_protocol, task_of
+from tools.engine.config import ROOT, Options, load, set_protocol, task_of
 from tools.engine.study import SCALES
 
 TESTED_PYTHON = (3, 11)
@@ -235,7 +235,7 @@ def check_data() -> list[Finding]:
 
 def _data_of(what: str, path: Path) -> Finding:
     cfg = load(path)
-    set_protocol(cfg, None)
+    set_protocol(cfg, Options())
     task = task_of(cfg)
     try:
         task.check_data(cfg)

@@ -56,7 +56,7 @@ def _cells(study: Study, node: Node, cfg, sizes: dict[str, dict]) -> list[str]:
 def with_protocol(node: Node):
     """The config of a run with its protocol, before tricks or backbone."""
     cfg = load(node.config)
-    set_protocol(cfg, None)
+    set_protocol(cfg, node.options)
     return cfg
 
 

@@ -152,6 +152,31 @@ def protocol_table(results: Results) -> Table:
     return Table("Protocols", "lll", ["task", "item", "value"], rows, "The same for every row of the study.")
 
 
+def tuning_table(results: Results) -> Table:
+    """The held-out score of each learning rate tried, where rates were tuned."""
+    tried = results.study.get("tuning", [])
+    factors = sorted({factor for item in tried for factor in item["values"]}, key=float)
+    rows = [
+        [
+            *(results.label(item["recipe"]), item["task"], str(item["seed"]), heading_of(item["metric"])),
+            *(DASH if (value := item["values"].get(factor)) is None else f"{value:.2f}" for factor in factors),
+            f"x{item['best']:g}" + (" (edge)" if item["edge"] else ""),
+        ]
+        for item in tried
+    ]
+    note = (
+        "Held-out images of the training data, never those of the results; the rows named 'tuned lr' are at the best. The same "
+        "grid for every backbone."
+    )
+    if edges := sum(item["edge"] for item in tried):
+        note += (
+            f" Warning: for {edges} of {len(tried)} the best is at the edge of the grid (marked), so that a better rate may lie "
+            "outside it: what the tuned rows say of them is a lower bound."
+        )
+    header = ["recipe", "task", "seed", "metric", *(f"lr x{factor}" for factor in factors), "best"]
+    return Table("Learning rates", "llrl" + "r" * (len(factors) + 1), header, rows, note)
+
+
 def cost_table(results: Results) -> Table:
     """Seconds of a recipe: the mean run of each task, and all its runs over its seeds."""
     tasks = list(results.tasks)
@@ -217,7 +242,7 @@ def make_report(results: Results) -> Report:
     bases = [results.reference]
     if SCRATCH != results.reference and results.seeds(SCRATCH):
         bases.append(SCRATCH)
-    findings = [result_table(results), *(gain_table(results, base) for base in bases)]
+    findings = [result_table(results), *(gain_table(results, base) for base in bases), tuning_table(results)]
     makers = (published_table, network_table, recipe_table, difference_table, protocol_table, cost_table, run_table)
     return Report(
         f"{results.study['name']} at scale {results.study['scale']}, {seeds} seed{'s' * (seeds != 1)}",

@@ -37,7 +37,7 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
     from tools.engine.hooks import Diverged
 
     task = task_of(cfg)
-    task.check_data(cfg)
+    remarks = task.check_data(cfg)
     folder.mkdir(parents=True, exist_ok=True)
     cfg.work_dir, cfg.run, cfg.launcher = str(folder), key, launcher
     started = time.time()
@@ -45,6 +45,8 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
     if is_main_process():
         cfg.dump(str(folder / CONFIG))
     runner.logger.info(f"{cfg.task} in {cfg.get('precision', 'float32')}, seed {cfg.randomness.seed}, run {key}")
+    for remark in remarks:
+        runner.logger.warning(remark)
     try:
         runner.train()
         trained = time.time()
@@ -54,6 +56,7 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
         metrics, status, trained = {}, "diverged", time.time()
         runner.logger.error(str(error))
     record = describe(cfg, key, status, metrics)
+    record["remarks"] = remarks
     record["seconds"] = {"train": trained - started, "test": time.time() - trained}
     if is_main_process():
         if status == "done":
@@ -158,11 +161,12 @@ def describe(cfg, key: str, status: str, metrics: dict) -> dict:
         "status": status,
         "metrics": metrics,
         "seed": cfg.randomness.seed,
-        "split": task.SPLIT,
+        "split": "held out" if cfg.get("hold_out") else task.SPLIT,
         "tricks": [list(pair) for pair in cfg.get("tricks", [])],
         "backbone": cfg.get("backbone"),
         "transfer": cfg.get("transfer"),
         "protocol": dict(cfg.get("protocol", {"name": cfg.scale})),
+        "lr_factor": cfg.get("lr_factor", 1.0),
         "precision": cfg.get("precision", "float32"),
         "per_image": task.PER_IMAGE,
         "machine": {

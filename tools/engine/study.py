@@ -19,7 +19,10 @@ SCRATCH = "scratch"
 
 @dataclass
 class Node:
-    """One run of a study: a pretraining (``above``: its teacher), or a transfer of the card of ``above`` (None: from scratch)."""
+    """One run of a study: a pretraining (``above``: its teacher), or a transfer of the card of ``above`` (None: from scratch).
+
+    ``grid`` has the runs that tune the learning rate of a transfer, and ``note`` is what sets its row apart from the shared one.
+    """
 
     key: str
     recipe: str
@@ -28,6 +31,8 @@ class Node:
     config: str
     options: Options
     above: "Node | None" = None
+    grid: "list[Node]" = field(default_factory=list)
+    note: str = ""
 
     @property
     def folder(self) -> Path:
@@ -35,7 +40,9 @@ class Node:
 
     @property
     def name(self) -> str:
-        return " ".join(part for part in (self.task, self.network, self.recipe, f"seed {self.options.seed}") if part)
+        name = " ".join(part for part in (self.task, self.network, self.recipe, f"seed {self.options.seed}") if part)
+        factor = "" if self.options.lr_factor is None else f", lr x{self.options.lr_factor:g}"
+        return name + factor + ", held out" * self.options.hold_out
 
     @property
     def record(self) -> dict | None:
@@ -86,6 +93,7 @@ class Study:
     data: SimpleNamespace
     catalogue: SimpleNamespace
     teachers: dict[str, str] = field(default_factory=dict)
+    tune_lr: bool = False
 
     def label(self, recipe: str) -> str:
         """What the study's table prints for a recipe."""
@@ -128,6 +136,7 @@ def load_study(
     recipes: list[str] | None = None,
     seeds: int = 1,
     teachers: dict[str, str] | None = None,
+    tune_lr: bool = False,
 ) -> Study:
     """Reads a study's file and checks what was asked of it.
 
@@ -137,6 +146,7 @@ def load_study(
         recipes: instead of the study's own.
         seeds: how many.
         teachers: cards by the recipe of the teacher ('smooth', 'mixup'), instead of training it.
+        tune_lr: add rows of each transfer at the best of a grid of learning rates.
 
     Raises:
         ValueError: an unknown study, scale or recipe (names the nearest), a network without a config at that scale, fewer than
@@ -155,7 +165,7 @@ def load_study(
         raise ValueError(f"--seeds is {seeds}; give at least 1.")
     for recipe in teachers or {}:
         _known("teacher", recipe, {r["teacher"] for r in catalogue.recipes.values() if "teacher" in r})
-    study = Study(data.name, scale, wanted, seeds, data, catalogue, dict(teachers or {}))
+    study = Study(data.name, scale, wanted, seeds, data, catalogue, dict(teachers or {}), tune_lr)
     for network in study.networks().values():
         find_config(network["config"].format(scale=scale))
     return study
@@ -177,7 +187,7 @@ def runs_behind(rows: Iterable[Node]) -> list[Node]:
     """The runs behind rows, those above them too, each once and after the one above it."""
     found: dict[str, Node] = {}
     for node in rows:
-        for needed in (node.above, node):
+        for needed in (node.above, node, *node.grid):
             if needed:
                 found.setdefault(needed.key, needed)
     return list(found.values())
@@ -196,6 +206,8 @@ def rows_of(study: Study) -> Iterator[Node]:
 
 
 def _recipe_nodes(study: Study, network: str, recipe: str, seed: int) -> Iterator[Node]:
+    from tools.engine.tuning import grid_of, tuned
+
     above = None
     if study.catalogue.recipes[recipe]["tricks"] is not None:
         above = _pretrain_node(study, network, recipe, seed)
@@ -203,8 +215,17 @@ def _recipe_nodes(study: Study, network: str, recipe: str, seed: int) -> Iterato
     for task, pattern in study.transfers().items():
         config = pattern.format(scale=study.scale)
         node = Node("", recipe, network, task, config, Options(seed=seed), above)
-        node.key = transfer_key(load(config), node.options, above.key if above else SCRATCH)
+        node.key = key_below(node)
+        if study.tune_lr:
+            node.grid = grid_of(node)
         yield node
+        if node.grid and (best := tuned(node, node.grid)):
+            yield best
+
+
+def key_below(node: Node) -> str:
+    """The key of a transfer of a study."""
+    return transfer_key(load(node.config), node.options, node.above.key if node.above else SCRATCH)
 
 
 def _pretrain_node(study: Study, network: str, recipe: str, seed: int) -> Node:
@@ -233,7 +254,7 @@ def _teacher(study: Study, recipe: str) -> tuple[Node | None, str]:
 def transfer_key(cfg, options: Options, upstream: str) -> str:
     """The key of a transfer: its config before the card is plugged in, what was asked of it, and the key above."""
     cfg.merge_from_dict(options.overrides)
-    set_protocol(cfg, options.protocol)
+    set_protocol(cfg, options)
     cfg.randomness, cfg.transfer = dict(seed=options.seed), options.transfer or cfg.get("transfer") or "finetune"
     return key_of(cfg, upstream)
 
@@ -243,7 +264,7 @@ def check(study: Study) -> None:
     patterns = [network["config"] for network in study.networks().values()]
     for pattern in dict.fromkeys([*patterns, *study.transfers().values()]):
         cfg = load(pattern.format(scale=study.scale))
-        set_protocol(cfg, None)
+        set_protocol(cfg, Options())
         task_of(cfg).check_data(cfg)
 
 
@@ -280,7 +301,16 @@ def run_study(study: Study, watch: Callable[[Node, float], None], log: Callable[
         The nodes that failed; those below them are left out and named in the log.
     """
     failed: list[Node] = []
-    for node in nodes_of(study):
+    seen: set[str] = set()
+    while todo := [node for node in nodes_of(study) if node.key not in seen]:  # a tuned run is known once its grid is done
+        failed += _run_nodes(todo, watch, log)
+        seen |= {node.key for node in todo}
+    return failed
+
+
+def _run_nodes(nodes: list[Node], watch: Callable[[Node, float], None], log: Callable[[str], None]) -> list[Node]:
+    failed = []
+    for node in nodes:
         if node.record:
             log(f"{node.name}: done earlier ({node.folder})")
         elif node.above and not node.above.record:
@@ -325,6 +355,9 @@ def command(node: Node) -> list[str]:
 
     words = [sys.executable, str(ROOT / "tools/train.py"), str(find_config(node.config))]
     words += ["--seed", str(node.options.seed), "--work-dir", str(node.folder)]
+    if node.options.lr_factor is not None:
+        words += ["--lr-factor", f"{node.options.lr_factor:g}"]
+    words += ["--hold-out"] * node.options.hold_out
     if node.options.overrides:
         words += ["--cfg-options", *(f"{key}={value}" for key, value in node.options.overrides.items())]
     if node.pretrain:

@@ -1,0 +1,158 @@
+"""What a VOCdevkit can have wrong, on the way into training: one sentence each, or counted and named."""
+
+import re
+from pathlib import Path
+
+import pytest
+from mmengine.config import ConfigDict
+
+from detection.annotations import check_annotation, check_split, split_of
+
+CLASSES = ("cat", "dog")
+BOX = (10, 20, 60, 80)
+
+
+def xml(*objects: tuple, size: tuple[int, int] = (100, 90)) -> str:
+    """An annotation with (name, box, difficult) objects."""
+    parts = [
+        f"<object><name>{name}</name><difficult>{hard}</difficult><bndbox>"
+        + "".join(f"<{side}>{value}</{side}>" for side, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+        + "</bndbox></object>"
+        for name, box, hard in objects
+    ]
+    return f"<annotation><size><width>{size[0]}</width><height>{size[1]}</height></size>{''.join(parts)}</annotation>"
+
+
+GOOD = xml(("cat", BOX, 0))
+
+
+@pytest.fixture
+def devkit(tmp_path):
+    """``devkit(a=text, ...)`` writes images of those names with their XML (None: without one) and returns VOC2007."""
+
+    def make(**texts: str | None) -> Path:
+        folder = tmp_path / "VOCdevkit/VOC2007"
+        for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / f"JPEGImages/{name}.jpg").write_bytes(b"")
+            if text is not None:
+                (folder / f"Annotations/{name}.xml").write_text(text)
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "a.xml does not exist, though it is listed in ImageSets/Main; complete the VOCdevkit."),
+        ("", "a.xml is no VOC annotation (no element found"),
+        ("<annotation>", "a.xml is no VOC annotation (no element found"),
+        ("<html/>", "a.xml is no VOC annotation (its outermost tag is 'html', not 'annotation'"),
+        ("<annotation/>", "a.xml is no VOC annotation (size/width of <annotation> is '', not a number"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "it has a DOCTYPE, which no VOC annotation has"),
+        (xml(("zebra", BOX, 0)), "a.xml has an object of the unknown class 'zebra'; allowed: cat, dog. Correct the file"),
+        (xml(("cat", (10, 20, 10, 80), 0)), "a.xml has a box with xmax <= xmin or ymax <= ymin: 'cat' 10 20 10 80; correct"),
+        (xml(("cat", (60, 20, 10, 80), 0)), "a.xml has a box with xmax <= xmin or ymax <= ymin: 'cat' 60 20 10 80; correct"),
+        (xml(("cat", (10, 80, 60, 80), 0)), "a.xml has a box with xmax <= xmin or ymax <= ymin: 'cat' 10 80 60 80; correct"),
+        (xml(("cat", (101, 20, 130, 80), 0)), "a.xml has a box that lies outside its image: 'cat' 101 20 130 80, image 100 x 90"),
+        (xml(("cat", (-9, 20, 0, 80), 0)), "a.xml has a box that lies outside its image: 'cat' -9 20 0 80, image 100 x 90"),
+        (xml(("cat", (10, 91, 60, 95), 0)), "a.xml has a box that lies outside its image"),
+        (xml(("cat", (10, "x", 60, 80), 0)), "a.xml is no VOC annotation (bndbox/ymin of <object> is 'x', not a number"),
+        (xml(("cat", (10, "nan", 60, 80), 0)), "is 'nan', not a number"),
+        (xml(("cat", BOX, 2)), "a.xml has an object whose difficult is neither 0 nor 1: '2'; correct the file."),
+    ],
+)
+def test_an_annotation_that_is_refused(devkit, text, message):
+    folder = devkit(a=text)
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        check_split(["a"], folder, CLASSES, training=True)
+    assert str(error.value).startswith(str(folder / "Annotations/a.xml")) and "\n" not in str(error.value)
+
+
+def test_an_annotation_that_is_whole(devkit):
+    folder = devkit(a=xml(("cat", (1, 1, 100, 90), 0), ("dog", BOX, 1)))
+    things, reaching = check_annotation(folder / "Annotations/a.xml", CLASSES)
+    assert [(t.name, t.box, t.difficult) for t in things] == [("cat", (1, 1, 100, 90), "0"), ("dog", BOX, "1")]
+    assert reaching == [] and check_split(["a"], folder, CLASSES, training=False) == []
+
+
+@pytest.mark.parametrize(("training", "use"), [(True, "trained on as far as they lie in it"), (False, "tested whole")])
+def test_boxes_that_reach_out_are_counted_and_named(devkit, training, use):
+    folder = devkit(a=xml(("cat", (0, 5, 30, 40), 0), ("dog", (50, 50, 101, 90), 0)), b=GOOD, c=xml(("cat", (5, 5, 9, 91), 0)))
+    (text,) = check_split(["a", "b", "c"], folder, CLASSES, training)
+    assert text.startswith("VOC2007: boxes that reach out of their image (3), " + use)
+    assert "a.xml ('cat' 0 5 30 40, image 100 x 90)" in text and "c.xml ('cat' 5 5 9 91, image 100 x 90)" in text
+
+
+def test_images_without_an_object_are_counted_and_named(devkit):
+    folder = devkit(a=xml(), b=GOOD, c=xml())
+    for training, use in ((True, "left out of training: a, c."), (False, "is a false alarm: a, c.")):
+        (text,) = check_split(["a", "b", "c"], folder, CLASSES, training)
+        assert text.startswith("VOC2007: images without an object (2)") and text.endswith(use)
+
+
+def test_a_split_in_which_nothing_counts(devkit):
+    folder = devkit(a=xml(("cat", BOX, 1)), b=xml())
+    with pytest.raises(ValueError, match="None of the 2 images of VOC2007 to test on has an object that is not difficult"):
+        check_split(["a", "b"], folder, CLASSES, training=False)
+    assert len(check_split(["a", "b"], folder, CLASSES, training=True)) == 1  # difficult ones are trained on
+    with pytest.raises(ValueError, match="None of the 1 images of VOC2007 to train on has an object: there is nothing to learn"):
+        check_split(["b"], folder, CLASSES, training=True)
+
+
+def test_a_listed_image_that_is_absent(devkit):
+    folder = devkit(a=GOOD, b=GOOD)
+    (folder / "JPEGImages/b.jpg").unlink()
+    with pytest.raises(ValueError, match="JPEGImages/b.jpg does not exist, though it is listed in ImageSets/Main; complete"):
+        check_split(["a", "b"], folder, CLASSES, training=True)
+
+
+def test_lists(devkit):
+    folder = devkit(a=GOOD, b=GOOD)
+    data = dict(
+        data_root=str(folder.parent), ann_file="VOC2007/ImageSets/Main/test.txt", data_prefix=dict(sub_data_root="VOC2007/")
+    )
+    path = folder / "ImageSets/Main/test.txt"
+    with pytest.raises(ValueError, match="test.txt does not exist"):
+        split_of(ConfigDict(data))
+    path.write_text("\n")
+    with pytest.raises(ValueError, match="test.txt lists no image; restore the file"):
+        split_of(ConfigDict(data))
+    path.write_text("a\nb\n")
+    assert split_of(ConfigDict(data)) == [(folder, ["a", "b"])]
+    assert split_of(ConfigDict(type="ConcatDataset", datasets=[data, data])) == 2 * [(folder, ["a", "b"])]
+    parts = [split_of(ConfigDict(data, part=part))[0][1] for part in ("rest",)]  # crc32 of neither is a multiple of 5
+    assert parts == [["a", "b"]]
+    with pytest.raises(ValueError, match="test.txt is too short to hold images out of training"):
+        split_of(ConfigDict(data, part="held_out"))
+
+
+def test_training_cuts_a_box_at_the_border_and_testing_does_not(devkit):
+    import cv2
+    import numpy as np
+    from mmengine.registry import init_default_scope
+
+    import backbones.mmcv_ops  # noqa: F401
+    from detection import VOCDataset
+
+    init_default_scope("mmdet")
+    folder = devkit(a=xml(("cat", (-9, 5, 130, 40), 0)))
+    cv2.imwrite(str(folder / "JPEGImages/a.jpg"), np.zeros((90, 100, 3), np.uint8))
+    (folder / "ImageSets/Main/test.txt").write_text("a\n")
+    steps = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations", with_bbox=True)]
+    resize = dict(type="Resize", scale=(100, 90), keep_ratio=True)
+    orders = {False: [*steps, resize], True: [steps[0], resize, steps[1]]}  # as in the configs
+    boxes = {}
+    for test_mode, order in orders.items():
+        data = VOCDataset(
+            data_root=str(folder.parent),
+            ann_file="VOC2007/ImageSets/Main/test.txt",
+            data_prefix=dict(sub_data_root="VOC2007/"),
+            metainfo=dict(classes=CLASSES),
+            test_mode=test_mode,
+            pipeline=[*order, dict(type="PackDetInputs", meta_keys=())],
+        )
+        boxes[test_mode] = data[0]["data_samples"].gt_instances.bboxes.tensor.tolist()
+    assert boxes[False] == [[0, 4, 100, 39]] and boxes[True] == [[-10, 4, 129, 39]]
