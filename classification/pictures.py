@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
+from backbones.drawing import FONT, INK, RIGHT, WRONG, spread
 from classification.data import check_folder, read_rgb
 
 SIDE, FRAME, FOOT = 150, 4, 34  # px: an image at most, the border around it, the lines below
-RIGHT, WRONG = "#00a678", "#d55e00"  # green and vermilion: told apart by the colour-blind too
-FONT = ImageFont.load_default(12)
 
 
 def legend(cfg) -> str:
@@ -39,7 +38,7 @@ def pictures(cfg, folder: Path, num: int) -> list[Image.Image]:
         ranks, labels = saved["rank"], saved["label"]
     if labels.tolist() != [label for _, label in samples]:
         raise ValueError(f"{root} holds other images than the run in {folder} was tested on; run it again, or bring them back.")
-    chosen = np.unique(np.linspace(0, len(samples) - 1, num, dtype=int))
+    chosen = spread(len(samples), num)
     return [picture(read_rgb(samples[i][0]), classes[labels[i]], int(ranks[i])) for i in chosen]
 
 
@@ -51,6 +50,6 @@ def picture(image: Image.Image, name: str, rank: int) -> Image.Image:
     framed = ImageOps.expand(small, FRAME, WRONG if rank else RIGHT)
     tile.paste(framed, ((size - framed.width) // 2, (size - framed.height) // 2))
     draw = ImageDraw.Draw(tile)
-    draw.text((FRAME, size + 1), name, "#1d1d1b", FONT)
+    draw.text((FRAME, size + 1), name, INK, FONT)
     draw.text((FRAME, size + 16), f"place {rank + 1}" if rank else "right", WRONG if rank else RIGHT, FONT)
     return tile

@@ -4,17 +4,16 @@ import colorsys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from detection.annotations import read_list
-from detection.check import read_annotation
+from backbones.drawing import FONT, INK, RIGHT, TAG, WRONG, draw_tag, fit, fitted, read_rgb, spread, tag_width
+from detection.annotations import read_annotation, split_of
 from detection.metrics import Boxes, check_labels, load, match
 
 SCORE, BEST = 0.3, 3  # detections shown: from this score on; where there are none, that many of the highest score
 PANEL, GAP, HEAD = (336, 252), 6, 18  # px: an image at most, between two of them, the line above
-HIT, ALARM, IGNORED = "#00a678", "#d55e00", "#9a9a9a"  # green and vermilion: told apart by the colour-blind too
+HIT, ALARM, IGNORED = RIGHT, WRONG, "#9a9a9a"
 BORDERS = {1: (HIT, False), 0: (ALARM, False), -1: (IGNORED, True)}  # what ``match`` says -> colour, dashed
-FONT = ImageFont.load_default(12)
 
 
 def legend(cfg) -> str:
@@ -37,17 +36,16 @@ def pictures(cfg, folder: Path, num: int) -> list[Image.Image]:
     Raises:
         ValueError: the test data is missing, or is not what the run was tested on.
     """
-    data = cfg.test_dataloader.dataset
-    root = Path(data.data_root)
-    names, home = read_list(root / data.ann_file), root / data.data_prefix.sub_data_root
+    images = [(home, name) for home, names in split_of(cfg.test_dataloader.dataset) for name in names]
     found, true = load(folder / "detections.npz")
     check_labels(found, true, len(cfg.classes))
     drawn = []
-    for i in np.unique(np.linspace(0, len(names) - 1, num, dtype=int)):
+    for i in spread(len(images), num):
+        home, name = images[i]
         own, objects = found.take(found.image == i), true.take(true.image == i)
-        _check_truth(home / "Annotations" / f"{names[i]}.xml", objects, folder)
-        image = _read(home / "JPEGImages" / f"{names[i]}.jpg")
-        drawn.append(picture(image, names[i], own, objects, cfg.classes, _iou(cfg)))
+        _check_truth(home / "Annotations" / f"{name}.xml", objects, folder)
+        image = read_rgb(home / "JPEGImages" / f"{name}.jpg", "complete the VOCdevkit")
+        drawn.append(picture(image, name, own, objects, cfg.classes, _iou(cfg)))
     return drawn
 
 
@@ -60,14 +58,6 @@ def _check_truth(path: Path, objects: Boxes, folder: Path) -> None:
     now = np.array([thing.box for thing in read_annotation(path)[1]]).reshape(-1, 4) // 1 - 1
     if sorted(now.tolist()) != sorted(objects.box.tolist()):
         raise ValueError(f"{path} has other boxes than the run in {folder} was tested on; run it again, or bring that data back.")
-
-
-def _read(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except OSError as error:
-        raise ValueError(f"The image {path} cannot be decoded ({error}); complete the VOCdevkit.") from None
 
 
 def shown(found: Boxes) -> np.ndarray:
@@ -100,7 +90,7 @@ def picture(image: Image.Image, name: str, found: Boxes, true: Boxes, classes, i
     pair = Image.new("RGB", (2 * PANEL[0] + GAP, HEAD + PANEL[1]), "white")
     draw = ImageDraw.Draw(pair)
     for x, panel, text in ((0, left, _of_truth(name, true)), (PANEL[0] + GAP, right, _of_found(found, drawn, matches))):
-        draw.text((x, 1), text, "#1d1d1b", FONT)
+        draw.text((x, 1), text, INK, FONT)
         pair.paste(panel.canvas, (x, HEAD))
     return pair
 
@@ -130,10 +120,8 @@ class Panel:
 
     def __init__(self, image: Image.Image):
         self.scale = min(PANEL[0] / image.width, PANEL[1] / image.height)
-        size = [max(1, round(side * self.scale)) for side in image.size]
-        self.canvas = Image.new("RGB", PANEL, "#f4f4f2")
-        self.corner = tuple((whole - part) // 2 for whole, part in zip(PANEL, size, strict=True))
-        self.canvas.paste(image.resize(size, Image.Resampling.LANCZOS), self.corner)
+        self.corner = fitted(image.size, PANEL)[1]
+        self.canvas = fit(image, PANEL)
         self.draw = ImageDraw.Draw(self.canvas)
         self.tags: list[tuple[float, ...]] = []
 
@@ -160,7 +148,7 @@ class Panel:
     def tag(self, box: np.ndarray, text: str, colour: tuple[int, int, int], needed: bool) -> None:
         """Writes at a box's upper or lower edge, outside or inside: where no label is yet or, if ``needed``, over one."""
         x1, y1, _, y2 = self.place(box)
-        wide, high = self.draw.textlength(text, FONT) + 5, 15
+        wide, high = tag_width(text), TAG
         x = min(max(x1, 0), PANEL[0] - wide)
         rows = [min(max(y, 0), PANEL[1] - high) for y in (y1 - high, y1, y2 - high, y2)]
         free = [y for y in rows if not self.taken(x, y, wide, high)]
@@ -168,9 +156,7 @@ class Panel:
             return
         y = (free or rows)[0]
         self.tags.append((x, y, wide, high))
-        dark = np.dot(colour, (0.299, 0.587, 0.114)) < 128
-        self.draw.rectangle((x, y, x + wide, y + high), colour, "black")
-        self.draw.text((x + 3, y + 1), text, "white" if dark else "black", FONT)
+        draw_tag(self.draw, x, y, text, colour)
 
     def taken(self, x: float, y: float, wide: float, high: float) -> bool:
         return any(x < a + w and a < x + wide and y < b + h and b < y + high for a, b, w, h in self.tags)
