@@ -6,16 +6,17 @@ from pathlib import Path
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
-def choose_protocol(cfg, name: str | None) -> dict:
+def choose_protocol(cfg, name: str | None, changes: dict | None = None) -> dict:
     """The protocol of a run: ``configs/TASK/protocols/NAME.py``, by default the one that the config names.
 
     Args:
         cfg: of a dense task. Its ``protocol`` is the name of the default, or the protocol itself, as at the small scales and in
             the config of a finished run.
         name: what was asked for, or None.
+        changes: values to have instead of the protocol's; its name says so then.
 
     Raises:
-        ValueError: there is no such protocol, it is for other networks, or the config has its own.
+        ValueError: there is no such protocol, it is for other networks, the config has its own, or no such value.
     """
     own = cfg.get("protocol")
     if not isinstance(own, str):
@@ -35,4 +36,28 @@ def choose_protocol(cfg, name: str | None) -> dict:
     protocol = Config.fromfile(str(files[name])).protocol.to_dict()
     if cfg.network not in protocol["networks"]:
         raise ValueError(f"The protocol {name} is for {', '.join(protocol['networks'])}, not for {cfg.network}; choose another.")
+    for key, value in (changes or {}).items():
+        if key not in protocol:
+            near = difflib.get_close_matches(key, protocol, n=3) or protocol
+            raise ValueError(f"The protocol {name} has no {key!r}; nearest: {', '.join(near)}.")
+        protocol[key] = value
+        protocol["name"] += f", {key}={value}"
     return protocol
+
+
+def set_length(cfg, protocol: dict) -> tuple[int, bool]:
+    """Sets how long a config trains, in place, to ``protocol["length"]``: dict(epochs=N) or dict(updates=N).
+
+    Returns:
+        N, and whether it counts epochs.
+    """
+    (unit, length), by_epoch = next(iter(protocol["length"].items())), "epochs" in protocol["length"]
+    if by_epoch:
+        cfg.train_cfg = dict(by_epoch=True, max_epochs=length)
+    else:
+        cfg.train_cfg = dict(by_epoch=False, max_iters=length, val_interval=length)
+        cfg.default_hooks.checkpoint.update(by_epoch=False, interval=max(length // 20, 1))
+        cfg.default_hooks.logger.log_metric_by_epoch = False
+        cfg.log_processor = dict(by_epoch=False)
+    cfg[unit] = length
+    return length, by_epoch

@@ -37,15 +37,25 @@ def _conv1x1(cin: int, cout: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(cin, cout, 1, stride, bias=False)
 
 
-def _shortcut(cin: int, cout: int, stride: int, variant: str) -> nn.Sequential:
+class _SamePool(nn.Module):
+    """Average pool 2x2 with stride 1 that keeps the size: a row and a column of zeros are put behind the last, as timm does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(nn.functional.pad(x, (0, 1, 0, 1)), 2, 1)
+
+
+def _shortcut(cin: int, cout: int, stride: int, variant: str, same_pool: bool) -> nn.Sequential:
     """Path B of a block that changes shape: 1x1 convolution; in D an average pool first (figure 2c).
 
-    ``ceil_mode`` and ``count_include_pad=False`` make the pool agree with the strided path on odd maps. Where the stride
-    is 1 the pool is 1x1, that is nothing: in stage 1, and in dilated stages as in GluonCV and mmseg.
+    ``ceil_mode`` and ``count_include_pad=False`` make the pool agree with the strided path on odd maps. Where the stride is 1
+    the pool is 1x1, that is nothing: in stage 1, and in dilated stages unless ``same_pool``.
     """
     if variant != "d":
         return nn.Sequential(_conv1x1(cin, cout, stride), nn.BatchNorm2d(cout))
-    pool = nn.Identity() if stride == 1 else nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
+    if stride == 1:
+        pool = _SamePool() if same_pool else nn.Identity()
+    else:
+        pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
     return nn.Sequential(pool, _conv1x1(cin, cout), nn.BatchNorm2d(cout))
 
 
@@ -54,7 +64,16 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, cin: int, planes: int, stride: int, dilation: int, first_dilation: int, variant: str):
+    def __init__(
+        self,
+        cin: int,
+        planes: int,
+        stride: int,
+        dilation: int,
+        first_dilation: int,
+        variant: str,
+        same_pool: bool = False,
+    ):
         super().__init__()
         self.conv1 = _conv3x3(cin, planes, stride, first_dilation)
         self.bn1 = nn.BatchNorm2d(planes)
@@ -62,7 +81,7 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(planes)
         self.relu = nn.ReLU(inplace=True)
         changes = stride != 1 or cin != planes
-        self.downsample = _shortcut(cin, planes, stride, variant) if changes else None
+        self.downsample = _shortcut(cin, planes, stride, variant, same_pool) if changes else None
 
     @property
     def last_bn(self) -> nn.BatchNorm2d:
@@ -82,7 +101,16 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, cin: int, planes: int, stride: int, dilation: int, first_dilation: int, variant: str):
+    def __init__(
+        self,
+        cin: int,
+        planes: int,
+        stride: int,
+        dilation: int,
+        first_dilation: int,
+        variant: str,
+        same_pool: bool = False,
+    ):
         super().__init__()
         stride1, stride2 = (stride, 1) if variant == "a" else (1, stride)
         cout = planes * self.expansion
@@ -94,7 +122,7 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(cout)
         self.relu = nn.ReLU(inplace=True)
         changes = stride != 1 or cin != cout
-        self.downsample = _shortcut(cin, cout, stride, variant) if changes else None
+        self.downsample = _shortcut(cin, cout, stride, variant, same_pool) if changes else None
 
     @property
     def last_bn(self) -> nn.BatchNorm2d:
@@ -116,6 +144,8 @@ class ResNet(Backbone):
             pool in the shortcut). At depths 18 and 34 a and b are the same network.
         base_channels: width of stage 1 (64 as published; stem and stages scale with it). Even, at least 2.
         zero_gamma: gamma of the last BN in each residual block starts at 0, so each block starts as its shortcut.
+        shortcut_pool: of the shortcut of D in dilated stages: 'pool1x1' (nothing, as GluonCV and mmseg have it) or 'pool2x2'
+            (stride 1, as timm). The same weights, but two networks.
         output_stride, out_indices, frozen_stages, norm_eval, norm_frozen, last_stage: see ``Backbone``.
 
     ``forward`` takes float (N, 3, H, W) and returns a tuple of (N, ``channels[i]``, ceil(H/s), ceil(W/s)) with s = 4, 8, 16,
@@ -138,10 +168,12 @@ class ResNet(Backbone):
         norm_eval: bool = False,
         norm_frozen: bool = False,
         last_stage: bool = True,
+        shortcut_pool: str = "pool1x1",
     ):
         super().__init__(output_stride, out_indices, frozen_stages, norm_eval, norm_frozen, last_stage)
         self.check("depth", depth, BLOCKS)
         self.check("variant", variant, VARIANTS)
+        self.check("shortcut_pool", shortcut_pool, ("pool1x1", "pool2x2"))
         if base_channels < 2 or base_channels % 2:
             raise ValueError(f"ResNet: base_channels is {base_channels}; give an even number of at least 2.")
         self.arch = {"depth": depth, "variant": variant, "base_channels": base_channels}
@@ -152,7 +184,8 @@ class ResNet(Backbone):
         cin = base_channels
         for i, (count, (stride, dilation, first)) in enumerate(zip(BLOCKS[depth], plan, strict=True)):
             planes = base_channels * 2**i
-            blocks = [block(cin, planes, stride, dilation, first, variant)]
+            same_pool = shortcut_pool == "pool2x2" and dilation > 1
+            blocks = [block(cin, planes, stride, dilation, first, variant, same_pool)]
             cin = self.channels[i]
             blocks += [block(cin, planes, 1, dilation, dilation, variant) for _ in range(count - 1)]
             setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))

@@ -1,5 +1,7 @@
 """What a detection protocol sets in a config."""
 
+from backbones.protocols import set_length
+
 
 def apply(cfg, protocol: dict) -> None:
     """Sets data, model, optimiser and schedule of a paper-scale config as ``protocol`` says, in place.
@@ -99,7 +101,7 @@ def _norm(cfg, protocol: dict) -> None:
 
 
 def _schedule(cfg, protocol: dict) -> None:
-    (unit, length), by_epoch = next(iter(protocol["length"].items())), "epochs" in protocol["length"]
+    _, by_epoch = set_length(cfg, protocol)
     cfg.optim_wrapper = dict(
         type="OptimWrapper",
         optimizer=dict(type="SGD", lr=protocol["lr"], momentum=protocol["momentum"], weight_decay=protocol["weight_decay"]),
@@ -110,11 +112,3 @@ def _schedule(cfg, protocol: dict) -> None:
     if protocol["warmup"]:
         first = dict(type="LinearLR", start_factor=protocol["warmup_start"], by_epoch=False, begin=0, end=protocol["warmup"])
         cfg.param_scheduler.insert(0, first)
-    if by_epoch:
-        cfg.train_cfg = dict(by_epoch=True, max_epochs=length)
-    else:
-        cfg.train_cfg = dict(by_epoch=False, max_iters=length, val_interval=length)
-        cfg.default_hooks.checkpoint.update(by_epoch=False, interval=max(length // 20, 1))
-        cfg.default_hooks.logger.log_metric_by_epoch = False
-        cfg.log_processor = dict(by_epoch=False)
-    cfg[unit] = length

@@ -18,13 +18,13 @@ PER_IMAGE = "detections.npz"
 RESULT_VERSION = 2  # raise it when the same config no longer gives the same numbers: finished runs are then run again
 
 
-def set_protocol(cfg, name: str | None) -> None:
-    """Applies the protocol ``name``, or the config's own, in place.
+def set_protocol(cfg, name: str | None, changes: dict) -> None:
+    """Applies the protocol ``name``, or the config's own, with ``changes``, in place.
 
     Raises:
         ValueError: see ``choose_protocol``.
     """
-    named, protocol = isinstance(cfg.protocol, str), choose_protocol(cfg, name)
+    named, protocol = isinstance(cfg.protocol, str), choose_protocol(cfg, name, changes)
     if named:
         apply(cfg, protocol)
 

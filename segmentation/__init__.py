@@ -5,6 +5,8 @@ from importlib import import_module
 _HOME = {
     "ADE20KDataset": "segmentation.data",
     "LoadMask": "segmentation.data",
+    "RandomBlur": "segmentation.data",
+    "FCN": "segmentation.model",
     "PixelAccuracyAndIoU": "segmentation.evaluator",
 }
 __all__ = list(_HOME)

@@ -6,9 +6,12 @@ import backbones.mmcv_ops  # noqa: F401  (mmseg cannot be imported without it wh
 
 # isort: split
 import numpy as np
+from mmcv.transforms import BaseTransform
 from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
 from mmseg.datasets.transforms import LoadAnnotations
-from PIL import Image
+from PIL import Image, ImageFilter
+
+from backbones.tuning import in_part
 
 CLASSES = 150
 
@@ -16,9 +19,17 @@ CLASSES = 150
 class ADE20KDataset(MMSegADE20KDataset):
     """mmseg's ADE20KDataset that checks that every image has its mask.
 
+    Args:
+        part: 'rest' or 'held_out' of the images, see ``backbones.tuning``; None: all of them.
+        kwargs: of mmseg's class.
+
     Raises:
         ValueError: no images, or images without a mask of the same stem; names the first.
     """
+
+    def __init__(self, part: str | None = None, **kwargs):
+        self.part = part
+        super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
         data = super().load_data_list()
@@ -27,6 +38,9 @@ class ADE20KDataset(MMSegADE20KDataset):
         lacking = [item["seg_map_path"] for item in data if not Path(item["seg_map_path"]).is_file()]
         if lacking:
             raise ValueError(f"{len(lacking)} of {len(data)} images have no mask; the first is missing at {lacking[0]}.")
+        data = [item for item in data if in_part(Path(item["img_path"]).stem, self.part)]
+        if not data:
+            raise ValueError(f"{self.data_prefix['img_path']} has too few images to hold any out of training; give it more.")
         return data
 
 
@@ -54,3 +68,20 @@ class LoadMask(LoadAnnotations):
             )
         results["gt_seg_map"] = (mask.astype(np.uint8) - 1).astype(np.uint8)  # 0 wraps to 255
         results["seg_fields"].append("gt_seg_map")
+
+
+class RandomBlur(BaseTransform):
+    """Blurs an image by a Gaussian of a radius drawn from 0..1 px, as GluonCV does while it trains a segmenter.
+
+    Args:
+        prob: part of the images that are blurred.
+    """
+
+    def __init__(self, prob: float):
+        self.prob = prob
+
+    def transform(self, results: dict) -> dict:
+        if np.random.rand() < self.prob:
+            image = Image.fromarray(results["img"])  # the channels are blurred alike, whatever their order
+            results["img"] = np.array(image.filter(ImageFilter.GaussianBlur(np.random.rand())))
+        return results

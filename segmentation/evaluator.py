@@ -1,32 +1,60 @@
-"""The runner's side of the metrics: one confusion matrix per image, gathered over all processes."""
+"""The runner's side of the metrics: one sparse confusion matrix per image, gathered over all processes."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
+import cv2
+import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from backbones.files import write_npz
-from segmentation.metrics import confusion, mean_accuracy, mean_iou, pixel_accuracy, sparse
+from backbones.files import atomic, write_npz
+from segmentation.metrics import CLASSES, boundary_band, count, figures, join
+
+MASKS, KEPT = "masks", 24  # the folder of predicted masks beside the per-image results, and how many there are
 
 
 class PixelAccuracyAndIoU(BaseMetric):
-    """pixAcc, mIoU and mAcc in percent; the matrices per image go to ``out_file``.
+    """The figures of ``segmentation.metrics.figures``, in percent, from masks at their full size.
 
     Args:
-        out_file: an .npz to write: see ``segmentation.metrics.sparse``.
+        classes: over which mIoU is the mean: 'gt', 'union' or 'all', see ``mean_iou``.
+        band: width in pixels of the band around boundaries.
+        out_file: an .npz to write: the arrays of ``segmentation.metrics.Counts``, for ``load``. Beside it, in ``masks``, go the
+            predicted masks of 24 images spread evenly over the set, as PNGs of ADE20K's ids, for pictures.
+
+    Raises:
+        ValueError: another name, a band below 1, or no labelled pixel in the whole set; the files are written before.
     """
 
-    def __init__(self, out_file: str | None = None, **kwargs):
+    def __init__(self, classes: str = "gt", band: int = 3, out_file: str | None = None, **kwargs):
         super().__init__(**kwargs)
-        self.out_file = out_file
+        if classes not in CLASSES:
+            raise ValueError(f"The classes of mIoU are {classes!r}; allowed: {', '.join(CLASSES)}.")
+        boundary_band(np.zeros((1, 1), np.uint8), band)  # refuses a width at once
+        self.classes, self.band, self.out_file = classes, band, out_file
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        classes = len(self.dataset_meta["classes"])
+        number = len(self.dataset_meta["classes"])
         for sample in data_samples:
-            prediction, truth = (sample[name]["data"].squeeze(0).cpu().numpy() for name in ("pred_sem_seg", "gt_sem_seg"))
-            self.results.append(confusion(prediction, truth, classes))
+            found, truth = (sample[name]["data"].squeeze(0).cpu().numpy() for name in ("pred_sem_seg", "gt_sem_seg"))
+            found, truth = found.astype(np.uint8), truth.astype(np.uint8)  # mmseg's are int64
+            picture = cv2.imencode(".png", found + np.uint8(1))[1].tobytes() if self.out_file else b""
+            self.results.append((count(found, truth, number, self.band), sample.get("img_path", ""), picture))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
+        counts, paths, pictures = zip(*results, strict=True)
+        table = join(counts)
         if self.out_file:
-            write_npz(self.out_file, **sparse(results))
-        total = sum(results)
-        return {"pixAcc": pixel_accuracy(total), "mIoU": mean_iou(total), "mAcc": mean_accuracy(total)}
+            write_npz(self.out_file, **asdict(table))
+            self._keep_masks(paths, pictures)
+        return figures(table.matrix(len(self.dataset_meta["classes"])), self.classes)
+
+    def _keep_masks(self, paths: Sequence[str], pictures: Sequence[bytes]) -> None:
+        folder = Path(self.out_file).parent / MASKS
+        folder.mkdir(exist_ok=True)
+        for old in folder.glob("*.png"):
+            old.unlink()
+        for i in np.unique(np.linspace(0, len(paths) - 1, KEPT, dtype=int)):
+            with atomic(folder / f"{Path(paths[i]).stem or i}.png", "wb") as file:
+                file.write(pictures[i])

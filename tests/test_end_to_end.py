@@ -32,7 +32,9 @@ def tree(tmp_path_factory, toy_root) -> Path:
             ("base_channels=16", "base_channels=8"),
         ],
         "configs/detection/faster_rcnn_fpn_toy.py": [("= 8, 4 ", "= 2, 1 "), ("base_channels=16", "base_channels=8")],
-        "configs/segmentation/fcn_toy.py": [("= 4, 2 ", "= 2, 1 "), ("base_channels=16", "base_channels=8")],
+        "configs/segmentation/fcn_toy.py": [
+            *(("batch=4", "batch=2"), ("epochs=2", "epochs=1"), ("base_channels=16", "base_channels=8")),
+        ],
         "configs/studies/demo.py": [('("scratch", "b_standard", "smooth")', '("scratch", "smooth")')],
     }
     for name, pairs in edits.items():
@@ -216,8 +218,8 @@ class LinearProbe(BaseModel):
         return [{"scores": s, "label": int(y)} for s, y in zip(logits, labels)]
 
 
-def set_protocol(cfg, name):
-    assert name is None
+def set_protocol(cfg, name, changes):
+    assert name is None and not changes
 
 
 def configure(cfg, tricks=(), backbone=None, transfer=None):

@@ -286,7 +286,25 @@ def test_dilated_features_are_those_of_mmseg(stride, strides, dilations, variant
         for h, w in SIZES:
             x = torch.randn(1, 3, h, w, dtype=torch.float64)
             for mine, other in zip(ours(x), theirs(x), strict=True):
-                torch.testing.assert_close(mine, other)
+                torch.testing.assert_close(mine, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_dilated_features_of_d_with_pool2x2_are_those_of_timm(stride):
+    import timm
+
+    torch.manual_seed(4)
+    theirs = timm.create_model("resnet50d", output_stride=stride, num_classes=0).double().eval()
+    randomise_norms(theirs, seed=4)
+    ours = {kind: ResNet(50, "d", output_stride=stride, shortcut_pool=kind).double().eval() for kind in ("pool1x1", "pool2x2")}
+    x = torch.randn(1, 3, 70, 97, dtype=torch.float64)
+    for net in ours.values():
+        net.load_state_dict(theirs.state_dict(), strict=True)
+    with torch.no_grad():
+        wanted = theirs.forward_features(x)
+        found = {kind: net(x)[-1] for kind, net in ours.items()}
+    torch.testing.assert_close(found["pool2x2"], wanted, rtol=0, atol=1e-12 * float(wanted.abs().max()))
+    assert torch.allclose(found["pool1x1"], wanted) == (stride == 32)  # two networks where it is dilated
 
 
 def parts(net: ResNet) -> list[nn.ModuleList]:

@@ -21,6 +21,7 @@ def test() -> None:
     parser.add_argument("config", help="the config.py of a run")
     parser.add_argument("checkpoint", type=Path, help="a checkpoint of that run")
     parser.add_argument("--out", type=Path, help="folder for metrics.json and the per-image results")
+    parser.add_argument("--inference", metavar="NAME", help="of segmentation: whole, slide or multi_scale; as in training")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
     args = parser.parse_args()
 
@@ -29,12 +30,17 @@ def test() -> None:
     from tools.engine.run import build_runner, load_run
 
     cfg = load_run(args.config, args.checkpoint)
-    task_of(cfg).check_data(cfg)
+    task = task_of(cfg)
+    if args.inference:
+        if not hasattr(task, "set_inference"):
+            raise ValueError(f"--inference is for segmentation; {cfg.task} has one way of testing.")
+        task.set_inference(cfg, args.inference)
+    task.check_data(cfg)
     with tempfile.TemporaryDirectory() as scratch:
         cfg.work_dir, cfg.launcher, cfg.load_from = str(args.out or scratch), args.launcher, str(args.checkpoint)
         metrics = {name: float(value) for name, value in build_runner(cfg).test().items()}
     if args.out:
-        write_json(args.out / "metrics.json", metrics)
+        write_json(args.out / "metrics.json", metrics | {"inference": args.inference} if args.inference else metrics)
     print(", ".join(f"{name} {value:.2f}" for name, value in metrics.items()))
 
 

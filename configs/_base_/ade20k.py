@@ -1,7 +1,8 @@
 """FCN at output stride 8 on ADE20K: what does not depend on the scale.
 
-One 3x3 convolution in the head, dropout 0.1, an auxiliary head on stage 3; no multi-grid (section 4 of the paper after PSPNet
-and EncNet; GluonCV's code). 150 classes; label 0 is ignored. mmseg's own base is not inherited: it sets model.pretrained.
+Stages 3 and 4 dilated, no multi-grid, and an auxiliary head on stage 3 (section 6.2 of the paper after PSPNet and EncNet;
+GluonCV's code). 150 classes; label 0 is ignored. All else is the protocol's. mmseg's own base is not inherited: it sets
+model.pretrained.
 """
 
 task = "segmentation"
@@ -9,17 +10,10 @@ task = "segmentation"
 default_scope = "mmseg"
 custom_imports = dict(imports=["backbones.mmcv_ops"])  # torchvision's operators where mmcv is not compiled
 norm_cfg = dict(type="BN", requires_grad=True)
-head = dict(
-    type="FCNHead",
-    num_convs=1,
-    concat_input=False,
-    dropout_ratio=0.1,
-    num_classes=150,
-    norm_cfg=norm_cfg,
-    align_corners=False,
-)
+head = dict(type="FCNHead", num_classes=150, norm_cfg=norm_cfg, align_corners=False)
+loss = dict(type="CrossEntropyLoss")
 model = dict(
-    type="EncoderDecoder",
+    type="segmentation.FCN",
     data_preprocessor=dict(
         type="SegDataPreProcessor",
         mean=[123.68, 116.779, 103.939],
@@ -35,10 +29,21 @@ model = dict(
         frozen_stages=-1,
         norm_eval=False,
     ),
-    decode_head=dict(in_index=3, loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True, loss_weight=1.0), **head),
-    auxiliary_head=dict(in_index=2, loss_decode=dict(type="CrossEntropyLoss", avg_non_ignore=True, loss_weight=0.5), **head),
+    decode_head=dict(in_index=3, loss_decode=loss, **head),
+    auxiliary_head=dict(in_index=2, num_convs=1, concat_input=False, loss_decode=loss, **head),
     train_cfg=dict(),
     test_cfg=dict(mode="whole"),
+)
+train_dataloader = dict(
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+)
+test_dataloader = dict(
+    batch_size=1,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type="DefaultSampler", shuffle=False),
 )
 custom_hooks = []  # the backbone's own is put in with it
 train_cfg = dict(by_epoch=True)

@@ -63,9 +63,19 @@ def load(path: str | Path, overrides: dict | None = None):
         cfg = Config.fromfile(str(find_config(path)))
     finally:
         logging.disable(logging.NOTSET)
-    if overrides:
-        cfg.merge_from_dict(overrides)
+    changes = protocol_changes(cfg, overrides or {})
+    if kept := {k: v for k, v in (overrides or {}).items() if k.removeprefix("protocol.") not in changes}:
+        cfg.merge_from_dict(kept)
+        for key, value in kept.items():
+            if key.startswith("protocol.") and key != "protocol.name":
+                cfg.protocol.name += f", {key.split('.', 1)[1]}={value}"
     return cfg
+
+
+def protocol_changes(cfg, overrides: dict) -> dict:
+    """The overrides of the values of a protocol that the config only names: they wait until it is chosen."""
+    named = isinstance(cfg.get("protocol"), str)
+    return {key.split(".", 1)[1]: value for key, value in overrides.items() if named and key.startswith("protocol.")}
 
 
 def resolve(path: str | Path, options: Options):
@@ -87,7 +97,10 @@ def set_protocol(cfg, options: Options) -> None:
 
     task = task_of(cfg)
     if task.NODE == "transfer":
-        task.set_protocol(cfg, options.protocol)
+        changes = protocol_changes(cfg, options.overrides)
+        task.set_protocol(cfg, options.protocol, changes)
+        # once more, since the protocol has set what it says
+        cfg.merge_from_dict({k: v for k, v in options.overrides.items() if not k.startswith("protocol.")})
         tune(cfg, options.lr_factor, options.hold_out)
         return
     for name in ("protocol", "lr_factor", "hold_out"):

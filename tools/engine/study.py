@@ -253,7 +253,6 @@ def _teacher(study: Study, recipe: str) -> tuple[Node | None, str]:
 
 def transfer_key(cfg, options: Options, upstream: str) -> str:
     """The key of a transfer: its config before the card is plugged in, what was asked of it, and the key above."""
-    cfg.merge_from_dict(options.overrides)
     set_protocol(cfg, options)
     cfg.randomness, cfg.transfer = dict(seed=options.seed), options.transfer or cfg.get("transfer") or "finetune"
     return key_of(cfg, upstream)
