@@ -20,7 +20,7 @@ from backbones.transfer import TransferHook, certify, downstream_preprocessor, p
 from classification import ImagePreprocessor
 from detection import task as detection
 from segmentation import task as segmentation
-from tools.engine.config import load
+from tools.engine.config import Options, load, set_protocol
 
 LOADER = dict(type="backbones.LoadImage")
 DETECTION, SEGMENTATION = "configs/detection/faster_rcnn_fpn_toy.py", "configs/segmentation/fcn_toy.py"
@@ -294,6 +294,13 @@ def test_place_fills_every_tensor_or_says_which_do_not_fit(make_card):
 # ---- networks of timm
 
 
+def with_protocol(path: str):
+    """A dense task's config before a backbone is plugged in."""
+    cfg = load(path)
+    set_protocol(cfg, Options())
+    return cfg
+
+
 @pytest.fixture
 def timm_card(tmp_path) -> BackboneCard:
     torch.manual_seed(0)
@@ -339,7 +346,7 @@ def test_a_network_of_timm_is_certified_as_it_is_and_dilated(timm_card):
 
 @pytest.mark.parametrize("path", ["configs/detection/faster_rcnn_fpn_toy.py", "configs/segmentation/fcn_toy.py"])
 def test_a_network_of_timm_takes_its_place_in_a_config(timm_card, path):
-    cfg = load(path)
+    cfg = with_protocol(path)
     assert plug(cfg, str(timm_card.path), "finetune") == (32, 64, 128, 256)
     backbone = cfg.model.backbone
     assert (backbone.type, backbone.name, backbone.width) == ("backbones.TimmBackbone", "mobilenetv1_100", 0.25)
@@ -409,7 +416,7 @@ def test_a_card_with_an_edited_json_is_refused(make_card, changes, field):
     card = make_card("d")
     edit_json(card, **changes)
     for path in (DETECTION, SEGMENTATION):
-        cfg = load(path)
+        cfg = with_protocol(path)
         plug(cfg, str(card.path), "finetune")
         words = cfg.model.data_preprocessor
         edited = BackboneCard.load(card.path)
@@ -468,7 +475,7 @@ def test_features_without_numbers_are_refused(make_card):
 @pytest.mark.parametrize("path", [DETECTION, SEGMENTATION])
 def test_a_card_sets_architecture_and_preprocessing_of_a_config(make_card, path):
     card = make_card("c", channel_order="bgr", mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0])
-    cfg = load(path)
+    cfg = with_protocol(path)
     before = copy.deepcopy(cfg.model)
     assert plug(cfg, str(card.path), "finetune") == (32, 64, 128, 256)
     backbone, own = cfg.model.backbone, cfg.model.data_preprocessor
@@ -492,24 +499,24 @@ def test_a_card_sets_architecture_and_preprocessing_of_a_config(make_card, path)
 @pytest.mark.parametrize("path", [DETECTION, SEGMENTATION])
 def test_frozen_means_the_whole_backbone_and_scratch_means_nothing(make_card, path):
     card = make_card("d")
-    cfg = load(path)
+    cfg = with_protocol(path)
     plug(cfg, str(card.path), "frozen")
     assert (cfg.model.backbone.frozen_stages, cfg.model.backbone.norm_eval) == (4, True)
-    cfg = load(path)
+    cfg = with_protocol(path)
     assert plug(cfg, "scratch", "finetune") == (64, 128, 256, 512)
     assert (cfg.model.backbone.frozen_stages, cfg.model.backbone.norm_eval) == (-1, False)
     assert not [hook for hook in cfg.custom_hooks if hook.type == "backbones.TransferHook"]
     with pytest.raises(ValueError, match="would never train the backbone"):
-        plug(load(path), "scratch", "frozen")
+        plug(with_protocol(path), "scratch", "frozen")
     with pytest.raises(ValueError, match="--transfer is 'fine'; allowed: finetune, frozen"):
-        plug(load(path), str(card.path), "fine")
+        plug(with_protocol(path), str(card.path), "fine")
     with pytest.raises(ValueError, match="no backbone card at nowhere"):
-        plug(load(path), "nowhere", "finetune")
+        plug(with_protocol(path), "nowhere", "finetune")
 
 
 @pytest.mark.parametrize("path", [DETECTION, SEGMENTATION])
 def test_a_backbone_must_be_named(path):
-    cfg = load(path)
+    cfg = with_protocol(path)
     with pytest.raises(ValueError, match="needs --backbone"):
         require_backbone(cfg, [], None)
     with pytest.raises(ValueError, match="--tricks belong to pretraining"):
@@ -524,7 +531,7 @@ def test_the_built_model_is_filled_and_certified_by_the_hook(make_card, path, ta
     from mmengine.registry import MODELS, init_default_scope
 
     card = make_card("d")
-    cfg = load(path)
+    cfg = with_protocol(path)
     task.configure(cfg, backbone=str(card.path))
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
