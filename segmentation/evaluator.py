@@ -38,9 +38,9 @@ class PixelAccuracyAndIoU(BaseMetric):
         number = len(self.dataset_meta["classes"])
         for sample in data_samples:
             found, truth = (sample[name]["data"].squeeze(0).cpu().numpy() for name in ("pred_sem_seg", "gt_sem_seg"))
-            found, truth = found.astype(np.uint8), truth.astype(np.uint8)  # mmseg's are int64
-            picture = cv2.imencode(".png", found + np.uint8(1))[1].tobytes() if self.out_file else b""
-            self.results.append((count(found, truth, number, self.band), sample.get("img_path", ""), picture))
+            counts = count(found, truth.astype(np.uint8), number, self.band)  # mmseg's are int64; refuses what is no class
+            picture = cv2.imencode(".png", found.astype(np.uint8) + np.uint8(1))[1].tobytes() if self.out_file else b""
+            self.results.append((counts, sample.get("img_path", ""), picture))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         counts, paths, pictures = zip(*results, strict=True)

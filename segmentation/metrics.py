@@ -30,8 +30,8 @@ def confusion(prediction: np.ndarray, truth: np.ndarray, classes: int, band: np.
     """
     if prediction.shape != truth.shape:
         raise ValueError(f"The prediction is {prediction.shape} and the truth {truth.shape}; both must have the same shape.")
-    if prediction.size and not 0 <= int(prediction.min()) <= int(prediction.max()) < classes:
-        raise ValueError(f"A prediction is {int(prediction.max())}; the {classes} classes are 0 to {classes - 1}.")
+    if wrong := [int(v) for v in (prediction.min(initial=0), prediction.max(initial=0)) if not 0 <= v < classes]:
+        raise ValueError(f"A prediction is {wrong[0]}; the {classes} classes are 0 to {classes - 1}.")
     rows = np.minimum(np.arange(256), classes) * classes  # one row more, for ignored pixels
     cells = rows[truth.ravel()]
     cells += prediction.ravel()
@@ -156,7 +156,8 @@ def _check(matrix: np.ndarray) -> None:
 class Counts:
     """The non-zero counts of the matrices of a data set, (n,) each, by image.
 
-    image int32: index of the image; region int8: of ``REGIONS``; truth, found int16: classes; pixels int64.
+    image int32: index of the image; region int8: of ``REGIONS``; truth, found int16: classes; pixels int64. ``images``, int64 (),
+    says how many images there are, of which some may have no labelled pixel and so no row.
     """
 
     image: np.ndarray
@@ -164,6 +165,7 @@ class Counts:
     truth: np.ndarray
     found: np.ndarray
     pixels: np.ndarray
+    images: np.ndarray
 
     def matrix(self, classes: int, which: np.ndarray | slice = slice(None)) -> np.ndarray:
         """int64 (2, classes, classes): the sum over the rows ``which``, such as those of some images."""
@@ -182,7 +184,8 @@ def join(images: Sequence[np.ndarray]) -> Counts:
     """The counts of a data set from those of its images, as ``count`` gives them."""
     index = np.repeat(np.arange(len(images), dtype=np.int32), [image.shape[1] for image in images])
     region, truth, found, pixels = np.concatenate([np.zeros((4, 0), np.int64), *images], axis=1)
-    return Counts(index, region.astype(np.int8), truth.astype(np.int16), found.astype(np.int16), pixels)
+    columns = region.astype(np.int8), truth.astype(np.int16), found.astype(np.int16), pixels
+    return Counts(index, *columns, np.array(len(images)))
 
 
 def load(path: str | Path) -> Counts:

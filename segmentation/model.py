@@ -10,7 +10,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-CHUNK = 8  # classes that are resized at once
+CHUNK = 16  # classes that are resized at once; torch rounds whole vectors otherwise than the rest, so a multiple of their length
 
 
 class FCN(EncoderDecoder):
@@ -18,8 +18,8 @@ class FCN(EncoderDecoder):
 
     In mode 'whole' mmseg resizes the logits of all classes to the input's size, cuts the padding off, resizes them to the
     original size, and takes the largest. Resizing knows no other class, so here a few classes at a time are resized and the
-    largest so far is kept. (Torch's resize rounds the last bit as its threads divide the work; where two classes are that close,
-    either may win, there as here.) The samples get ``pred_sem_seg`` int64 (1, H, W), and no logits.
+    largest so far is kept; those that win nowhere (``contenders``) are left out. The masks are mmseg's to the last pixel, since
+    each map is resized by the same kernel, in the same layout. The samples get ``pred_sem_seg`` int64 (1, H, W), and no logits.
 
     ``test_cfg`` may have ``scales`` and ``flip`` in mode 'whole': then the mean probability over the scaled inputs, each with
     its mirror image, decides. Mode 'slide' is mmseg's own.
@@ -27,7 +27,7 @@ class FCN(EncoderDecoder):
 
     def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
         """Puts a mask into each sample; ``inputs`` is float (N, 3, H, W)."""
-        if data_samples is None or self.test_cfg.get("mode", "whole") != "whole":
+        if data_samples is None or self.test_cfg.get("mode", "whole") != "whole" or self.out_channels == 1:
             return super().predict(inputs, data_samples)
         score = self._mean_probability if "scales" in self.test_cfg else self._logits
         scores = score(inputs, data_samples)
@@ -36,7 +36,7 @@ class FCN(EncoderDecoder):
         return data_samples
 
     def _logits(self, inputs: Tensor, data_samples: list[SegDataSample]) -> Tensor:
-        return self.decode_head(self.extract_feat(inputs)).contiguous()
+        return self.decode_head(self.extract_feat(inputs))
 
     def _mean_probability(self, inputs: Tensor, data_samples: list[SegDataSample]) -> Tensor:
         """(N, classes, H, W) at the input's size."""
@@ -51,24 +51,64 @@ class FCN(EncoderDecoder):
 
     def _mask(self, scores: Tensor, size: torch.Size, sample: SegDataSample) -> Tensor:
         """int64 (H, W) at the original size of one image, from scores (1, classes, h, w) of an input of ``size``."""
-        meta = sample.metainfo
-        left, right, top, bottom = meta.get("img_padding_size", meta.get("padding_size", [0] * 4))
+        last = scores.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        grows = all(a <= b for a, b in zip(scores.shape[2:], size, strict=True))
         best = label = None
-        for start in range(0, scores.shape[1], CHUNK):
-            part = self._resize(scores[:, start : start + CHUNK], size)
-            part = part[:, :, top : size[0] - bottom, left : size[1] - right]
-            if meta.get("flip"):
-                part = part.flip(3 if meta["flip_direction"] == "horizontal" else 2)
-            value, index = self._resize(part, meta["ori_shape"])[0].max(0)
-            if best is None:
-                best, label = value, index
-                continue
-            higher = value > best  # not >=: of equal ones the first class, as argmax has it
-            best = torch.where(higher, value, best)
-            label = torch.where(higher, index + start, label)
+        for classes in parts(
+            scores.shape[1], contenders(scores) if grows else torch.arange(scores.shape[1], device=scores.device)
+        ):
+            maps = self._resize(scores[:, classes].contiguous(memory_format=layout), size)
+            value, index = self._original(maps, sample.metainfo).max(0)
+            index = classes[index]
+            if best is not None:
+                higher = value > best  # not >=: of equal ones the first class, as argmax has it
+                value, index = torch.where(higher, value, best), torch.where(higher, index, label)
+            best, label = value, index
         return label
+
+    def _original(self, maps: Tensor, meta: dict) -> Tensor:
+        """(classes, H, W) at the original size, from maps (1, classes, h, w) of the input's, as mmseg's postprocess_result."""
+        left, right, top, bottom = meta.get("img_padding_size", meta.get("padding_size", [0] * 4))
+        maps = maps[:, :, top : maps.shape[2] - bottom, left : maps.shape[3] - right]
+        if meta.get("flip"):
+            maps = maps.flip(3 if meta["flip_direction"] == "horizontal" else 2)
+        return self._resize(maps, meta["ori_shape"])[0]
 
     def _resize(self, x: Tensor, size) -> Tensor:
         if tuple(x.shape[2:]) == tuple(size):
             return x
         return interpolate(x, tuple(size), mode="bilinear", align_corners=self.align_corners)
+
+
+def contenders(scores: Tensor) -> Tensor:
+    """The classes that can win a pixel of an enlarged map, int64 (n,), ascending.
+
+    A pixel of the input is a mean of 2 x 2 neighbours among the scores, and neighbours in the input span 3 x 3 of them at most.
+    So a class wins nowhere if in each 3 x 3 its largest score is below the smallest one of some other class.
+
+    Args:
+        scores: float (1, classes, h, w), to be resized to at least h x w, and then to any size.
+    """
+    low = high = scores.contiguous()
+    for axis in (2, 3):
+        window = min(3, scores.shape[axis])
+        count = scores.shape[axis] - window + 1
+        low = torch.stack([low.narrow(axis, i, count) for i in range(window)]).amin(0)
+        high = torch.stack([high.narrow(axis, i, count) for i in range(window)]).amax(0)
+    slack = 16 * torch.finfo(scores.dtype).eps * scores.abs().max()  # two resizes round a few times
+    beaten = high < low.amax(1, keepdim=True) - slack
+    return (~beaten).flatten(2).any(2)[0].nonzero()[:, 0]
+
+
+def parts(number: int, chosen: Tensor) -> list[Tensor]:
+    """The ``chosen`` classes in ascending parts of CHUNK.
+
+    What is left over of ``number`` at the end stays together and at the end: those maps torch does not resize in whole vectors.
+    """
+    end = number // CHUNK * CHUNK
+    if 0 < number - end < 4:  # torch has yet another kernel for so few
+        end = max(0, end - CHUNK)
+    body, rest = chosen[chosen < end], torch.arange(end, number, device=chosen.device)
+    body = torch.cat([body, body[-1:].repeat(-len(body) % CHUNK)])  # the same class again changes nothing
+    return [part for part in (*body.split(CHUNK), rest if (chosen >= end).any() else rest[:0]) if len(part)]

@@ -95,7 +95,8 @@ def test_what_the_three_means_do_with_a_stray_pixel():
     ("call", "message"),
     [
         (lambda: confusion(np.array([[3]]), np.array([[0]], np.uint8), 3), "A prediction is 3; the 3 classes are 0 to 2"),
-        (lambda: confusion(np.array([[-1]]), np.array([[0]], np.uint8), 3), "the 3 classes are 0 to 2"),
+        (lambda: confusion(np.array([[-1, 2]]), np.array([[0, 0]], np.uint8), 3), "A prediction is -1; the 3 classes are 0 to 2"),
+        (lambda: evaluated([(np.array([[256]]), np.array([[0]], np.uint8))], 3), "A prediction is 256"),  # 0 in 8 bits
         (lambda: confusion(np.zeros((2, 3)), np.zeros((3, 2), np.uint8), 3), "both must have the same shape"),
         (lambda: mean_iou(np.eye(2, dtype=int), "some"), "The classes of mIoU are 'some'; allowed: gt, union, all"),
         (lambda: mean_iou(np.zeros((2, 2), int)), "No pixel of the ground truth is labelled"),
@@ -150,7 +151,7 @@ def test_the_counts_of_images_give_every_figure_back():
     pairs = [random_masks(rng, 150, 9) for _ in range(4)]
     pairs.insert(2, (np.zeros((5, 6), np.uint8), np.full((5, 6), 255, np.uint8)))  # an image that is ignored as a whole
     table = join([count(p, t, 150, 3) for p, t in pairs])
-    assert table.image.max() == 4 and 2 not in table.image
+    assert table.image.max() == 4 and 2 not in table.image and table.images == 5
     for i, (p, t) in enumerate(pairs):
         assert np.array_equal(table.matrix(150, table.image == i).sum(0), confusion(p, t, 150))
     parts = table.matrix(150, table.image < 2), table.matrix(150, table.image >= 2)  # as of two processes
@@ -255,6 +256,37 @@ def test_masks_are_those_of_mmseg(height, width, original, meta, classes):
     for a, b in zip(mine, other, strict=True):
         assert torch.equal(a.pred_sem_seg.data, b.pred_sem_seg.data) and "seg_logits" not in a
         assert a.pred_sem_seg.data.unique().numel() > 1
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("kind", ["any", "near ties", "ties", "few win"])
+def test_masks_are_those_of_mmseg_where_the_last_bit_decides(kind, layout):
+    """Torch resizes a layout that has the classes last, as a runner's, by a kernel that rounds otherwise."""
+    from mmseg.models import EncoderDecoder
+
+    from segmentation import FCN
+    from segmentation.model import contenders
+
+    rng, left_out = np.random.default_rng(8), 0
+    for classes in (2, 16, 17, 19, 20, 21, 37, 150):
+        ours, theirs = segmenter(FCN, classes), segmenter(EncoderDecoder, classes)
+        for _ in range(4):
+            h, w = (int(side) for side in rng.integers(1, 14, 2))
+            scores = torch.randn(1, classes, h, w)
+            if kind == "near ties":
+                doubles = torch.randint(0, classes // 2, (classes,))
+                scores = scores[:, doubles] * (1 + 1e-7 * torch.randn(1, classes, h, w))
+            elif kind == "ties":
+                scores = scores.round()
+            elif kind == "few win":
+                scores -= 8 * (torch.rand(1, classes, 1, 1) > 0.2)
+            scores, size = scores.contiguous(memory_format=layout), (8 * h - int(rng.integers(3)), 8 * w)
+            left_out += classes - len(contenders(scores))
+            (sample,) = samples([tuple(rng.integers(2, 130, 2).tolist())], *size)
+            mask = ours._mask(scores, torch.Size(size), sample)
+            theirs.postprocess_result(theirs.decode_head.predict_by_feat(scores, [sample.metainfo]), [sample])
+            assert torch.equal(mask, sample.pred_sem_seg.data[0]), (classes, h, w, size)
+    assert left_out or kind != "few win"
 
 
 def test_of_equal_scores_the_first_class_wins():
