@@ -83,6 +83,7 @@ def build_runner(cfg, resume: bool = False):
             torch.distributed.init_process_group("gloo")
         wrapper = ready.setdefault("model_wrapper_cfg", dict(type="MMDistributedDataParallel", broadcast_buffers=False))
         wrapper.device_ids = None
+        ready.pop("sync_bn", None)  # torch has SyncBN on GPUs only: on CPUs each process takes its own statistics
     evaluator = ready.test_evaluator
     evaluator.out_file = str(Path(cfg.work_dir) / task.PER_IMAGE)
     if cfg.val_interval:
