@@ -11,9 +11,9 @@ from tools.engine.config import ROOT, load, manifest
 from tools.engine.plan import plan_table, provisional
 from tools.engine.study import command, load_study, nodes_of, rows_of
 
-TABLES = {f"table{n}": f"configs/studies/table{n}.py" for n in range(1, 8)}
-ROWS = dict(table1=6, table2=3, table3=6, table4=10, table5=4, table6=18, table7=2)
-TEACHERS = dict(table1=1, table6=2)
+TABLES = {f"table{n}": f"configs/studies/table{n}.py" for n in range(1, 10)}
+ROWS = dict(table1=6, table2=3, table3=6, table4=10, table5=4, table6=18, table7=2, table8=14, table9=14)
+TEACHERS = dict(table1=1, table6=2, table8=2, table9=2)
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def test_every_row_of_a_table_is_a_run(table, scale):
     assert len(nodes) == ROWS[table] + TEACHERS.get(table, 0)
     order = [node.key for node in nodes]
     assert all(order.index(node.above.key) < order.index(node.key) for node in nodes if node.above)
-    published = {(item["recipe"], item["network"]) for item in published_of(study)["values"]}
+    published = {(item["recipe"], item["network"] or "resnet50") for item in published_of(study)["values"]}
     assert {(row.recipe, row.network or "resnet50") for row in rows} <= published
 
 
@@ -75,6 +75,30 @@ def test_tables_share_their_runs():
     keys = {name: {row.recipe: row.key for row in rows_of(load_study(path, "toy"))} for name, path in TABLES.items()}
     assert keys["table4"]["bs1024_low_precision"] == keys["table5"]["efficient"]
     assert keys["table4"]["bs256_linear_scaling"] in {row.key for row in rows_of(load_study(TABLES["table2"], "toy"))}
+
+
+def test_tables_8_and_9_share_their_pretrainings():
+    keys = [{n.key for n in nodes_of(load_study(TABLES[t], "toy")) if n.pretrain} for t in ("table8", "table9")]
+    assert keys[0] == keys[1] and len(keys[0]) == 9
+
+
+def test_each_trick_has_its_place_in_the_two_designs():
+    from classification import TRICKS
+
+    alone = load_study("configs/studies/one_at_a_time.py", "toy")
+    assert {name.removeprefix("only_") for name in alone.recipes if name.startswith("only_")} == set(TRICKS) - {"resnet_b"}
+    for name in alone.recipes[2:]:
+        tricks, trick = {t for t, _ in alone.tricks(name, "")}, name.removeprefix("only_")
+        assert tricks == ({trick} if trick.startswith("resnet") else {"resnet_b", trick})
+    without = load_study("configs/studies/leave_one_out.py", "toy")
+    everything = {t for t, _ in without.tricks("mixup_distill", "")}
+    assert {f"without_{t}" for t in everything} == set(without.recipes) - {"scratch", "mixup_distill"}
+    for trick in everything:
+        tricks = {t for t, _ in without.tricks(f"without_{trick}", "")}
+        assert tricks == everything - {trick} | ({"resnet_b"} if trick == "resnet_d" else set())
+    assert without.catalogue.recipes["without_mixup"]["teacher"] == "smooth"
+    for study in (alone, without):
+        assert len(nodes_of(study)) == 2 + 3 * (len(study.recipes) - 1) + len({"smooth", "mixup"} if study is without else {1})
 
 
 def test_networks_go_without_what_they_have_no_use_for():

@@ -53,6 +53,30 @@ recipes = dict(
     bs1024_low_precision=dict(tricks=_efficient, parent="bs1024_no_bias_decay", label="BS=1024 + FP16"),
 )
 
+# one_at_a_time: a trick alone on top of b_standard; the variants of the network take resnet_b's place
+_alone = (*_efficient, "cosine", "label_smoothing", "mixup")
+recipes.update({f"only_{t}": dict(tricks=("resnet_b", t), parent="b_standard", label=f"B + {t}") for t in _alone})
+recipes.update({f"only_{t}": dict(tricks=(t,), parent="b_standard", label=t) for t in ("resnet_c", "resnet_d")})
+recipes["only_distillation"] = dict(
+    tricks=("resnet_b", "distillation"),
+    parent="b_standard",
+    teacher="smooth",
+    label="B + distillation",
+)
+# leave_one_out: mixup_distill without one of its tricks; the teacher is trained as its student, so without mixup where that is
+_all = (*_smooth, "mixup", "distillation")
+recipes.update(
+    {
+        f"without_{t}": dict(
+            tricks=tuple(other for other in _all if other != t) + ("resnet_b",) * (t == "resnet_d"),
+            parent="mixup_distill",
+            label=f"all - {t}",
+        )
+        | (dict() if t == "distillation" else dict(teacher="smooth" if t == "mixup" else "mixup"))
+        for t in _all
+    }
+)
+
 # The teacher of every distilled network, ResNet-152 (D by its recipe; section 5.3), of seed 0 whatever the student's.
 teacher = dict(
     config="configs/classification/resnet50_{scale}.py",

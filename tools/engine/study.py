@@ -186,10 +186,15 @@ def nodes_of(study: Study) -> list[Node]:
 def runs_behind(rows: Iterable[Node]) -> list[Node]:
     """The runs behind rows, those above them too, each once and after the one above it."""
     found: dict[str, Node] = {}
+
+    def add(node: Node) -> None:
+        if node.above:
+            add(node.above)
+        for needed in (node, *node.grid):
+            found.setdefault(needed.key, needed)
+
     for node in rows:
-        for needed in (node.above, node, *node.grid):
-            if needed:
-                found.setdefault(needed.key, needed)
+        add(node)
     return list(found.values())
 
 

@@ -1,0 +1,23 @@
+"""The last row of Table 6, all tricks together, with one of them left out at a time, through all three tasks.
+
+python tools/study.py plan configs/studies/leave_one_out.py --scale paper
+python tools/study.py run configs/studies/leave_one_out.py --scale toy
+
+Without resnet_d it has resnet_b. A loss here is what a trick gives beside all the others. The paper has no such table.
+"""
+
+name = "leave_one_out"
+recipes = (
+    *("scratch", "mixup_distill", "without_resnet_d", "without_zero_gamma", "without_large_batch", "without_low_precision"),
+    *("without_mixup", "without_label_smoothing", "without_distillation", "without_no_bias_decay", "without_cosine"),
+    "without_warmup",
+)
+reference = "mixup_distill"
+configs = dict(
+    classification="configs/classification/resnet50_{scale}.py",
+    detection="configs/detection/faster_rcnn_c4_{scale}.py",
+    segmentation="configs/segmentation/fcn_{scale}.py",
+)
+metrics = ("top1", "mAP", "mAP_area", "pixAcc", "mIoU")
+margin = 0.3
+published = dict()

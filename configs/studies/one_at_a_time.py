@@ -1,0 +1,23 @@
+"""Each trick alone on top of B-standard, through all three tasks, with the control from scratch.
+
+python tools/study.py plan configs/studies/one_at_a_time.py --scale paper
+python tools/study.py run configs/studies/one_at_a_time.py --scale toy
+
+resnet_c and resnet_d take the place of resnet_b. A trick that pays only beside another (large_batch without warmup) shows as it
+is. The paper has no such table: its rows stack.
+"""
+
+name = "one_at_a_time"
+recipes = (
+    *("scratch", "b_standard", "only_resnet_c", "only_resnet_d", "only_zero_gamma", "only_large_batch", "only_low_precision"),
+    *("only_mixup", "only_label_smoothing", "only_distillation", "only_no_bias_decay", "only_cosine", "only_warmup"),
+)
+reference = "b_standard"
+configs = dict(
+    classification="configs/classification/resnet50_{scale}.py",
+    detection="configs/detection/faster_rcnn_c4_{scale}.py",
+    segmentation="configs/segmentation/fcn_{scale}.py",
+)
+metrics = ("top1", "mAP", "mAP_area", "pixAcc", "mIoU")
+margin = 0.3
+published = dict()

@@ -1,0 +1,29 @@
+"""Table 9: an FCN with dilated stages 3 and 4 on ADE20K from the paper's seven ResNet-50 backbones.
+
+python tools/study.py plan configs/studies/table9.py --scale paper
+python tools/study.py run configs/studies/table9.py --scale toy --seeds 3
+
+table8.py takes the same seven pretrainings. The rows with mixup train 5/3 as many epochs as the others, as in the paper.
+"""
+
+name = "table9"
+_rows = dict(
+    b_standard="B-standard",
+    d_efficient="D-efficient",
+    cosine="+ cosine",
+    smooth="+ smooth",
+    distill="+ distill w/o mixup",
+    mixup="+ mixup w/o distill",
+    mixup_distill="+ distill w/ mixup",
+)
+recipes = tuple(_rows)
+reference = "b_standard"
+configs = dict(
+    classification="configs/classification/resnet50_{scale}.py",
+    segmentation="configs/segmentation/fcn_{scale}.py",
+)
+metrics = ("top1", "pixAcc", "mIoU")
+margin = 0.5
+published = dict(
+    table9=[dict(recipe=r, metric=m, row=row, column=m) for r, row in _rows.items() for m in ("top1", "pixAcc", "mIoU")],
+)
