@@ -12,8 +12,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image, ImageFilter
 
 from backbones.tuning import in_part
-
-CLASSES = 150
+from segmentation.masks import check_mask
 
 
 class ADE20KDataset(MMSegADE20KDataset):
@@ -48,25 +47,13 @@ class LoadMask(LoadAnnotations):
     """Reads a mask of ids 0..150 into ``gt_seg_map`` uint8 (H, W): 0 becomes 255 (ignored), k becomes k - 1.
 
     Raises:
-        ValueError: the mask cannot be decoded, has more than one channel, or an id above 150; names the file.
+        ValueError: as ``segmentation.masks.check_mask``; the size is that of the image as it was loaded, where one was.
     """
 
     def _load_seg_map(self, results: dict) -> None:
-        path = results["seg_map_path"]
-        try:
-            with Image.open(path) as image:
-                mask = np.array(image)
-        except OSError as error:
-            raise ValueError(f"The mask {path} cannot be decoded ({error}); restore the file.") from None
-        if mask.ndim != 2:
-            raise ValueError(
-                f"The mask {path} has {mask.shape[2]} channels; ADE20K's SceneParse150 masks have one of ids 0..150."
-            )
-        if mask.max() > CLASSES:
-            raise ValueError(
-                f"The mask {path} has the id {mask.max()}; allowed: 0 (ignored) and 1..{CLASSES}. Use the SceneParse150 masks."
-            )
-        results["gt_seg_map"] = (mask.astype(np.uint8) - 1).astype(np.uint8)  # 0 wraps to 255
+        # ori_shape, since Resize changes img_shape before the mask is loaded to test
+        mask = check_mask(results["seg_map_path"], results.get("ori_shape"))
+        results["gt_seg_map"] = mask - np.uint8(1)  # 0 wraps to 255
         results["seg_fields"].append("gt_seg_map")
 
 

@@ -5,6 +5,7 @@
   python tools/prepare_data.py check imagenet          # DATA_ROOT/imagenet (data/imagenet)
   python tools/prepare_data.py check places365 /disk/places365_standard --workers 16
   python tools/prepare_data.py check voc               # DATA_ROOT/VOCdevkit: VOC2007 and VOC2012
+  python tools/prepare_data.py check ade20k            # DATA_ROOT/ADEChallengeData2016: SceneParse150
 
 toy: an ImageNet-style folder, a VOCdevkit and an ADEChallengeData2016 of one made world. The same seed gives the same bytes.
 A world that is there already is kept. check: layout, lists and counts as published, and every image decoded; nothing is changed.
@@ -50,10 +51,11 @@ def add_toy(commands) -> None:
 def add_check(commands) -> None:
     from classification import check
     from detection import check as voc
+    from segmentation import check as ade
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = commands.add_parser("check", help="is downloaded data whole?", description=CHECK, formatter_class=raw)
-    kinds = parser.add_subparsers(required=True, metavar="{imagenet,places365,voc}")
+    kinds = parser.add_subparsers(required=True, metavar="{imagenet,places365,voc,ade20k}")
     for name, folder, expected in (
         ("imagenet", "imagenet", check.IMAGENET),
         ("places365", "places365_standard", check.PLACES365),
@@ -62,6 +64,8 @@ def add_check(commands) -> None:
         add_kind(kinds, name, folder, expected.name, check.describe(expected), whole)
     whole = partial(voc.check_devkit, expected=voc.VOC)
     add_kind(kinds, "voc", "VOCdevkit", voc.VOC.name, voc.describe(voc.VOC), whole)
+    whole = partial(ade.check_release, expected=ade.ADE20K)
+    add_kind(kinds, "ade20k", ade.FOLDER, ade.ADE20K.name, ade.describe(ade.ADE20K), whole)
 
 
 def add_kind(kinds, name: str, folder: str, title: str, layout: str, check: Callable[[Path, int], Iterator]) -> None:

@@ -1,13 +1,71 @@
 """Hooks that every run carries: progress for whoever watches, and a stop when the loss is no number."""
 
 import math
+import signal
 import time
 from pathlib import Path
 from statistics import median
 
+import torch
+from mmengine.dist import all_reduce, get_comm_device, get_world_size
 from mmengine.hooks import Hook
 
 from backbones.files import write_json
+
+STOPPED = 75  # exit status of a run that a signal stopped and that --resume goes on with; EX_TEMPFAIL of sysexits.h
+
+
+class Stopped(SystemExit):
+    """A signal asked the run to stop, and its state was saved."""
+
+
+class StopHook(Hook):
+    """On SIGTERM or SIGINT: finishes the update, saves a checkpoint, and leaves with status 75. A second signal ends at once.
+
+    Several processes stop at the same update: they ask each other every tenth one.
+    """
+
+    priority = "LOWEST"
+
+    def __init__(self):
+        self.asked = False
+        self.old: dict = {}
+
+    def before_train(self, runner) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.old[number] = signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame) -> None:
+        if self.asked:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.asked = True
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if not self._agreed(runner.iter + 1):
+            return
+        name = f"iter_{runner.iter + 1}.pth"
+        runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
+        runner.logger.warning(f"Stopped by a signal after update {runner.iter + 1}; saved {name}. Go on with --resume.")
+        self._restore()
+        raise Stopped(STOPPED)
+
+    def _agreed(self, update: int) -> bool:
+        if get_world_size() == 1:
+            return self.asked
+        if update % 10:
+            return False
+        asked = torch.tensor(float(self.asked), device=get_comm_device())
+        all_reduce(asked, "max")
+        return bool(asked.item())
+
+    def after_train(self, runner) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self.old.items():
+            signal.signal(number, handler)
+        self.old = {}
 
 
 class Diverged(RuntimeError):

@@ -35,6 +35,7 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
     from mmengine.logging import MessageHub
 
     from tools.engine.hooks import Diverged
+    from tools.engine.runner import end_workers
 
     task = task_of(cfg)
     remarks = task.check_data(cfg)
@@ -55,6 +56,8 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
     except Diverged as error:
         metrics, status, trained = {}, "diverged", time.time()
         runner.logger.error(str(error))
+    finally:
+        end_workers(runner)
     record = describe(cfg, key, status, metrics)
     record["remarks"] = remarks
     record["seconds"] = {"train": trained - started, "test": time.time() - trained}
@@ -72,7 +75,8 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
 def build_runner(cfg, resume: bool = False):
     """MMEngine's runner of a resolved config, with the batch divided among the processes."""
     import torch
-    from mmengine.runner import Runner
+
+    from tools.engine.runner import ExactRunner, last_checkpoint
 
     task = task_of(cfg)
     world = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) if cfg.launcher != "none" else 1
@@ -90,12 +94,15 @@ def build_runner(cfg, resume: bool = False):
         ready.train_cfg.val_interval = cfg.val_interval
         ready.val_dataloader, ready.val_cfg = ready.test_dataloader, dict()
         ready.val_evaluator = {k: v for k, v in evaluator.items() if k != "out_file"}
-    ready.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="tools.engine.hooks.ProgressHook")]
-    ready.resume = resume
+    own = ("runner.ExactHook", "hooks.ProgressHook", "hooks.StopHook")
+    ready.custom_hooks = [*cfg.get("custom_hooks", []), *(dict(type=f"tools.engine.{name}") for name in own)]
+    ready.default_hooks.checkpoint.max_keep_ckpts = 2  # MMEngine removes the one before it writes the next
+    if resume and (found := last_checkpoint(Path(cfg.work_dir))):
+        ready.resume, ready.load_from = True, str(found)
     for loader in (ready.train_dataloader, ready.test_dataloader):
         if not loader.num_workers:
             loader.persistent_workers = False
-    runner = Runner.from_cfg(ready)
+    runner = ExactRunner.from_cfg(ready)
     runner.model.to(memory_format=torch.channels_last)  # the faster layout on CPUs and on GPUs with tensor cores
     return runner
 

@@ -1,0 +1,425 @@
+"""The check of a downloaded ADE20K: each way in which it can be broken is found, named, and nothing else is complained of.
+
+Training refuses the same masks, in a sentence of its own.
+"""
+
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from backbones import checking
+from segmentation import check
+from segmentation.check import Expected, check_release, describe
+from segmentation.masks import FAULTS, check_mask
+
+SMALL = Expected("Small", 3, 2)
+WIDTH, HEIGHT = 48, 40
+STEMS = {"training": [f"ADE_train_0000000{i}" for i in (1, 2, 3)], "validation": [f"ADE_val_0000000{i}" for i in (1, 2)]}
+JPG, PNG = "images/training/ADE_train_00000002.jpg", "annotations/training/ADE_train_00000002.png"
+VAL = "ADE_val_00000002"
+
+
+def ids() -> np.ndarray:
+    """A quarter is 0; the rest is 1, 75 and 150."""
+    return np.repeat(np.uint8([[0, 1, 75, 150]]), HEIGHT, 0).repeat(WIDTH // 4, 1)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("whole")
+    noise = Image.merge("RGB", [Image.effect_noise((WIDTH, HEIGHT), 60)] * 3)
+    for split, stems in STEMS.items():
+        for kind in ("images", "annotations"):
+            (root / kind / split).mkdir(parents=True)
+        for stem in stems:
+            noise.save(root / f"images/{split}/{stem}.jpg")
+            Image.fromarray(ids()).save(root / f"annotations/{split}/{stem}.png")
+    (root / "objectInfo150.txt").write_text("Idx\n")
+    return root
+
+
+@pytest.fixture
+def tree(whole, tmp_path) -> Path:
+    """A copy that a test may break."""
+    return shutil.copytree(whole, tmp_path / "ADEChallengeData2016")
+
+
+def found(root: Path, workers: int = 1) -> dict[str, list[str]]:
+    """level -> texts of the findings."""
+    texts: dict[str, list[str]] = {"WRONG": [], "note": [], "info": []}
+    for finding in check_release(root, workers, SMALL):
+        assert "\n" not in str(finding) and str(finding).startswith(finding.level)
+        texts[finding.level].append(finding.text)
+    return texts
+
+
+def test_a_whole_copy_is_not_complained_of_and_its_ids_are_counted(whole):
+    assert found(whole) == {
+        "WRONG": [],
+        "note": [],
+        "info": [
+            f"{split}: {n} of {n} images decoded; formats: JPEG {n}; modes: RGB {n}; {n} of {n} masks are PNG of mode L with ids "
+            "0..150; of the ids 1..150 there are 3; pixels ignored (0): 25.0 %."
+            for split, n in (("training", 3), ("validation", 2))
+        ],
+    }
+
+
+def grey(depth: int) -> bytes:
+    """A PNG of one channel of ``depth`` bits, all zeros, which PIL would not write so."""
+    rows = (b"\0" + bytes((WIDTH * depth + 7) // 8)) * HEIGHT
+    head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, depth, 0, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = [struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def put(root: Path, path: str, data: bytes) -> None:
+    (root / path).write_bytes(data)
+
+
+def mask(array=None, form: str = "PNG", mode: str = ""):
+    """Writes another mask in the place of PNG: ``array``, or the same ids, in another format or mode."""
+
+    def spoil(root: Path) -> None:
+        image = Image.fromarray(ids() if array is None else array)
+        (image.convert(mode) if mode else image).save(root / PNG, form)
+
+    return spoil
+
+
+def palette(root: Path) -> None:
+    image = Image.fromarray(ids())
+    image.putpalette([value for i in range(256) for value in (i, 255 - i, 7)])
+    image.save(root / PNG)
+
+
+def cut(path: str, length: int):
+    return lambda root: put(root, path, (root / path).read_bytes()[:length])
+
+
+def lead_nowhere(path: str):
+    return lambda root: ((root / path).unlink(), (root / path).symlink_to(root / "gone"))
+
+
+MASKS = {  # of FAULTS, and how -> how to spoil a mask; its line in the report after "training: "; its sentence in training
+    "unreadable": (
+        lead_nowhere(PNG),
+        "masks that cannot be read (1): {} (No such file or directory); mend rights",
+        "cannot be r",
+    ),
+    "broken, empty": (
+        partial(put, path=PNG, data=b""),
+        "masks that cannot be decoded (1): {} (0 bytes); unpack",
+        "cannot be dec",
+    ),
+    "broken, cut": (
+        cut(PNG, 60),
+        "masks that cannot be decoded (1): {} (image file is truncated",
+        "cannot be decoded (image file",
+    ),
+    "broken, cut early": (cut(PNG, 20), "masks that cannot be decoded (1): {} (", "cannot be decoded ("),
+    "broken, text": (
+        partial(put, path=PNG, data=b"<html>"),
+        "masks that cannot be decoded (1): {} (no image);",
+        "cannot be decod",
+    ),
+    "format": (mask(form="JPEG"), "masks of another format than PNG (1): {} (JPEG); use what", "is of the format JPEG, not PNG"),
+    "palette": (palette, "masks with a palette (1): {} (mode P); if its indices are the ids", "has a palette (mode P); allowed:"),
+    "channels": (
+        mask(mode="RGB"),
+        "masks of more than one channel (1): {} (mode RGB); use",
+        "has more than one channel (mode RG",
+    ),
+    "channels, LA": (mask(mode="LA"), "masks of more than one channel (1): {} (mode LA);", "has more than one channel (mode LA)"),
+    "depth": (mask(ids().astype(np.uint16)), "masks of other than 8 bits a pixel (1): {} (16 bits); use", "has 16 bits a pixel"),
+    "depth, 4": (partial(put, path=PNG, data=grey(4)), "masks of other than 8 bits a pixel (1): {} (4 bits);", "has 4 bits a pi"),
+    "depth, 1": (partial(put, path=PNG, data=grey(1)), "masks of other than 8 bits a pixel (1): {} (1 bit);", "has 1 bit a pix"),
+    "size": (
+        mask(ids()[:-1]),
+        "masks of another size than their image (1): {} (48 x 39, and its image 48 x 40); take both from",
+        "is 48 x 39, and its image 48 x 40; allowed:",
+    ),
+    "size, turned": (mask(ids().T), "masks of another size than their image (1): {} (40 x 48, and its", "is 40 x 48, and its im"),
+    "id": (
+        mask(ids() + np.uint8(1)),
+        "masks with an id above 150 (1): {} (151); use",
+        "has the id 151; allowed: 0 (ignored) and",
+    ),
+    "id, 255": (
+        mask(ids() - np.uint8(1)),
+        "masks with an id above 150 (1): {} (255); use",
+        "has the id 255; allowed: 0 (ignore",
+    ),
+}
+OTHERS = [  # how to break a copy; what its one line must say
+    (partial(put, path=JPG, data=b""), [f"training: empty files (0 bytes) (1): {JPG}; unpack or copy"]),
+    (cut(JPG, 800), [f"training: truncated or damaged images, which PIL cannot decode (1): {JPG}; unpack or copy"]),
+    (partial(put, path=JPG, data=b"<html>"), [f"training: files with an image's suffix that are no images (1): {JPG};"]),
+    (lead_nowhere(JPG), [f"training: files that cannot be read (1): {JPG}; mend their rights"]),
+    (lambda r: (r / PNG).unlink(), [f"training: images without a mask of the same name (1): {JPG}; unpack ADEChallengeData"]),
+    (lambda r: (r / JPG).unlink(), [f"training: masks without an image of the same name (1): {PNG}; unpack ADEChallenge"]),
+    (
+        lambda r: (r / JPG).rename((r / JPG).with_suffix(".JPG")),
+        [f"training: masks without an image of the same name (1): {PNG}"],
+    ),
+    (
+        lambda r: [(r / path).unlink() for path in (JPG, PNG)],
+        ["training: 2 images and 2 masks, 3 of each expected; unpack ADEChallengeData2016.zip again."],
+    ),
+    (
+        lambda r: [shutil.copy(r / p, (r / p).with_stem("own")) for p in (JPG, PNG)],
+        ["training: 4 images and 4 masks, 3 of each expected; remove those that are not of the release."],
+    ),
+    (
+        lambda r: [path.unlink() for path in (r / "annotations/validation").iterdir()],
+        ["validation: 2 images and 0 masks, 2 of each expected; unpack ADEChallengeData2016.zip again."],
+    ),
+    (
+        lambda r: (r / "images/training/more").mkdir(),
+        ["training: folders where only files should be (1): images/training/more; move up"],
+    ),
+    (
+        lambda r: shutil.rmtree(r / "annotations/training"),
+        ["no folder annotations/training in ", " holds annotations, images, objectInfo150.txt: unpack ADEChallengeData2016.zip"],
+    ),
+]
+
+
+def swap(root: Path, one: str, other: str) -> None:
+    """Renames an image of a split, and its mask, so that it bears the name of ``other``."""
+    split = "training" if one in STEMS["training"] else "validation"
+    for kind, suffix in check.SUFFIXES.items():
+        path = root / kind / split / f"{one}{suffix}"
+        path.rename(path.with_stem(other))
+
+
+OTHERS += [
+    (
+        partial(swap, one=VAL, other="ADE_train_00000002"),
+        ["validation: names that are also in training (1): ADE_train_00000002; restore both from ADEChallengeData2016.zip"],
+    ),
+    (
+        partial(swap, one="ADE_train_00000002", other="ADE_val_00000009"),
+        ["training: names that are those of validation (1): ADE_val_00000009; restore both"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "spoil, texts", OTHERS + [(spoil, [f"training: {text.format(PNG)}"]) for spoil, text, _ in MASKS.values()]
+)
+def test_each_fault_is_found_named_and_found_alone(tree, spoil, texts):
+    spoil(tree)
+    wrong = found(tree)["WRONG"]
+    said = " | ".join(wrong)
+    for text in texts:
+        assert text in said
+    assert len(wrong) == 1, said
+    assert "00000001" not in said and "00000003" not in said
+
+
+def test_every_fault_of_a_mask_is_tried():
+    assert {name.split(",")[0] for name in MASKS} == set(FAULTS)
+
+
+@pytest.mark.parametrize("turn", [3, 6])
+def test_an_image_that_training_would_turn(tree, turn):
+    image = Image.open(tree / JPG)
+    exif = image.getexif()
+    exif[check.ORIENTATION] = turn
+    image.save(tree / JPG, exif=exif)
+    (text,) = found(tree)["WRONG"]
+    assert text.startswith(
+        f"training: images with an EXIF orientation, by which training turns them but not their mask (1): {JPG}"
+    )
+
+
+def test_the_first_names_are_given_and_the_rest_counted(tree):
+    more = Expected("More", 8, 2)
+    for i in range(4, 9):
+        shutil.copy(tree / JPG, tree / f"images/training/ADE_train_0000000{i}.jpg")
+        Image.new("RGB", (4, 4)).save(tree / f"annotations/training/ADE_train_0000000{i}.png")
+    Image.new("RGB", (4, 4)).save(tree / PNG)
+    (finding,) = (finding for finding in check_release(tree, 1, more) if finding.level == "WRONG")
+    assert f"masks of more than one channel (6): {PNG} (mode RGB), " in finding.text and " and 1 more; use" in finding.text
+
+
+def test_oddities_are_told_and_archives_noted(tree):
+    Image.open(tree / JPG).convert("L").save(tree / JPG, "PNG")
+    Image.fromarray(ids() * 0).save(tree / PNG)
+    (tree / "ADEChallengeData2016.zip").write_bytes(b"x")
+    (tree / "images/validation/Thumbs.db").write_bytes(b"x")
+    (tree / "images/validation/._x.jpg").write_bytes(b"x")
+    for kind, suffix in check.SUFFIXES.items():
+        (tree / kind / f"validation/{VAL}{suffix}").rename(tree / kind / f"validation/mine{suffix}")
+    texts = found(tree)
+    assert texts["WRONG"] == [] and texts["note"] == [
+        "archives beside images and annotations: ADEChallengeData2016.zip; nothing reads them once they are unpacked.",
+        "validation: files that training does not read (1): images/validation/Thumbs.db; an image's name must end in .jpg, and a "
+        "mask's in .png.",
+        "validation: names unlike the published ADE_val_00000001 (1): mine; they can be trained on, but are no part of the "
+        "release.",
+    ]
+    assert (
+        "formats: JPEG 2, PNG 1; modes: RGB 2, L (grey) 1; not the format of their suffix: ADE_train_00000002.jpg (PNG);"
+        in (texts["info"][0])
+    )
+    assert texts["info"][0].endswith(
+        "pixels ignored (0): 50.0 %; masks without a labelled pixel (a few of those published are said to be such): "
+        "ADE_train_00000002.png."
+    )
+
+
+def test_where_the_folders_may_lie_instead(tree, tmp_path):
+    missing = "no folder images/training, images/validation, annotations/training, annotations/validation in "
+    deeper = shutil.copytree(tree, tmp_path / "a/b/copy")
+    for folder in (deeper.parent, deeper.parent.parent):
+        (text,) = found(folder)["WRONG"]
+        assert text.startswith(missing) and text.endswith(f": check {deeper} instead.")
+    (text,) = found(tree / "images")["WRONG"]
+    assert text.endswith("/images itself holds training, validation: check the folder above it.")
+    empty = tmp_path / "new/ADEChallengeData2016"
+    empty.mkdir(parents=True)
+    (text,) = found(empty)["WRONG"]
+    assert f"{empty} holds nothing: unpack ADEChallengeData2016.zip, whose folder" in text
+    for place in (empty.parent, empty):
+        (place / "ADEChallengeData2016.zip").write_bytes(b"x")
+        (text,) = found(empty)["WRONG"]
+        assert f"{place / 'ADEChallengeData2016.zip'} is not unpacked, or not all of it: unpack it, and check" in text
+    shutil.rmtree(empty)
+    with pytest.raises(
+        ValueError, match="new/ADEChallengeData2016 does not exist, but .*ADEChallengeData2016.zip does; unpack it"
+    ):
+        found(empty)
+
+
+@pytest.mark.parametrize(
+    "path", ["index_ade20k.mat", "images/ADE/training/x.txt", "images/training/a/abbey/ADE_train_00000970_seg.png"]
+)
+def test_the_full_release_is_told_from_sceneparse150(tmp_path, path):
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).write_bytes(b"x")
+    (text,) = found(tmp_path)["WRONG"]
+    assert "is of the full ADE20K, whose masks have thousands of classes: get SceneParse150, ADEChallengeData2016.zip, in" in text
+
+
+def test_workers_find_the_same(tree, monkeypatch):
+    monkeypatch.setattr(checking, "CHUNK", 1)
+    put(tree, JPG, b"")
+    palette(tree)
+    alone = list(check_release(tree, 1, SMALL))
+    assert list(check_release(tree, 2, SMALL)) == alone and sum(finding.level == "WRONG" for finding in alone) == 2
+
+
+def test_what_cannot_be_checked_is_refused(tree):
+    with pytest.raises(ValueError, match="The number of workers is 0: give 1 or more"):
+        list(check_release(tree, 0, SMALL))
+    with pytest.raises(ValueError, match="is a file; give the folder that holds images and annotations of Small"):
+        list(check_release(tree / JPG, 1, SMALL))
+    with pytest.raises(ValueError, match="does not exist; it should hold images and annotations of Small"):
+        list(check_release(tree / "gone", 1, SMALL))
+
+
+def test_the_made_world_has_no_fault(toy_root):
+    findings = list(check_release(toy_root / "ADEChallengeData2016", 1, Expected("toy", 4, 2)))
+    assert [finding.level for finding in findings] == ["info", "info"]
+
+
+def test_the_help_teaches_the_layout():
+    text = describe(check.ADE20K)
+    for part in (
+        "images/training/ADE_train_00000001.jpg",
+        "annotations/validation/ADE_val_00000001.png",
+        "20,210",
+        "2,000 masks",
+    ):
+        assert part in text
+
+
+def call(root: Path, expected: Expected | None = None) -> subprocess.CompletedProcess:
+    """Runs tools/prepare_data.py; with ``expected``, as if so many images were published."""
+    words = [str(ROOT / "tools/prepare_data.py"), "check", "ade20k", str(root), "--workers", "1"]
+    if expected:
+        code = f"import sys, runpy; from segmentation import check; check.ADE20K = check.{expected!r}; sys.argv = {words!r}; "
+        words = ["-c", f"{code}runpy.run_path(sys.argv[0], run_name='__main__')"]
+    return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_command_exits_with_0_1_or_2(tree):
+    done = call(tree, SMALL)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith(f"Nothing is wrong in {tree}.\n")
+    done = call(tree)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "WRONG  training: 3 images and 3 masks, 20,210 of each expected; unpack" in done.stdout
+    assert done.stdout.endswith(f"2 wrong in {tree}.\n")
+    done = call(tree / "gone")
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith(f"error: {tree / 'gone'} does not exist; it")
+
+
+def test_the_check_loads_neither_torch_nor_mmseg():
+    code = "import sys; import segmentation.check; print(sorted({'torch', 'mmseg', 'mmengine', 'mmcv'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def dataset(root: Path, *between: dict):
+    """What training reads of the split training; ``between`` the image and the mask."""
+    from segmentation.data import ADE20KDataset
+
+    pipeline = [dict(type="backbones.LoadImage"), *between, dict(type="segmentation.LoadMask")]
+    prefix = dict(img_path="images/training", seg_map_path="annotations/training")
+    return ADE20KDataset(data_root=str(root), data_prefix=prefix, pipeline=pipeline)
+
+
+RESIZE = dict(type="Resize", scale=(96, 80), keep_ratio=True)
+
+
+@pytest.mark.parametrize("between", [(), (RESIZE,)])
+def test_training_reads_the_mask_at_its_own_size(tree, between):
+    read = dataset(tree, *between)[1]
+    assert read["gt_seg_map"].dtype == np.uint8 and read["img"].shape == ((80, 96, 3) if between else (40, 48, 3))
+    assert np.array_equal(read["gt_seg_map"], np.where(ids() == 0, 255, ids().astype(int) - 1))
+    assert np.array_equal(check_mask(tree / PNG), ids())
+
+
+@pytest.mark.parametrize("name", [name for name in MASKS if name != "unreadable"])  # which is refused as no mask
+def test_training_refuses_the_same_masks_in_one_sentence(tree, name):
+    spoil, _, sentence = MASKS[name]
+    spoil(tree)
+    for between in ((), (RESIZE,)):
+        with pytest.raises(ValueError) as error:
+            dataset(tree, *between)[1]
+        text, what = str(error.value), FAULTS[name.split(",")[0]]
+        assert text.startswith(f"The mask {tree / PNG} {sentence}") and text.endswith(f"; {what.mend}.") and "\n" not in text
+        assert "; allowed: 0 (ignored) and 1..150 in a PNG of one channel of 8 bits (mode L), as large as its image; " in text
+
+
+def test_the_way_out_of_a_palette_keeps_the_ids(tree):
+    palette(tree)
+    Image.fromarray(np.array(Image.open(tree / PNG))).save(tree / PNG)
+    assert np.array_equal(check_mask(tree / PNG, (HEIGHT, WIDTH)), ids())
+
+
+def test_training_refuses_a_mask_that_cannot_be_read(tree):
+    with pytest.raises(ValueError, match=r"The mask .*gone.png cannot be read \(No such file or directory\); allowed: .*; mend"):
+        check_mask(tree / "gone.png")
+
+
+def test_training_refuses_images_without_masks_and_an_empty_split(tree):
+    (tree / PNG).unlink()
+    with pytest.raises(ValueError, match=f"1 of 3 images have no mask; the first is missing at .*{PNG}."):
+        dataset(tree)
+    for path in (tree / "images/training").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="images/training holds no .jpg image; put ADE20K's there"):
+        dataset(tree)
