@@ -92,6 +92,8 @@ def test_every_model_builds_with_the_widths_of_its_backbone(path, make_card):
         model = MODELS.build(cfg.model)
     assert f"backbones.{type(model.backbone).__name__}" == cfg.model.backbone.type
     if cfg.network == "faster_rcnn_c4":
+        pooled = model.roi_head.bbox_roi_extractor.roi_layers[0].output_size[0]
+        assert model.roi_head.bbox_head.roi_feat_size == (-(-pooled // 2),) * 2  # stage 4 halves it
         assert model.rpn_head.in_channels == 128 and model.roi_head.bbox_head.in_channels == 256
         assert model.roi_head.bbox_head.num_classes == len(cfg.classes) and not hasattr(model.backbone, "layer4")
     if cfg.network == "faster_rcnn_fpn":

@@ -91,6 +91,7 @@ model = dict(
     roi_head=dict(
         shared_head=dict(_delete_=True, type="backbones.LastStage"),
         bbox_roi_extractor=dict(roi_layer=roi_layer),
+        bbox_head=dict(roi_feat_size=4),  # what stage 4 makes of 7 x 7
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=2 * proposals, max_per_img=proposals),

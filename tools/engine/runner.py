@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -163,11 +164,11 @@ def check_checkpoint(path: Path) -> None:
     MMEngine would unpickle, and so run, whatever torch refuses to load without code.
     """
     try:
+        if not is_zipfile(path):
+            raise ValueError("it is no zip archive, as torch writes it")
         torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise ValueError(
-            f"{path} holds Python objects besides tensors; it is not loaded: that would run its code."
-        ) from None
+        raise ValueError(f"{path} holds Python objects besides tensors; it is not loaded: that would run its code.") from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         what = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(f"{path} cannot be read as a checkpoint ({what[0]}); take another.") from None
