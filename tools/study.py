@@ -5,9 +5,11 @@
   DATA_ROOT=... python tools/study.py run configs/studies/demo.py --scale mini --recipes scratch smooth
   python tools/study.py status configs/studies/demo.py --scale toy
   python tools/study.py plan configs/studies/table6.py --scale paper
+  python tools/study.py why configs/studies/demo.py KEY
 
 Runs go one after another to work_dirs/runs/KEY, where KEY stands for all that decides their result: what has finished is not run
-again, and studies share runs. Start it again after a stop: finished runs are kept, and the one that was stopped starts over.
+again, and studies share runs. Start it again after a stop, of whatever kind: finished runs are kept, and the one that was stopped
+goes on from its last checkpoint. Two studies at once never make the same run twice.
 """
 
 import argparse
@@ -21,15 +23,18 @@ from tools.engine.cli import add_study_arguments, main, study_of
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run|status|plan")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run|status|plan|why")
     texts = dict(
         run="run what is not done, then collect and report",
         status="say what is done",
         plan="show the rows: network, parameters, multiply-adds, epochs, batch, learning rate; needs no data",
+        why="say in what a run differs from the most similar one that is done",
     )
     for name, text in texts.items():
         command = commands.add_parser(name, help=text, description=text)
         add_study_arguments(command)
+        if name == "why":
+            command.add_argument("node", metavar="KEY", help="of a run, as status shows it")
     return parser.parse_args()
 
 
@@ -44,6 +49,8 @@ def study() -> int:
     if args.command == "plan":
         show_plan(study)
         return 0
+    if args.command == "why":
+        return show_why(study, args.node)
     if args.command == "status":
         for node in nodes_of(study):
             print(f"{node.key}  {node.state():13}  {node.name}")
@@ -58,6 +65,18 @@ def study() -> int:
     for node in failed:
         print(f"failed: {node.name} ({node.folder / 'log.txt'})\n{(node.folder / 'failed.txt').read_text()}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def show_why(study, key: str) -> int:
+    from tools.engine.study import nodes_of, why
+
+    nodes = {node.key: node for node in nodes_of(study)}
+    if key not in nodes:
+        raise ValueError(f"{study.name} has no run {key!r}; its keys: {', '.join(nodes)}.")
+    print(f"{nodes[key].name}: {nodes[key].state()}")
+    for line in why(nodes[key]):
+        print(f"  {line}")
+    return 0
 
 
 def show_plan(study) -> None:

@@ -108,7 +108,13 @@ def set_protocol(cfg, options: Options) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is for detection and segmentation; {cfg.task} has none.")
 
 
-def key_of(cfg, upstream: str | None = None) -> str:
+class Key(str):
+    """The name of a run, and in ``content`` all that it stands for."""
+
+    content: dict[str, Any]
+
+
+def key_of(cfg, upstream: str | None = None) -> Key:
     """The name of a run: 12 hexadecimal digits of the sha256 of all that decides its result.
 
     That is the resolved config without paths, the data set's manifest, the key of the run above, threads and device, and
@@ -125,7 +131,9 @@ def key_of(cfg, upstream: str | None = None) -> str:
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "version": task.RESULT_VERSION,
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    key = Key(hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12])
+    key.content = content
+    return key
 
 
 def pure(cfg) -> dict[str, Any]:

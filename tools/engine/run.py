@@ -5,13 +5,16 @@ import json
 import os
 import platform
 import time
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from backbones.files import write_json
 from tools.engine.config import load, task_of
 
-RECORD, PROGRESS, CONFIG = "record.json", "progress.json", "config.py"
+RECORD, PROGRESS, CONFIG, CONTENT, LOCK = "record.json", "progress.json", "config.py", "key.json", "lock"
 PACKAGES = ("torch", "torchvision", "timm", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation")
 
 
@@ -27,10 +30,54 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
     Args:
         cfg: a resolved config.
         key: of the run.
-        folder: where everything goes; made if need be.
+        folder: where everything goes; made if need be. It is locked, so that a run is never made twice at once.
         launcher: 'none', 'pytorch' or 'slurm', as in MMEngine.
         resume: go on from the last checkpoint in ``folder``.
+
+    Raises:
+        ValueError: what ``check_data`` of the task refuses, or another process runs this run.
+        Stopped: a signal stopped the run, see ``tools.engine.hooks.StopHook``.
     """
+    task = task_of(cfg)
+    remarks = task.check_data(cfg)
+    folder.mkdir(parents=True, exist_ok=True)
+    rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) if launcher != "none" else 0
+    with locked(folder) if rank == 0 else nullcontext():
+        return _run(cfg, key, folder, launcher, resume, remarks)
+
+
+@contextmanager
+def locked(folder: Path, wait: float = 5.0):
+    """Holds a run's folder; the system lets go of it when the process ends, however it ends.
+
+    ``wait``: seconds, since whoever asks ``is_locked`` holds it for a moment.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    lock = FileLock(folder / LOCK, timeout=wait)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"{folder} is being run by another process; wait for it, or stop that one.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process is at this run."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with locked(folder, wait=0):
+            return False
+    except ValueError:
+        return True
+
+
+def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list[str]) -> dict:
     from mmengine.dist import is_main_process
     from mmengine.logging import MessageHub
 
@@ -38,13 +85,13 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
     from tools.engine.runner import end_workers
 
     task = task_of(cfg)
-    remarks = task.check_data(cfg)
-    folder.mkdir(parents=True, exist_ok=True)
-    cfg.work_dir, cfg.run, cfg.launcher = str(folder), key, launcher
+    cfg.work_dir, cfg.run, cfg.launcher = str(folder), str(key), launcher
     started = time.time()
     runner = build_runner(cfg, resume)
+    resumed_from = Path(runner._load_from).name if runner._resume else None
     if is_main_process():
         cfg.dump(str(folder / CONFIG))
+        write_json(folder / CONTENT, getattr(key, "content", {}))
     runner.logger.info(f"{cfg.task} in {cfg.get('precision', 'float32')}, seed {cfg.randomness.seed}, run {key}")
     for remark in remarks:
         runner.logger.warning(remark)
@@ -59,7 +106,7 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
     finally:
         end_workers(runner)
     record = describe(cfg, key, status, metrics)
-    record["remarks"] = remarks
+    record |= {"remarks": remarks, "resumed_from": resumed_from}
     record["seconds"] = {"train": trained - started, "test": time.time() - trained}
     if is_main_process():
         if status == "done":

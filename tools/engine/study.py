@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from tools.engine.config import ROOT, RUNS, Options, find_config, key_of, load, resolve, set_protocol, task_of
-from tools.engine.run import PROGRESS, read_record
+from tools.engine.run import CONTENT, PROGRESS, RECORD, is_locked, read_record
 
 SCALES = ("toy", "mini", "paper")
 SCRATCH = "scratch"
@@ -183,6 +183,30 @@ def nodes_of(study: Study) -> list[Node]:
     return runs_behind(rows_of(study))
 
 
+def why(node: Node) -> list[str]:
+    """What makes a run new: in what its key differs from that of the most similar run there is, a line each.
+
+    Empty for a run that is done.
+    """
+    from classification.tricks import flatten
+
+    if node.record:
+        return []
+    own, best = flatten(node.key.content), None
+    for path in RUNS.glob(f"*/{CONTENT}"):
+        if path.parent.name == node.key or not (path.parent / RECORD).is_file():
+            continue
+        other = flatten(json.loads(path.read_text()))
+        if other.get("config.task") == own["config.task"]:
+            differ = sorted(k for k in own.keys() | other.keys() if own.get(k) != other.get(k))
+            if best is None or len(differ) < len(best[1]):
+                best = path.parent.name, differ, other
+    if best is None:
+        return [f"no run of {node.task} has finished yet"]
+    name, differ, other = best
+    return [f"nearest finished run: {name}", *(f"{k}: {other.get(k, '-')} there, {own.get(k, '-')} here" for k in differ)]
+
+
 def runs_behind(rows: Iterable[Node]) -> list[Node]:
     """The runs behind rows, those above them too, each once and after the one above it."""
     found: dict[str, Node] = {}
@@ -333,24 +357,37 @@ def _figures(node: Node) -> str:
 
 
 def run_node(node: Node, watch: Callable[[Node, float], None]) -> bool:
-    """Runs ``tools/train.py`` for one node, with its output in the run's log.txt; True when its record is there."""
+    """Runs ``tools/train.py`` for one node, with its output added to the run's log.txt; True when its record is there.
+
+    It goes on from the node's last checkpoint. Where another process is at it, that one is waited for.
+    """
     node.folder.mkdir(parents=True, exist_ok=True)
     failure = node.folder / "failed.txt"
-    failure.unlink(missing_ok=True)
-    (node.folder / PROGRESS).unlink(missing_ok=True)
-    with open(node.folder / "log.txt", "w") as out:
+    while not node.record:
+        if not is_locked(node.folder):
+            failure.unlink(missing_ok=True)
+            (node.folder / PROGRESS).unlink(missing_ok=True)
+            _call(node, watch)
+            if not is_locked(node.folder):  # else another launcher was faster
+                break
+        watch(node, node.progress())
+        time.sleep(0.5)
+    if not node.record:
+        failure.write_text("\n".join((node.folder / "log.txt").read_text().splitlines()[-5:]) + "\n")
+    return node.record is not None
+
+
+def _call(node: Node, watch: Callable[[Node, float], None]) -> None:
+    with open(node.folder / "log.txt", "a") as out:
         process = subprocess.Popen(command(node), stdout=out, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
                 watch(node, node.progress())
                 time.sleep(0.5)
         except BaseException:
-            process.terminate()
+            process.terminate()  # it saves its state
             process.wait()
             raise
-    if not node.record:
-        failure.write_text("\n".join((node.folder / "log.txt").read_text().splitlines()[-5:]) + "\n")
-    return node.record is not None
 
 
 def command(node: Node) -> list[str]:
@@ -358,7 +395,7 @@ def command(node: Node) -> list[str]:
     from classification.tricks import format_trick
 
     words = [sys.executable, str(ROOT / "tools/train.py"), str(find_config(node.config))]
-    words += ["--seed", str(node.options.seed), "--work-dir", str(node.folder)]
+    words += ["--seed", str(node.options.seed), "--work-dir", str(node.folder), "--resume"]
     if node.options.lr_factor is not None:
         words += ["--lr-factor", f"{node.options.lr_factor:g}"]
     words += ["--hold-out"] * node.options.hold_out
