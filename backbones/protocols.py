@@ -37,10 +37,11 @@ def choose_protocol(cfg, name: str | None, changes: dict | None = None) -> dict:
     if cfg.network not in protocol["networks"]:
         raise ValueError(f"The protocol {name} is for {', '.join(protocol['networks'])}, not for {cfg.network}; choose another.")
     for key, value in (changes or {}).items():
-        if key not in protocol:
-            near = difflib.get_close_matches(key, protocol, n=3) or protocol
-            raise ValueError(f"The protocol {name} has no {key!r}; nearest: {', '.join(near)}.")
-        protocol[key] = value
+        item, _, unit = key.partition(".")  # length.updates=100 takes the place of length.epochs
+        if item not in protocol:
+            near = difflib.get_close_matches(item, protocol, n=3) or protocol
+            raise ValueError(f"The protocol {name} has no {item!r}; nearest: {', '.join(near)}.")
+        protocol[item] = {unit: value} if unit else value
         protocol["name"] += f", {key}={value}"
     return protocol
 
@@ -50,7 +51,14 @@ def set_length(cfg, protocol: dict) -> tuple[int, bool]:
 
     Returns:
         N, and whether it counts epochs.
+
+    Raises:
+        ValueError: it is no such dict.
     """
+    if not isinstance(protocol["length"], dict) or list(protocol["length"]) not in (["epochs"], ["updates"]):
+        raise ValueError(
+            f"The length of protocol {protocol['name']} is {protocol['length']}; give one of length.epochs or .updates."
+        )
     (unit, length), by_epoch = next(iter(protocol["length"].items())), "epochs" in protocol["length"]
     if by_epoch:
         cfg.train_cfg = dict(by_epoch=True, max_epochs=length)

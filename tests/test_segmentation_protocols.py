@@ -81,6 +81,9 @@ def test_values_of_a_protocol_change_under_another_name():
     assert resolve(
         "configs/segmentation/fcn_toy.py", Options(backbone="scratch", overrides={"protocol.lr": 0.5})
     ).protocol.name == ("fcn_toy, lr=0.5")
+    assert resolved(None, overrides={"protocol.length.updates": 7}).train_cfg.max_iters == 7
+    with pytest.raises(ValueError, match="give length.epochs or .updates"):
+        resolved(None, overrides={"protocol.length": 7})
     with pytest.raises(ValueError, match="The protocol he2019 has no 'lrr'; nearest: lr"):
         resolved(None, overrides={"protocol.lrr": 0.005})
 

@@ -1,0 +1,339 @@
+"""Jobs on a real Slurm, which tests/slurm/start.sh starts on loopback; what needs no Slurm is tested without."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import submitit
+from submitit.helpers import DelayedSubmission
+
+from tools.engine.executors import STOPPED, TrainNode, slurm_executor, submit
+
+SCRIPT = Path(__file__).parent / "slurm/start.sh"
+# Saves on SIGTERM and leaves; a second SIGTERM ends it at once, as it does a training. Finishes once it is resumed.
+TRAINING = f"""
+import pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+if "--resume" in sys.argv:
+    print("resumed from", (folder / "saved").read_text())
+    (folder / "done").touch()
+    sys.exit()
+def save(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(1)
+    (folder / "saved").write_text("update 7")
+    sys.exit({STOPPED})
+signal.signal(signal.SIGTERM, save)
+(folder / "started").touch()
+print("started", flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """A running cluster, to which this process's environment points; its folder."""
+    if not shutil.which("sbatch") and os.environ.get("CI"):
+        made = subprocess.run([SCRIPT, "install"], capture_output=True, text=True)
+        if made.returncode == 77:
+            pytest.skip(made.stderr.splitlines()[-1])
+        assert made.returncode == 0, made.stderr
+    folder = tmp_path_factory.mktemp("slurm")
+    made = subprocess.run([SCRIPT, "start", folder], capture_output=True, text=True, timeout=120)
+    if made.returncode == 77:
+        subprocess.run([SCRIPT, "stop", folder])
+        pytest.skip(made.stderr.splitlines()[-1])
+    assert made.returncode == 0, made.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in os.environ if n.startswith(("SLURM_", "SBATCH_", "SRUN_", "SCANCEL_"))]:
+            patch.delenv(name)
+        patch.setenv("SLURM_CONF", made.stdout.removeprefix("export SLURM_CONF='").rstrip("'\n"))
+        yield folder
+    left = subprocess.run([SCRIPT, "stop", folder], capture_output=True, text=True, timeout=60)
+    assert left.returncode == 0 and not folder.exists(), left.stderr
+
+
+def until(what, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"not within {seconds} seconds: {what}"
+        time.sleep(0.2)
+
+
+def result(job: submitit.Job, seconds: float = 60):
+    """A job's result; submitit alone would wait for ever, since this Slurm keeps no accounts to ask."""
+    until(job.paths.result_pickle.exists, seconds)
+    return job.result()
+
+
+def about(job: submitit.Job) -> dict[str, str]:
+    shown = subprocess.run(["scontrol", "-o", "show", "job", job.job_id], capture_output=True, text=True, check=True)
+    return dict(word.split("=", 1) for word in shown.stdout.split() if "=" in word)
+
+
+def send(job: submitit.Job, name: str) -> None:
+    subprocess.run(["scancel", f"--signal={name}", job.job_id], check=True)
+
+
+def counter(path: Path):
+    """Waits when it is started first, and returns the number of its start when it is started again."""
+
+    class Counter:
+        def __call__(self) -> int:
+            starts = len(path.read_text().split()) + 1 if path.exists() else 1
+            path.write_text(f"{path.read_text() if starts > 1 else ''}start\n")
+            if starts == 1:
+                time.sleep(100)
+            return starts
+
+        def checkpoint(self):
+            (path.parent / "asked").touch()
+            return DelayedSubmission(self)
+
+    return Counter()
+
+
+@pytest.mark.slow
+def test_the_script_starts_a_cluster_once(slurm):
+    ran = subprocess.run(
+        ["sbatch", "--wait", "--gpus-per-node=1", f"--output={slurm}/out", "--wrap", "echo gpu $CUDA_VISIBLE_DEVICES"], timeout=30
+    )
+    assert ran.returncode == 0 and (slurm / "out").read_text() == "gpu 0\n"
+    again = subprocess.run([SCRIPT, "start", slurm], capture_output=True, text=True)
+    assert (
+        again.returncode == 0 and "runs already" in again.stderr and again.stdout == f"export SLURM_CONF='{slurm}/slurm.conf'\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_function_returns_its_result(slurm, tmp_path):
+    executor = submitit.AutoExecutor(tmp_path, cluster="slurm")
+    executor.update_parameters(timeout_min=2, slurm_partition="main")
+    assert result(executor.submit(lambda a, b: a * b, 6, b=7)) == 42
+
+
+@pytest.mark.slow
+def test_a_job_waits_for_the_one_above(slurm, tmp_path):
+    path = tmp_path / "above"
+
+    def above():
+        time.sleep(3)
+        path.write_text("done")
+
+    executor = submitit.AutoExecutor(tmp_path, cluster="slurm")
+    executor.update_parameters(timeout_min=2)
+    first = executor.submit(above)
+    executor.update_parameters(slurm_dependency=f"afterok:{first.job_id}")
+    second = executor.submit(lambda: path.read_text())
+    assert about(second)["Reason"] == "Dependency"
+    assert result(second) == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("minutes, case, left", [(1, "timed-out", 2), (60, "preempted", 3)])
+def test_a_stopped_job_is_put_back_and_finishes(slurm, tmp_path, minutes, case, left):
+    executor = submitit.SlurmExecutor(tmp_path, max_num_timeout=3)
+    executor.update_parameters(time=minutes, signal_delay_s=20)
+    job = executor.submit(counter(tmp_path / "starts"))
+    until((tmp_path / "starts").exists)
+    if minutes > 1:  # the other one meets its time limit
+        send(job, "USR2")
+    assert result(job, 100) == 2
+    assert (tmp_path / "asked").exists() and about(job)["Restarts"] == "1"
+    log = job.stdout() + job.stderr()
+    assert f"this job is {case}" in log and f"({left} remaining timeouts)" in log
+
+
+@pytest.mark.slow
+def test_a_job_is_given_up_after_too_many_time_outs(slurm, tmp_path):
+    executor = submitit.SlurmExecutor(tmp_path, max_num_timeout=0)
+    executor.update_parameters(time=10)
+    job = executor.submit(counter(tmp_path / "starts"))
+    until((tmp_path / "starts").exists)
+    send(job, "USR2")
+    with pytest.raises(submitit.core.utils.FailedJobError, match="timed-out too many times"):
+        result(job)
+
+
+def node(folder: Path, key: str, above=None):
+    return SimpleNamespace(key=key, above=above, folder=folder / key)
+
+
+def chain(tmp_path, upper: str, lower: str):
+    """Two nodes, one above the other, and jobs of these two programs."""
+    above = node(tmp_path, "above")
+    below = node(tmp_path, "below", above)
+    programs = {"above": upper, "below": lower}
+    executor = slurm_executor(tmp_path / "jobs", cpus=1)
+    jobs = submit(
+        [above, below],
+        lambda it: [sys.executable, "-c", programs[it.key], str(it.folder)],
+        "main",
+        60,
+        0,
+        tmp_path / "jobs",
+        executor,
+    )
+    return above, below, jobs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["USR2", "TERM first", "preempted"])
+def test_a_run_is_stopped_and_resumed_before_the_one_below_starts(slurm, tmp_path, how):
+    above, below, jobs = chain(tmp_path, TRAINING, f"assert open({str(tmp_path / 'above/done')!r}); print('below')")
+    until((above.folder / "started").exists)
+    if how == "preempted":
+        subprocess.run(["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap", "sleep 2"], check=True)
+    else:
+        if how == "TERM first":
+            send(jobs["above"], "TERM")
+        send(jobs["above"], "USR2")
+    assert result(jobs["above"]) == 0
+    assert about(jobs["above"])["Restarts"] == "1"
+    assert (above.folder / "log.txt").read_text() == "started\nresumed from update 7\n"
+    assert result(jobs["below"]) == 0
+    assert (below.folder / "log.txt").read_text() == "below\n"
+
+
+@pytest.mark.slow
+def test_a_run_that_slurm_put_back_is_resumed(slurm, tmp_path):
+    (tmp_path / "above").mkdir()
+    (tmp_path / "above/saved").write_text("update 5")
+    above, _, jobs = chain(tmp_path, TRAINING, "")
+    until((above.folder / "started").exists)
+    subprocess.run(["scontrol", "requeue", jobs["above"].job_id], check=True)  # without asking it to save
+    assert result(jobs["above"]) == 0 and (above.folder / "done").exists()
+    assert result(jobs["below"]) == 0
+
+
+@pytest.mark.slow
+def test_below_a_failed_run_nothing_starts(slurm, tmp_path):
+    above, below, jobs = chain(tmp_path, "print('no data'); raise SystemExit(3)", "print('below')")
+    with pytest.raises(submitit.core.utils.FailedJobError, match="ended with status 3; see"):
+        result(jobs["above"])
+    assert (above.folder / "failed.txt").read_text() == "no data\n"
+    until(lambda: about(jobs["below"])["JobState"] == "CANCELLED")
+    assert not below.folder.exists()
+
+
+class Asked(Exception):
+    """What the handler of ``stopping`` ends a call with."""
+
+
+@pytest.fixture
+def stopping(monkeypatch):
+    """``stopping(node, numbers, when)``: calls a node, sends these signals once ``when`` exists; what ``checkpoint`` returned."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
+
+    def stop(it: TrainNode, numbers, when: Path) -> DelayedSubmission:
+        got = []
+
+        def handler(*_):
+            got.append(it.checkpoint())
+            raise Asked
+
+        def later():
+            until(when.exists)
+            if signal.SIGTERM in numbers:  # Slurm's reaches all processes of a step
+                os.kill(it._process.pid, signal.SIGTERM)
+            for number in numbers:
+                os.kill(os.getpid(), number)
+
+        signal.signal(signal.SIGUSR2, handler)
+        signal.signal(signal.SIGTERM, lambda *_: None)  # as submitit does
+        thread = threading.Thread(target=later)
+        thread.start()
+        with pytest.raises(Asked):
+            it()
+        thread.join()
+        return got[0]
+
+    yield stop
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("numbers", [[signal.SIGUSR2], [signal.SIGTERM, signal.SIGUSR2]])
+def test_a_checkpoint_waits_for_the_save(tmp_path, stopping, numbers):
+    it = TrainNode([sys.executable, "-c", TRAINING, str(tmp_path)], str(tmp_path), str(tmp_path / "log.txt"))
+    started = time.monotonic()
+    again = stopping(it, numbers, tmp_path / "started")
+    assert time.monotonic() - started < 20 and (tmp_path / "saved").exists()
+    assert again.result() == 0 and (tmp_path / "done").exists()
+    assert again.function.command == [*it.command, "--resume"]
+    assert again.function.checkpoint().function.command.count("--resume") == 1
+
+
+def test_a_run_that_does_not_save_in_time_is_killed(tmp_path, stopping):
+    code = f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(tmp_path / 'started')!r}, 'w'); time.sleep(100)"
+    it = TrainNode([sys.executable, "-c", code], str(tmp_path), str(tmp_path / "log.txt"), grace=0.5)
+    assert stopping(it, [signal.SIGUSR2], tmp_path / "started")
+    assert it._process.wait() == -signal.SIGKILL
+
+
+def test_a_run_is_deaf_to_what_its_job_is_told(tmp_path):
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGUSR2); print('alive')"
+    for _ in range(2):
+        TrainNode([sys.executable, "-c", code], str(tmp_path / "run"), str(tmp_path / "run/log.txt"))()
+    assert (tmp_path / "run/log.txt").read_text() == "alive\nalive\n"
+    assert signal.SIGUSR2 not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_a_run_that_fails_fails_its_job(tmp_path):
+    it = TrainNode([sys.executable, "-c", "print('no data'); raise SystemExit(1)"], str(tmp_path), str(tmp_path / "log.txt"))
+    with pytest.raises(RuntimeError, match="ended with status 1; see .*log.txt"):
+        it()
+    assert (tmp_path / "failed.txt").read_text() == "no data\n"
+
+
+class FakeExecutor:
+    """Keeps parameters from job to job, as submitit's do, and what was submitted with them."""
+
+    def __init__(self):
+        self.parameters, self.submitted = {}, []
+
+    def update_parameters(self, **parameters):
+        self.parameters.update(parameters)
+
+    def submit(self, what):
+        self.submitted.append((what, dict(self.parameters)))
+        return SimpleNamespace(job_id=str(100 + len(self.submitted)))
+
+
+def test_jobs_depend_on_those_above(tmp_path):
+    teacher = node(tmp_path, "teacher")
+    student = node(tmp_path, "student", teacher)
+    detector = node(tmp_path, "detector", student)
+    scratch = node(tmp_path, "scratch")
+    done = node(tmp_path, "below-one-done", node(tmp_path, "done"))
+    executor = FakeExecutor()
+    # the order is of no matter, and a node that stands twice is one job
+    nodes = [detector, scratch, teacher, student, scratch, done]
+    jobs = submit(nodes, lambda it: ["train", it.key], "gpu", 240, 2, tmp_path, executor)
+    assert {key: job.job_id for key, job in jobs.items()} == {
+        "teacher": "101",
+        "student": "102",
+        "detector": "103",
+        "scratch": "104",
+        "below-one-done": "105",
+    }
+    dependencies = [parameters["dependency"] for _, parameters in executor.submitted]
+    assert dependencies == [None, "afterok:101", "afterok:102", None, None]
+    what, parameters = executor.submitted[2]
+    assert (what.command, what.folder) == (["train", "detector"], str(detector.folder))
+    assert what.log == str(detector.folder / "log.txt")
+    settings = dict(job_name="detector", partition="gpu", time=240, gpus_per_node=2, dependency="afterok:102")
+    assert parameters == settings
+
+
+def test_without_gpus_none_are_asked_for(tmp_path):
+    executor = FakeExecutor()
+    submit([node(tmp_path, "one")], lambda it: ["train"], None, 60, 0, tmp_path, executor)
+    assert executor.submitted[0][1]["gpus_per_node"] is None and executor.submitted[0][1]["partition"] is None
