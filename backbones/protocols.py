@@ -56,9 +56,7 @@ def set_length(cfg, protocol: dict) -> tuple[int, bool]:
         ValueError: it is no such dict.
     """
     if not isinstance(protocol["length"], dict) or list(protocol["length"]) not in (["epochs"], ["updates"]):
-        raise ValueError(
-            f"The length of protocol {protocol['name']} is {protocol['length']}; give one of length.epochs or .updates."
-        )
+        raise ValueError(f"The length of protocol {protocol['name']} is {protocol['length']}; give length.epochs or .updates.")
     (unit, length), by_epoch = next(iter(protocol["length"].items())), "epochs" in protocol["length"]
     if by_epoch:
         cfg.train_cfg = dict(by_epoch=True, max_epochs=length)
