@@ -121,7 +121,7 @@ def test_unknown_names_are_refused_with_the_nearest(call, message):
 def test_a_finished_node_is_not_run_and_a_failed_one_leaves_its_last_lines(data_root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     node = nodes_of(load_study(DEMO, "toy", ["b_standard"]))[0]
-    monkeypatch.setattr("tools.engine.study.command", lambda _: [sys.executable, "-c", "print('why'); raise SystemExit(3)"])
+    monkeypatch.setattr("tools.engine.study.command", lambda *_: [sys.executable, "-c", "print('why'); raise SystemExit(3)"])
     assert not run_node(node, lambda *_: None)
     assert node.state() == "failed" and (node.folder / "failed.txt").read_text() == "why\n"
     (node.folder / "record.json").write_text(json.dumps({"status": "done"}))

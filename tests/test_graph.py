@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from tools.engine.run import LOCK, is_locked, locked
-from tools.engine.study import load_study, nodes_of, run_node, why
+from tools.engine.study import command, load_study, nodes_of, rows_of, run_node, run_study, slots_of, why
 
 DEMO = "configs/studies/demo.py"
 
@@ -56,7 +56,7 @@ with filelock.FileLock({str(node.folder / LOCK)!r}):
 """
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "held\n"
-    monkeypatch.setattr("tools.engine.study.command", lambda _: pytest.fail("it was run twice"))
+    monkeypatch.setattr("tools.engine.study.command", lambda *_: pytest.fail("it was run twice"))
     assert run_node(node, lambda *_: None) and node.state() == "done"
     other.wait()
 
@@ -145,3 +145,107 @@ def test_a_study_killed_twice_ends_in_the_undisturbed_table(toy_root, tmp_path):
             subprocess.run(["pkill", "-9", "-f", f"{held[0].name}"], check=False)
     assert study(folder).wait() == 0
     assert table(folder) == table(tmp_path / "whole")
+
+
+FAKE = """
+import json, os, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+tries = folder / "tries"
+tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
+(folder / "env").write_text(json.dumps({k: os.environ.get(k) for k in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}))
+start = time.time()
+time.sleep(0.3)
+if len(tries.read_text()) <= int(sys.argv[2]):
+    raise SystemExit("not yet")
+record = dict(status="done", metrics={}, seconds=dict(total=1), start=start, end=time.time())
+(folder / "record.json").write_text(json.dumps(record))
+"""
+
+
+def run_fakes(monkeypatch, failures=None, **options) -> tuple[list, list[str], list]:
+    """A study whose runs only write a record: its nodes, its log, and those that failed."""
+    study = load_study(DEMO, "toy", ["scratch", "b_standard", "smooth"])
+    counts = failures or {}
+    monkeypatch.setattr(
+        "tools.engine.study.command",
+        lambda node, processes: [sys.executable, "-c", FAKE, str(node.folder), str(counts.get(node.name, 0))],
+    )
+    lines = []
+    failed = run_study(study, lambda *_: None, lines.append, **options)
+    return nodes_of(study), lines, failed
+
+
+@pytest.mark.parametrize(("jobs", "gpus"), [(1, 0), (3, 0), (2, 1), (2, 2)])
+def test_jobs_run_at_once_each_with_its_own_gpus_and_after_what_it_rests_on(nodes, monkeypatch, jobs, gpus):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    done, _, failed = run_fakes(monkeypatch, jobs=jobs, gpus=gpus)
+    records = {node.key: node.record for node in done}
+    assert not failed and all(records.values())
+    for node in done:
+        if node.above:
+            assert records[node.above.key]["end"] <= records[node.key]["start"]
+    moments = [r["start"] for r in records.values()]
+    at_once = max(sum(r["start"] <= moment < r["end"] for r in records.values()) for moment in moments)
+    assert at_once == jobs if jobs > 1 else at_once == 1
+    seen = {json.loads((node.folder / "env").read_text())["CUDA_VISIBLE_DEVICES"] for node in done}
+    assert seen == {(2, 1): {"0", "1"}, (2, 2): {"0,1", "2,3"}}.get((jobs, gpus), {None})
+
+
+def test_too_few_gpus_are_refused(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
+    assert slots_of(3, 1) == [{"CUDA_VISIBLE_DEVICES": name} for name in "479"]
+    with pytest.raises(ValueError, match="--jobs 2 of --gpus 2 need 4 GPUs; CUDA_VISIBLE_DEVICES has 3"):
+        slots_of(2, 2)
+
+
+def test_a_failed_run_leaves_its_siblings_going_and_is_tried_again(nodes, monkeypatch):
+    bad = "classification b_standard seed 0"
+    done, lines, failed = run_fakes(monkeypatch, {bad: 2}, jobs=2)
+    assert [node.name for node in failed] == [bad] and (failed[0].folder / "failed.txt").read_text() == "not yet\n"
+    left = [node for node in done if not node.record]
+    assert {node.recipe for node in left} == {"b_standard"} and len(left) == 3
+    assert sum("left out, since classification b_standard seed 0 has not finished" in line for line in lines) == 2
+    done, lines, failed = run_fakes(monkeypatch, {bad: 3}, retry=2)
+    assert not failed and all(node.record for node in done)
+    assert next(node.folder / "tries" for node in done if node.name == bad).read_text() == "xxxx"
+
+
+def test_pretrainings_fine_tunings_tasks_and_protocols():
+    table8 = "configs/studies/table8.py"
+    study = load_study(table8, "paper", ["b_standard", "smooth"], seeds=2, fine_tunings=3, protocol="moco")
+    rows = list(rows_of(study))
+    transfers = [row for row in rows if not row.pretrain]
+    assert len(rows) == 2 * 2 * (1 + 3) and len({row.key for row in rows}) == len(rows)
+    assert [row.options.seed for row in transfers if row.recipe == "smooth"] == [0, 100, 200, 1, 101, 201]
+    assert all(row.options.protocol == "moco" and "--protocol moco" in " ".join(command(row)) for row in transfers)
+    only = load_study(table8, "paper", ["smooth"], tasks=["detection"])
+    assert [row.task for row in rows_of(only)] == ["detection"]
+    assert [node.task for node in nodes_of(only)] == ["classification", "detection"]
+    three = load_study("configs/studies/one_at_a_time.py", "paper", ["b_standard"], protocol="mmseg")
+    assert {row.task: row.options.protocol for row in rows_of(three)} == {
+        "classification": None,
+        "detection": None,
+        "segmentation": "mmseg",
+    }
+    scratch = load_study(DEMO, "toy", ["scratch"], seeds=2, fine_tunings=3)
+    assert len(nodes_of(scratch)) == 4  # what starts from nothing has no pretraining to be fine-tuned from
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (dict(tasks=["detektion"]), "There is no task in table8 'detektion'; nearest: detection"),
+        (dict(protocol="mocko"), "There is no protocol for the tasks of table8 'mocko'; nearest: moco"),
+        (dict(seeds=101), "--seeds is 101x1; give 1 to 100 pretrainings"),
+        (dict(fine_tunings=0), "--seeds is 1x0"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_study(words, message):
+    with pytest.raises(ValueError, match=message):
+        load_study("configs/studies/table8.py", "paper", **words)
+
+
+def test_several_processes_are_started_by_torchrun():
+    node = nodes_of(load_study(DEMO, "toy", ["b_standard"]))[0]
+    words = " ".join(command(node, 4))
+    assert "-m torch.distributed.run --standalone --nproc_per_node 4" in words and "--launcher pytorch" in words

@@ -204,12 +204,15 @@ def test_a_run_is_stopped_and_resumed_before_the_one_below_starts(slurm, tmp_pat
 
 @pytest.mark.slow
 def test_a_run_that_slurm_put_back_is_resumed(slurm, tmp_path):
-    (tmp_path / "above").mkdir()
-    (tmp_path / "above/saved").write_text("update 5")
     above, _, jobs = chain(tmp_path, TRAINING, "")
     until((above.folder / "started").exists)
-    subprocess.run(["scontrol", "requeue", jobs["above"].job_id], check=True)  # without asking it to save
-    assert result(jobs["above"]) == 0 and (above.folder / "done").exists()
+    send(jobs["above"], "TERM")  # a preemption with a time of grace, of which submitit is not told
+    until((above.folder / "saved").exists)
+    time.sleep(1)
+    assert about(jobs["above"])["JobState"] == "RUNNING"
+    subprocess.run(["scontrol", "requeue", jobs["above"].job_id], check=True)
+    assert result(jobs["above"]) == 0
+    assert (above.folder / "log.txt").read_text() == "started\nresumed from update 7\n"
     assert result(jobs["below"]) == 0
 
 

@@ -13,6 +13,7 @@ goes on from its last checkpoint. Two studies at once never make the same run tw
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -35,11 +36,19 @@ def parse() -> argparse.Namespace:
         add_study_arguments(command)
         if name == "why":
             command.add_argument("node", metavar="KEY", help="of a run, as status shows it")
+        if name == "run":
+            command.add_argument(
+                "--jobs", type=int, default=1, help="runs at once, each with its share of threads or its GPUs; 1"
+            )
+            command.add_argument("--gpus", type=int, default=0, help="of each run; several share its batch")
+            command.add_argument("--retry", type=int, default=0, help="how often a failed run is tried again; 0")
     return parser.parse_args()
 
 
 def study() -> int:
     args = parse()
+    if getattr(args, "jobs", 1) > 1 and not args.gpus:  # read when torch is loaded, here and in the runs
+        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.jobs))
     from tools.engine.collect import collect
     from tools.engine.progress import Screen
     from tools.engine.report import terminal_table, write_report
@@ -57,7 +66,7 @@ def study() -> int:
         return 0
     check(study)
     with Screen(nodes_of(study)) as screen:
-        failed = run_study(study, screen.watch, screen.log)
+        failed = run_study(study, screen.watch, screen.log, args.jobs, args.gpus, args.retry)
     folder = collect(study)
     written = write_report(folder)
     terminal_table(folder)

@@ -24,6 +24,11 @@ no_slurm() {
     exit 77
 }
 
+# The reason a daemon left in its log, or that there is none.
+last_words() {
+    grep -hiE 'fatal|error' "$folder/$1.log" 2>/dev/null | tail -n 1 | sed 's/\.$//' | grep . || echo "its log says nothing"
+}
+
 # The process of a pid file, if it still runs.
 running() {
     local pid
@@ -109,10 +114,11 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 # Looks at waiting jobs every other second, not every minute.
 SchedulerType=sched/builtin
-SchedulerParameters=sched_interval=2,preempt_send_user_signal
+SchedulerParameters=sched_interval=2
 # A job of the partition urgent puts one of main back into the queue, which first gets its user signal.
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
 JobRequeue=1
 # From SIGTERM to SIGKILL.
 KillWait=5
@@ -147,15 +153,15 @@ start() {
         # --force, since /tmp may be written by others, which munged takes for a risk.
         munged --force --num-threads=1 --key-file="$folder/munge.key" --socket="$folder/munge.socket" \
             --pid-file="$folder/munged.pid" --log-file="$folder/munged.log" --seed-file="$folder/munged.seed" >&2 ||
-            no_slurm "munged did not start; see $folder/munged.log"
+            no_slurm "munged did not start: $(last_words munged)"
         # -c: no memory of earlier jobs.
-        slurmctld -c >&2 || no_slurm "slurmctld did not start; see $folder/slurmctld.log"
-        slurmd >&2 || no_slurm "slurmd did not start; see $folder/slurmd.log"
-        within 30 answers || no_slurm "its node is not idle after 30 seconds; see $folder/slurmctld.log and slurmd.log"
+        slurmctld -c >&2 || no_slurm "slurmctld did not start: $(last_words slurmctld)"
+        slurmd >&2 || no_slurm "slurmd did not start: $(last_words slurmd)"
+        within 30 answers || no_slurm "its node is not idle after 30 seconds: $(last_words slurmd)"
         # A node that says idle may still be unable to start anything: ask for a step and for a batch job.
-        timeout 30 srun --quiet hostname >&2 || no_slurm "srun hostname failed; see $folder/slurmd.log"
+        timeout 30 srun --quiet hostname >&2 || no_slurm "srun hostname failed: $(last_words slurmd)"
         (cd "$folder" && timeout 30 sbatch --quiet --wait --output="$folder/first.out" --wrap hostname >&2) ||
-            no_slurm "sbatch --wrap hostname failed; see $folder/slurmd.log"
+            no_slurm "sbatch --wrap hostname failed: $(last_words slurmd)"
     fi
     echo "export SLURM_CONF='$conf'"
 }

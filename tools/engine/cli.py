@@ -29,8 +29,18 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", default="toy", help="toy, mini or paper; toy")
     parser.add_argument("--recipes", nargs="+", metavar="NAME", help="instead of the study's own")
     parser.add_argument("--teachers", nargs="+", default=[], metavar="RECIPE=CARD", help="cards instead of trained teachers")
-    parser.add_argument("--seeds", type=int, default=1, help="how many: 0 .. N-1, each a pretraining and its transfers; 1")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="whose rows are wanted, instead of all of the study's")
+    parser.add_argument("--protocol", metavar="NAME", help="of the transfers that have one of that name, at scale paper")
+    parser.add_argument(
+        "--seeds", type=seeds, default=(1, 1), metavar="P[xF]", help="P pretrainings, F fine-tunings of each; 1x1"
+    )
     parser.add_argument("--tune-lr", action="store_true", help="show each transfer at the best of x1/2, x1, x2 of its lr, too")
+
+
+def seeds(text: str) -> tuple[int, int]:
+    """'3' is (3, 1) and '3x2' is (3, 2)."""
+    first, _, second = text.partition("x")
+    return int(first), int(second or 1)
 
 
 def study_of(args: argparse.Namespace):
@@ -42,7 +52,8 @@ def study_of(args: argparse.Namespace):
         if not card:
             raise ValueError(f"--teachers takes RECIPE=CARD, as in smooth=cards/resnet152d; {recipe!r} names no card.")
     cards = {recipe: card for recipe, _, card in pairs}
-    return load_study(args.study, args.scale, args.recipes, args.seeds, cards, args.tune_lr)
+    given = dict(tune_lr=args.tune_lr, fine_tunings=args.seeds[1], tasks=args.tasks, protocol=args.protocol)
+    return load_study(args.study, args.scale, args.recipes, args.seeds[0], cards, **given)
 
 
 def sentence(error: BaseException) -> str:

@@ -2,10 +2,13 @@
 
 import difflib
 import json
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -84,7 +87,7 @@ class Node:
 
 @dataclass
 class Study:
-    """A study at one scale with the recipes and seeds asked for."""
+    """A study at one scale with the recipes and seeds asked for: see ``load_study``."""
 
     name: str
     scale: str
@@ -94,6 +97,9 @@ class Study:
     catalogue: SimpleNamespace
     teachers: dict[str, str] = field(default_factory=dict)
     tune_lr: bool = False
+    fine_tunings: int = 1
+    tasks: list[str] = field(default_factory=list)
+    protocol: str | None = None
 
     def label(self, recipe: str) -> str:
         """What the study's table prints for a recipe."""
@@ -108,8 +114,12 @@ class Study:
         return {"": dict(config=path)}
 
     def transfers(self) -> dict[str, str]:
-        """The tasks that take a card, and the patterns of their configs."""
-        return self._configs("transfer")
+        """The tasks asked for that take a card, and the patterns of their configs."""
+        return {task: path for task, path in self._configs("transfer").items() if task in self.tasks}
+
+    def protocol_of(self, task: str) -> str | None:
+        """The protocol asked for, where the task has one of that name; else its own is meant."""
+        return self.protocol if (ROOT / f"configs/{task}/protocols/{self.protocol}.py").is_file() else None
 
     def _configs(self, node: str) -> dict[str, str]:
         configs = getattr(self.data, "configs", {})
@@ -137,6 +147,9 @@ def load_study(
     seeds: int = 1,
     teachers: dict[str, str] | None = None,
     tune_lr: bool = False,
+    fine_tunings: int = 1,
+    tasks: list[str] | None = None,
+    protocol: str | None = None,
 ) -> Study:
     """Reads a study's file and checks what was asked of it.
 
@@ -147,10 +160,13 @@ def load_study(
         seeds: how many.
         teachers: cards by the recipe of the teacher ('smooth', 'mixup'), instead of training it.
         tune_lr: add rows of each transfer at the best of a grid of learning rates.
+        fine_tunings: of each pretrained backbone, with seeds that are 100 apart.
+        tasks: of the study's, those whose rows are wanted; a pretraining that they rest on runs all the same.
+        protocol: of the transfers that have one of that name.
 
     Raises:
-        ValueError: an unknown study, scale or recipe (names the nearest), a network without a config at that scale, fewer than
-            one seed.
+        ValueError: an unknown study, scale, recipe, task or protocol (names the nearest), a network without a config at that
+            scale, fewer than one seed.
     """
     from mmengine.config import Config
 
@@ -161,11 +177,18 @@ def load_study(
     wanted = list(recipes or data.recipes)
     for name in wanted:
         _known("recipe", name, catalogue.recipes)
-    if seeds < 1:
-        raise ValueError(f"--seeds is {seeds}; give at least 1.")
+    if not (1 <= seeds <= 100 and fine_tunings >= 1):
+        raise ValueError(f"--seeds is {seeds}x{fine_tunings}; give 1 to 100 pretrainings, and 1 fine-tuning of each or more.")
+    own = list(getattr(data, "configs", {"classification": ""}))
+    for name in tasks or ():
+        _known(f"task in {data.name}", name, own)
+    if protocol:
+        known = [path.stem for task in own for path in sorted((ROOT / f"configs/{task}/protocols").glob("*.py"))]
+        _known(f"protocol for the tasks of {data.name}", protocol, known)
     for recipe in teachers or {}:
         _known("teacher", recipe, {r["teacher"] for r in catalogue.recipes.values() if "teacher" in r})
-    study = Study(data.name, scale, wanted, seeds, data, catalogue, dict(teachers or {}), tune_lr)
+    given = dict(tune_lr=tune_lr, fine_tunings=fine_tunings, tasks=list(tasks or own), protocol=protocol)
+    study = Study(data.name, scale, wanted, seeds, data, catalogue, dict(teachers or {}), **given)
     for network in study.networks().values():
         find_config(network["config"].format(scale=scale))
     return study
@@ -240,16 +263,18 @@ def _recipe_nodes(study: Study, network: str, recipe: str, seed: int) -> Iterato
     above = None
     if study.catalogue.recipes[recipe]["tricks"] is not None:
         above = _pretrain_node(study, network, recipe, seed)
-        yield above
+        if above.task in study.tasks:
+            yield above
     for task, pattern in study.transfers().items():
-        config = pattern.format(scale=study.scale)
-        node = Node("", recipe, network, task, config, Options(seed=seed), above)
-        node.key = key_below(node)
-        if study.tune_lr:
-            node.grid = grid_of(node)
-        yield node
-        if node.grid and (best := tuned(node, node.grid)):
-            yield best
+        for k in range(study.fine_tunings if above else 1):
+            options = Options(seed=seed + 100 * k, protocol=study.protocol_of(task))
+            node = Node("", recipe, network, task, pattern.format(scale=study.scale), options, above)
+            node.key = key_below(node)
+            if study.tune_lr:
+                node.grid = grid_of(node)
+            yield node
+            if node.grid and (best := tuned(node, node.grid)):
+                yield best
 
 
 def key_below(node: Node) -> str:
@@ -317,38 +342,96 @@ def upstream_of(backbone: str) -> str:
     return card.source.get("run") or card.sha256
 
 
-def run_study(study: Study, watch: Callable[[Node, float], None], log: Callable[[str], None]) -> list[Node]:
-    """Runs what is not done, one node after another, each in a process of its own.
+def slots_of(jobs: int, gpus: int) -> list[dict[str, str]]:
+    """The environments of runs that go on at once: each has its own share of the CPU's threads, or its own GPUs.
+
+    Args:
+        jobs: how many.
+        gpus: of each; 0: none.
+    """
+    if gpus:
+        ids = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if os.environ.get("CUDA_VISIBLE_DEVICES") else None
+        ids = ids or list(map(str, range(jobs * gpus)))
+        if len(ids) < jobs * gpus:
+            raise ValueError(f"--jobs {jobs} of --gpus {gpus} need {jobs * gpus} GPUs; CUDA_VISIBLE_DEVICES has {len(ids)}.")
+        return [{"CUDA_VISIBLE_DEVICES": ",".join(ids[i * gpus : (i + 1) * gpus])} for i in range(jobs)]
+    return [{}] * jobs  # the launcher's own share of threads is theirs: it is part of their keys
+
+
+def run_study(
+    study: Study,
+    watch: Callable[[Node, float], None],
+    log: Callable[[str], None],
+    jobs: int = 1,
+    gpus: int = 0,
+    retry: int = 0,
+) -> list[Node]:
+    """Runs what is not done, each node in a process of its own, after those that it rests on.
 
     Args:
         study: see ``load_study``.
-        watch: called about once a second with the running node and the part of it that is done.
+        watch: called about twice a second with a running node and the part of it that is done.
         log: gets a line for each node.
+        jobs: how many run at once.
+        gpus: of each run; with more than one they share a batch (torchrun).
+        retry: how often a failed run is tried again.
 
     Returns:
         The nodes that failed; those below them are left out and named in the log.
     """
     failed: list[Node] = []
     seen: set[str] = set()
+    slots = slots_of(jobs, gpus)
     while todo := [node for node in nodes_of(study) if node.key not in seen]:  # a tuned run is known once its grid is done
-        failed += _run_nodes(todo, watch, log)
+        failed += _run_nodes(todo, slots, max(gpus, 1), retry, watch, log)
         seen |= {node.key for node in todo}
     return failed
 
 
-def _run_nodes(nodes: list[Node], watch: Callable[[Node, float], None], log: Callable[[str], None]) -> list[Node]:
-    failed = []
-    for node in nodes:
-        if node.record:
-            log(f"{node.name}: done earlier ({node.folder})")
-        elif node.above and not node.above.record:
-            log(f"{node.name}: left out, since {node.above.name} has not finished")
-        elif run_node(node, watch):
-            log(f"{node.name}: {node.record['seconds']['total']:.0f} s, {_figures(node)}")
-        else:
-            failed.append(node)
-            log(f"{node.name}: failed, see {node.folder / 'log.txt'}")
+def _run_nodes(
+    nodes: list[Node],
+    slots: list[dict[str, str]],
+    processes: int,
+    retry: int,
+    watch: Callable[[Node, float], None],
+    log: Callable[[str], None],
+) -> list[Node]:
+    """Runs nodes in the given slots; a node starts when those before it that it rests on have ended."""
+    waiting, free, failed, running = list(nodes), list(slots), [], {}
+    stop = threading.Event()
+    with ThreadPoolExecutor(len(slots)) as pool:
+        try:
+            while waiting or running:
+                busy = {node.key for node, _ in running.values()} | {node.key for node in waiting}
+                for node in [node for node in waiting if not (node.above and node.above.key in busy)][: len(free)]:
+                    waiting.remove(node)
+                    slot = free.pop()
+                    future = pool.submit(_run_or_leave, node, slot, processes, retry, watch, log, stop)
+                    running[future] = node, slot
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    node, slot = running.pop(future)
+                    free.append(slot)
+                    failed += [node] if future.result() is False else []
+        except BaseException:
+            stop.set()  # the nodes that run save their state
+            raise
     return failed
+
+
+def _run_or_leave(node: Node, slot, processes: int, retry: int, watch, log, stop: threading.Event) -> bool | None:
+    """True: done, now or earlier; False: failed; None: left out."""
+    if node.record:
+        log(f"{node.name}: done earlier ({node.folder})")
+    elif node.above and not node.above.record:
+        log(f"{node.name}: left out, since {node.above.name} has not finished")
+        return None
+    elif any(run_node(node, watch, slot, processes, stop) for _ in range(1 + retry)):
+        log(f"{node.name}: {node.record['seconds']['total']:.0f} s, {_figures(node)}")
+    else:
+        log(f"{node.name}: failed, see {node.folder / 'log.txt'}")
+        return False
+    return True
 
 
 def _figures(node: Node) -> str:
@@ -356,46 +439,65 @@ def _figures(node: Node) -> str:
     return ", ".join(f"{k} {v:.2f}" for k, v in node.record["metrics"].items() if k in shown) or node.record["status"]
 
 
-def run_node(node: Node, watch: Callable[[Node, float], None]) -> bool:
+def run_node(
+    node: Node,
+    watch: Callable[[Node, float], None],
+    slot: dict[str, str] | None = None,
+    processes: int = 1,
+    stop: threading.Event | None = None,
+) -> bool:
     """Runs ``tools/train.py`` for one node, with its output added to the run's log.txt; True when its record is there.
 
     It goes on from the node's last checkpoint. Where another process is at it, that one is waited for.
+
+    Args:
+        node: of a study.
+        watch: see ``run_study``.
+        slot: environment variables of the process.
+        processes: that share a batch.
+        stop: when it is set, the process is asked to save and stop.
     """
     node.folder.mkdir(parents=True, exist_ok=True)
     failure = node.folder / "failed.txt"
-    while not node.record:
+    while not node.record and not (stop and stop.is_set()):
         if not is_locked(node.folder):
             failure.unlink(missing_ok=True)
             (node.folder / PROGRESS).unlink(missing_ok=True)
-            _call(node, watch)
+            _call(node, watch, slot or {}, processes, stop)
             if not is_locked(node.folder):  # else another launcher was faster
                 break
         watch(node, node.progress())
         time.sleep(0.5)
-    if not node.record:
+    if not node.record and not (stop and stop.is_set()):
         failure.write_text("\n".join((node.folder / "log.txt").read_text().splitlines()[-5:]) + "\n")
     return node.record is not None
 
 
-def _call(node: Node, watch: Callable[[Node, float], None]) -> None:
+def _call(node: Node, watch, slot: dict[str, str], processes: int, stop: threading.Event | None) -> None:
     with open(node.folder / "log.txt", "a") as out:
-        process = subprocess.Popen(command(node), stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command(node, processes), stdout=out, stderr=subprocess.STDOUT, env=os.environ | slot)
         try:
             while process.poll() is None:
                 watch(node, node.progress())
+                if stop and stop.is_set():
+                    break
                 time.sleep(0.5)
-        except BaseException:
-            process.terminate()  # it saves its state
-            process.wait()
-            raise
+        finally:
+            if process.poll() is None:
+                process.terminate()  # it saves its state
+                process.wait()
 
 
-def command(node: Node) -> list[str]:
-    """The command line of a node, as a person would type it."""
+def command(node: Node, processes: int = 1) -> list[str]:
+    """The command line of a node, as a person would type it; by torchrun for several processes."""
     from classification.tricks import format_trick
 
-    words = [sys.executable, str(ROOT / "tools/train.py"), str(find_config(node.config))]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
+    words = [sys.executable, *launch, str(ROOT / "tools/train.py"), str(find_config(node.config))]
+    words += ["--launcher", "pytorch"] if processes > 1 else []
     words += ["--seed", str(node.options.seed), "--work-dir", str(node.folder), "--resume"]
+    if node.options.protocol:
+        words += ["--protocol", node.options.protocol]
     if node.options.lr_factor is not None:
         words += ["--lr-factor", f"{node.options.lr_factor:g}"]
     words += ["--hold-out"] * node.options.hold_out
