@@ -68,6 +68,7 @@ def test_every_run_has_its_record(tree, studied):
     dense = ("detection", "segmentation")
     assert set(studied) == {("classification", False), *((task, card) for task in dense for card in (True, False))}
     for (_, has_card), record in studied.items():
+        assert (tree / "work_dirs/runs" / record["key"] / "pictures.png").is_file()
         assert record["status"] == "done" and record["seconds"]["total"] > 0
         assert ("certificate" in record) == has_card
         folder = tree / "work_dirs/runs" / record["key"]

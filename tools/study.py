@@ -26,7 +26,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="run|status|plan|why")
     texts = dict(
-        run="run what is not done, then collect and report",
+        run="run what is not done, then draw pictures, collect and report",
         status="say what is done",
         plan="show the rows: network, parameters, multiply-adds, epochs, batch, learning rate; needs no data",
         why="say in what a run differs from the most similar one that is done",
@@ -52,7 +52,8 @@ def study() -> int:
     from tools.engine.collect import collect
     from tools.engine.progress import Screen
     from tools.engine.report import terminal_table, write_report
-    from tools.engine.study import check, nodes_of, run_study
+    from tools.engine.show import draw_sheets
+    from tools.engine.study import check, nodes_of, rows_of, run_study
 
     study = study_of(args)
     if args.command == "plan":
@@ -67,6 +68,7 @@ def study() -> int:
     check(study)
     with Screen(nodes_of(study)) as screen:
         failed = run_study(study, screen.watch, screen.log, args.jobs, args.gpus, args.retry)
+    draw_sheets(rows_of(study), print)
     folder = collect(study)
     written = write_report(folder)
     terminal_table(folder)

@@ -20,13 +20,15 @@ export SLURM_CONF=$conf
 PATH=$PATH:/usr/sbin:/sbin
 
 no_slurm() {
+    # Half a cluster is of no use to anyone.
+    stop
     echo "No Slurm here: $1." >&2
     exit 77
 }
 
 # The reason a daemon left in its log, or that there is none.
 last_words() {
-    grep -hiE 'fatal|error' "$folder/$1.log" 2>/dev/null | tail -n 1 | sed 's/\.$//' | grep . || echo "its log says nothing"
+    grep -hiE 'fatal|error' "$folder/$1.log" 2>/dev/null | grep -vi mpi | tail -n 1 | sed 's/\.$//' | grep . || echo "its log says nothing"
 }
 
 # The process of a pid file, if it still runs.
@@ -54,9 +56,16 @@ free_port() {
     echo "$port"
 }
 
+installed() {
+    local name
+    for name in munged slurmctld slurmd sbatch srun sinfo squeue scancel; do
+        command -v "$name" >/dev/null || return 1
+    done
+}
+
 install_packages() {
     # All of it there already: nothing to ask of apt.
-    if command -v slurmctld slurmd munged sbatch >/dev/null; then
+    if installed; then
         return
     fi
     command -v apt-get >/dev/null || no_slurm "its packages are installed with apt-get, which this system does not have"
@@ -78,7 +87,7 @@ write_configuration() {
         no_slurm "$folder holds something else; name an empty folder"
     fi
     # Others may pass (munge insists that its socket can be reached) but not list.
-    mkdir -p "$folder/state" "$folder/spool"
+    mkdir -p "$folder/state" "$folder/spool" 2>/dev/null || no_slurm "$folder cannot be made"
     chmod 711 "$folder"
     touch "$mark"
     # A key of this cluster's own: /etc/munge stays as it is.
@@ -141,8 +150,7 @@ answers() {
 }
 
 start() {
-    command -v slurmctld slurmd munged sbatch >/dev/null ||
-        no_slurm "slurmctld, slurmd, munged and sbatch are not all installed (tests/slurm/start.sh install)"
+    installed || no_slurm "Debian's slurm-wlm and munge are not installed (tests/slurm/start.sh install)"
     # Running already: only say so. Jobs may make it busy, so any answer will do.
     if running munged >/dev/null && running slurmctld >/dev/null && running slurmd >/dev/null && sinfo -h >/dev/null 2>&1; then
         echo "Slurm runs already, in $folder." >&2
@@ -170,26 +178,44 @@ queue_empty() {
     [ -z "$(squeue -h)" ]
 }
 
+kill_tree() {
+    local child
+    for child in $(cat "/proc/$1"/task/*/children 2>/dev/null); do
+        kill_tree "$child"
+    done
+    kill -KILL "$1" 2>/dev/null || true
+}
+
+# Asks daemons to end, all at once, and does not ask for ever.
+end() {
+    local name pid pids=()
+    for name in "$@"; do
+        if pid=$(running "$name"); then
+            kill "$pid" 2>/dev/null || true
+            pids+=("$pid")
+        fi
+    done
+    for pid in "${pids[@]}"; do
+        within 10 eval "! kill -0 $pid" || kill_tree "$pid"
+    done
+}
+
 stop() {
-    local name pid
+    local pid
     # Jobs first: a job's own daemon outlives slurmd.
     if running slurmctld >/dev/null && running slurmd >/dev/null && sinfo -h >/dev/null 2>&1; then
         scancel --user="$(id -un)" || true
         within 20 queue_empty || echo "Jobs did not end within 20 seconds." >&2
     fi
-    # What is left of jobs: daemons of steps that were started with this very configuration.
-    for pid in $(pgrep -x slurmstepd || true); do
-        if { tr '\0' '\n' <"/proc/$pid/environ"; } 2>/dev/null | grep -qx "SLURM_CONF=$conf"; then
-            kill -KILL "$pid" 2>/dev/null || true
+    # What is left of jobs, when there is no slurmctld to end them: what was started with this very configuration.
+    for pid in $(grep -lx slurmstepd /proc/[0-9]*/comm 2>/dev/null | cut -d/ -f3); do
+        if { tr '\0' '\n' <"/proc/$pid/environ" | grep -qx "SLURM_CONF=$conf"; } 2>/dev/null; then
+            kill_tree "$pid"
         fi
     done
-    # In reverse, since each needs the one before it to say goodbye.
-    for name in slurmd slurmctld munged; do
-        if pid=$(running "$name"); then
-            kill "$pid" 2>/dev/null || true
-            within 10 eval "! kill -0 $pid" || kill -KILL "$pid" 2>/dev/null || true
-        fi
-    done
+    # munged last, since the others need it to say goodbye.
+    end slurmd slurmctld
+    end munged
     # Nothing but what this script made.
     if [ -f "$mark" ]; then
         rm -rf "$folder"

@@ -129,7 +129,7 @@ def slurm_executor(log_folder: str | Path, cpus: int = 8) -> submitit.SlurmExecu
         signal_delay_s=WARNING,
         setup=[
             f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}",
-            f"export SRUN_CPUS_PER_TASK={cpus}",  # since 22.05 srun does not take it from the job
+            "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # since 22.05 srun does not take it from the job
         ],
         additional_parameters={"kill-on-invalid-dep": "yes"},
     )

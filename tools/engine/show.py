@@ -2,6 +2,7 @@
 
 import difflib
 import textwrap
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ from backbones.files import atomic
 from tools.engine.config import ROOT, RUNS, load, task_of
 from tools.engine.run import CONFIG, RECORD, read_record
 
-SHEET = "pictures.png"  # in a run's folder; the report shows it
+SHEET, PICTURES = "pictures.png", 12  # in a run's folder, for the report; how many images on it
 WIDTH, GAP = 1400, 10  # px: of a sheet at most, and between pictures
 INK = "#1d1d1b"
 
@@ -40,6 +41,26 @@ def show(run: str | Path, num: int, out: Path | None = None) -> Path:
     with atomic(out, "wb") as file:
         image.save(file, "PNG", optimize=True)
     return out
+
+
+def draw_sheets(nodes: Iterable, log: Callable[[str], None]) -> None:
+    """Draws the sheet of the first finished run of each recipe, task and network that has none yet.
+
+    Args:
+        nodes: rows of a study.
+        log: gets a line for each that cannot be drawn.
+    """
+    seen = set()
+    for node in nodes:
+        what = node.recipe, node.task, node.network
+        if what in seen or not (node.record and node.record["status"] == "done"):
+            continue
+        seen.add(what)
+        if not (node.folder / SHEET).is_file():
+            try:
+                show(node.folder, PICTURES)
+            except ValueError as error:
+                log(f"{node.name}: no pictures ({error})")
 
 
 def find_run(run: str | Path) -> Path:
