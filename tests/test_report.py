@@ -1,8 +1,7 @@
-"""The report: intervals and verdicts against scipy and by hand, and what a table may and may not say."""
+"""The report: its figures against those of the files and of scipy, and what a table may and may not say."""
 
 import csv
 import json
-import math
 import re
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from tools.engine.compare import Difference, difference, spread, verdict
 from tools.engine.report import gain, make_report, terminal_table, write_report
 from tools.engine.results import Column, load_results
 
@@ -115,86 +113,6 @@ def line(markdown: str, section: str, *cells: str) -> list[str]:
     rows = [[cell.strip() for cell in text.strip("|").split(" | ")] for text in part.splitlines() if text[:1] == "|"]
     (found,) = [row for row in rows if row[: len(cells)] == list(cells)]
     return found
-
-
-# --- statistics ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "a, b",
-    [
-        ([71.2, 71.9, 70.6], [70.0, 70.3, 70.1]),
-        ([1.0, 5.0], [2.0, 2.5, 2.25, 9.0, 4.0]),
-        ([3.0, 3.0, 3.0], [1.0, 2.0, 4.0]),
-        ([1e-9, 2e-9], [3e-9, 5e-9, 4e-9]),
-    ],
-)
-@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
-@pytest.mark.filterwarnings("ignore:Precision loss")  # scipy, of the side without a spread
-def test_interval_is_scipys_welch_interval(a, b, confidence):
-    diff, theirs = difference(a, b, confidence), stats.ttest_ind(a, b, equal_var=False)
-    assert diff.interval == pytest.approx(tuple(theirs.confidence_interval(confidence)), rel=1e-9, abs=0)
-    assert diff.dof == pytest.approx(theirs.df, rel=1e-9)
-    assert diff.mean == pytest.approx(mean(a) - mean(b), rel=1e-9, abs=0)
-
-
-def test_interval_by_hand():
-    # s_a = s_b = 1, so the error is sqrt(1/3 + 1/3) and dof = 4; t(4, 0.975) = 2.7764 in any printed table
-    diff = difference([71.0, 72.0, 73.0], [70.0, 71.0, 72.0])
-    assert (diff.mean, diff.n_a, diff.n_b, diff.confidence) == (1.0, 3, 3, 0.95)
-    assert diff.dof == pytest.approx(4) and diff.se_a == diff.se_b == pytest.approx(1 / math.sqrt(3))
-    assert diff.half == pytest.approx(2.7764 * math.sqrt(2 / 3), abs=1e-4)
-
-
-def test_spread_by_hand_and_against_scipy():
-    found = spread([1.0, 2.0, 4.0])
-    assert (found.mean, found.std, found.n) == (pytest.approx(7 / 3), pytest.approx(math.sqrt(7 / 3)), 3)
-    low, _ = stats.t.interval(0.95, 2, loc=7 / 3, scale=math.sqrt(7 / 3) / math.sqrt(3))
-    assert found.mean - found.half == pytest.approx(low)
-    assert spread([5.0]).std is None and spread([5.0]).half is None
-
-
-@pytest.mark.parametrize("a, b", [([9.0], [1.0, 1.1]), ([9.0, 9.1], [1.0]), ([9.0], [1.0]), ([9.0] * 3, [1.0] * 3)])
-def test_without_an_interval_everything_is_undecided(a, b):
-    diff = difference(a, b)
-    assert diff.half is None and diff.interval is None and diff.mean == pytest.approx(8.0, abs=0.1)
-    assert verdict(diff, 1.0) == verdict(diff, 100.0) == "undecided"
-    assert (diff.se_a is None, diff.se_b is None) == (len(a) == 1, len(b) == 1)
-
-
-@pytest.mark.parametrize(
-    "low, high, margin, expected",
-    [
-        (1.5, 3.0, 1.0, "better"),
-        (0.25, 3.0, 1.0, "better"),  # starts within the margin, and yet is surely a gain
-        (-3.0, -1.5, 1.0, "worse"),
-        (-3.0, -0.25, 1.0, "worse"),
-        (-0.5, 0.5, 1.0, "equivalent"),
-        (0.25, 0.5, 1.0, "equivalent"),  # surely there and surely too small: precedence over better
-        (-0.5, -0.25, 1.0, "equivalent"),
-        (-0.5, 2.0, 1.0, "undecided"),
-        (-2.0, 0.5, 1.0, "undecided"),
-        (-9.0, 9.0, 1.0, "undecided"),
-        (0.0, 2.0, 1.0, "undecided"),  # ends are strict: on 0 ...
-        (-2.0, 0.0, 1.0, "undecided"),
-        (0.5, 1.0, 1.0, "better"),  # ... and on the margin
-        (-1.0, 0.5, 1.0, "undecided"),
-        (0.25, 0.5, 0.0, "better"),
-        (-0.25, 0.25, 0.0, "undecided"),
-    ],
-)
-def test_verdict(low, high, margin, expected):
-    assert verdict(Difference((low + high) / 2, 3, 3, 0.1, 0.1, 4.0, (high - low) / 2, 0.95), margin) == expected
-
-
-def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(ValueError, match="at least one value on each side"):
-        difference([], [1.0])
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        difference([1.0, 2.0], [1.0, 3.0], confidence=95)
-    for margin in (-1.0, math.nan):
-        with pytest.raises(ValueError, match="margin"):
-            verdict(difference([1.0, 2.0], [1.0, 3.0]), margin)
 
 
 # --- the report ---------------------------------------------------------------------------------------------
