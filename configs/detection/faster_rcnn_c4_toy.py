@@ -1,4 +1,4 @@
-"""Faster-RCNN C4 on the made VOC: stage 4 as the head of the regions; quarter width, images of about 128 px.
+"""Faster-RCNN C4 on the made VOC: stage 4 as the head of the regions; quarter width, images of about 128 px, regions of 7 x 7.
 
 python tools/train.py configs/detection/faster_rcnn_c4_toy.py --backbone work_dirs/runs/KEY/card
 
@@ -9,11 +9,11 @@ _base_ = ["mmdet::_base_/models/faster-rcnn_r50-caffe-c4.py", "../_base_/runtime
 scale = "toy"
 seconds = 40  # expected on 2 cores; a study's estimate of the time left starts from it
 network = "faster_rcnn_c4"
-batch, epochs = 8, 4  # batch: in all, over every process
+batch, epochs = 8, 3  # batch: in all, over every process
 image_scale = (160, 128)  # the long side at most, and the short side
 data_root = "{{$DATA_ROOT:data}}/toy/VOCdevkit"
 classes = tuple(f"{t}_{s}" for t in ("solid", "striped", "banded", "checked") for s in ("disc", "star"))
-rois, proposals = 16, 100
+rois, proposals = 16, 50
 last_stage = "roi_head.shared_head"  # where stage 4 of the backbone is
 scratch_backbone = dict(depth=50, variant="b", base_channels=16)
 protocol = dict(
@@ -73,7 +73,7 @@ test_dataloader = dict(
     ),
 )
 
-roi_layer = dict(type="RoIAlign", output_size=14, sampling_ratio=2, use_torchvision=True)
+roi_layer = dict(type="RoIAlign", output_size=7, sampling_ratio=2, use_torchvision=True)
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -86,6 +86,7 @@ model = dict(
     roi_head=dict(
         shared_head=dict(_delete_=True, type="backbones.LastStage"),
         bbox_roi_extractor=dict(roi_layer=roi_layer),
+        bbox_head=dict(roi_feat_size=4),  # what stage 4 makes of 7 x 7
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=2 * proposals, max_per_img=proposals),
