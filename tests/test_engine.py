@@ -8,7 +8,8 @@ import pytest
 
 from tools.engine.cli import sentence
 from tools.engine.config import ROOT, Options, find_config, key_of, load, manifest, resolve
-from tools.engine.study import SCRATCH, load_study, nodes_of, prepare, rows_of, run_node, transfer_key
+from tools.engine.launch import run_node
+from tools.engine.study import SCRATCH, load_study, nodes_of, prepare, rows_of, transfer_key
 
 CLASSIFIER = "configs/classification/resnet50_toy.py"
 DETECTOR = "configs/detection/faster_rcnn_fpn_toy.py"
@@ -121,7 +122,7 @@ def test_unknown_names_are_refused_with_the_nearest(call, message):
 def test_a_finished_node_is_not_run_and_a_failed_one_leaves_its_last_lines(data_root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     node = nodes_of(load_study(DEMO, "toy", ["b_standard"]))[0]
-    monkeypatch.setattr("tools.engine.study.command", lambda *_: [sys.executable, "-c", "print('why'); raise SystemExit(3)"])
+    monkeypatch.setattr("tools.engine.launch.command", lambda *_: [sys.executable, "-c", "print('why'); raise SystemExit(3)"])
     assert not run_node(node, lambda *_: None)
     assert node.state() == "failed" and (node.folder / "failed.txt").read_text() == "why\n"
     (node.folder / "record.json").write_text(json.dumps({"status": "done"}))

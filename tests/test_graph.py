@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tools.engine.launch import command, run_node, run_study, slots_of
 from tools.engine.run import LOCK, is_locked, locked
-from tools.engine.study import command, load_study, nodes_of, rows_of, run_node, run_study, slots_of, why
+from tools.engine.study import load_study, nodes_of, rows_of, why
 
 DEMO = "configs/studies/demo.py"
 
@@ -56,7 +57,7 @@ with filelock.FileLock({str(node.folder / LOCK)!r}):
 """
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "held\n"
-    monkeypatch.setattr("tools.engine.study.command", lambda *_: pytest.fail("it was run twice"))
+    monkeypatch.setattr("tools.engine.launch.command", lambda *_: pytest.fail("it was run twice"))
     assert run_node(node, lambda *_: None) and node.state() == "done"
     other.wait()
 
@@ -167,7 +168,7 @@ def run_fakes(monkeypatch, failures=None, **options) -> tuple[list, list[str], l
     study = load_study(DEMO, "toy", ["scratch", "b_standard", "smooth"])
     counts = failures or {}
     monkeypatch.setattr(
-        "tools.engine.study.command",
+        "tools.engine.launch.command",
         lambda node, processes: [sys.executable, "-c", FAKE, str(node.folder), str(counts.get(node.name, 0))],
     )
     lines = []

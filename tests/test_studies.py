@@ -8,8 +8,9 @@ from classification.tricks import parse_trick
 from classification.tricks.declare import PUBLISHED, cell
 from tools.engine.collect import published_of
 from tools.engine.config import ROOT, load, manifest
+from tools.engine.launch import command
 from tools.engine.plan import plan_table, provisional
-from tools.engine.study import command, load_study, nodes_of, rows_of
+from tools.engine.study import load_study, nodes_of, rows_of
 
 TABLES = {f"table{n}": f"configs/studies/table{n}.py" for n in range(1, 10)}
 ROWS = dict(table1=6, table2=3, table3=6, table4=10, table5=4, table6=18, table7=2, table8=14, table9=14)

@@ -172,7 +172,7 @@ def test_a_grid_that_diverged_everywhere_has_no_tuned_row(finish):
 
 
 def test_the_command_line_of_a_grid_run():
-    from tools.engine.study import command
+    from tools.engine.launch import command
 
     study = load_study("configs/studies/demo.py", "toy", ["scratch"], tune_lr=True)
     words = [" ".join(command(node)) for node in nodes_of(study) if node.options.hold_out]

@@ -50,10 +50,11 @@ def study() -> int:
     if getattr(args, "jobs", 1) > 1 and not args.gpus:  # read when torch is loaded, here and in the runs
         os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.jobs))
     from tools.engine.collect import collect
+    from tools.engine.launch import run_study
     from tools.engine.progress import Screen
     from tools.engine.report import terminal_table, write_report
     from tools.engine.show import draw_sheets
-    from tools.engine.study import check, nodes_of, rows_of, run_study
+    from tools.engine.study import check, nodes_of, rows_of
 
     study = study_of(args)
     if args.command == "plan":

@@ -1,0 +1,179 @@
+"""Running what a study has to do on this machine: each run in a process of its own, several at once if asked."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+
+from tools.engine.config import ROOT, find_config, load, task_of
+from tools.engine.run import PROGRESS, is_locked
+from tools.engine.study import SCRATCH, Node, Study, nodes_of
+
+
+def slots_of(jobs: int, gpus: int) -> list[dict[str, str]]:
+    """The environments of runs that go on at once: each has its own share of the CPU's threads, or its own GPUs.
+
+    Args:
+        jobs: how many.
+        gpus: of each; 0: none.
+    """
+    if gpus:
+        ids = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if os.environ.get("CUDA_VISIBLE_DEVICES") else None
+        ids = ids or list(map(str, range(jobs * gpus)))
+        if len(ids) < jobs * gpus:
+            raise ValueError(f"--jobs {jobs} of --gpus {gpus} need {jobs * gpus} GPUs; CUDA_VISIBLE_DEVICES has {len(ids)}.")
+        return [{"CUDA_VISIBLE_DEVICES": ",".join(ids[i * gpus : (i + 1) * gpus])} for i in range(jobs)]
+    return [{}] * jobs  # the launcher's own share of threads is theirs: it is part of their keys
+
+
+def run_study(
+    study: Study,
+    watch: Callable[[Node, float], None],
+    log: Callable[[str], None],
+    jobs: int = 1,
+    gpus: int = 0,
+    retry: int = 0,
+) -> list[Node]:
+    """Runs what is not done, each node in a process of its own, after those that it rests on.
+
+    Args:
+        study: see ``load_study``.
+        watch: called about twice a second with a running node and the part of it that is done.
+        log: gets a line for each node.
+        jobs: how many run at once.
+        gpus: of each run; with more than one they share a batch (torchrun).
+        retry: how often a failed run is tried again.
+
+    Returns:
+        The nodes that failed; those below them are left out and named in the log.
+    """
+    failed: list[Node] = []
+    seen: set[str] = set()
+    slots = slots_of(jobs, gpus)
+    while todo := [node for node in nodes_of(study) if node.key not in seen]:  # a tuned run is known once its grid is done
+        failed += _run_nodes(todo, slots, max(gpus, 1), retry, watch, log)
+        seen |= {node.key for node in todo}
+    return failed
+
+
+def _run_nodes(
+    nodes: list[Node],
+    slots: list[dict[str, str]],
+    processes: int,
+    retry: int,
+    watch: Callable[[Node, float], None],
+    log: Callable[[str], None],
+) -> list[Node]:
+    """Runs nodes in the given slots; a node starts when those before it that it rests on have ended."""
+    waiting, free, failed, running = list(nodes), list(slots), [], {}
+    stop = threading.Event()
+    with ThreadPoolExecutor(len(slots)) as pool:
+        try:
+            while waiting or running:
+                busy = {node.key for node, _ in running.values()} | {node.key for node in waiting}
+                for node in [node for node in waiting if not (node.above and node.above.key in busy)][: len(free)]:
+                    waiting.remove(node)
+                    slot = free.pop()
+                    future = pool.submit(_run_or_leave, node, slot, processes, retry, watch, log, stop)
+                    running[future] = node, slot
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    node, slot = running.pop(future)
+                    free.append(slot)
+                    failed += [node] if future.result() is False else []
+        except BaseException:
+            stop.set()  # the nodes that run save their state
+            raise
+    return failed
+
+
+def _run_or_leave(node: Node, slot, processes: int, retry: int, watch, log, stop: threading.Event) -> bool | None:
+    """True: done, now or earlier; False: failed; None: left out."""
+    if node.record:
+        log(f"{node.name}: done earlier ({node.folder})")
+    elif node.above and not node.above.record:
+        log(f"{node.name}: left out, since {node.above.name} has not finished")
+        return None
+    elif any(run_node(node, watch, slot, processes, stop) for _ in range(1 + retry)):
+        log(f"{node.name}: {node.record['seconds']['total']:.0f} s, {_figures(node)}")
+    else:
+        log(f"{node.name}: failed, see {node.folder / 'log.txt'}")
+        return False
+    return True
+
+
+def _figures(node: Node) -> str:
+    shown = task_of(load(node.config)).METRICS
+    return ", ".join(f"{k} {v:.2f}" for k, v in node.record["metrics"].items() if k in shown) or node.record["status"]
+
+
+def run_node(
+    node: Node,
+    watch: Callable[[Node, float], None],
+    slot: dict[str, str] | None = None,
+    processes: int = 1,
+    stop: threading.Event | None = None,
+) -> bool:
+    """Runs ``tools/train.py`` for one node, with its output added to the run's log.txt; True when its record is there.
+
+    It goes on from the node's last checkpoint. Where another process is at it, that one is waited for.
+
+    Args:
+        node: of a study.
+        watch: see ``run_study``.
+        slot: environment variables of the process.
+        processes: that share a batch.
+        stop: when it is set, the process is asked to save and stop.
+    """
+    node.folder.mkdir(parents=True, exist_ok=True)
+    failure = node.folder / "failed.txt"
+    while not node.record and not (stop and stop.is_set()):
+        if not is_locked(node.folder):
+            failure.unlink(missing_ok=True)
+            (node.folder / PROGRESS).unlink(missing_ok=True)
+            _call(node, watch, slot or {}, processes, stop)
+            if not is_locked(node.folder):  # else another launcher was faster
+                break
+        watch(node, node.progress())
+        time.sleep(0.5)
+    if not node.record and not (stop and stop.is_set()):
+        failure.write_text("\n".join((node.folder / "log.txt").read_text().splitlines()[-5:]) + "\n")
+    return node.record is not None
+
+
+def _call(node: Node, watch, slot: dict[str, str], processes: int, stop: threading.Event | None) -> None:
+    with open(node.folder / "log.txt", "a") as out:
+        process = subprocess.Popen(command(node, processes), stdout=out, stderr=subprocess.STDOUT, env=os.environ | slot)
+        try:
+            while process.poll() is None:
+                watch(node, node.progress())
+                if stop and stop.is_set():
+                    break
+                time.sleep(0.5)
+        finally:
+            if process.poll() is None:
+                process.terminate()  # it saves its state
+                process.wait()
+
+
+def command(node: Node, processes: int = 1) -> list[str]:
+    """The command line of a node, as a person would type it; by torchrun for several processes."""
+    from classification.tricks import format_trick
+
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
+    words = [sys.executable, *launch, str(ROOT / "tools/train.py"), str(find_config(node.config))]
+    words += ["--launcher", "pytorch"] if processes > 1 else []
+    words += ["--seed", str(node.options.seed), "--work-dir", str(node.folder), "--resume"]
+    if node.options.protocol:
+        words += ["--protocol", node.options.protocol]
+    if node.options.lr_factor is not None:
+        words += ["--lr-factor", f"{node.options.lr_factor:g}"]
+    words += ["--hold-out"] * node.options.hold_out
+    if node.options.overrides:
+        words += ["--cfg-options", *(f"{key}={value}" for key, value in node.options.overrides.items())]
+    if node.pretrain:
+        return words + (["--tricks", *map(format_trick, node.options.tricks)] if node.options.tricks else [])
+    return [*words, "--backbone", str(node.above.folder / "card") if node.above else SCRATCH]
