@@ -1,5 +1,6 @@
 """Hooks that every run carries: progress for whoever watches, and a stop when the loss is no number."""
 
+import json
 import math
 import signal
 import time
@@ -10,7 +11,8 @@ import torch
 from mmengine.dist import all_reduce, get_comm_device, get_world_size
 from mmengine.hooks import Hook
 
-from backbones.files import write_json
+from backbones.files import write_json, write_text
+from tools.engine.curves import CURVE, read_curve
 
 STOPPED = 75  # exit status of a run that a signal stopped and that --resume goes on with; EX_TEMPFAIL of sysexits.h
 
@@ -75,8 +77,9 @@ class Diverged(RuntimeError):
 class ProgressHook(Hook):
     """Writes ``progress.json`` (update, updates, phase) at most once a second, and checks the loss at that time.
 
-    Leaves ``speed`` in the message hub: images_per_second by the median time from one update to the next, loading included,
-    and minutes_per_epoch, which are the updates of an epoch at that pace (checkpoints and evaluations left out).
+    Leaves ``speed`` in the message hub: images_per_second by the median time from one update to the next, and
+    minutes_per_epoch, which are the updates of an epoch at that pace (checkpoints and evaluations left out). Of that time
+    data_images_per_second is the pace of waiting for data alone, compute_images_per_second that of all the rest.
 
     Raises:
         Diverged: a loss that is not finite, with the update and the loss terms.
@@ -86,14 +89,25 @@ class ProgressHook(Hook):
 
     def __init__(self):
         self.last = 0.0
+        self.begins: list[float] = []  # of each update, once its data is there
         self.ends: list[float] = []
 
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        self.begins.append(time.time())
+
     def after_train(self, runner) -> None:
-        steps = [after - before for before, after in zip(self.ends, self.ends[1:], strict=False)]
-        if steps:
-            batch, updates = runner.cfg.batch, len(runner.train_dataloader)
-            speed = {"images_per_second": batch / median(steps), "minutes_per_epoch": updates * median(steps) / 60}
-            runner.message_hub.update_info("speed", speed)
+        if len(self.ends) < 2:
+            return
+        batch, updates = runner.cfg.batch, len(runner.train_dataloader)
+        step = median(after - before for before, after in zip(self.ends, self.ends[1:], strict=False))
+        wait = median(begin - end for end, begin in zip(self.ends, self.begins[1:], strict=False))
+        speed = {
+            "images_per_second": batch / step,
+            "minutes_per_epoch": updates * step / 60,
+            "data_images_per_second": batch / max(wait, 1e-9),
+            "compute_images_per_second": batch / max(step - wait, 1e-9),
+        }
+        runner.message_hub.update_info("speed", speed)
 
     def _write(self, runner, phase: str, done: int, total: int) -> None:
         if runner.rank == 0:
@@ -114,3 +128,36 @@ class ProgressHook(Hook):
         if time.time() - self.last >= 1:
             self.last = time.time()
             self._write(runner, "test", batch_idx + 1, len(runner.test_dataloader))
+
+
+class CurveHook(Hook):
+    """Writes ``curve.jsonl``, the training curve: a line {update, epoch, loss, lr} a hundred times a run, and for each
+    evaluation while training one with its metrics (percent) in place of loss and lr.
+
+    ``loss`` is the mean since the line before. A resumed run takes back the lines of updates that it makes again.
+    """
+
+    priority = "VERY_LOW"
+
+    def before_train(self, runner) -> None:
+        self.path = Path(runner.work_dir) / CURVE
+        self.every, self.losses = max(1, runner.max_iters // 100), []
+        if runner.rank == 0:
+            kept = [json.dumps(line) + "\n" for line in read_curve(self.path) if line["update"] <= runner.iter]
+            write_text(self.path, "".join(kept))
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        if "loss" in (outputs or {}):
+            self.losses.append(torch.as_tensor(outputs["loss"]).detach())
+        update = runner.iter + 1
+        if self.losses and (update % self.every == 0 or update == runner.max_iters):
+            loss, self.losses = float(torch.stack(self.losses).mean()), []
+            self._append(runner, update, {"loss": loss, "lr": runner.optim_wrapper.get_lr()["lr"][0]})
+
+    def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+        self._append(runner, runner.iter, {name.rpartition("/")[2]: float(value) for name, value in (metrics or {}).items()})
+
+    def _append(self, runner, update: int, values: dict[str, float]) -> None:
+        if runner.rank == 0:
+            with open(self.path, "a") as file:
+                file.write(json.dumps({"update": update, "epoch": update / len(runner.train_dataloader)} | values) + "\n")

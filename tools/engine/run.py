@@ -4,6 +4,9 @@ import copy
 import json
 import os
 import platform
+import resource
+import subprocess
+import sys
 import time
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
@@ -12,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from backbones.files import write_json
-from tools.engine.config import load, task_of
+from tools.engine.config import ROOT, load, task_of
 
 RECORD, PROGRESS, CONFIG, CONTENT, LOCK = "record.json", "progress.json", "config.py", "key.json", "lock"
 PACKAGES = ("torch", "torchvision", "timm", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation")
@@ -106,7 +109,8 @@ def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list
     finally:
         end_workers(runner)
     record = describe(cfg, key, status, metrics)
-    record |= {"remarks": remarks, "resumed_from": resumed_from}
+    record |= {"remarks": remarks, "resumed_from": resumed_from, "updates": runner.max_iters}
+    record |= {"epochs": runner.max_iters / len(runner.train_dataloader), "peak_memory_gb": peak_memory_gb()}
     record["seconds"] = {"train": trained - started, "test": time.time() - trained}
     if is_main_process():
         if status == "done":
@@ -141,7 +145,7 @@ def build_runner(cfg, resume: bool = False):
         ready.train_cfg.val_interval = cfg.val_interval
         ready.val_dataloader, ready.val_cfg = ready.test_dataloader, dict()
         ready.val_evaluator = {k: v for k, v in evaluator.items() if k != "out_file"}
-    own = ("runner.ExactHook", "hooks.ProgressHook", "hooks.StopHook")
+    own = ("runner.ExactHook", "hooks.ProgressHook", "hooks.CurveHook", "hooks.StopHook")
     ready.custom_hooks = [*cfg.get("custom_hooks", []), *(dict(type=f"tools.engine.{name}") for name in own)]
     ready.default_hooks.checkpoint.max_keep_ckpts = 2  # MMEngine removes the one before it writes the next
     if resume and (found := last_checkpoint(Path(cfg.work_dir))):
@@ -231,4 +235,27 @@ def describe(cfg, key: str, status: str, metrics: dict) -> dict:
             "python": platform.python_version(),
         },
         "versions": {name: version(name) for name in PACKAGES},
+        "commit": commit(),
     }
+
+
+def peak_memory_gb() -> float:
+    """The most that this process has held, in GB (1e9 bytes): of the GPU's memory where there is one, else of its own."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def commit() -> str | None:
+    """The commit of this tree, with a + where files that git knows differ from it; None outside a git repository."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None
