@@ -1,13 +1,15 @@
 # make demo   sets up .venv, makes the toy data and runs the study `demo`
 # make test   sets up .venv and runs all tests
 # make lint   ruff, as CI runs it
+# make soak   kills and resumes a small study for MINUTES (30), and compares its table with the undisturbed one
 PYTHON ?= python3
 VENV := .venv
+MINUTES ?= 30
 BIN := $(VENV)/bin
 # Two OpenMP teams on few cores slow each other down tenfold when idle threads spin.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup demo test lint
+.PHONY: setup demo test lint soak
 
 setup: $(VENV)/.done
 
@@ -26,3 +28,6 @@ test: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+soak: setup
+	$(BIN)/python tests/soak.py --minutes $(MINUTES)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from backbones.base import Backbone
+from backbones.files import read_json
 from backbones.files import sha256 as sha256_of
 from backbones.networks import build, describe
 
@@ -228,10 +229,7 @@ def find_card(path: str | Path) -> Path:
 
 def _read_json(path: Path) -> dict:
     names = {*FACTS, "format", "sha256"}
-    try:
-        about = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"Card {path.parent}: card.json is not JSON ({error}); write the card anew.") from None
+    about = read_json(path)
     if not isinstance(about, dict) or set(about) != names or about["format"] != FORMAT:
         raise ValueError(
             f"Card {path.parent}: card.json does not hold the fields of a card of format {FORMAT} "

@@ -17,6 +17,11 @@ def spread(count: int, num: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, num, dtype=int)).tolist()
 
 
+def marks(runs: int) -> list[str]:
+    """What the text on pictures of several runs starts with, 'A: ' and so on; nothing for one alone."""
+    return [""] if runs == 1 else [f"{chr(ord('A') + i)}: " for i in range(runs)]
+
+
 def read_rgb(path: str | Path, remedy: str) -> Image.Image:
     """The image at ``path`` as RGB, whatever its mode.
 

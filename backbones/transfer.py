@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from mmcv.transforms import LoadImageFromFile
+from mmcv.transforms import BaseTransform
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, print_log
 from mmengine.model import is_model_wrapper
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from backbones.base import Backbone
 from backbones.card import TOLERANCE, BackboneCard, difference, probe_features, probe_image
+from backbones.images import read_bgr
 from backbones.networks import build, type_of
 
 SCRATCH = "scratch"
@@ -229,16 +230,20 @@ def _undilated_stages(net: Backbone, inputs: Tensor):
             yield i, output.float()
 
 
-class LoadImage(LoadImageFromFile):
-    """mmcv's image loader (BGR uint8 (H, W, 3)), which names the file that it cannot decode.
+class LoadImage(BaseTransform):
+    """Reads ``img_path`` into ``img``, BGR uint8 (H, W, 3), as ``backbones.images`` says; sets ``img_shape`` and ``ori_shape``.
 
     Raises:
-        ValueError: the file is missing or is no image.
+        BadImage: the file is missing or is no image.
+        ValueError: the image is not of the ``height`` and ``width`` that its annotation has: boxes fit one of them only.
     """
 
     def transform(self, results: dict) -> dict:
-        try:
-            return super().transform(results)
-        except (OSError, AssertionError, cv2.error) as error:
-            path = results["img_path"]
-            raise ValueError(f"The image {path} cannot be decoded ({error}); replace it, or take it out of its list.") from None
+        image = read_bgr(results["img_path"])
+        high, wide = image.shape[:2]
+        if (said := (results.get("width", wide), results.get("height", high))) != (wide, high):
+            raise ValueError(
+                f"The image {results['img_path']} is {wide} x {high}, and {said[0]} x {said[1]} in its annotation, whose boxes "
+                "fit one of them only; take both from one release, or correct the annotation."
+            )
+        return results | {"img": image, "img_shape": (high, wide), "ori_shape": (high, wide)}

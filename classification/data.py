@@ -11,6 +11,7 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 from backbones.files import missing_folder
+from backbones.images import read_rgb
 
 # Principal components of ImageNet's RGB pixels on the 0..255 scale (Krizhevsky et al., 2012; the values that MXNet's
 # augmenter and torch's fb.resnet carry).
@@ -65,19 +66,6 @@ class PCANoise(nn.Module):
         return (image + shift[:, None, None]).clamp_(0, 255).to(torch.uint8)
 
 
-def read_rgb(path: str) -> Image.Image:
-    """The image at ``path`` as RGB, whatever its mode (grey and CMYK files are in ImageNet).
-
-    Raises:
-        ValueError: it cannot be decoded; names the path.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except OSError as error:
-        raise ValueError(f"The image {path} cannot be decoded ({error}); replace it, or take it out of the folder.") from None
-
-
 class ImageFolder(datasets.ImageFolder):
     """torchvision's ImageFolder, one folder per class in sorted order, whose transforms come from a config.
 
@@ -85,10 +73,11 @@ class ImageFolder(datasets.ImageFolder):
         root: folder of the class folders.
         pipeline: configs of transforms; the first gets a PIL image in RGB, the last gives uint8 (3, H, W).
 
-    Items are ``{'inputs': uint8 (3, H, W), 'labels': int}``.
+    Items are ``{'inputs': uint8 (3, H, W), 'labels': int}``; images are read as ``backbones.images`` says.
 
     Raises:
         ValueError: no such folder, no class folders, or a class folder without images.
+        BadImage: from an item, an image that cannot be read.
     """
 
     def __init__(self, root: str, pipeline: list[dict]):

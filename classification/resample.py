@@ -6,6 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
+from backbones.files import read_npz
+
+METRICS = ("top1", "top5")
+
+
+def facts(record: dict) -> dict:
+    """What ``resampled`` needs to know of a run besides its file: nothing."""
+    return {}
+
 
 def image_set(path: str | Path) -> tuple[int, str]:
     """How many images a run was measured on, and a digest of their labels: equal for runs on the same images."""
@@ -35,7 +44,7 @@ def resampled(path: str | Path, weights: np.ndarray, metric: str) -> np.ndarray:
 
 
 def _load(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(path) as saved:
-        if missing := {"rank", "label"} - set(saved.files):
-            raise ValueError(f"{path} has no array {min(missing)}; test the run again to write the file anew.")
-        return saved["rank"], saved["label"]
+    saved = read_npz(path)
+    if missing := {"rank", "label"} - set(saved):
+        raise ValueError(f"{path} has no array {min(missing)}; test the run again to write the file anew.")
+    return saved["rank"], saved["label"]

@@ -13,6 +13,7 @@ RESULT_VERSION = 3  # raise it when the same config no longer gives the same num
 METRICS = ("top1", "top5")
 SPLIT = "val"  # what the figures are measured on
 PER_IMAGE = "ranks.npz"
+PUBLISHED_PROTOCOL = "paper"  # that of the paper's numbers
 
 
 def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:

@@ -1,15 +1,15 @@
 """What a detector does wrong: false alarms and misses told apart by kind, in the manner of TIDE; numpy only.
 
 Source: Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, ECCV 2020, arXiv 2008.08115, section
-2.2. Hits and ignored detections are those of the VOC devkit (``metrics.match``) and not COCO's. Errors are counted; TIDE
-also weighs each kind by the AP that its removal would give.
+2.2 and 2.3. Hits and ignored detections are those of the VOC devkit (``metrics.match``) and not COCO's. Errors are counted
+(``count_errors``), and weighed by the AP that mending them would give (``lost_map``).
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from detection.metrics import Boxes, best_pairs, check_labels, iou_of, match, pairs
+from detection.metrics import Boxes, best_pairs, check_labels, class_aps, iou_of, match, pairs
 
 OUTCOMES = ("hit", "ignored", "classification", "localisation", "both", "duplicate", "background")
 KINDS = OUTCOMES[2:]  # of false alarms
@@ -51,6 +51,14 @@ def outcomes(
     Raises:
         ValueError: not 0 < background < foreground.
     """
+    every, _, missed = _judged(detections, truth, score, foreground, background)
+    return every, missed
+
+
+def _judged(
+    detections: Boxes, truth: Boxes, score: float, foreground: float, background: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``outcomes``, and between the two the true box, int64 (n,), of a hit, a localisation or a classification error, else -1."""
     if not 0 < background < foreground:
         raise ValueError(f"The IoUs are background {background} and foreground {foreground}; give 0 < background < foreground.")
     seen, counting = np.flatnonzero(detections.score >= score), np.flatnonzero(~truth.difficult.astype(bool))
@@ -70,13 +78,13 @@ def outcomes(
     }
     outcome = np.select(list(rules.values()), [OUTCOMES.index(kind) for kind in rules], OUTCOMES.index("background"))
     by_own = np.isin(outcome, [OUTCOMES.index("hit"), OUTCOMES.index("localisation")])
-    missed = np.zeros(len(truth.image), bool)
-    missed[counting] = True
-    missed[counting[own_box[by_own]]] = False
-    missed[counting[other_box[outcome == OUTCOMES.index("classification")]]] = False
-    every = np.full(len(detections.image), -1, np.int8)
+    by_other = outcome == OUTCOMES.index("classification")
+    every, target = np.full(len(detections.image), -1, np.int8), np.full(len(detections.image), -1)
     every[seen] = outcome
-    return every, missed
+    target[seen[by_own]], target[seen[by_other]] = counting[own_box[by_own]], counting[other_box[by_other]]
+    missed = ~truth.difficult.astype(bool)
+    missed[target[target >= 0]] = False
+    return every, target, missed
 
 
 def count_errors(detections: Boxes, truth: Boxes, names: Sequence[str], **options: float) -> dict[str, dict]:
@@ -109,3 +117,50 @@ def count_errors(detections: Boxes, truth: Boxes, names: Sequence[str], **option
         "total": {kind: sum(counts) for kind, counts in table.items()},
         "per_class": {name: {kind: counts[i] for kind, counts in table.items()} for i, name in enumerate(names)},
     }
+
+
+def lost_map(
+    detections: Boxes, truth: Boxes, classes: int, foreground: float = 0.5, background: float = 0.1
+) -> dict[str, float | None]:
+    """The points of mAP (11-point) that a detector loses by errors of each kind, and by what it missed.
+
+    That is mAP with the errors of one kind mended, minus mAP. A localisation error gets the box that it points to, and a
+    classification error the class of its box; where the box has a hit, or has been given to one of a higher score, it is taken
+    away, as errors of the other kinds are. Missed boxes no longer count. All detections are looked at, whatever their score.
+    The parts do not add up to 100 - mAP: mending one kind changes what the others cost.
+
+    Args:
+        detections, truth: of a data set; coordinates in pixels.
+        classes: how many there are.
+        foreground, background: of ``outcomes``.
+
+    Returns:
+        {kind: points}; the mean over the classes that have a box that counts, after mending too, None without one.
+
+    Source: section 2.3 of the paper.
+    """
+    every, target, missed = _judged(detections, truth, -np.inf, foreground, background)
+
+    def aps(found: Boxes, true: Boxes) -> np.ndarray:
+        return class_aps(found, true, classes, "11-point", foreground)
+
+    base = aps(detections, truth)
+    fixed = {kind: aps(_mended(detections, truth, every, target, kind), truth) for kind in KINDS}
+    fixed["missed"] = aps(detections, truth.take(~missed))
+    gains = {kind: (found - base)[~np.isnan(found - base)] for kind, found in fixed.items()}
+    return {kind: float(found.mean()) if len(found) else None for kind, found in gains.items()}
+
+
+def _mended(detections: Boxes, truth: Boxes, every: np.ndarray, target: np.ndarray, kind: str) -> Boxes:
+    """The detections with the errors of a kind mended or taken away."""
+    wrong = np.flatnonzero(every == OUTCOMES.index(kind))
+    kept = every != OUTCOMES.index(kind)
+    box, label = detections.box.copy(), detections.label.copy()
+    if kind in ("localisation", "classification"):
+        hit = target[every == OUTCOMES.index("hit")]
+        wrong = wrong[np.argsort(-detections.score[wrong], kind="stable")]
+        _, first = np.unique(target[wrong], return_index=True)
+        first = wrong[first]
+        first = first[~np.isin(target[first], hit)]
+        box[first], label[first], kept[first] = truth.box[target[first]], truth.label[target[first]], True
+    return Boxes(detections.image, box, label, detections.score).take(kept)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from backbones.files import read_npz
+
 IOUS = tuple(k / 100 for k in range(50, 100, 5))  # 0.50:0.05:0.95; np.arange(0.5, 1, 0.05) has 0.6000000000000001
 
 
@@ -40,8 +42,8 @@ def load(path: str | Path) -> tuple[Boxes, Boxes]:
     Raises:
         ValueError: the file lacks an array.
     """
-    with np.load(path) as saved:
-        parts = [{k.removeprefix(part): saved[k] for k in saved.files if k.startswith(part)} for part in ("det_", "gt_")]
+    saved = read_npz(path)
+    parts = [{k.removeprefix(part): saved[k] for k in saved if k.startswith(part)} for part in ("det_", "gt_")]
     for part, names, last in zip(("det_", "gt_"), parts, ("score", "difficult"), strict=True):
         if missing := {"image", "box", "label", last} - set(names):
             raise ValueError(f"{path} has no array {part}{min(missing)}; test the run again to write the file anew.")

@@ -1,12 +1,13 @@
-"""Pictures of a finished run, for people: the truth on the left, and what the detector found on the right."""
+"""Pictures of finished runs, for people: the truth on the left, and beside it what the detector of each run found."""
 
 import colorsys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from backbones.drawing import FONT, INK, RIGHT, TAG, WRONG, draw_tag, fit, fitted, read_rgb, spread, tag_width
+from backbones.drawing import FONT, INK, RIGHT, TAG, WRONG, draw_tag, fit, fitted, marks, read_rgb, spread, tag_width
 from detection.annotations import read_annotation, split_of
 from detection.metrics import Boxes, check_labels, load, match
 
@@ -19,33 +20,36 @@ BORDERS = {1: (HIT, False), 0: (ALARM, False), -1: (IGNORED, True)}  # what ``ma
 def legend(cfg) -> str:
     """What the pictures show, for the head of a sheet."""
     return (
-        "Left: the truth, dashed where it is difficult. Right: the detections with a score of at least "
+        "Left: the truth, dashed where it is difficult. Beside it, of each run: the detections with a score of at least "
         f"{SCORE:g} or, where there are none, the {BEST} best. Green border: a hit (IoU at least {_iou(cfg):g}, the first on its "
         "object); orange-red: a false alarm; grey, dashed: on a difficult object, ignored. Labels have their class's colour."
     )
 
 
-def pictures(cfg, folder: Path, num: int) -> list[Image.Image]:
-    """Pairs of truth and detections for ``num`` images, spread evenly over the test data.
+def pictures(cfg, folders: Sequence[Path], num: int) -> list[Image.Image]:
+    """Truth and detections side by side for ``num`` images, spread evenly over the test data.
 
     Args:
         cfg: of a finished run.
-        folder: of that run; its ``detections.npz`` is read.
+        folders: of that run, and perhaps of another that stands beside it; ``detections.npz`` is read.
         num: how many images; all, where there are fewer.
 
     Raises:
         ValueError: the test data is missing, or is not what the run was tested on.
     """
     images = [(home, name) for home, names in split_of(cfg.test_dataloader.dataset) for name in names]
-    found, true = load(folder / "detections.npz")
-    check_labels(found, true, len(cfg.classes))
+    loaded = [load(folder / "detections.npz") for folder in folders]
+    for found, true in loaded:
+        check_labels(found, true, len(cfg.classes))
     drawn = []
     for i in spread(len(images), num):
         home, name = images[i]
-        own, objects = found.take(found.image == i), true.take(true.image == i)
-        _check_truth(home / "Annotations" / f"{name}.xml", objects, folder)
+        own = [found.take(found.image == i) for found, _ in loaded]
+        objects = [true.take(true.image == i) for _, true in loaded]
+        for folder, boxes in zip(folders, objects, strict=True):
+            _check_truth(home / "Annotations" / f"{name}.xml", boxes, folder)
         image = read_rgb(home / "JPEGImages" / f"{name}.jpg", "complete the VOCdevkit")
-        drawn.append(picture(image, name, own, objects, cfg.classes, _iou(cfg)))
+        drawn.append(picture(image, name, own, objects[0], cfg.classes, _iou(cfg)))
     return drawn
 
 
@@ -67,32 +71,43 @@ def shown(found: Boxes) -> np.ndarray:
     return high if len(high) else order[-BEST:]
 
 
-def picture(image: Image.Image, name: str, found: Boxes, true: Boxes, classes, iou: float) -> Image.Image:
-    """One image twice, with its true boxes and with its detections, and a line on each.
+def picture(image: Image.Image, name: str, found: Sequence[Boxes], true: Boxes, classes, iou: float) -> Image.Image:
+    """One image several times, with its true boxes and with the detections of each run, and a line on each.
 
     Args:
         image: RGB.
         name: of it.
-        found, true: its own boxes, with ``score`` and with ``difficult``.
+        found: the detections on it, of each run, with ``score``.
+        true: its objects, with ``difficult``.
         classes: names.
         iou: smallest IoU of a hit.
     """
-    matches, drawn = match(found, true, iou), shown(found)
-    left, right = Panel(image), Panel(image)
+    left = Panel(image)
     for box, label, hard in zip(true.box, true.label, true.difficult, strict=True):
         left.outline(box, colour_of(label), bool(hard))
     for k, label in enumerate(true.label):  # in a crowd, one label of each class must do
         left.tag(true.box[k], classes[label], colour_of(label), needed=label not in true.label[:k])
-    for i in drawn:
-        right.outline(found.box[i], *BORDERS[int(matches[i])])
-    for i in drawn[::-1]:
-        right.tag(found.box[i], f"{classes[found.label[i]]} {found.score[i]:.2f}", colour_of(found.label[i]), needed=True)
-    pair = Image.new("RGB", (2 * PANEL[0] + GAP, HEAD + PANEL[1]), "white")
-    draw = ImageDraw.Draw(pair)
-    for x, panel, text in ((0, left, _of_truth(name, true)), (PANEL[0] + GAP, right, _of_found(found, drawn, matches))):
+    panels = [(left, _of_truth(name, true))]
+    for mark, boxes in zip(marks(len(found)), found, strict=True):
+        panel, text = _detections(image, boxes, true, classes, iou)
+        panels.append((panel, mark + text))
+    whole = Image.new("RGB", (len(panels) * (PANEL[0] + GAP) - GAP, HEAD + PANEL[1]), "white")
+    draw = ImageDraw.Draw(whole)
+    for i, (panel, text) in enumerate(panels):
+        x = i * (PANEL[0] + GAP)
         draw.text((x, 1), text, INK, FONT)
-        pair.paste(panel.canvas, (x, HEAD))
-    return pair
+        whole.paste(panel.canvas, (x, HEAD))
+    return whole
+
+
+def _detections(image: Image.Image, found: Boxes, true: Boxes, classes, iou: float) -> tuple["Panel", str]:
+    """An image with the detections of a run, and what they are in numbers."""
+    matches, drawn, panel = match(found, true, iou), shown(found), Panel(image)
+    for i in drawn:
+        panel.outline(found.box[i], *BORDERS[int(matches[i])])
+    for i in drawn[::-1]:
+        panel.tag(found.box[i], f"{classes[found.label[i]]} {found.score[i]:.2f}", colour_of(found.label[i]), needed=True)
+    return panel, _of_found(found, drawn, matches)
 
 
 def _of_truth(name: str, true: Boxes) -> str:

@@ -13,6 +13,11 @@ RECALLS = np.arange(0, 1.1, 0.1)  # of ``average_precision``
 CHUNK = 125  # replicates at a time: what a class needs then stays in the cache
 
 
+def facts(record: dict) -> dict:
+    """What ``resampled`` needs to know of a run besides its file: nothing."""
+    return {}
+
+
 def image_set(path: str | Path) -> tuple[int, str]:
     """How many images a run was measured on, up to the last with a box, and a digest of the true boxes' classes."""
     detections, truth = load(path)

@@ -16,14 +16,14 @@ from segmentation.masks import check_mask
 
 
 class ADE20KDataset(MMSegADE20KDataset):
-    """mmseg's ADE20KDataset that checks that every image has its mask.
+    """mmseg's ADE20KDataset that checks that every image has its mask, and every mask its image.
 
     Args:
         part: 'rest' or 'held_out' of the images, see ``backbones.tuning``; None: all of them.
         kwargs: of mmseg's class.
 
     Raises:
-        ValueError: no images, or images without a mask of the same stem; names the first.
+        ValueError: no images, or images without a mask of the same stem, or masks without an image; names the first.
     """
 
     def __init__(self, part: str | None = None, **kwargs):
@@ -32,6 +32,9 @@ class ADE20KDataset(MMSegADE20KDataset):
 
     def load_data_list(self) -> list[dict]:
         data = super().load_data_list()
+        stems, masks = {Path(item["img_path"]).stem for item in data}, Path(self.data_prefix["seg_map_path"])
+        if data and (alone := sorted(path.name for path in masks.glob(f"*{self.seg_map_suffix}") if path.stem not in stems)):
+            raise ValueError(f"{len(alone)} of the masks in {masks} have no {self.img_suffix} image; the first is {alone[0]}.")
         if not data:
             raise ValueError(f"{self.data_prefix['img_path']} holds no {self.img_suffix} image; put ADE20K's there.")
         lacking = [item["seg_map_path"] for item in data if not Path(item["seg_map_path"]).is_file()]
@@ -47,7 +50,7 @@ class LoadMask(LoadAnnotations):
     """Reads a mask of ids 0..150 into ``gt_seg_map`` uint8 (H, W): 0 becomes 255 (ignored), k becomes k - 1.
 
     Raises:
-        ValueError: as ``segmentation.masks.check_mask``; the size is that of the image as it was loaded, where one was.
+        BadImage, ValueError: as ``segmentation.masks.check_mask``; the size is that of the image as it was loaded, where one was.
     """
 
     def _load_seg_map(self, results: dict) -> None:

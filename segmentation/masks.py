@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from backbones.images import BadImage
+
 CLASSES = 150
 ALLOWED = f"0 (ignored) and 1..{CLASSES} in a PNG of one channel of 8 bits (mode L), as large as its image"
 BITS = {"1": "1 bit", "L;2": "2 bits", "L;4": "4 bits", "I;16B": "16 bits"}  # PIL's raw modes of a grey PNG, but for 8
@@ -75,14 +77,16 @@ def check_mask(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
         size: (H, W) of its image; None: of any size.
 
     Raises:
-        ValueError: what ``find_fault`` finds; one sentence that names the file, what is allowed and what to do.
+        BadImage: the file cannot be read.
+        ValueError: what else ``find_fault`` finds; one sentence that names the file, what is allowed and what to do.
 
     Source: the masks of SceneParse150, github.com/CSAILVision/sceneparsing.
     """
     mask, fault, detail = find_fault(path, size)
     if fault:
         _, one, mend = FAULTS[fault]
-        raise ValueError(f"The mask {path} {one.format(detail)}; allowed: {ALLOWED}; {mend}.")
+        kind = BadImage if fault in ("broken", "unreadable") else ValueError
+        raise kind(f"The mask {path} {one.format(detail)}; allowed: {ALLOWED}; {mend}.")
     return mask
 
 

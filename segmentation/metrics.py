@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from backbones.files import read_npz
+
 CLASSES = ("gt", "union", "all")
 REGIONS = ("interior", "boundary")  # the numbers of ``Counts.region``
 
@@ -194,10 +196,10 @@ def load(path: str | Path) -> Counts:
     Raises:
         ValueError: the file lacks an array.
     """
-    with np.load(path) as saved:
-        if missing := set(Counts.__dataclass_fields__) - set(saved.files):
-            raise ValueError(f"{path} has no array {min(missing)}; test the run again to write the file anew.")
-        return Counts(**{name: saved[name] for name in Counts.__dataclass_fields__})
+    saved = read_npz(path)
+    if missing := set(Counts.__dataclass_fields__) - set(saved):
+        raise ValueError(f"{path} has no array {min(missing)}; test the run again to write the file anew.")
+    return Counts(**{name: saved[name] for name in Counts.__dataclass_fields__})
 
 
 def per_class(matrix: np.ndarray, names: Sequence[str]) -> dict[str, float | None]:

@@ -1,13 +1,14 @@
-"""Pictures of a finished run, for people: an image, its true classes and those that the network gave its pixels."""
+"""Pictures of finished runs, for people: an image, its true classes and those that the network of each run gave its pixels."""
 
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from backbones.drawing import FONT, GROUND, INK, TAG, draw_tag, fit, fitted, read_rgb, shorten, spread, tag_width
+from backbones.drawing import FONT, GROUND, INK, TAG, draw_tag, fit, fitted, marks, read_rgb, shorten, spread, tag_width
 from segmentation.metrics import confusion, mean_iou, pixel_accuracy
 
 MASKS = "masks"  # in a run's folder: what was predicted for some of the test images, in ADE20K's numbering
@@ -20,39 +21,52 @@ HATCH = ((255, 255, 255), (165, 165, 165))  # ground and stripes of ignored pixe
 def legend(cfg) -> str:
     """What the pictures show, for the head of a sheet."""
     return (
-        "Left: the image. Middle: the truth, hatched where it has no label: what is predicted there does not count. Right: the "
-        "prediction, with the pixAcc of this image and its mIoU over the classes of its truth. Colours and names are ADE20K's; "
-        f"below, the largest classes with their part of the image, from {percent(SHARE)} on."
+        "Left: the image. Next: the truth, hatched where it has no label: what is predicted there does not count. Then, of each "
+        "run: the prediction, with the pixAcc of this image and its mIoU over the classes of its truth. Colours and names "
+        f"are ADE20K's; below, the largest classes with their part of the image, from {percent(SHARE)} on."
     )
 
 
-def pictures(cfg, folder: Path, num: int) -> list[Image.Image]:
-    """Image, truth and prediction of ``num`` test images, spread evenly over those whose prediction was kept.
+def pictures(cfg, folders: Sequence[Path], num: int) -> list[Image.Image]:
+    """Image, truth and predictions of ``num`` test images, spread evenly over those whose prediction every run kept.
 
     Args:
         cfg: of a finished run.
-        folder: of that run; its ``masks/*.png`` are read.
+        folders: of that run, and perhaps of another that stands beside it; their ``masks/*.png`` are read.
         num: how many images; all, where there are fewer.
 
     Raises:
-        ValueError: the run has no masks, the test data is missing, or is not what the run was tested on.
+        ValueError: a run has no masks, or none of an image of which another has one; the test data is missing, or is not what
+            the run was tested on.
     """
-    saved = sorted((folder / MASKS).glob("*.png"))
-    if not saved:
-        raise ValueError(
-            f"The run in {folder} kept no predictions ({MASKS}/*.png), as older runs did not; run it again, or test its "
-            f"checkpoint with tools/test.py and --out {folder}."
-        )
+    saved = _kept(folders)
     with redirect_stdout(sys.stderr):  # mmseg says there what it lacks, and stdout is for the path of the sheet
         from segmentation.data import ADE20KDataset  # here, since mmseg takes seconds to load
 
     meta, data = ADE20KDataset.METAINFO, cfg.test_dataloader.dataset
     images, masks = (Path(data.data_root) / data.data_prefix[kind] for kind in ("img_path", "seg_map_path"))
     drawn = []
-    for path in (saved[i] for i in spread(len(saved), num)):
-        image, truth, predicted = _read(images / f"{path.stem}.jpg", masks / path.name, path)
-        drawn.append(picture(image, path.stem, truth, predicted, meta["classes"], meta["palette"]))
+    for name in (saved[i] for i in spread(len(saved), num)):
+        read = [_read(images / f"{Path(name).stem}.jpg", masks / name, folder / MASKS / name) for folder in folders]
+        image, truth, _ = read[0]
+        drawn.append(picture(image, Path(name).stem, truth, [mask for *_, mask in read], meta["classes"], meta["palette"]))
     return drawn
+
+
+def _kept(folders: Sequence[Path]) -> list[str]:
+    """The names of the masks that every run kept."""
+    found = [{path.name for path in (folder / MASKS).glob("*.png")} for folder in folders]
+    for folder, names in zip(folders, found, strict=True):
+        if not names:
+            raise ValueError(
+                f"The run in {folder} kept no predictions ({MASKS}/*.png), as older runs did not; run it again, or test its "
+                f"checkpoint with tools/test.py and --out {folder}."
+            )
+    if not (shared := set.intersection(*found)):
+        raise ValueError(
+            f"The runs in {' and '.join(map(str, folders))} kept predictions of no image in common; choose two others."
+        )
+    return sorted(shared)
 
 
 def _read(photo: Path, mask: Path, saved: Path) -> tuple[Image.Image, np.ndarray, np.ndarray]:
@@ -85,28 +99,35 @@ def scores(predicted: np.ndarray, truth: np.ndarray, classes: int) -> tuple[floa
     return (pixel_accuracy(matrix), mean_iou(matrix)) if matrix.any() else None
 
 
-def picture(image: Image.Image, name: str, truth: np.ndarray, predicted: np.ndarray, classes, palette) -> Image.Image:
-    """An image, its truth and its prediction side by side, a line on each and the names of the largest classes below.
+def picture(image: Image.Image, name: str, truth: np.ndarray, predicted: Sequence[np.ndarray], classes, palette) -> Image.Image:
+    """An image, its truth and the prediction of each run side by side, a line on each, the names of the largest classes below.
 
     Args:
         image: RGB.
         name: of it.
-        truth, predicted: classes (H, W) uint8 of the image's size, 255 where ignored.
+        truth: classes (H, W) uint8 of the image's size, 255 where ignored.
+        predicted: the same, of each run.
         classes, palette: names and RGB colours.
     """
-    found = scores(predicted, truth, len(classes))
-    figures = "pixAcc {:.1f}, mIoU {:.1f}".format(*found) if found else "nothing to compare with"
-    triple = Image.new("RGB", (3 * PANEL[0] + 2 * GAP, HEAD + PANEL[1] + ROWS * (TAG + 4) + 4), "white")
-    draw = ImageDraw.Draw(triple)
-    panels = (fit(image, PANEL), paint(truth, palette), paint(predicted, palette))
-    heads = (name, _of_truth(truth), f"predicted classes: {len(np.unique(predicted))}, {figures}")
-    for i, (panel, head) in enumerate(zip(panels, heads, strict=True)):
+    masks = [truth, *predicted]
+    panels = [fit(image, PANEL), *(paint(ids, palette) for ids in masks)]
+    heads = [mark + _of_prediction(ids, truth, len(classes)) for mark, ids in zip(marks(len(predicted)), predicted, strict=True)]
+    size = (len(panels) * (PANEL[0] + GAP) - GAP, HEAD + PANEL[1] + ROWS * (TAG + 4) + 4)
+    whole = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(whole)
+    for i, (panel, head) in enumerate(zip(panels, (name, _of_truth(truth), *heads), strict=True)):
         x = i * (PANEL[0] + GAP)
         draw.text((x, 1), shorten(head, PANEL[0]), INK, FONT)
-        triple.paste(panel, (x, HEAD))
-    for i, ids in ((1, truth), (2, predicted)):
+        whole.paste(panel, (x, HEAD))
+    for i, ids in enumerate(masks, 1):
         name_largest(draw, i * (PANEL[0] + GAP), HEAD + PANEL[1] + 4, ids, classes, palette)
-    return triple
+    return whole
+
+
+def _of_prediction(predicted: np.ndarray, truth: np.ndarray, classes: int) -> str:
+    found = scores(predicted, truth, classes)
+    figures = "pixAcc {:.1f}, mIoU {:.1f}".format(*found) if found else "nothing to compare with"
+    return f"predicted classes: {len(np.unique(predicted))}, {figures}"
 
 
 def _of_truth(truth: np.ndarray) -> str:

@@ -14,6 +14,11 @@ METRICS = (
 )
 
 
+def facts(record: dict) -> dict:
+    """What ``resampled`` needs to know of a run besides its file: over which classes mIoU is the mean."""
+    return {"classes": record["protocol"].get("metric_classes", "gt"), "num_classes": len(record["per_class"])}
+
+
 def image_set(path: str | Path) -> tuple[int, str]:
     """How many images a run was measured on, and a digest of the labelled pixels of each class in each image."""
     counts = load(path)

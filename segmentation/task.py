@@ -18,6 +18,7 @@ INFERENCE = {
 }
 SPLIT = "validation"  # what the figures are measured on
 PER_IMAGE = "confusion.npz"
+PUBLISHED_PROTOCOL = "he2019"  # that of the paper's numbers
 RESULT_VERSION = 3  # raise it when the same config no longer gives the same numbers: finished runs are then run again
 
 

@@ -93,7 +93,7 @@ TRUE = boxes((10, 10, 50, 50, 0), (60, 60, 90, 90, 1), difficult=[False, True])
 )
 def test_hits_false_alarms_and_ignored_detections_have_their_own_border(row, score, seen):
     found = boxes(row, score=[score])
-    drawn = picture(Image.new("RGB", (100, 100), "white"), "name", found, TRUE, ("cat", "dog"), 0.5)
+    drawn = picture(Image.new("RGB", (100, 100), "white"), "name", [found], TRUE, ("cat", "dog"), 0.5)
     right = colours(drawn.crop((PANEL[0], 0, *drawn.size)))
     assert {colour for colour in (HIT, ALARM, IGNORED) if rgb(colour) in right} == seen
     assert {colour_of(0), colour_of(1)} <= colours(drawn.crop((0, 0, PANEL[0], drawn.height)))
@@ -102,7 +102,7 @@ def test_hits_false_alarms_and_ignored_detections_have_their_own_border(row, sco
 
 def test_a_second_detection_of_an_object_is_a_false_alarm():
     found = boxes((10, 10, 50, 50, 0), (11, 10, 50, 50, 0), score=[0.5, 0.8])
-    seen = colours(picture(Image.new("RGB", (100, 100)), "name", found, TRUE, ("cat", "dog"), 0.5))
+    seen = colours(picture(Image.new("RGB", (100, 100)), "name", [found], TRUE, ("cat", "dog"), 0.5))
     assert rgb(HIT) in seen and rgb(ALARM) in seen
 
 
@@ -114,8 +114,8 @@ def test_detections_are_shown_from_the_threshold_on_or_the_best_ones():
 
 
 def test_an_image_without_objects_or_detections_is_drawn():
-    empty = boxes(difficult=np.zeros(0, bool)), boxes(score=np.zeros(0))
-    drawn = picture(Image.new("RGB", (500, 20)), "name", *empty[::-1], ("cat", "dog"), 0.5)
+    true, found = boxes(difficult=np.zeros(0, bool)), boxes(score=np.zeros(0))
+    drawn = picture(Image.new("RGB", (500, 20)), "name", [found], true, ("cat", "dog"), 0.5)
     assert not {rgb(HIT), rgb(ALARM), rgb(IGNORED)} & colours(drawn)
 
 
@@ -155,7 +155,7 @@ def test_a_sheet_of_a_detector_is_the_same_each_time(detected):
     assert image.format == "PNG" and rgb(HIT) in colours(image) and rgb(ALARM) not in colours(image)
     again = show(detected.name, 12, Path("elsewhere/again.png"))
     assert again.read_bytes() == first.read_bytes()
-    assert len(pictures_of("detection").pictures(load(detected / "config.py"), detected, 2)) == 2
+    assert len(pictures_of("detection").pictures(load(detected / "config.py"), [detected], 2)) == 2
 
 
 def test_the_script_prints_the_path(detected, monkeypatch, capsys):
@@ -183,7 +183,7 @@ def test_a_sheet_of_a_classifier_tells_right_from_wrong(classified):
     from classification import pictures
 
     assert show(classified, 100) == classified / SHEET
-    drawn = pictures.pictures(load(classified / "config.py"), classified, 100)
+    drawn = pictures.pictures(load(classified / "config.py"), [classified], 100)
     assert len(drawn) == 8
     for i, image in enumerate(drawn):
         border = {rgb(pictures.RIGHT), rgb(pictures.WRONG)} & colours(image)
@@ -199,7 +199,7 @@ def test_validation_images_that_the_run_was_not_tested_on_are_refused(classified
 FOURTH = """from PIL import Image
 
 legend = lambda cfg: "All red."
-pictures = lambda cfg, folder, num: [Image.new("RGB", (9, 9), "red")] * num
+pictures = lambda cfg, folders, num: [Image.new("RGB", (9, 9), "red")] * num
 """
 
 
@@ -219,7 +219,7 @@ def test_a_fourth_task_needs_no_edit_in_the_tools_and_one_without_pictures_is_re
 
 
 def test_a_sheet_puts_pictures_in_rows_under_its_head():
-    page = sheet([Image.new("RGB", (300, 50), "red")] * 6, "title " * 100, "legend " * 100)
+    page = sheet([Image.new("RGB", (300, 50), "red")] * 6, ["title " * 100], "legend " * 100)
     red = (np.array(page) == (255, 0, 0)).all(-1)
     assert page.width <= 1400 and red.sum() == 6 * 300 * 50
     assert sorted(set(red.sum(1).tolist())) == [0, 2 * 300, 4 * 300] and red.sum(1)[:100].max() == 0
@@ -243,7 +243,7 @@ def test_what_cannot_be_shown_is_refused(detected):
 
 
 def test_a_study_says_where_the_pictures_of_its_runs_lie(world):
-    make_run("detection", DETECTOR, "detections.npz", protocol={"name": "p"})
+    make_run("detection", DETECTOR, "detections.npz", protocol={"name": "p"}, machine={"device": "cpu", "threads": 1})
     node = Node("detection_run", "scratch", "", "detection", DETECTOR, Options())
     about = collect._about(load_study("configs/studies/demo.py", "toy", ["scratch"]), [node])
     assert about["runs"]["detection_run"]["pictures"] == "../runs/detection_run/pictures.png"

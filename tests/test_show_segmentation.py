@@ -57,7 +57,7 @@ def run(tmp_path) -> Path:
 
 
 def draw(run: Path, num: int) -> list[Image.Image]:
-    return pictures.pictures(load(run / "config.py"), run, num)
+    return pictures.pictures(load(run / "config.py"), [run], num)
 
 
 def panel(triple: Image.Image, i: int) -> np.ndarray:
@@ -136,9 +136,9 @@ def test_figures_are_written_above_the_prediction(monkeypatch):
     written = []
     monkeypatch.setattr(pictures, "shorten", lambda text, width: written.append(text) or text)
     truth = np.array([[0, 1, 1, IGNORED]], np.uint8)
-    picture(Image.new("RGB", (4, 1)), "name", truth, np.array([[0, 1, 2, 2]], np.uint8), CLASSES, COLOURS)
+    picture(Image.new("RGB", (4, 1)), "name", truth, [np.array([[0, 1, 2, 2]], np.uint8)], CLASSES, COLOURS)
     assert written == ["name", "true classes: 2, not labelled: 25 %", "predicted classes: 3, pixAcc 66.7, mIoU 75.0"]
-    picture(Image.new("RGB", (4, 1)), "name", truth | IGNORED, truth % 2, CLASSES, COLOURS)
+    picture(Image.new("RGB", (4, 1)), "name", truth | IGNORED, [truth % 2], CLASSES, COLOURS)
     assert written[-1] == "predicted classes: 2, nothing to compare with"
     assert written[-2] == "true classes: 0, not labelled: 100 %"
 

@@ -63,7 +63,7 @@ def test_the_plan_of_table_1_without_data(tmp_path):
     base = found["resnet50", "baseline"]
     assert (base["epochs"], base["batch"], base["lr"], base["state"]) == ("120", "256 = 8 x 32", "0.1", "waiting")
     assert found["teacher resnet152", "+ mixup w/o distill"]["paper top-1"] == "—"
-    assert provisional(study) == [str(tmp_path / "nowhere/imagenet" / split) for split in ("train", "val")]
+    assert provisional(nodes_of(study)) == [str(tmp_path / "nowhere/imagenet" / split) for split in ("train", "val")]
 
 
 def test_the_plan_of_a_study_with_transfers():

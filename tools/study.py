@@ -3,8 +3,10 @@
   python tools/study.py run configs/studies/demo.py --scale toy
   python tools/study.py run configs/studies/demo.py --scale toy --seeds 3
   DATA_ROOT=... python tools/study.py run configs/studies/demo.py --scale mini --recipes scratch smooth
+  python tools/study.py run configs/studies/table6.py --scale paper --executor slurm --gpus 8 --time 480
   python tools/study.py status configs/studies/demo.py --scale toy
   python tools/study.py plan configs/studies/table6.py --scale paper
+  python tools/study.py plan configs/studies/transfer.py --scale paper --detect 0.3
   python tools/study.py why configs/studies/demo.py KEY
 
 Runs go one after another to work_dirs/runs/KEY, where KEY stands for all that decides their result: what has finished is not run
@@ -28,7 +30,7 @@ def parse() -> argparse.Namespace:
     texts = dict(
         run="run what is not done, then draw pictures, collect and report",
         status="say what is done",
-        plan="show the rows: network, parameters, multiply-adds, epochs, batch, learning rate; needs no data",
+        plan="show the rows, how they train and what they will cost; needs no data",
         why="say in what a run differs from the most similar one that is done",
     )
     for name, text in texts.items():
@@ -36,10 +38,19 @@ def parse() -> argparse.Namespace:
         add_study_arguments(command)
         if name == "why":
             command.add_argument("node", metavar="KEY", help="of a run, as status shows it")
-        if name == "run":
+        if name == "plan":
             command.add_argument(
-                "--jobs", type=int, default=1, help="runs at once, each with its share of threads or its GPUs; 1"
+                "--detect",
+                type=float,
+                metavar="POINTS",
+                help="also say how many seeds such a difference takes, and what they cost",
             )
+        if name == "run":
+            command.add_argument("--executor", choices=("local", "slurm"), default="local", help="this machine or Slurm; local")
+            command.add_argument("--jobs", type=int, help="local: runs at once, each with its share of threads or its GPUs; 1")
+            command.add_argument("--partition", metavar="NAME", help="slurm: of the jobs; the cluster's own choice")
+            command.add_argument("--time", type=int, metavar="MINUTES", help="slurm: of one start of a run, which goes on; 240")
+            command.add_argument("--cpus", type=int, help="slurm: of each run; 8 for each of its processes")
             command.add_argument("--gpus", type=int, default=0, help="of each run; several share its batch")
             command.add_argument("--retry", type=int, default=0, help="how often a failed run is tried again; 0")
     return parser.parse_args()
@@ -47,35 +58,54 @@ def parse() -> argparse.Namespace:
 
 def study() -> int:
     args = parse()
-    if getattr(args, "jobs", 1) > 1 and not args.gpus:  # read when torch is loaded, here and in the runs
+    if (getattr(args, "jobs", None) or 1) > 1 and not args.gpus:  # read when torch is loaded, here and in the runs
         os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.jobs))
+    from tools.engine.cards import make_cards
     from tools.engine.collect import collect
+    from tools.engine.curves import against_published
     from tools.engine.launch import run_study
     from tools.engine.progress import Screen
     from tools.engine.report import terminal_table, write_report
-    from tools.engine.show import draw_sheets
+    from tools.engine.show import draw_pairs, draw_sheets
+    from tools.engine.slurm import refuse_queued, run_on_slurm, settings_of, waiting_jobs
     from tools.engine.study import check, nodes_of, rows_of
 
     study = study_of(args)
     if args.command == "plan":
-        show_plan(study)
+        from tools.engine.plan import show_plan
+
+        show_plan(study, args.detect)
         return 0
     if args.command == "why":
         return show_why(study, args.node)
     if args.command == "status":
+        jobs = waiting_jobs(print)
         for node in nodes_of(study):
-            print(f"{node.key}  {node.state():13}  {node.name}")
+            compared = against_published(node, study.scale)
+            print(f"{node.key}  {node.state(jobs.get(node.key)):21}  {node.name}" + f" ({compared})" * bool(compared))
         return 0
+    slurm = settings_of(args)
     check(study)
-    with Screen(nodes_of(study)) as screen:
-        failed = run_study(study, screen.watch, screen.log, args.jobs, args.gpus, args.retry)
-    draw_sheets(rows_of(study), print)
-    folder = collect(study)
-    written = write_report(folder)
-    terminal_table(folder)
-    print(f"{written['report.html']}\n{written['report.md']}")
-    for node in failed:
-        print(f"failed: {node.name} ({node.folder / 'log.txt'})\n{(node.folder / 'failed.txt').read_text()}", file=sys.stderr)
+    make_cards(study.cards(), print)
+    nodes = nodes_of(study)
+    if not slurm:
+        refuse_queued(nodes, print)
+    with Screen(nodes) as screen:
+        if slurm:
+            failed = run_on_slurm(study, screen.watch, screen.log, slurm, args.retry)
+        else:
+            failed = run_study(study, screen.watch, screen.log, args.jobs or 1, args.gpus, args.retry)
+    try:
+        draw_sheets(rows_of(study), print)
+        folder = collect(study)
+        draw_pairs(folder, print)
+        written = write_report(folder)
+        terminal_table(folder)
+        print(f"{written['report.html']}\n{written['report.md']}")
+    finally:  # where nothing has finished there is no table
+        for node in failed:
+            words = (node.folder / "failed.txt").read_text()
+            print(f"failed: {node.name} ({node.folder / 'log.txt'})\n{words}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -89,18 +119,6 @@ def show_why(study, key: str) -> int:
     for line in why(nodes[key]):
         print(f"  {line}")
     return 0
-
-
-def show_plan(study) -> None:
-    from rich.console import Console
-
-    from tools.engine.plan import plan_table, provisional
-
-    console = Console()
-    console = console if console.is_terminal else Console(width=200)
-    console.print(plan_table(study))
-    if missing := provisional(study):
-        print(f"Keys are provisional: without data at hand ({', '.join(missing)}) they do not say what it is.")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tools.engine.cli import main
 
 def test() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="the config.py of a run")
+    parser.add_argument("config", help="the config.py of a run; it is Python, and is run")
     parser.add_argument("checkpoint", type=Path, help="a checkpoint of that run")
     parser.add_argument("--out", type=Path, help="folder for metrics.json and the per-image results")
     parser.add_argument("--inference", metavar="NAME", help="of segmentation: whole, slide or multi_scale; as in training")
@@ -26,9 +26,11 @@ def test() -> None:
     args = parser.parse_args()
 
     from backbones.files import write_json
-    from tools.engine.config import task_of
+    from tools.engine.config import foreign, task_of
     from tools.engine.run import build_runner, load_run
 
+    if said := foreign(args.config):
+        print(said)
     cfg = load_run(args.config, args.checkpoint)
     task = task_of(cfg)
     if args.inference:

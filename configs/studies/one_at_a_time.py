@@ -19,5 +19,4 @@ configs = dict(
     segmentation="configs/segmentation/fcn_{scale}.py",
 )
 metrics = ("top1", "mAP", "mAP_area", "pixAcc", "mIoU")
-margin = 0.3
 published = dict()

@@ -22,7 +22,6 @@ networks = dict(
     },
 )
 metrics = ("top1", "top5")
-margin = 0.25  # ImageNet top-1 of one recipe spreads by about as much from run to run
 _rows = dict(
     resnet50="ResNet-50",
     resnext50="ResNeXt-50",

@@ -23,7 +23,6 @@ configs = dict(
     detection="configs/detection/faster_rcnn_c4_{scale}.py",
 )
 metrics = ("top1", "mAP", "mAP_area")
-margin = 0.3
 published = dict(
     table8=[dict(recipe=r, metric=m, row=row, column=m) for r, row in _rows.items() for m in ("top1", "mAP")],
 )

@@ -23,7 +23,6 @@ configs = dict(
     segmentation="configs/segmentation/fcn_{scale}.py",
 )
 metrics = ("top1", "pixAcc", "mIoU")
-margin = 0.5
 published = dict(
     table9=[dict(recipe=r, metric=m, row=row, column=m) for r, row in _rows.items() for m in ("top1", "pixAcc", "mIoU")],
 )

@@ -1,12 +1,21 @@
-"""From records to one tidy table: results.csv, and study.json with what the report says beside the numbers."""
+"""From records to one tidy table: results.csv; and study.json, details.json and curves.json, all that a report says beside it."""
 
 import csv
 import io
 import os
+import shlex
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
-from backbones.files import write_json, write_text
-from tools.engine.config import Options, resolve, task_of
+from backbones.files import read_json, write_json, write_text
+from tools.engine.bootstrap import resample, resample_of, variance
+from tools.engine.config import ROOT, Options, resolve, task_of
+from tools.engine.curves import CURVES, collect_curves
+from tools.engine.details import DETAILS, collect_details
+from tools.engine.gains import pairs_of
+from tools.engine.launch import command
+from tools.engine.run import CONTENT
 from tools.engine.show import SHEET
 from tools.engine.study import Node, Study, rows_of
 from tools.engine.tuning import describe
@@ -18,7 +27,7 @@ COLUMNS = (
 
 
 def collect(study: Study) -> Path:
-    """Writes the study's results.csv and study.json from the records of its runs, and returns their folder.
+    """Writes the study's results.csv, study.json, details.json and curves.json from its runs, and returns their folder.
 
     Values are percent, unrounded. A run that diverged has an empty value and its status; one that has not run has no row.
     """
@@ -32,6 +41,8 @@ def collect(study: Study) -> Path:
     writer.writerows(rows)
     write_text(study.folder / "results.csv", table.getvalue())
     write_json(study.folder / "study.json", _about(study, nodes))
+    write_json(study.folder / DETAILS, collect_details(rows, {node.key: node.folder for node in nodes if _per_image(node)}))
+    write_json(study.folder / CURVES, collect_curves(nodes))
     return study.folder
 
 
@@ -45,7 +56,7 @@ def _rows(study: Study, node: Node) -> list[dict]:
         "recipe": node.recipe,
         "network": record["network"],
         "task": record["task"],
-        "protocol": ", ".join(part for part in (record["protocol"]["name"], node.note) if part),
+        "protocol": _protocol(node),
         "split": record["split"],
         "pretrain_seed": record["seed"] if pretrain else above,
         "finetune_seed": "" if pretrain else record["seed"],
@@ -59,10 +70,13 @@ def _rows(study: Study, node: Node) -> list[dict]:
     return [common | {"metric": metric, "value": value} for metric, value in values.items()]
 
 
+def _protocol(node: Node) -> str:
+    return ", ".join(part for part in (node.record["protocol"]["name"], node.note) if part)
+
+
 def _about(study: Study, nodes: list[Node]) -> dict:
     records = {node.key: node.record for node in nodes}
-    kept = ("backbone", "transfer", "precision", "machine", "certificate", "speed", "size")
-    sheets = {node.key: Path(os.path.relpath(node.folder / SHEET, study.folder)).as_posix() for node in nodes}
+    parents = {name: found for name in study.recipes if (found := _parents(study, name))}
     return {
         "name": study.name,
         "scale": study.scale,
@@ -70,15 +84,77 @@ def _about(study: Study, nodes: list[Node]) -> dict:
         "labels": {name: study.label(name) for name in study.catalogue.recipes},
         "reference": study.data.reference,
         "metrics": list(study.data.metrics),
-        "margin": study.data.margin,
+        "parents": parents,
+        "images": images(nodes, study.data.metrics, pairs_of(study.recipes, study.data.reference, parents)),
         "published": published_of(study),
-        "tricks": {name: study.tricks(name, "") for name in study.recipes},
+        "tricks": {name: _made_by(study, name) for name in study.recipes},
         "left_out": {n: list(study.catalogue.without[n]) for n in study.networks() if n in study.catalogue.without},
         "differences": {name: diff for name in study.recipes if (diff := _difference(study, name))},
         "tuning": [found for node in nodes if (found := describe(node))],
         "protocols": {record["task"]: record["protocol"] for record in records.values()},
-        "runs": {key: {name: record.get(name) for name in kept} | {"pictures": sheets[key]} for key, record in records.items()},
+        "runs": {node.key: _run(study, node) for node in nodes},
     }
+
+
+def _run(study: Study, node: Node) -> dict:
+    """What the report says of a run beside its figures: facts of its record, its data, and the command that repeats it."""
+    kept = ("backbone", "transfer", "precision", "machine", "certificate", "speed", "size", "epochs", "peak_memory_gb", "remarks")
+    content = node.folder / CONTENT
+    return {name: node.record.get(name) for name in (*kept, "versions", "commit")} | {
+        "config": node.config,
+        "pictures": Path(os.path.relpath(node.folder / SHEET, study.folder)).as_posix(),
+        "data": read_json(content).get("data") if content.is_file() else None,
+        "command": _command(node),
+    }
+
+
+def _command(node: Node) -> str:
+    """The command line that repeats a run, from the project's folder; threads are a part of a result on CPUs."""
+    words = [word.removeprefix(f"{ROOT}/") for word in command(node)[1:] if word != "--resume"]
+    machine = node.record.get("machine", {})
+    threads = f"OMP_NUM_THREADS={machine['threads']} " if machine.get("device") == "cpu" else ""
+    return threads + shlex.join(["python", *words])
+
+
+def _made_by(study: Study, recipe: str) -> list | str | None:
+    """The tricks of a recipe; of published weights, in words, what they are and how they were trained."""
+    card = study.card(recipe)
+    return f"{card.source}: {card.about}" if card else study.tricks(recipe, "")
+
+
+def _parents(study: Study, recipe: str) -> list[str]:
+    """The recipes of this study that ``recipe`` is a step from: its parent, and the one it is shown against as well."""
+    facts = study.catalogue.recipes[recipe]
+    return [name for name in (facts["parent"], facts.get("also")) if name in study.recipes]
+
+
+def _per_image(node: Node) -> Path | None:
+    """The per-image results of a finished run, where they are still there."""
+    path = node.folder / node.record.get("per_image", "")
+    return path if node.record["status"] == "done" and path.is_file() else None
+
+
+def images(nodes: list[Node], metrics: Iterable[str], pairs: list[tuple[str, str]]) -> list[dict]:
+    """How much each difference varies with the test images, a line for each pair and column that can be resampled."""
+    columns: dict[tuple, dict[str, dict]] = {}
+    for node in nodes:
+        if path := _per_image(node):
+            column = node.task, node.record["network"], _protocol(node), node.record["split"]
+            seed = node.above.options.seed if node.above else node.options.seed
+            columns.setdefault(column, {}).setdefault(node.recipe, {}).setdefault(seed, []).append(path)
+    records = {(n.task, n.record["network"], _protocol(n), n.record["split"]): n.record for n in nodes}
+    found = []
+    for column, sides in columns.items():
+        names = dict(zip(("network", "protocol", "split"), column[1:], strict=True))
+        wanted = [pair for pair in pairs if sides.keys() >= set(pair)]
+        module = resample_of(column[0]) if wanted else None
+        for metric in [m for m in metrics if wanted and m in module.METRICS]:
+            facts = module.facts(records[column])
+            values = resample({recipe: list(groups.values()) for recipe, groups in sides.items()}, column[0], metric, **facts)
+            for recipe, base in wanted:
+                found.append({"recipe": recipe, "base": base, "metric": metric} | names)
+                found[-1] |= asdict(variance(values[recipe], values[base]))
+    return found
 
 
 def published_of(study: Study) -> dict:
@@ -100,8 +176,14 @@ def published_of(study: Study) -> dict:
                 values.append(
                     {"recipe": item["recipe"], "network": item.get("network"), "metric": item["metric"], "value": value}
                 )
+    own = [card for name in getattr(study.data, "cards", {}) if (card := study.card(name)).top1 is not None]
+    values += [{"recipe": card.name, "network": None, "metric": "top1", "value": card.top1} for card in own]
     tables = ", ".join(table.replace("table", "Table ") for table in study.data.published)
-    return {"source": f"{tables} of {published()['source']}", "values": values}
+    sources = [f"{tables} of {published()['source']}"] if tables else []
+    sources += [study.data.published_source] if own else []
+    tasks = getattr(study.data, "configs", {"classification": ""})
+    protocols = {task: task_of({"task": task}).PUBLISHED_PROTOCOL for task in tasks}
+    return {"source": "; ".join(sources), "values": values, "protocols": protocols}
 
 
 def _difference(study: Study, recipe: str) -> dict | None:

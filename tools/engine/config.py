@@ -12,10 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tools.engine.known_keys import check_overrides, check_protocol_file
+
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("work_dirs/runs")
-# keys of a config that decide no result: places, and how long a run is expected to take
-NOT_KEYED = ("work_dir", "backbone", "custom_hooks", "run", "launcher", "seconds")
+# keys of a config that decide no result: places, where scalars go, and how long a run is expected to take
+NOT_KEYED = ("work_dir", "backbone", "custom_hooks", "run", "launcher", "seconds", "visualizer")
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Options:
     hold_out: bool = False
     seed: int = 0
     overrides: dict = field(default_factory=dict)
+    on_bad_image: str = "stop"
 
 
 def find_config(name: str | Path) -> Path:
@@ -47,15 +50,35 @@ def find_config(name: str | Path) -> Path:
     raise ValueError(f"There is no config {name}; {hint}.")
 
 
+def foreign(name: str | Path) -> str:
+    """A sentence on a config that is none of configs/; empty for one of those."""
+    path = find_config(name).resolve()
+    if path.is_relative_to(ROOT / "configs"):
+        return ""
+    return f"{name} is none of configs/. A config is Python, whose code is run: take one only from people whom you trust."
+
+
 def task_of(cfg) -> ModuleType:
     """The module ``<task>.task`` of the package that a config or a record names: all that the tools know of a task."""
+    tasks = sorted(path.parent.name for path in ROOT.glob("*/task.py"))
     if "task" not in cfg:
-        raise ValueError("This config names no task: set task to one of the task packages, such as 'classification'.")
-    return import_module(f"{cfg['task']}.task")
+        raise ValueError(f"This config names no task: set task to one of the task packages: {', '.join(tasks)}.")
+    try:
+        return import_module(name := f"{cfg['task']}.task")
+    except ModuleNotFoundError as error:
+        if error.name not in (cfg["task"], name):  # something that the package itself imports
+            raise
+        raise ValueError(f"There is no task {cfg['task']!r}; set task to one of the task packages: {', '.join(tasks)}.") from None
 
 
 def load(path: str | Path, overrides: dict | None = None):
-    """Reads a config and merges ``overrides`` (dotted keys)."""
+    """Reads a config and merges ``overrides`` (dotted keys).
+
+    A config is Python: what it says is run.
+
+    Raises:
+        ValueError: there is none, or an override that ``check_overrides`` refuses.
+    """
     from mmengine.config import Config
 
     logging.disable(logging.INFO)  # MMEngine announces DATA_ROOT each time, and a study reads its configs often
@@ -65,6 +88,8 @@ def load(path: str | Path, overrides: dict | None = None):
         logging.disable(logging.NOTSET)
     changes = protocol_changes(cfg, overrides or {})
     if kept := {k: v for k, v in (overrides or {}).items() if k.removeprefix("protocol.") not in changes}:
+        task_of(cfg)
+        check_overrides(cfg, kept, str(path))
         cfg.merge_from_dict(kept)
         for key, value in kept.items():
             if key.startswith("protocol.") and key != "protocol.name":
@@ -82,9 +107,20 @@ def resolve(path: str | Path, options: Options):
     """The config of a run: the file, the overrides, the seed, then what its task makes of tricks or backbone."""
     cfg = load(path, options.overrides)
     cfg.randomness = dict(seed=options.seed)
+    set_bad_image(cfg, options)
     set_protocol(cfg, options)
     task_of(cfg).configure(cfg, options.tricks, options.backbone, options.transfer)
     return cfg
+
+
+def set_bad_image(cfg, options: Options) -> None:
+    """Notes in a config, and so in its key, that bad images are left out.
+
+    A run that leaves some out is another one, and whether it does is known at its end, its key at its start. Where nothing is
+    said the key is what it has always been.
+    """
+    if options.on_bad_image == "skip":
+        cfg.on_bad_image = options.on_bad_image
 
 
 def set_protocol(cfg, options: Options) -> None:
@@ -98,6 +134,7 @@ def set_protocol(cfg, options: Options) -> None:
     task = task_of(cfg)
     if task.NODE == "transfer":
         changes = protocol_changes(cfg, options.overrides)
+        check_protocol_file(cfg.task, options.protocol or cfg.protocol)
         task.set_protocol(cfg, options.protocol, changes)
         # once more, since the protocol has set what it says
         cfg.merge_from_dict({k: v for k, v in options.overrides.items() if not k.startswith("protocol.")})

@@ -5,12 +5,16 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import submitit
+from submitit.core.utils import FailedJobError
 from submitit.helpers import DelayedSubmission
+
+from tools.engine.launch import FAILED, SAVING, last_lines
+from tools.engine.run import read_record
 
 ROOT = Path(__file__).resolve().parents[2]
 RESUME = "--resume"
@@ -28,7 +32,7 @@ class TrainNode:
 
     Args:
         command: ``RESUME`` is added to it for every start but the first.
-        folder: of the run; made if need be. ``failed.txt`` there has the end of the log of a run that failed.
+        folder: of the run; made if need be. ``failed.txt`` there has the end of the log of a run that failed without a record.
         log: the output is appended to it.
         grace: seconds from SIGTERM to SIGKILL for a run that is to save its state.
     """
@@ -44,16 +48,17 @@ class TrainNode:
         Raises:
             RuntimeError: any other exit status, so that the job fails and those that depend on it do not start.
         """
-        failure = Path(self.folder) / "failed.txt"
+        failure = Path(self.folder) / FAILED
         failure.parent.mkdir(parents=True, exist_ok=True)
         failure.unlink(missing_ok=True)
         again = int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0  # put back by Slurm itself, after a node's failure for one
         with open(self.log, "a") as out, self._listening():
             status = self._run(_resumed(self.command) if again else self.command, out)
-            if status in (STOPPED, -signal.SIGTERM):
+            if status in (STOPPED, -signal.SIGTERM) or (status and self._told()):  # torchrun turns the first two into 1
                 time.sleep(self.grace)  # USR2 or Slurm's SIGKILL follows a SIGTERM of Slurm; both put the job back
         if status:
-            failure.write_text("\n".join(Path(self.log).read_text(errors="replace").splitlines()[-5:]) + "\n")
+            if read_record(Path(self.folder)) is None:  # one that diverged has its record
+                failure.write_text(last_lines(Path(self.log)))
             raise RuntimeError(f"{shlex.join(self.command)} ended with status {status}; see {self.log}")
         return status
 
@@ -130,10 +135,26 @@ def slurm_executor(log_folder: str | Path, cpus: int = 8) -> submitit.SlurmExecu
         setup=[
             f"export PYTHONPATH={shlex.quote(str(ROOT))}${{PYTHONPATH:+:$PYTHONPATH}}",
             "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # since 22.05 srun does not take it from the job
+            f"export TORCH_ELASTIC_SHUTDOWN_TIMEOUT={SAVING}",
         ],
-        additional_parameters={"kill-on-invalid-dep": "yes"},
+        additional_parameters={"kill-on-invalid-dep": "yes", "requeue": True},  # some clusters put no job back unasked
     )
     return executor
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Holds Ctrl-C back, from programs started inside too: a job needs its files, which submitit moves after sbatch."""
+    asked = []
+    before = signal.signal(signal.SIGINT, lambda *_: asked.append(True))  # a signal may reach any thread
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def submit(
@@ -144,21 +165,27 @@ def submit(
     gpus: int,
     log_folder: str | Path,
     executor: submitit.SlurmExecutor | None = None,
+    queued: Mapping[str, str] | None = None,
 ) -> dict[str, submitit.Job]:
     """Submits a job for each node, which starts once that of the node above it has succeeded; returns the jobs by key.
 
     Args:
-        nodes: each with key, above (a node or None) and folder. One above that is not among them counts as done.
+        nodes: each with key, above (a node or None) and folder. One above that is neither among them nor queued counts as done.
         command: gives the command line of a node.
         partition: None: the cluster's own choice.
         time_minutes: of one start. submitit takes any stop in the last ten for a time-out.
         gpus: of each job.
         log_folder: see ``slurm_executor``.
         executor: instead of one with ``slurm_executor``'s settings.
+        queued: the ids of jobs that are in the queue already, by the keys of their nodes.
+
+    Raises:
+        ValueError: what sbatch refuses; the jobs before that one stay in the queue.
     """
     executor = executor or slurm_executor(log_folder)
     wanted = {node.key: node for node in nodes}
     jobs: dict[str, submitit.Job] = {}
+    ids = dict(queued or {})
 
     def add(node) -> None:
         if node.key in jobs:
@@ -171,9 +198,16 @@ def submit(
             partition=partition,
             time=time_minutes,
             gpus_per_node=gpus or None,
-            dependency=f"afterok:{jobs[above.key].job_id}" if above else None,  # each time: parameters stay
+            # each time: parameters stay
+            dependency=f"afterok:{ids[node.above.key]}" if node.above and node.above.key in ids else None,
         )
-        jobs[node.key] = executor.submit(TrainNode(command(node), str(node.folder), str(Path(node.folder) / "log.txt")))
+        try:
+            with undisturbed():
+                job = executor.submit(TrainNode(command(node), str(node.folder), str(Path(node.folder) / "log.txt")))
+        except FailedJobError as error:
+            said = [line for line in str(error).splitlines() if line.strip()] or ["no reason"]
+            raise ValueError(f"Slurm takes no job for {node.key}: {said[0].removeprefix('sbatch: ')}") from None
+        jobs[node.key], ids[node.key] = job, job.job_id
 
     for node in wanted.values():
         add(node)

@@ -1,4 +1,4 @@
-"""Hooks that every run carries: progress for whoever watches, and a stop when the loss is no number."""
+"""Hooks that every run carries: a stop on request or when the loss is no number, progress, and the training curve."""
 
 import json
 import math
@@ -8,61 +8,92 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from mmengine.dist import all_reduce, get_comm_device, get_world_size
+from mmengine.dist import all_reduce, barrier, get_comm_device, get_world_size
 from mmengine.hooks import Hook
 
 from backbones.files import write_json, write_text
 from tools.engine.curves import CURVE, read_curve
 
 STOPPED = 75  # exit status of a run that a signal stopped and that --resume goes on with; EX_TEMPFAIL of sysexits.h
+ECHO = 2.0  # seconds within which a second signal is the first one's: a launcher passes on what its whole group has got
 
 
 class Stopped(SystemExit):
     """A signal asked the run to stop, and its state was saved."""
 
 
+class Diverged(RuntimeError):
+    """The training loss, or a weight, became infinite or NaN."""
+
+
+def largest(*values: float) -> list[float]:
+    """The largest of each value among the processes of a run, which must all ask."""
+    if get_world_size() == 1:
+        return list(values)
+    asked = torch.tensor(values, dtype=torch.float64, device=get_comm_device())
+    all_reduce(asked, "max")
+    return asked.tolist()
+
+
+class Pulse:
+    """Says at which updates the processes of a run ask each other something: the same in each, about a second apart."""
+
+    def __init__(self):
+        self.next, self.last = 0, None
+
+    def due(self, update: int) -> bool:
+        return update >= self.next
+
+    def ask(self, update: int, *values: float) -> list[float]:
+        """``largest``, and agrees on the next update to ask at: 1 to 100 later, by the slowest process."""
+        now = time.time()
+        pace = (now - self.last[1]) / max(1, update - self.last[0]) if self.last else 1.0
+        *answers, pace = largest(*values, pace)
+        self.next, self.last = update + max(1, min(100, int(1 / max(pace, 1e-9)))), (update, now)
+        return answers
+
+
 class StopHook(Hook):
     """On SIGTERM or SIGINT: finishes the update, saves a checkpoint, and leaves with status 75. A second signal ends at once.
 
-    Several processes stop at the same update: they ask each other every tenth one.
+    Several processes stop at the same update, and none leaves before the file is there.
     """
 
     priority = "LOWEST"
 
     def __init__(self):
-        self.asked = False
+        self.asked: float | None = None  # when
         self.old: dict = {}
+        self.pulse = Pulse()
 
     def before_train(self, runner) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             self.old[number] = signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame) -> None:
-        if self.asked:
+        if self.asked and time.monotonic() - self.asked > ECHO:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self.asked = True
+        self.asked = self.asked or time.monotonic()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        if not self._agreed(runner.iter + 1):
+        update = runner.iter + 1
+        if not (self.asked if get_world_size() == 1 else self.pulse.due(update) and self.pulse.ask(update, bool(self.asked))[0]):
             return
-        name = f"iter_{runner.iter + 1}.pth"
+        name = f"iter_{update}.pth"
         runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
-        runner.logger.warning(f"Stopped by a signal after update {runner.iter + 1}; saved {name}. Go on with --resume.")
-        self._restore()
-        raise Stopped(STOPPED)
-
-    def _agreed(self, update: int) -> bool:
-        if get_world_size() == 1:
-            return self.asked
-        if update % 10:
-            return False
-        asked = torch.tensor(float(self.asked), device=get_comm_device())
-        all_reduce(asked, "max")
-        return bool(asked.item())
+        self._stop(runner, f"after update {update}; saved {name}")
 
     def after_train(self, runner) -> None:
         self._restore()
+        if largest(bool(self.asked))[0]:
+            self._stop(runner, "after the last update, before the test")
+
+    def _stop(self, runner, where: str) -> None:
+        barrier()  # a launcher of several ends them all when the first one leaves
+        runner.logger.warning(f"Stopped by a signal {where}. Go on with --resume.")
+        self._restore()
+        raise Stopped(STOPPED)
 
     def _restore(self) -> None:
         for number, handler in self.old.items():
@@ -70,19 +101,81 @@ class StopHook(Hook):
         self.old = {}
 
 
-class Diverged(RuntimeError):
-    """The training loss became infinite or NaN."""
+class DivergenceHook(Hook):
+    """Ends a run whose loss or weights are no numbers, before they are saved or tested.
+
+    The loss terms of every update are looked at: on a CPU at once, on a GPU or among several processes about once a second
+    (reading them waits for the GPU), and before each checkpoint and at the end, when all weights are looked at, too.
+
+    Raises:
+        Diverged: with the update, the terms, the learning rate and the last good checkpoint; also when the scale of a gradient
+            scaler is below 1: it halves at each overflow, from 65,536.
+    """
+
+    priority = "BELOW_NORMAL"  # before the learning rate moves on and before anything is saved
+
+    def __init__(self):
+        self.unread: list[tuple[int, float, dict]] = []  # update, learning rate, terms
+        self.update, self.pulse = 0, Pulse()
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
+        self.update = update = runner.iter + 1
+        terms = {k: v.detach() if hasattr(v, "detach") else v for k, v in (outputs or {}).items()}
+        self.unread.append((update, runner.optim_wrapper.get_lr()["lr"][0], terms))
+        alone = get_world_size() == 1
+        if alone and not any(getattr(v, "is_cuda", False) for v in terms.values()):
+            self.check(runner)
+        elif self.pulse.due(update):
+            self.pulse.ask(update)
+            self.check(runner)
+
+    def before_saving(self, runner) -> None:
+        self.check(runner, weights=True)
+
+    def after_train(self, runner) -> None:
+        self.check(runner, weights=True)
+
+    def check(self, runner, weights: bool = False) -> None:
+        """All processes of a run ask at once, and all raise if one has to."""
+        found = self.fault(runner, weights)
+        if largest(found is not None)[0]:
+            raise Diverged(found or f"Another process of this run found that it diverged; {self.advice(runner)}")
+
+    def fault(self, runner, weights: bool) -> str | None:
+        """What is wrong in this process, in a sentence."""
+        unread, self.unread = self.unread, []
+        for update, lr, terms in unread:
+            values = {name: float(value) for name, value in terms.items()}
+            if not all(map(math.isfinite, values.values())):
+                shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+                where = f"at update {update} of {runner.max_iters} ({shown}; learning rate {lr:.4g})"
+                return f"The loss is not finite {where}; {self.advice(runner)}"
+        scaler = getattr(runner.optim_wrapper, "loss_scaler", None)
+        if scaler is not None and unread and (scale := scaler.get_scale()) < 1:
+            where = f"{scale:.4g} at update {unread[-1][0]} of {runner.max_iters} (learning rate {unread[-1][1]:.4g})"
+            return f"The gradients overflow float16 at any scale: the scaler is down to {where}; {self.advice(runner)}"
+        if weights and (name := not_finite(runner.model)):
+            return f"The tensor {name} of the model is not finite after update {self.update}; {self.advice(runner)}"
+        return None
+
+    def advice(self, runner) -> str:
+        return f"the last good checkpoint is {getattr(runner, 'last', None) or 'none'}. Lower the learning rate."
+
+
+def not_finite(model: torch.nn.Module) -> str | None:
+    """The name of a weight or buffer of ``model`` that holds a NaN or an infinity; None where none does."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            return name
+    return None
 
 
 class ProgressHook(Hook):
-    """Writes ``progress.json`` (update, updates, phase) at most once a second, and checks the loss at that time.
+    """Writes ``progress.json`` (update, updates, phase) at most once a second.
 
     Leaves ``speed`` in the message hub: images_per_second by the median time from one update to the next, and
     minutes_per_epoch, which are the updates of an epoch at that pace (checkpoints and evaluations left out). Of that time
     data_images_per_second is the pace of waiting for data alone, compute_images_per_second that of all the rest.
-
-    Raises:
-        Diverged: a loss that is not finite, with the update and the loss terms.
     """
 
     priority = "VERY_LOW"
@@ -116,13 +209,9 @@ class ProgressHook(Hook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         self.ends.append(time.time())
-        if self.ends[-1] - self.last < 1:
-            return
-        self.last = self.ends[-1]
-        terms = {k: v.item() if hasattr(v, "item") else float(v) for k, v in (outputs or {}).items()}
-        if not all(math.isfinite(value) for value in terms.values()):
-            raise Diverged(f"The loss is not finite at update {runner.iter + 1}: {terms}; lower the learning rate.")
-        self._write(runner, "train", runner.iter + 1, runner.max_iters)
+        if self.ends[-1] - self.last >= 1:
+            self.last = self.ends[-1]
+            self._write(runner, "train", runner.iter + 1, runner.max_iters)
 
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if time.time() - self.last >= 1:
@@ -134,25 +223,50 @@ class CurveHook(Hook):
     """Writes ``curve.jsonl``, the training curve: a line {update, epoch, loss, lr} a hundred times a run, and for each
     evaluation while training one with its metrics (percent) in place of loss and lr.
 
-    ``loss`` is the mean since the line before. A resumed run takes back the lines of updates that it makes again.
+    ``loss`` is the mean since the line before, over all processes. A resumed run takes back the lines of updates that it makes
+    again, goes on with the losses since the last line, and makes up for an evaluation that a kill cut short.
     """
 
     priority = "VERY_LOW"
+    LINES = 100
+
+    def __init__(self):
+        self.losses: list[torch.Tensor] = []  # since the last line
+
+    def state(self, runner) -> list[float]:
+        return torch.stack(self.losses).tolist() if self.losses else []
+
+    def restore(self, runner, state: list[float], checkpoint: dict) -> None:
+        self.losses = list(torch.tensor(state))
 
     def before_train(self, runner) -> None:
-        self.path = Path(runner.work_dir) / CURVE
-        self.every, self.losses = max(1, runner.max_iters // 100), []
+        self.path, self.every = Path(runner.work_dir) / CURVE, max(1, runner.max_iters // self.LINES)
+        lines = [line for line in read_curve(self.path) if line["update"] <= runner.iter]
         if runner.rank == 0:
-            kept = [json.dumps(line) + "\n" for line in read_curve(self.path) if line["update"] <= runner.iter]
-            write_text(self.path, "".join(kept))
+            write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
+        evaluated = any("loss" not in line and line["update"] == runner.iter for line in lines)
+        if runner.iter and not evaluated and self._evaluates_here(runner):
+            runner.val_loop.run()
+
+    @staticmethod
+    def _evaluates_here(runner) -> bool:
+        """Whether an evaluation belongs to where the run stands: MMEngine's rule in its two loops."""
+        loop, updates = runner.train_loop, len(runner.train_dataloader)
+        by_update = hasattr(loop, "dataloader_iterator")
+        done, all_ = (loop.iter, loop.max_iters) if by_update else (loop.epoch, loop.max_epochs)
+        between = by_update or loop.iter == loop.epoch * updates
+        due = done >= loop.val_begin and (done % loop.val_interval == 0 or done == all_)
+        return runner.val_loop is not None and between and due
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         if "loss" in (outputs or {}):
-            self.losses.append(torch.as_tensor(outputs["loss"]).detach())
+            self.losses.append(torch.as_tensor(outputs["loss"]).detach().float())
         update = runner.iter + 1
         if self.losses and (update % self.every == 0 or update == runner.max_iters):
-            loss, self.losses = float(torch.stack(self.losses).mean()), []
-            self._append(runner, update, {"loss": loss, "lr": runner.optim_wrapper.get_lr()["lr"][0]})
+            loss, self.losses = torch.stack([value.to(self.losses[-1].device) for value in self.losses]).mean(), []
+            all_reduce(loss, "mean")
+            if math.isfinite(loss):  # else the run is about to end
+                self._append(runner, update, {"loss": float(loss), "lr": runner.optim_wrapper.get_lr()["lr"][0]})
 
     def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
         self._append(runner, runner.iter, {name.rpartition("/")[2]: float(value) for name, value in (metrics or {}).items()})

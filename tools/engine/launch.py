@@ -1,16 +1,23 @@
 """Running what a study has to do on this machine: each run in a process of its own, several at once if asked."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from pathlib import Path
 
 from tools.engine.config import ROOT, find_config, load, task_of
 from tools.engine.run import PROGRESS, is_locked
 from tools.engine.study import SCRATCH, Node, Study, nodes_of
+
+FAILED = "failed.txt"  # the end of the log of a run that failed
+# What torchrun says when a process of a run has failed, after that process's own words, and before a page of its own.
+TORCHRUN = re.compile(r"failed \(exitcode: -?\d+\)|Sending process \d+ closing signal")
+SAVING = "80"  # seconds from a signal until torchrun ends processes that have not saved yet; 30 by itself
 
 
 def slots_of(jobs: int, gpus: int) -> list[dict[str, str]]:
@@ -51,12 +58,18 @@ def run_study(
         The nodes that failed; those below them are left out and named in the log.
     """
     failed: list[Node] = []
-    seen: set[str] = set()
     slots = slots_of(jobs, gpus)
-    while todo := [node for node in nodes_of(study) if node.key not in seen]:  # a tuned run is known once its grid is done
+    for todo in rounds(study):
         failed += _run_nodes(todo, slots, max(gpus, 1), retry, watch, log)
-        seen |= {node.key for node in todo}
     return failed
+
+
+def rounds(study: Study) -> Iterator[list[Node]]:
+    """The runs of a study as they become known: all, and after them the tuned ones, known once their grids are done."""
+    seen: set[str] = set()
+    while todo := [node for node in nodes_of(study) if node.key not in seen]:
+        yield todo
+        seen |= {node.key for node in todo}
 
 
 def _run_nodes(
@@ -94,20 +107,39 @@ def _run_or_leave(node: Node, slot, processes: int, retry: int, watch, log, stop
     """True: done, now or earlier; False: failed; None: left out."""
     if node.record:
         log(f"{node.name}: done earlier ({node.folder})")
-    elif node.above and not node.above.record:
-        log(f"{node.name}: left out, since {node.above.name} has not finished")
+    elif above := left_out(node):
+        log(above)
         return None
     elif any(run_node(node, watch, slot, processes, stop) for _ in range(1 + retry)):
-        log(f"{node.name}: {node.record['seconds']['total']:.0f} s, {_figures(node)}")
+        log(result(node))
     else:
         log(f"{node.name}: failed, see {node.folder / 'log.txt'}")
         return False
     return True
 
 
-def _figures(node: Node) -> str:
-    shown = task_of(load(node.config)).METRICS
-    return ", ".join(f"{k} {v:.2f}" for k, v in node.record["metrics"].items() if k in shown) or node.record["status"]
+def left_out(node: Node) -> str:
+    """Why a run cannot be made after those above it have ended; empty where it can: that above it has its card."""
+    status = (node.above.record or {}).get("status", "not finished") if node.above else "done"
+    return "" if status == "done" else f"{node.name}: left out, since {node.above.name} has {status}"
+
+
+def result(node: Node) -> str:
+    """The line of a run that has finished."""
+    shown, record = task_of(load(node.config)).METRICS, node.record
+    figures = ", ".join(f"{k} {v:.2f}" for k, v in record["metrics"].items() if k in shown) or record["status"]
+    return f"{node.name}: {record['seconds']['total']:.0f} s, {figures}"
+
+
+def last_lines(log: Path, count: int = 5) -> str:
+    """The end of a log, of what its run said itself; empty where there is none."""
+    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    started = None
+    if lines and lines[-1].startswith("===="):  # torchrun's page ends so
+        started = max((i for i, line in enumerate(lines) if TORCHRUN.search(line)), default=None)
+        while started and TORCHRUN.search(lines[started - 1]):
+            started -= 1
+    return "".join(f"{line}\n" for line in lines[:started][-count:])
 
 
 def run_node(
@@ -129,7 +161,7 @@ def run_node(
         stop: when it is set, the process is asked to save and stop.
     """
     node.folder.mkdir(parents=True, exist_ok=True)
-    failure = node.folder / "failed.txt"
+    failure = node.folder / FAILED
     while not node.record and not (stop and stop.is_set()):
         if not is_locked(node.folder):
             failure.unlink(missing_ok=True)
@@ -140,13 +172,16 @@ def run_node(
         watch(node, node.progress())
         time.sleep(0.5)
     if not node.record and not (stop and stop.is_set()):
-        failure.write_text("\n".join((node.folder / "log.txt").read_text().splitlines()[-5:]) + "\n")
+        failure.write_text(last_lines(node.folder / "log.txt"))
     return node.record is not None
 
 
 def _call(node: Node, watch, slot: dict[str, str], processes: int, stop: threading.Event | None) -> None:
     with open(node.folder / "log.txt", "a") as out:
-        process = subprocess.Popen(command(node, processes), stdout=out, stderr=subprocess.STDOUT, env=os.environ | slot)
+        env = os.environ | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": SAVING} | slot
+        # A session of its own: Ctrl-C at a terminal is for the launcher, which asks each run once.
+        own = dict(stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(command(node, processes), env=env, **own)
         try:
             while process.poll() is None:
                 watch(node, node.progress())
@@ -176,4 +211,4 @@ def command(node: Node, processes: int = 1) -> list[str]:
         words += ["--cfg-options", *(f"{key}={value}" for key, value in node.options.overrides.items())]
     if node.pretrain:
         return words + (["--tricks", *map(format_trick, node.options.tricks)] if node.options.tricks else [])
-    return [*words, "--backbone", str(node.above.folder / "card") if node.above else SCRATCH]
+    return [*words, "--backbone", str(node.above.folder / "card") if node.above else node.card or SCRATCH]

@@ -1,7 +1,8 @@
-"""Prints a report as Markdown, HTML, LaTeX and a figure; what it says comes as tables of text."""
+"""Prints a report as Markdown, HTML and LaTeX; what it says comes as tables of text, figures and pictures."""
 
 import base64
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -9,12 +10,10 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader
 
 from tools.engine.compare import VERDICTS
-from tools.engine.results import SCRATCH, Cell, Results
+from tools.engine.results import DASH
 
-FIGURE = (
-    "Each seed (orange), the mean of a recipe (blue) and its 95 % t interval; dashed: the reference; "
-    "an arrow: a value off the axis."
-)
+DPI = 144  # of a figure: one and a half pixels for each pixel of a page, which has 96 to the inch
+LONG = 45  # rows; a longer table is folded in the page
 TEX = {c: "\\" + c for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -29,13 +28,50 @@ TEX = {c: "\\" + c for c in "&%$#_{}"} | {
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table of text; ``align`` has an l or r for each column, as in LaTeX."""
+    """A titled table of text; ``align`` has an l or r for each column, as in LaTeX.
+
+    ``grey``: the places of columns whose numbers are not like for like with the others.
+    """
 
     title: str
     align: str
     header: list[str]
     rows: list[list[str]]
     note: str = ""
+    grey: tuple[int, ...] = ()
+
+    @property
+    def anchor(self) -> str:
+        """What a link to the table in the page is called."""
+        return _anchor(self.title)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing, ``png`` at ``DPI``: ``name`` is its file without .png, ``after`` the title of the table that it follows.
+
+    One that follows no table of the report stands after the first.
+    """
+
+    name: str
+    title: str
+    caption: str
+    png: bytes
+    after: str = ""
+
+    @property
+    def words(self) -> str:
+        return f"{self.title}. {self.caption}"
+
+    @property
+    def inlined(self) -> str:
+        """The file in base64."""
+        return base64.b64encode(self.png).decode()
+
+    @property
+    def width(self) -> int:
+        """In pixels of a page: in a PNG bytes 16 to 19 are its width in its own."""
+        return int.from_bytes(self.png[16:20], "big") * 96 // DPI
 
 
 @dataclass(frozen=True)
@@ -65,7 +101,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Report:
-    """``findings``: what was found, the figure after the first table; ``basis``: what that rests on; ``sheets``: pictures."""
+    """``findings``: what was found; ``basis``: what that rests on; ``figures``: between these; ``sheets``: pictures of runs."""
 
     title: str
     lead: str
@@ -73,44 +109,74 @@ class Report:
     basis: list[Table]
     caveats: tuple[str, ...]
     sheets: tuple[Sheet, ...] = ()
+    figures: tuple[Figure, ...] = ()
+
+    @property
+    def tables(self) -> list[Table]:
+        return [*self.findings, *self.basis]
+
+    def figures_after(self, table: Table) -> list[Figure]:
+        """The figures that follow a table of this report."""
+        titles = [other.title for other in self.tables]
+        return [f for f in self.figures if (f.after if f.after in titles else titles[0]) == table.title]
 
 
 def markdown(report: Report) -> str:
-    """GitHub's Markdown; the figure is the file gains.png beside it, pictures are the files of their runs."""
-    first, *others = [_markdown_table(table) for table in (*report.findings, *report.basis)]
-    caveats = "\n".join(f"- {text}" for text in report.caveats)
-    parts = [f"# {_md(report.title)}", _md(report.lead), first, f"![{FIGURE}](gains.png)", *others]
+    """GitHub's Markdown; figures are the files of their names beside it, pictures are the files of their runs."""
+    parts = [f"# {_md(report.title)}", _md(report.lead)]
+    for table in report.tables:
+        parts += [_markdown_table(table), *map(_markdown_figure, report.figures_after(table))]
     sheets = [f"{_md(sheet.caption)}:\n\n![pictures]({quote(sheet.link)})" for sheet in report.sheets]
     parts += ["## Pictures", *sheets] * bool(sheets)
+    caveats = "\n".join(f"- {text}" for text in report.caveats)
     return "\n\n".join([*parts, f"## Caveats\n\n{caveats}"]) + "\n"
 
 
 def _markdown_table(table: Table) -> str:
     marks = ["---:" if a == "r" else "---" for a in table.align]
-    lines = [map(_md, table.header), marks, *(map(_md, row) for row in table.rows)]
-    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = [
+        [_md(cell) if cell in ("", DASH) or i not in table.grey else f"*{_md(cell)}*" for i, cell in enumerate(r)]
+        for r in table.rows
+    ]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in [map(_md, table.header), marks, *rows])
     return "\n\n".join([f"## {_md(table.title)}", body, *[_md(table.note)] * bool(table.note)])
 
 
+def _markdown_figure(figure: Figure) -> str:
+    return f"![{_md(figure.title)}]({quote(figure.name)}.png)\n\n{_md(figure.words)}"
+
+
 def _md(text: str) -> str:
-    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("](", "]\\(")
 
 
-def html(report: Report, figure: bytes) -> str:
-    """One page that needs no other file: the figure (PNG) and the pictures are inlined, every value escaped."""
+def html(report: Report) -> str:
+    """One page that needs no other file: figures and pictures are inlined, every value escaped."""
     pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    inlined = base64.b64encode(figure).decode()
     page = pages.get_template("report.html.jinja")
-    return page.render(report=report, verdicts=VERDICTS, caption=FIGURE, figure=inlined)
+    return page.render(report=report, verdicts=VERDICTS, long=LONG)
+
+
+def _anchor(title: str) -> str:
+    """'Gains over + smooth' is gains-over-smooth."""
+    return "-".join(re.findall(r"\w+", title.lower()))
 
 
 def latex(report: Report) -> str:
-    r"""The findings as booktabs tables, to \input in a paper."""
-    return "% needs \\usepackage{booktabs}\n" + "\n".join(map(_latex_table, report.findings))
+    r"""The findings as booktabs tables, to \input in a paper; the figures as comments, since a paper has its own places."""
+    grey = any(table.grey for table in report.findings)
+    head = [r"% needs \usepackage{booktabs}" + r" and \usepackage{xcolor}" * grey]
+    for table in report.findings:
+        head += [_latex_table(table), *map(_latex_figure, report.figures_after(table))]
+    return "\n".join(head)
+
+
+def _latex_figure(figure: Figure) -> str:
+    return rf"% \includegraphics[width=\linewidth]{{{figure.name}}} % {' '.join(figure.words.split())}" + "\n"
 
 
 def _latex_table(table: Table) -> str:
-    head, *rows = [" & ".join(map(_tex, line)) + r" \\" for line in (table.header, *table.rows)]
+    head, *rows = [" & ".join(_latex_cells(line, table.grey)) + r" \\" for line in (table.header, *table.rows)]
     begin = [
         r"\begin{table}",
         r"\centering",
@@ -121,48 +187,9 @@ def _latex_table(table: Table) -> str:
     return "\n".join([*begin, r"\toprule", head, r"\midrule", *rows, *end]) + "\n"
 
 
+def _latex_cells(line: list[str], grey: tuple[int, ...]) -> list[str]:
+    return [rf"\textcolor{{gray}}{{{_tex(cell)}}}" if i in grey else _tex(cell) for i, cell in enumerate(line)]
+
+
 def _tex(text: str) -> str:
     return "".join(TEX.get(character, character) for character in text)
-
-
-def draw(results: Results) -> bytes:
-    """PNG: one panel a metric; for each recipe its points, their mean and its 95 % t interval."""
-    from matplotlib.figure import Figure  # half a second, which the terminal's table need not wait for
-
-    recipes, columns = results.study["recipes"], results.columns
-    size = (1.2 + 2.3 * len(columns), 0.9 + 0.4 * len(recipes))
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-    for axes, column in zip(panels, columns, strict=True):
-        _style(axes, f"{results.heading(column)}, %")
-        for y, recipe in sorted(enumerate(recipes), key=lambda pair: pair[1] == SCRATCH):  # scratch last
-            _draw_cell(axes, y, results.cell(recipe, column), recipe == results.reference, recipe == SCRATCH)
-    panels[0].set_yticks(range(len(recipes)), [results.label(r) for r in recipes], parse_math=False)
-    panels[0].set_ylim(len(recipes) - 0.5, -0.5)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=200)
-    return file.getvalue()
-
-
-def _style(axes, title: str) -> None:
-    axes.set_title(title, fontsize=10, parse_math=False)
-    axes.grid(axis="x", color="#e4e4e0")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(left=False, labelsize=9)
-
-
-def _draw_cell(axes, y: int, cell: Cell, is_reference: bool, is_scratch: bool) -> None:
-    spread, (low, high) = cell.spread, axes.get_xlim()
-    # far from the pretrained recipes, scratch would squeeze their gains into one dot: it is written instead
-    far = spread and is_scratch and axes.has_data() and not 2 * low - high < spread.mean < 2 * high - low
-    if not spread or far:
-        text = f"{'◄' if spread.mean < low else '►'} {' '.join(cell.parts)}" if far else str(cell)
-        style = dict(color="#666", size=8, ha="center", va="center", backgroundcolor="white")
-        axes.text(0.5, y, text, transform=axes.get_yaxis_transform(), **style)
-        return
-    if is_reference:
-        axes.axvline(spread.mean, color="#888", linewidth=0.8, linestyle="--", zorder=1)
-    axes.errorbar(spread.mean, y, xerr=spread.half, fmt="D", markersize=5, capsize=3, color="#1f4e79", zorder=2)
-    heights = [y - 0.22] * len(cell.points)
-    axes.plot(cell.points, heights, "o", color="#c55a11", alpha=0.7, markersize=3.5, zorder=3)

@@ -2,14 +2,13 @@
 
 import csv
 import io
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
-from statistics import fmean
 
-from tools.engine.compare import Spread, spread
+from backbones.files import read_json
+from tools.engine.compare import Spread, group_means, spread
 
 NEEDED = (
     "recipe",
@@ -46,10 +45,20 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """The independent values of a recipe in a column (percent), and how many of its runs diverged."""
+    """The values of a recipe in a column (percent): ``groups`` has those of each pretraining's fine-tunings, and from scratch
+    each run is a group. ``diverged`` counts the runs without a value."""
 
-    points: list[float]
+    groups: list[list[float]]
     diverged: int = 0
+
+    @property
+    def ran(self) -> bool:
+        return bool(self.groups or self.diverged)
+
+    @property
+    def points(self) -> list[float]:
+        """The independent values: the mean of each group."""
+        return group_means(self.groups)
 
     @property
     def spread(self) -> Spread | None:
@@ -117,7 +126,11 @@ class Results:
         for row in rows:
             if row["status"] != "diverged" and row["value"]:
                 groups.setdefault(seed_of(row), []).append(float(row["value"]))
-        return Cell([fmean(values) for values in groups.values()], sum(row["status"] == "diverged" for row in rows))
+        return Cell(list(groups.values()), sum(row["status"] == "diverged" for row in rows))
+
+    def task_of(self, column: Column) -> str:
+        """The task that a column is measured by; '' where nothing was measured."""
+        return next((row["task"] for row in self.rows if column_of(row) == column), "")
 
     def seeds(self, recipe: str) -> int:
         return len({seed_of(row) for row in self.rows if row["recipe"] == recipe})
@@ -155,8 +168,8 @@ def load_results(folder: Path) -> Results:
     Raises:
         ValueError: a file or column is missing, a value is no finite number, or the two files disagree.
     """
-    table, study = (_read(Path(folder), name) for name in ("results.csv", "study.json"))
-    reader, study = csv.DictReader(io.StringIO(table, newline="")), json.loads(study)
+    table = _there(Path(folder), "results.csv").read_text(encoding="utf-8")
+    reader, study = csv.DictReader(io.StringIO(table, newline="")), read_json(_there(Path(folder), "study.json"))
     if lacking := [name for name in NEEDED if name not in (reader.fieldnames or ())]:
         raise ValueError(f"{folder}/results.csv lacks the columns {', '.join(lacking)}; make it with tools/collect.py.")
     rows = list(reader)
@@ -165,14 +178,14 @@ def load_results(folder: Path) -> Results:
     return Results(study, rows)
 
 
-def _read(folder: Path, name: str) -> str:
+def _there(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_file():
         raise ValueError(
             f"{path} does not exist; a study's folder (work_dirs/STUDY-SCALE) has results.csv, study.json; "
             "python tools/collect.py configs/studies/STUDY.py --scale SCALE makes them from the runs."
         )
-    return path.read_text(encoding="utf-8")
+    return path
 
 
 def _check(row: dict[str, str], recipes: list[str], folder: Path) -> None:

@@ -1,7 +1,6 @@
 """One run: train, test, keep per-image results, and write the record last."""
 
 import copy
-import json
 import os
 import platform
 import resource
@@ -14,17 +13,19 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from backbones.files import write_json
+from backbones.checking import some
+from backbones.files import read_json, remove_parts, write_json, write_text
 from tools.engine.config import ROOT, load, task_of
 
 RECORD, PROGRESS, CONFIG, CONTENT, LOCK = "record.json", "progress.json", "config.py", "key.json", "lock"
+SKIPPED = "skipped.txt"  # a line for each time that --on-bad-image skip replaced a training image
 PACKAGES = ("torch", "torchvision", "timm", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation")
 
 
 def read_record(folder: Path) -> dict | None:
     """The record in ``folder``, or None where the run has not finished."""
     path = Path(folder) / RECORD
-    return json.loads(path.read_text()) if path.is_file() else None
+    return read_json(path) if path.is_file() else None
 
 
 def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = False) -> dict:
@@ -38,7 +39,7 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
         resume: go on from the last checkpoint in ``folder``.
 
     Raises:
-        ValueError: what ``check_data`` of the task refuses, or another process runs this run.
+        ValueError: what ``check_data`` of the task refuses, another process runs this run, or there is no room for its files.
         Stopped: a signal stopped the run, see ``tools.engine.hooks.StopHook``.
     """
     task = task_of(cfg)
@@ -81,10 +82,10 @@ def is_locked(folder: Path) -> bool:
 
 
 def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list[str]) -> dict:
+    import torch
     from mmengine.dist import is_main_process
     from mmengine.logging import MessageHub
 
-    from tools.engine.hooks import Diverged
     from tools.engine.runner import end_workers
 
     task = task_of(cfg)
@@ -93,7 +94,11 @@ def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list
     runner = build_runner(cfg, resume)
     resumed_from = Path(runner._load_from).name if runner._resume else None
     if is_main_process():
-        cfg.dump(str(folder / CONFIG))
+        if not resumed_from:
+            (folder / SKIPPED).unlink(missing_ok=True)
+        for name in remove_parts(folder):
+            runner.logger.warning(f"Removed {name}, which an earlier process of this run left half written.")
+        write_text(folder / CONFIG, cfg.pretty_text)
         write_json(folder / CONTENT, getattr(key, "content", {}))
     runner.logger.info(f"{cfg.task} in {cfg.get('precision', 'float32')}, seed {cfg.randomness.seed}, run {key}")
     for remark in remarks:
@@ -103,15 +108,29 @@ def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list
         trained = time.time()
         metrics = {name: float(value) for name, value in runner.test().items()}
         status = "done"
-    except Diverged as error:
+    except Exception as error:
+        if lost_worker(error):
+            raise ValueError(
+                f"{str(error).split(': ')[0].rstrip('. ')}; where memory is short, lower train_dataloader.num_workers with "
+                "--cfg-options. Go on from the last checkpoint with --resume."
+            ) from None
+        if not (found := divergence(runner, error)):
+            raise
         metrics, status, trained = {}, "diverged", time.time()
-        runner.logger.error(str(error))
+        remarks = [*remarks, found]
+        runner.logger.error(found)
     finally:
         end_workers(runner)
     record = describe(cfg, key, status, metrics)
     record |= {"remarks": remarks, "resumed_from": resumed_from, "updates": runner.max_iters}
     record |= {"epochs": runner.max_iters / len(runner.train_dataloader), "peak_memory_gb": peak_memory_gb()}
     record["seconds"] = {"train": trained - started, "test": time.time() - trained}
+    if cfg.get("on_bad_image") == "skip":
+        record["skipped_images"] = skipped = skipped_images(folder)
+        if skipped:
+            found = f"Training images that could not be read were replaced by the next ones ({len(skipped)}): {some(skipped)}"
+            record["remarks"] = [*remarks, found]
+            runner.logger.warning(found)
     if is_main_process():
         if status == "done":
             record.update(task.finish(runner, cfg, metrics, folder))
@@ -120,7 +139,34 @@ def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list
                 record[name] = dict(found)
         record["seconds"]["total"] = time.time() - started
         write_json(folder / RECORD, record)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
     return record
+
+
+def skipped_images(folder: Path) -> list[str]:
+    """What was wrong with each image or mask that a run left out, a sentence each that names the file, sorted."""
+    path = folder / SKIPPED
+    return sorted(set(path.read_text().splitlines())) if path.is_file() else []
+
+
+def lost_worker(error: Exception) -> bool:
+    """Whether ``error`` says that a process which loads data was killed."""
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
+
+
+def divergence(runner, error: Exception) -> str | None:
+    """A sentence where ``error``, with which training ended, is that the run diverged; else None.
+
+    What is no number can make a model fail before its loss is there: the boxes of a detector, say.
+    """
+    from tools.engine.hooks import Diverged, not_finite
+
+    if isinstance(error, Diverged):
+        return str(error)
+    if name := not_finite(runner.model):
+        return f"The tensor {name} of the model is not finite, and training failed on it ({error}); lower the learning rate."
+    return None
 
 
 def build_runner(cfg, resume: bool = False):
@@ -136,26 +182,28 @@ def build_runner(cfg, resume: bool = False):
     if cfg.launcher == "pytorch" and not torch.cuda.is_available():  # MMEngine's own start wants a GPU for each process
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("gloo")
-        wrapper = ready.setdefault("model_wrapper_cfg", dict(type="MMDistributedDataParallel", broadcast_buffers=False))
-        wrapper.device_ids = None
+        wrapper = ready.get("model_wrapper_cfg") or dict(type="MMDistributedDataParallel", broadcast_buffers=False)
+        ready.model_wrapper_cfg = wrapper | dict(device_ids=None)
         ready.pop("sync_bn", None)  # torch has SyncBN on GPUs only: on CPUs each process takes its own statistics
+    for loader in (ready.train_dataloader, ready.test_dataloader):
+        if not loader.num_workers:
+            loader.persistent_workers = False
+    if cfg.get("on_bad_image") == "skip":
+        ready.train_dataloader.skipped = str(Path(cfg.work_dir) / SKIPPED)
     evaluator = ready.test_evaluator
     evaluator.out_file = str(Path(cfg.work_dir) / task.PER_IMAGE)
     if cfg.val_interval:
         ready.train_cfg.val_interval = cfg.val_interval
         ready.val_dataloader, ready.val_cfg = ready.test_dataloader, dict()
         ready.val_evaluator = {k: v for k, v in evaluator.items() if k != "out_file"}
-    own = ("runner.ExactHook", "hooks.ProgressHook", "hooks.CurveHook", "hooks.StopHook")
+    own = ("runner.ExactHook", "hooks.DivergenceHook", "hooks.ProgressHook", "hooks.CurveHook", "hooks.StopHook")
     ready.custom_hooks = [*cfg.get("custom_hooks", []), *(dict(type=f"tools.engine.{name}") for name in own)]
-    ready.default_hooks.checkpoint.max_keep_ckpts = 2  # MMEngine removes the one before it writes the next
+    if world > 1 and not any(hook["type"] == "SyncBuffersHook" for hook in ready.custom_hooks):
+        ready.custom_hooks.append(dict(type="SyncBuffersHook"))  # else each would test with BN statistics of its own
+    ready.default_hooks.checkpoint.max_keep_ckpts = -1  # ExactRunner keeps the last
     if resume and (found := last_checkpoint(Path(cfg.work_dir))):
         ready.resume, ready.load_from = True, str(found)
-    for loader in (ready.train_dataloader, ready.test_dataloader):
-        if not loader.num_workers:
-            loader.persistent_workers = False
-    runner = ExactRunner.from_cfg(ready)
-    runner.model.to(memory_format=torch.channels_last)  # the faster layout on CPUs and on GPUs with tensor cores
-    return runner
+    return ExactRunner.from_cfg(ready)
 
 
 def divide(cfg, world: int) -> tuple[int, int]:
@@ -201,6 +249,7 @@ def load_run(config: str, checkpoint: Path):
     if not checkpoint.is_file():
         found = ", ".join(sorted(p.name for p in checkpoint.parent.glob("*.pth"))) or "none"
         raise ValueError(f"There is no checkpoint {checkpoint}; in that folder: {found}.")
+    cfg.pop("visualizer", None)  # what trained sent its scalars there
     if "teacher" in cfg:  # trained with it; neither testing nor a card has any use for it
         cfg.model.distillation = None
     return cfg
@@ -209,6 +258,7 @@ def load_run(config: str, checkpoint: Path):
 def describe(cfg, key: str, status: str, metrics: dict) -> dict:
     """The record of a run without its times: what ran, on what, and what it scored (percent, unrounded)."""
     import torch
+    from mmengine.dist import get_world_size
 
     task = task_of(cfg)
     return {
@@ -232,6 +282,7 @@ def describe(cfg, key: str, status: str, metrics: dict) -> dict:
             "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "threads": torch.get_num_threads(),
+            "processes": get_world_size(),
             "python": platform.python_version(),
         },
         "versions": {name: version(name) for name in PACKAGES},

@@ -5,9 +5,9 @@ sample's augmentation draws is one of (seed, epoch, index of the sample). So a r
 an epoch or from the middle of it, and the number of loader workers changes nothing.
 """
 
-import os
 import pickle
 import random
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +18,18 @@ from zipfile import is_zipfile
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank, is_main_process
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import get_worker_info
 
+from backbones.files import atomic_path
+from backbones.images import BadImage
+from tools.engine.config import task_of
+from tools.engine.hooks import largest
+
 GRACE = 10  # seconds that a worker outlives SIGTERM
+REPLACED = 100  # so many files in a row that cannot be read stop a run all the same
 
 
 def seed_of(*parts: int | str) -> int:
@@ -67,10 +73,17 @@ class SampleIndex(int):
 
 
 class SeededDataset:
-    """A data set whose samples draw at random what follows from (seed, epoch, index); all else is the data set's own."""
+    """A data set whose samples draw at random what follows from (seed, epoch, index); all else is the data set's own.
 
-    def __init__(self, dataset, seed: int):
-        self.dataset, self.seed = dataset, seed
+    Args:
+        dataset: the data set.
+        seed: of the run.
+        skipped: a file, which says that a sample with a file that cannot be read is replaced by the next one that can, whatever
+            epoch, process or worker asks for it, and which gets a line for it. None: it stops the run.
+    """
+
+    def __init__(self, dataset, seed: int, skipped: str | None = None):
+        self.dataset, self.seed, self.skipped = dataset, seed, skipped
 
     def __getattr__(self, name: str):
         if name == "dataset":  # not there yet while it is unpickled
@@ -83,10 +96,20 @@ class SeededDataset:
     def __getitem__(self, index: int):
         seed = seed_of(self.seed, "sample", getattr(index, "epoch", 0), int(index))
         if get_worker_info():  # nothing else in a worker draws
-            seed_everything(seed, cuda=False)
-            return self.dataset[int(index)]
+            return self._sample(int(index), seed)
         with own_randomness(seed):
-            return self.dataset[int(index)]
+            return self._sample(int(index), seed)
+
+    def _sample(self, index: int, seed: int):
+        for number in range(index, index + REPLACED):
+            seed_everything(seed, cuda=False)
+            try:
+                return self.dataset[number % len(self)]
+            except BadImage as error:
+                if not self.skipped or number == index + REPLACED - 1:
+                    raise
+                with open(self.skipped, "a") as file:  # one write of a line: those of several workers do not mix
+                    file.write(f"{error}\n")
 
 
 class Batches:
@@ -128,25 +151,52 @@ def _leave_signals(init: Callable[[int], None] | None, worker: int) -> None:
 class ExactRunner(Runner):
     """MMEngine's Runner with loaders by the rules above, and checkpoints that are written whole and hold no code."""
 
+    last: str | None = None  # the checkpoint that this process has written last, or goes on from
+
     @staticmethod
     def build_dataloader(dataloader, seed: int | None = None, diff_rank_seed: bool = False):
+        skipped = dataloader.pop("skipped", None) if isinstance(dataloader, dict) else None
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         # A DataLoader guards these two names against assignment, and MMEngine builds both itself.
-        object.__setattr__(loader, "dataset", SeededDataset(loader.dataset, seed or 0))
+        object.__setattr__(loader, "dataset", SeededDataset(loader.dataset, seed or 0, skipped))
         object.__setattr__(loader, "batch_sampler", Batches(loader.batch_sampler))
         loader.generator = torch.Generator()  # else each pass over it draws from the trainer's own
         loader.worker_init_fn = partial(_leave_signals, loader.worker_init_fn)
         return loader
 
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: torch.nn.Module) -> torch.nn.Module:
+        """Lays the weights out channels last, the faster way on CPUs and on GPUs with tensor cores, then wraps the model.
+
+        In that order: DDP takes gradients as the weights lay when it was built, and mixes them up where that has changed since.
+        """
+        return super().wrap_model(model_wrapper_cfg, model.to(memory_format=torch.channels_last))
+
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
-        """Writes beside its target and renames, so that a file of that name is whole."""
-        part = f".{filename}.part"
-        super().save_checkpoint(out_dir, part, *args, **kwargs)
+        """Writes the state of all processes as one whole file; of the checkpoints before it, the last one stays.
+
+        Raises:
+            Diverged: the loss or a weight is not finite; nothing is written.
+            ValueError: there is no room for it; the last one stays.
+        """
+        self.call_hook("before_saving")
+        self.states = all_gather_object({type(h).__name__: h.state(self) for h in self.hooks if hasattr(h, "state")})
         if is_main_process():
-            path = Path(out_dir) / part
-            with open(path, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(path, Path(out_dir) / filename)
+            self.keep_last()
+            try:
+                with atomic_path(Path(out_dir) / filename) as part:
+                    super().save_checkpoint(out_dir, part.name, *args, **kwargs)
+            except OSError as error:
+                raise ValueError(
+                    f"{Path(out_dir) / filename} could not be written ({error.strerror}); the last good checkpoint is "
+                    f"{self.last or 'none'}. Make room there and go on with --resume."
+                ) from None
+        self.last = filename
+
+    def keep_last(self) -> None:
+        """Removes all checkpoints but the last, where this process knows it: there are two at most, one being written."""
+        for path in Path(self.work_dir).glob("*.pth") if self.last else ():
+            if path.name != self.last:
+                path.unlink(missing_ok=True)
 
     def load_checkpoint(self, filename: str, *args, **kwargs):
         """Loads tensors and plain values only.
@@ -155,18 +205,23 @@ class ExactRunner(Runner):
             ValueError: the file is broken, or would run code.
         """
         check_checkpoint(Path(filename))
+        if self._resume:
+            self.last = Path(filename).name
         return super().load_checkpoint(filename, *args, **kwargs)
 
 
-def check_checkpoint(path: Path) -> None:
-    """Raises ValueError unless ``path`` is a whole checkpoint of tensors and plain values.
+def check_checkpoint(path: Path) -> dict:
+    """What is in ``path``, a whole checkpoint of tensors and plain values.
 
     MMEngine would unpickle, and so run, whatever torch refuses to load without code.
+
+    Raises:
+        ValueError: it is none.
     """
     try:
         if not is_zipfile(path):
             raise ValueError("it is no zip archive, as torch writes it")
-        torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(f"{path} holds Python objects besides tensors; it is not loaded: that would run its code.") from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
@@ -175,24 +230,37 @@ def check_checkpoint(path: Path) -> None:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of a run that has gone furthest and can be read; None where there is none."""
-    found = sorted(folder.glob("*.pth"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in found:
+    """The checkpoint of a run that has gone furthest and can be read; None where there is none.
+
+    By the updates that it says it has: the times of files do not survive a copy.
+    """
+    best = None
+    for path in sorted(folder.glob("*.pth"), key=lambda path: path.stat().st_mtime):
         try:
-            check_checkpoint(path)
+            updates = check_checkpoint(path).get("meta", {}).get("iter", 0)
         except ValueError:
             continue
-        return path
-    return None
+        if best is None or updates >= best[0]:
+            best = updates, path
+    return best and best[1]
 
 
 class ExactHook(Hook):
-    """Seeds each update, goes on in the middle of an epoch after a resume, and keeps objects out of checkpoints."""
+    """Seeds each update, goes on in the middle of an epoch after a resume, and puts into checkpoints what each process has.
+
+    A checkpoint has MMEngine's keys and ``ranks``: for each process what its hooks return by ``state``, plain values and
+    tensors, which they get back by ``restore`` where a run goes on with as many processes. Its own are the buffers: the running
+    statistics of BN, which differ among processes within an epoch.
+    """
 
     priority = "VERY_HIGH"
 
     def before_train(self, runner) -> None:
+        check_room(runner)
         loop = runner.train_loop
+        first, last = largest(-runner.iter, runner.iter)
+        if -first != last:
+            raise ValueError(f"The processes of this run go on from updates {-first:.0f} to {last:.0f}; do all see its folder?")
         self.behind = runner.iter  # updates of the run that this one goes on with
         if hasattr(loop, "dataloader_iterator"):  # by updates: without reading what was trained on already
             loop.dataloader_iterator.skip_iter = lambda updates: fast_forward(loop.dataloader_iterator, updates)
@@ -206,16 +274,59 @@ class ExactHook(Hook):
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         seed_everything(seed_of(runner.seed, "update", runner.iter, get_rank()), cuda=True)
 
+    def state(self, runner) -> dict[str, torch.Tensor]:
+        if get_world_size() == 1:
+            return {}
+        return {name: buffer.cpu() for name, buffer in runner.model.module.named_buffers()}
+
+    def restore(self, runner, state: dict[str, torch.Tensor], checkpoint: dict) -> None:
+        whole = checkpoint["state_dict"]
+        whole.update((name, value) for name, value in state.items() if name in whole)
+
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         # MMEngine's history of logged values is made of objects; only its log lines need it
         checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
+        checkpoint["ranks"] = runner.states
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        states = checkpoint.get("ranks", ())
+        if runner._resume and len(states) == get_world_size():
+            for hook in runner.hooks:
+                if (name := type(hook).__name__) in states[get_rank()]:
+                    hook.restore(runner, states[get_rank()][name], checkpoint)
 
     def after_train(self, runner) -> None:
-        """Keeps the last checkpoint alone: while training, the one before it is kept until the last is written."""
         if is_main_process():
-            paths = sorted(Path(runner.work_dir).glob("*.pth"), key=lambda path: path.stat().st_mtime)
-            for path in paths[:-1]:
-                path.unlink()
+            runner.keep_last()
+
+
+def check_room(runner: Runner) -> None:
+    """Refuses to start a run for whose files there is no room.
+
+    Raises:
+        ValueError: with what it needs, two checkpoints and the card of a pretraining, and what is free.
+    """
+    folder, pretrains = Path(runner.work_dir), task_of(runner.cfg).NODE == "pretrain"
+    weights = sum(tensor.nbytes for tensor in runner.model.state_dict().values())
+    groups = runner.optim_wrapper.optimizer.param_groups
+    checkpoint = weights + sum(moments(group) * sum(p.nbytes for p in group["params"] if p.requires_grad) for group in groups)
+    need = 2 * checkpoint + pretrains * weights
+    free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in folder.glob("*.pth"))
+    if free < need:
+        files = f"2 checkpoints of {gigabytes(checkpoint)}" + f" and a card of {gigabytes(weights)}" * pretrains
+        raise ValueError(
+            f"The run needs about {gigabytes(need)}: {files}; {gigabytes(free)} are free at {folder.absolute()}. Make room "
+            "there, or give another place with --work-dir."
+        )
+
+
+def moments(group: dict) -> int:
+    """How many values an optimiser of torch keeps for each parameter of a group: SGD's momentum, Adam's two or three."""
+    return 2 + bool(group.get("amsgrad")) if "betas" in group else int(bool(group.get("momentum")))
+
+
+def gigabytes(count: int) -> str:
+    return f"{count / 1e9:.2g} GB"
 
 
 def fast_forward(iterator, updates: int) -> None:

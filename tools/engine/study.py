@@ -1,83 +1,22 @@
 """Studies: which runs a study needs, which of them are done, and what makes the others new."""
 
 import difflib
-import json
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
-from tools.engine.config import ROOT, RUNS, Options, find_config, key_of, load, resolve, set_protocol, task_of
-from tools.engine.run import CONTENT, PROGRESS, RECORD, read_record
+from backbones.files import read_json
+from tools.engine.cards import JSON, Weights
+from tools.engine.config import ROOT, RUNS, Options, find_config, key_of, load, resolve, set_bad_image, set_protocol, task_of
+from tools.engine.known_keys import check_config, check_study
+from tools.engine.node import Node
+from tools.engine.run import CONTENT, RECORD
 
 SCALES = ("toy", "mini", "paper")
 SCRATCH = "scratch"
-
-
-@dataclass
-class Node:
-    """One run of a study: a pretraining (``above``: its teacher), or a transfer of the card of ``above`` (None: from scratch).
-
-    ``grid`` has the runs that tune the learning rate of a transfer, and ``note`` is what sets its row apart from the shared one.
-    """
-
-    key: str
-    recipe: str
-    network: str
-    task: str
-    config: str
-    options: Options
-    above: "Node | None" = None
-    grid: "list[Node]" = field(default_factory=list)
-    note: str = ""
-
-    @property
-    def folder(self) -> Path:
-        return RUNS / self.key
-
-    @property
-    def name(self) -> str:
-        name = " ".join(part for part in (self.task, self.network, self.recipe, f"seed {self.options.seed}") if part)
-        factor = "" if self.options.lr_factor is None else f", lr x{self.options.lr_factor:g}"
-        return name + factor + ", held out" * self.options.hold_out
-
-    @property
-    def record(self) -> dict | None:
-        return read_record(self.folder)
-
-    @property
-    def expected_seconds(self) -> float:
-        """What the run is expected to take here: the ``seconds`` of its config."""
-        return float(load(self.config).get("seconds", 60))
-
-    @property
-    def pretrain(self) -> bool:
-        return task_of(load(self.config)).NODE == "pretrain"
-
-    def resolved(self):
-        """The config of a pretraining with its tricks."""
-        return resolve(self.config, self.options)
-
-    def state(self) -> str:
-        """'done', 'diverged', 'failed', 'running 40 %' or 'waiting'."""
-        if record := self.record:
-            return record["status"]
-        if (self.folder / "failed.txt").is_file():
-            return "failed"
-        if progress := self.progress():
-            return f"running {100 * progress:.0f} %"
-        return "waiting"
-
-    def progress(self) -> float:
-        """Part of the updates done, 0..1, as the run last wrote it; 0 when nothing was written in the last minute."""
-        try:
-            written = json.loads((self.folder / PROGRESS).read_text())
-        except (OSError, ValueError):
-            return 0.0
-        if time.time() - written["time"] > 60:
-            return 0.0
-        return 0.95 * written["done"] / written["total"] if written["phase"] == "train" else 0.95
+MOST_SEEDS = 100  # the seeds of fine-tunings are so far apart
 
 
 @dataclass
@@ -102,11 +41,23 @@ class Study:
         return labels.get(recipe) or self.catalogue.recipes.get(recipe, {}).get("label", recipe)
 
     def networks(self) -> dict[str, dict]:
-        """What is pretrained: {name: config (a pattern with {scale}), overrides, recipes}; one, unnamed, in most studies."""
+        """What is pretrained: {name: config (a pattern with {scale}), overrides, recipes}; one, unnamed, in most studies.
+
+        It has no config where all rows start from published weights.
+        """
         if own := getattr(self.data, "networks", None):
             return own
-        (path,) = self._configs("pretrain").values()
-        return {"": dict(config=path)}
+        pretraining = list(self._configs("pretrain").values())
+        return {"": dict(config=pretraining[0]) if pretraining else {}}
+
+    def card(self, recipe: str) -> Weights | None:
+        """The published weights that a row starts from, in a study that has such rows."""
+        facts = getattr(self.data, "cards", {}).get(recipe)
+        return facts and Weights(recipe, facts["source"], facts["file"], facts["about"], facts.get("top1"))
+
+    def cards(self) -> list[Weights]:
+        """Those of all rows asked for."""
+        return [card for recipe in self.recipes if (card := self.card(recipe))]
 
     def transfers(self) -> dict[str, str]:
         """The tasks asked for that take a card, and the patterns of their configs."""
@@ -166,14 +117,19 @@ def load_study(
     from mmengine.config import Config
 
     data = SimpleNamespace(**Config.fromfile(str(find_config(path))).to_dict())
+    check_study(vars(data), str(find_config(path)))
     catalogue = Config.fromfile(str(ROOT / "configs/studies/recipes.py"))
     catalogue = SimpleNamespace(recipes=catalogue.recipes.to_dict(), teacher=catalogue.teacher, without=catalogue.without)
     _known("scale", scale, SCALES)
+    cards = getattr(data, "cards", {})
+    catalogue.recipes |= {name: dict(tricks=(), parent=None, label=card["label"]) for name, card in cards.items()}
     wanted = list(recipes or data.recipes)
     for name in wanted:
-        _known("recipe", name, catalogue.recipes)
-    if not (1 <= seeds <= 100 and fine_tunings >= 1):
-        raise ValueError(f"--seeds is {seeds}x{fine_tunings}; give 1 to 100 pretrainings, and 1 fine-tuning of each or more.")
+        _known("recipe", name, [SCRATCH, *cards] if cards else catalogue.recipes)
+    if not (1 <= seeds <= MOST_SEEDS and fine_tunings >= 1):
+        raise ValueError(
+            f"--seeds is {seeds}x{fine_tunings}; give 1 to {MOST_SEEDS} pretrainings, and 1 fine-tuning of each or more."
+        )
     own = list(getattr(data, "configs", {"classification": ""}))
     for name in tasks or ():
         _known(f"task in {data.name}", name, own)
@@ -184,9 +140,14 @@ def load_study(
         _known("teacher", recipe, {r["teacher"] for r in catalogue.recipes.values() if "teacher" in r})
     given = dict(tune_lr=tune_lr, fine_tunings=fine_tunings, tasks=list(tasks or own), protocol=protocol)
     study = Study(data.name, scale, wanted, seeds, data, catalogue, dict(teachers or {}), **given)
-    for network in study.networks().values():
-        find_config(network["config"].format(scale=scale))
+    for pattern in (*pretrained(study), *study.transfers().values()):
+        find_config(pattern.format(scale=scale))
     return study
+
+
+def pretrained(study: Study) -> list[str]:
+    """The patterns of the configs that a study pretrains by."""
+    return [network["config"] for network in study.networks().values() if "config" in network]
 
 
 def _known(what: str, name: str, allowed) -> None:
@@ -214,7 +175,7 @@ def why(node: Node) -> list[str]:
     for path in RUNS.glob(f"*/{CONTENT}"):
         if path.parent.name == node.key or not (path.parent / RECORD).is_file():
             continue
-        other = flatten(json.loads(path.read_text()))
+        other = flatten(read_json(path))
         if other.get("config.task") == own["config.task"]:
             differ = sorted(k for k in own.keys() | other.keys() if own.get(k) != other.get(k))
             if best is None or len(differ) < len(best[1]):
@@ -255,15 +216,16 @@ def rows_of(study: Study) -> Iterator[Node]:
 def _recipe_nodes(study: Study, network: str, recipe: str, seed: int) -> Iterator[Node]:
     from tools.engine.tuning import grid_of, tuned
 
-    above = None
-    if study.catalogue.recipes[recipe]["tricks"] is not None:
+    above, weights = None, study.card(recipe)
+    if not weights and study.catalogue.recipes[recipe]["tricks"] is not None:
         above = _pretrain_node(study, network, recipe, seed)
         if above.task in study.tasks:
             yield above
     for task, pattern in study.transfers().items():
-        for k in range(study.fine_tunings if above else 1):
-            options = Options(seed=seed + 100 * k, protocol=study.protocol_of(task))
+        for k in range(study.fine_tunings if above or weights else 1):
+            options = Options(seed=seed + MOST_SEEDS * k, protocol=study.protocol_of(task))
             node = Node("", recipe, network, task, pattern.format(scale=study.scale), options, above)
+            node.card = str(weights.folder) if weights else ""
             node.key = key_below(node)
             if study.tune_lr:
                 node.grid = grid_of(node)
@@ -274,7 +236,17 @@ def _recipe_nodes(study: Study, network: str, recipe: str, seed: int) -> Iterato
 
 def key_below(node: Node) -> str:
     """The key of a transfer of a study."""
-    return transfer_key(load(node.config), node.options, node.above.key if node.above else SCRATCH)
+    upstream = node.above.key if node.above else SCRATCH
+    if node.card:  # without the card its key is provisional
+        file = Path(node.card).absolute() / JSON
+        upstream = _upstream(str(file), file.stat().st_mtime_ns) if file.is_file() else f"no card yet in {node.card}"
+    return transfer_key(load(node.config), node.options, upstream)
+
+
+@cache
+def _upstream(file: str, changed: int) -> str:
+    """See ``upstream_of``, which reads a card as a whole: once for all rows that share it."""
+    return upstream_of(file)
 
 
 def _pretrain_node(study: Study, network: str, recipe: str, seed: int) -> Node:
@@ -303,28 +275,34 @@ def _teacher(study: Study, recipe: str) -> tuple[Node | None, str]:
 def transfer_key(cfg, options: Options, upstream: str) -> str:
     """The key of a transfer: its config before the card is plugged in, what was asked of it, and the key above."""
     set_protocol(cfg, options)
+    set_bad_image(cfg, options)
     cfg.randomness, cfg.transfer = dict(seed=options.seed), options.transfer or cfg.get("transfer") or "finetune"
     return key_of(cfg, upstream)
 
 
 def check(study: Study) -> None:
     """Raises ValueError when data of any task of the study is missing, before anything runs."""
-    patterns = [network["config"] for network in study.networks().values()]
-    for pattern in dict.fromkeys([*patterns, *study.transfers().values()]):
+    for pattern in dict.fromkeys([*pretrained(study), *study.transfers().values()]):
         cfg = load(pattern.format(scale=study.scale))
+        check_config(cfg, str(find_config(pattern.format(scale=study.scale))))
         set_protocol(cfg, Options())
         task_of(cfg).check_data(cfg)
 
 
 def prepare(path: str, options: Options):
-    """The resolved config of a run and its key, for ``tools/train.py``."""
-    cfg = load(path, options.overrides)
+    """The resolved config of a run and its key, for ``tools/train.py``.
+
+    Raises:
+        ValueError: see ``load``, ``resolve`` and ``check_config``.
+    """
+    cfg, where = load(path, options.overrides), str(find_config(path))
+    check_config(load(path), where)
+    resolved = resolve(path, options)
+    check_config(resolved, where)
     if task_of(cfg).NODE == "pretrain":
-        cfg = resolve(path, options)
-        return cfg, key_of(cfg, upstream_of(cfg.teacher) if "teacher" in cfg else None)
+        return resolved, key_of(resolved, upstream_of(resolved.teacher) if "teacher" in resolved else None)
     backbone = options.backbone or cfg.get("backbone")
-    key = transfer_key(cfg, options, upstream_of(backbone)) if backbone else ""
-    return resolve(path, options), key
+    return resolved, transfer_key(cfg, options, upstream_of(backbone)) if backbone else ""
 
 
 def upstream_of(backbone: str) -> str:

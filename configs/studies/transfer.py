@@ -1,0 +1,30 @@
+"""Tables 8 and 9 together: each recipe's gain on ImageNet, on VOC by Faster-RCNN C4 and on ADE20K by the FCN side by side.
+
+python tools/study.py plan configs/studies/transfer.py --scale paper
+python tools/study.py run configs/studies/transfer.py --scale toy --seeds 3
+
+Its runs are those of table8.py and table9.py: after these two it has nothing left to run, and shows the ledger of all tasks.
+"""
+
+name = "transfer"
+_rows = dict(
+    b_standard="B-standard",
+    d_efficient="D-efficient",
+    cosine="+ cosine",
+    smooth="+ smooth",
+    distill="+ distill w/o mixup",
+    mixup="+ mixup w/o distill",
+    mixup_distill="+ distill w/ mixup",
+)
+recipes = tuple(_rows)
+reference = "b_standard"
+configs = dict(
+    classification="configs/classification/resnet50_{scale}.py",
+    detection="configs/detection/faster_rcnn_c4_{scale}.py",
+    segmentation="configs/segmentation/fcn_{scale}.py",
+)
+metrics = ("top1", "mAP", "mAP_area", "pixAcc", "mIoU")
+published = dict(
+    table8=[dict(recipe=r, metric=m, row=row, column=m) for r, row in _rows.items() for m in ("top1", "mAP")],
+    table9=[dict(recipe=r, metric=m, row=row, column=m) for r, row in _rows.items() for m in ("pixAcc", "mIoU")],
+)

@@ -1,0 +1,339 @@
+"""The figures: what is drawn where, read from the drawing itself, and the bytes of their files."""
+
+import io
+import itertools
+import random
+from dataclasses import replace
+
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+from test_report import VALUES, made_rows, write_study
+
+from tools.engine import figures, quadrant
+from tools.engine.compare import VERDICTS, Difference, ImageVariance, difference
+from tools.engine.curves import published_curve
+from tools.engine.figures import draw, draw_curves, figures_of, forest
+from tools.engine.gains import Gain, gains, over
+from tools.engine.panels import LOOKS, limits
+from tools.engine.quadrant import transfer_pairs
+from tools.engine.render import DPI, Figure, Report, Table, html, latex, markdown
+from tools.engine.results import Column, load_results
+
+PAPER = "configs/classification/resnet50_paper.py"
+TOP1, MAP, MIOU = (Column(metric) for metric in ("top1", "mAP", "mIoU"))
+# what the paper gained over B-standard: top-1, mAP, mIoU
+GAINED = {
+    "D-efficient": (1.02, 0.76, 1.83),
+    "+ cosine": (1.77, 1.69, 2.28),
+    "+ smooth": (2.20, 3.17, 1.70),
+    "+ distill w/o mixup": (2.53, 3.42, 1.85),
+    "+ mixup w/o distill": (3.02, 3.56, 0.94),
+    "+ distill w/ mixup": (3.15, 3.79, 1.35),
+}
+
+
+@pytest.fixture
+def results(tmp_path):
+    return load_results(write_study(tmp_path / "demo-toy", made_rows()))
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Makes the figures return the drawing instead of the bytes of its file."""
+    for module in (figures, quadrant):
+        monkeypatch.setattr(module, "png", lambda figure: figure)
+
+
+def gain(recipe: str, column: Column, mean: float, half: float | None = 0.5, kind="seeds", verdict="undecided", base="base"):
+    """A gain whose interval is mean +- half."""
+    error, dof = (None, None) if half is None else (half / 1.959964, float("inf"))
+    diff = Difference(mean, 3, 3, None, None, error, dof, None if half is None else kind)
+    return Gain(recipe, base, column, diff, None, 0.3, verdict)
+
+
+def lines_of(axes) -> list[tuple[list, list]]:
+    return [([float(x) for x in line.get_xdata()], [float(y) for y in line.get_ydata()]) for line in axes.get_lines()]
+
+
+def marks_of(axes) -> dict[tuple[float, float], object]:
+    """The marks of one point each, by where they are."""
+    return {(xs[0], ys[0]): line for line, (xs, ys) in zip(axes.get_lines(), lines_of(axes), strict=True) if len(xs) == 1}
+
+
+# --- gains --------------------------------------------------------------------------------------------------
+
+
+def test_a_forest_has_the_numbers_of_the_gains(results, drawn):
+    found = gains(results, over(results, "b_standard"))
+    figure = forest(results, found)
+    panels = {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
+    assert list(panels) == ["top-1", "mAP", "pixAcc", "mIoU"]
+    rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert rows == ["scratch", "+ smooth"]
+    a, b = VALUES["smooth"]["mAP"], VALUES["b_standard"]["mAP"]
+    diff = difference(a, b)
+    assert [place for place in marks_of(panels["mAP"])] == [(pytest.approx(diff.mean), 1.0)]
+    assert ([pytest.approx(end) for end in diff.interval], [1.0, 1.0]) in lines_of(panels["mAP"])
+    spans = [patch.get_extents().transformed(panels["mAP"].transData.inverted()) for patch in panels["mAP"].patches]
+    assert {(round(s.x0, 6), round(s.x1, 6)) for s in spans} == {(-0.3, 0.3)}  # the margin of mAP
+    assert [text.get_text() for text in panels["mAP"].texts] == ["◄ -40.19"]  # scratch is far off: written
+
+
+def test_what_an_interval_is_over_can_be_seen(results, drawn):
+    found = [
+        gain("scratch", MAP, 1.0, kind="seeds and images", verdict="better"),
+        gain("b_standard", MAP, 2.0, kind="images"),
+        gain("smooth", MAP, 3.0, half=None),
+    ]
+    axes = forest(results, found).axes[0]
+    marks = marks_of(axes)
+    faces = {y: mark.get_markerfacecolor() for (_, y), mark in marks.items()}
+    assert faces == {0.0: LOOKS["better"][0], 1.0: "white", 2.0: "white"}
+    styles = {
+        ys[0]: line.get_linestyle() for line, (xs, ys) in zip(axes.get_lines(), lines_of(axes), strict=True) if len(xs) == 2
+    }
+    assert styles[0.0] == "-" and styles[1.0] == "--" and 2.0 not in styles
+
+
+def test_every_verdict_has_a_colour_and_a_shape_of_its_own():
+    assert set(LOOKS) == set(VERDICTS)
+    colours, shapes = zip(*LOOKS.values(), strict=True)
+    assert len(set(colours)) == len(set(shapes)) == len(VERDICTS)
+
+
+def test_limits_show_all_points_and_no_interval_without_end():
+    wide = gain("a", MAP, 1.0, half=40.0)
+    low, high = limits([wide, gain("b", MAP, -2.0, half=0.1)])
+    assert (low, high) == pytest.approx((-6 - 0.72, 6 + 0.72))  # three times the largest gain, and 6 % of the whole
+    assert limits([gain("a", MAP, 0.01, half=0.01)])[0] < -0.3  # the margin
+    low, high = limits([gain("a", MAP, 1.0), gain("scratch", MAP, -30.0)])
+    assert -2 < low and high < 2
+    assert limits([gain("scratch", MAP, -30.0)])[0] < -30  # nothing else there
+    assert limits([]) == (-1, 1)
+
+
+def test_an_interval_that_goes_on_has_an_arrowhead(results, drawn):
+    axes = forest(results, [gain("smooth", MAP, 1.0, half=40.0)]).axes[0]
+    (low, high), ends = axes.get_xlim(), sorted(x for x, _ in marks_of(axes))
+    assert len(ends) == 3 and low < ends[0] and ends[1] == 1.0 and ends[2] < high
+
+
+# --- transfer against top-1 ---------------------------------------------------------------------------------
+
+
+def paper_pairs() -> list[tuple[Gain, Gain]]:
+    return [
+        (gain(name, TOP1, values[0], 0.3), gain(name, column, value))
+        for name, values in GAINED.items()
+        for column, value in ((MAP, values[1]), (MIOU, values[2]))
+    ]
+
+
+def test_pairs_are_of_one_recipe_over_one_base():
+    top = [gain("a", TOP1, 1.0), gain("a", TOP1, 2.0, base="other"), gain("b", TOP1, 3.0)]
+    lower = [gain("a", MAP, 0.5), gain("a", MIOU, 0.6, base="other"), gain("c", MAP, 0.7), gain("a", Column("mAP_area"), 0.4)]
+    nothing = replace(gain("b", MAP, 0.0), diff=None)
+    assert transfer_pairs([*top, *lower, nothing]) == [(top[0], lower[0]), (top[1], lower[1])]
+    assert transfer_pairs(lower) == []
+
+
+def test_a_quadrant_has_a_point_with_both_intervals_for_each_recipe(results, drawn):
+    pairs = paper_pairs()
+    figure = quadrant.quadrant(results, pairs)
+    assert [axes.get_title() for axes in figure.axes] == ["mAP", "mIoU"]
+    for axes, place in zip(figure.axes, (1, 2), strict=True):
+        assert set(marks_of(axes)) >= {(values[0], values[place]) for values in GAINED.values()}
+        lines = lines_of(axes)
+        for x, *others in GAINED.values():
+            y = others[place - 1]
+            assert (pytest.approx([x - 0.3, x + 0.3], abs=1e-5), [y, y]) in lines
+            assert ([x, x], pytest.approx([y - 0.5, y + 0.5], abs=1e-5)) in lines
+        assert {text.get_text() for text in axes.texts} >= {*GAINED, "transfers", "lost in transfer"}
+
+
+def boxes_of(axes) -> dict[str, object]:
+    for text in axes.texts:
+        text.get_window_extent()  # finds the place, but counts the line to the point
+    return {text.get_text(): Text.get_window_extent(text) for text in axes.texts}
+
+
+def test_labels_keep_out_of_each_others_way(results, drawn):
+    for axes in quadrant.quadrant(results, paper_pairs()).axes:
+        boxes, panel = boxes_of(axes), axes.get_window_extent()
+        for (name, a), (other, b) in itertools.combinations(boxes.items(), 2):
+            assert quadrant._overlap(a, b) == 0, (name, other)
+        for name in GAINED:
+            assert quadrant._overlap(boxes[name], panel) >= 0.99 * boxes[name].width * boxes[name].height, name
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_of_points_anywhere_overlap_but_a_little(results, drawn, seed):
+    rng = random.Random(seed)
+    names = [f"recipe number {i}" for i in range(12)]
+    pairs = [(gain(n, TOP1, rng.gauss(1, 1)), gain(n, MAP, rng.gauss(1, 1))) for n in names]
+    (axes,) = quadrant.quadrant(results, pairs).axes
+    boxes = boxes_of(axes)
+    for a, b in itertools.combinations(names, 2):
+        assert quadrant._overlap(boxes[a], boxes[b]) < 0.1 * boxes[a].width * boxes[a].height
+
+
+# --- training curves ----------------------------------------------------------------------------------------
+
+
+def study_with_curves(tmp_path, scale="toy", config=PAPER, epochs=4):
+    rows = [row | {"network": "resnet50"} for row in made_rows() if row["task"] == "classification"]
+    runs = {row["run"]: {"config": config} for row in rows}
+    curves = {
+        run: [
+            *(dict(update=u, epoch=u / 10, loss=10.0 - u / 10 + i, lr=0.1) for u in range(1, 10 * epochs + 1)),
+            *(dict(update=10 * e, epoch=float(e), top1=10.0 * e + i) for e in range(1, epochs + 1)),
+        ]
+        for i, run in enumerate(sorted(runs))
+    }
+    return load_results(write_study(tmp_path / f"demo-{scale}", rows, scale=scale, runs=runs)), curves
+
+
+def test_curves_show_the_mean_over_seeds_and_each_seed(tmp_path, drawn):
+    results, curves = study_with_curves(tmp_path)
+    figure = draw_curves(results, curves)
+    panels = {axes.get_title(): lines_of(axes) for axes in figure.axes if axes.get_visible()}
+    assert list(panels) == ["classification, resnet50, loss", "classification, resnet50, top-1"]
+    own = [line["top1"] for run in curves if "smooth" in run for line in curves[run] if "top1" in line]
+    lines = [ys for _, ys in panels["classification, resnet50, top-1"]]
+    assert len(lines) == 2 * (3 + 1)  # two recipes: three seeds and their mean
+    for seed in range(3):
+        assert own[4 * seed : 4 * seed + 4] in lines
+    assert [pytest.approx(sum(own[i::4]) / 3) for i in range(4)] in lines
+
+
+def test_losses_that_are_far_larger_have_a_panel_of_their_own(tmp_path, drawn):
+    results, curves = study_with_curves(tmp_path)
+    large = {
+        run: [line | {"loss": 800 * line["loss"]} if "loss" in line else line for line in lines]
+        for run, lines in curves.items()
+        if "smooth" in run
+    }
+    titles = [axes.get_title().split(", ", 2)[2] for axes in draw_curves(results, curves | large).axes if axes.get_visible()]
+    assert titles == ["loss", "loss, far larger", "top-1"]
+
+
+def test_runs_that_stopped_early_shorten_the_mean_and_a_missing_loss_is_no_zero(tmp_path, drawn):
+    results, curves = study_with_curves(tmp_path)
+    first = next(run for run in curves if "smooth" in run)
+    curves[first] = [line | {"loss": None} if "loss" in line and line["update"] > 20 else line for line in curves[first]]
+    figure = draw_curves(results, curves)
+    lines = lines_of(figure.axes[0])
+    assert all(y > 0 for _, ys in lines for y in ys)
+    assert {len(xs) for xs, _ in lines} == {20, 40}
+
+
+@pytest.mark.parametrize(
+    "scale, config, shown",
+    [
+        ("paper", PAPER, True),
+        ("toy", PAPER, False),
+        ("mini", PAPER, False),
+        ("paper", PAPER.replace("50_", "50_places365_"), False),
+    ],
+)
+def test_published_curves_lie_under_ours_at_scale_paper_only(tmp_path, drawn, scale, config, shown):
+    results, curves = study_with_curves(tmp_path, scale, config)
+    figure = draw_curves(results, curves)
+    published = list(published_curve("smooth", PAPER, "resnet50", "top1").values)
+    assert (published in [ys for axes in figure.axes for _, ys in lines_of(axes)]) is shown
+    words = next(f.caption for f in figures_of_png(results, curves) if f.name == "curves")
+    assert ("GluonCV resnet50_v1d (" in words and "dmlc/web-data" in words) is shown
+
+
+def figures_of_png(results, curves) -> tuple[Figure, ...]:
+    return figures_of(results, [], [], curves)
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_left_out_where_there_is_nothing_to_show(tmp_path, results):
+    whole = gains(results, over(results, "b_standard"))
+    assert [f.name for f in figures_of(results, whole, whole, {})] == ["gains", "forest", "quadrant"]
+    steps = gains(results, [("smooth", "scratch")])
+    assert [f.name for f in figures_of(results, whole, steps, {})] == ["gains", "forest", "quadrant", "forest_steps"]
+    empty = load_results(write_study(tmp_path / "s", [], recipes=["b_standard", "smooth"]))
+    assert [f.name for f in figures_of(empty, [], [], {"run": []})] == ["gains"]
+
+
+def test_the_same_results_give_the_same_bytes_without_a_date(tmp_path):
+    results, curves = study_with_curves(tmp_path)
+    whole = gains(results, over(results, "b_standard"))
+    pairs = paper_pairs()
+    for make in (
+        lambda: draw(results),
+        lambda: forest(results, whole),
+        lambda: quadrant.quadrant(results, pairs),
+        lambda: draw_curves(results, curves),
+    ):
+        png = make()
+        assert make() == png
+        with Image.open(io.BytesIO(png)) as image:
+            image.load()
+            assert set(image.info) <= {"dpi"} and image.mode in ("RGB", "RGBA")
+            made = Figure("a", "b", "c", png)
+            assert made.width == image.width * 96 // DPI < 1000 and len(png) < 300_000
+
+
+def test_names_are_not_read_as_formulas(tmp_path):
+    label = r"$\frac{1}$ a_b ^ <b> " + "and so on " * 9
+    rows = made_rows()
+    results = load_results(write_study(tmp_path / "s", rows, labels={"smooth": label}))
+    whole = gains(results, over(results, "b_standard"))
+    curves = {row["run"]: [dict(update=1, epoch=1.0, loss=1.0)] for row in rows}
+    names = [figure.name for figure in figures_of(results, whole, [], curves)]
+    assert names == ["gains", "forest", "quadrant", "curves"]
+
+
+def test_images_only_gains_of_one_seed_are_drawn(tmp_path, drawn):
+    values = {recipe: {metric: v[:1] for metric, v in metrics.items()} for recipe, metrics in VALUES.items()}
+    results = load_results(write_study(tmp_path / "s", made_rows(values)))
+    column = next(c for c in results.columns if c.metric == "mAP")
+    diff = difference([64.9], [60.1], ImageVariance(0.25, 0.25))
+    axes = forest(results, [Gain("smooth", "b_standard", column, diff, None, 0.3, "undecided")]).axes[0]
+    assert ([pytest.approx(4.8 - 0.98, abs=1e-3), pytest.approx(4.8 + 0.98, abs=1e-3)], [0.0, 0.0]) in lines_of(axes)
+
+
+# --- their places in a report -------------------------------------------------------------------------------
+
+
+def test_figures_stand_behind_their_tables_and_grey_columns_are_grey_in_every_format():
+    png = draw_png()
+    tables = [
+        Table("One", "lrr", ["a", "b", "c"], [["x", "1", "2"], ["y", "—", "3 better"]], "", (1,)),
+        Table("Two", "l", ["a"], [["z"]]),
+    ]
+    found = (Figure("first", "Drawn", "Words.", png), Figure("second", "Later", "More <words>.", png, "Two"))
+    report = Report("made", "Lead.", tables, [], (), (), found)
+    text, page, tex = markdown(report), html(report), latex(report)
+    order = [
+        "## One",
+        "![Drawn](first.png)\n\nDrawn. Words.",
+        "## Two",
+        "![Later](second.png)\n\nLater. More &lt;words>.",
+        "## Caveats",
+    ]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    assert "| x | *1* | 2 |" in text and "| y | — | 3 better |" in text
+    assert (
+        '<td class="r grey">1</td>' in page
+        and '<td class="r better">3 better</td>' in page
+        and '<th class="r grey">b</th>' in page
+    )
+    assert page.index("Words.") < page.index('id="two"') < page.index("More &lt;words&gt;.")
+    assert r"x & \textcolor{gray}{1} & 2 \\" in tex and r"\usepackage{xcolor}" in tex
+    commented = [line for line in tex.splitlines() if "includegraphics" in line]
+    assert len(commented) == 2 and all(line.startswith("% ") for line in commented)
+
+
+def draw_png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (144, 10)).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,242 @@
+"""What a plan says of cost, and of the seeds that a difference takes, against figures worked out by hand."""
+
+import json
+from math import sqrt
+
+import pytest
+
+from tools.engine.compare import power_of, seeds_needed
+from tools.engine.config import manifest
+from tools.engine.cost import Costs, Past, amount, past_runs
+from tools.engine.detect import ASSUMED, Bill, Noise, choices, need, needed, needs, noise_of, together
+from tools.engine.plan import cost_lines, detect_lines, show_plan
+from tools.engine.study import load_study, nodes_of
+
+TABLE8, DEMO = "configs/studies/table8.py", "configs/studies/demo.py"
+# multiply-adds at scale toy, 64 px, a quarter of the width, 8 classes, and of ResNet-152-D
+SIZES = dict(a=21483520, b=22663168, d=22245376)
+A, D, TEACHER = SIZES["a"], SIZES["d"], 60125184
+
+
+@pytest.fixture(autouse=True)
+def no_data(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nowhere"))
+    manifest.cache_clear()
+
+
+def finish(node, seconds: float = 1.0, device: str = "cpu", processes: int | None = None, **metrics) -> None:
+    """Gives a run of a study the files of one that has finished."""
+    cfg = node.plan
+    record = dict(
+        key=node.key,
+        node="pretrain" if node.pretrain else "transfer",
+        task=node.task,
+        network=cfg.network,
+        scale=cfg.scale,
+        seed=node.options.seed,
+        status="done",
+        metrics=metrics,
+        epochs=cfg.get("epochs", 0),
+        backbone=str(node.above.folder / "card") if node.above else "scratch",
+        protocol=dict(name=None if node.pretrain else cfg.protocol.name),
+        machine=dict(device=device) | ({"processes": processes} if processes else {}),
+        seconds=dict(total=seconds),
+        size=dict(multiply_adds=SIZES[cfg.model.backbone.variant]) if node.pretrain else None,
+    )
+    node.folder.mkdir(parents=True, exist_ok=True)
+    (node.folder / "record.json").write_text(json.dumps(record))
+    (node.folder / "key.json").write_text(json.dumps(node.key.content))
+
+
+def costs_of(study) -> tuple[Costs, dict]:
+    """The costs of a study, and its estimates by (task, recipe, seed); a teacher is (task, recipe, 'teacher')."""
+    costs = Costs(study, past_runs())
+    names = {n.key: "teacher" if n.network.startswith("teacher") else n.options.seed for n in costs.nodes}
+    return costs, {(node.task, node.recipe, names[node.key]): costs.of(node) for node in costs.nodes}
+
+
+def test_a_run_costs_what_its_row_has_cost():
+    study = load_study(TABLE8, "toy", ["b_standard"], seeds=3)
+    for node in nodes_of(study):
+        if node.options.seed < 2:
+            finish(node, {"classification": 30.0, "detection": 7.0}[node.task] + 20 * node.options.seed)
+    costs, found = costs_of(study)
+    assert found["classification", "b_standard", 2].seconds == 40 and found["detection", "b_standard", 2].seconds == 17
+    assert {e.source for e in found.values()} == {"earlier runs of the same row"}
+    first, *rest = cost_lines(costs)
+    assert first == "6 runs: 4 done, 2 to do (1 of classification, 1 of detection), about 57 s one after another."
+    assert rest == ["  a: earlier runs of the same row"]
+
+
+def test_another_recipe_costs_in_proportion():
+    study = load_study(TABLE8, "toy", ["d_efficient", "mixup", "distill"])
+    smooth = load_study(TABLE8, "toy", ["smooth"])
+    finish(next(node for node in nodes_of(smooth) if node.pretrain), 40.0)
+    _, found = costs_of(study)
+    assert found["classification", "mixup", 0].seconds == pytest.approx(40 * 7 / 4)  # 7 epochs, not 4
+    assert found["classification", "d_efficient", 0].seconds == pytest.approx(40)
+    assert found["classification", "distill", 0].seconds == pytest.approx(40 * (3 * D + TEACHER) / (3 * D))
+    assert (
+        found["classification", "smooth", "teacher"].source
+        == "seconds of resnet50_toy.py (on two CPU cores), by multiply-adds and length"
+    )
+
+
+def test_without_any_run_the_config_says_it():
+    _, found = costs_of(load_study(TABLE8, "toy", ["b_standard", "distill"]))
+    _, base = costs_of(load_study("configs/studies/table4.py", "toy", ["bs256_linear_scaling"]))
+    assert base["classification", "bs256_linear_scaling", 0].seconds == pytest.approx(35)
+    assert found["classification", "smooth", "teacher"].seconds == pytest.approx(35 * TEACHER / A)
+    assert found["classification", "distill", 0].seconds == pytest.approx(35 * (3 * D + TEACHER) / (3 * A))
+    assert found["detection", "b_standard", 0].seconds == pytest.approx(40)
+
+
+def test_at_scale_paper_others_say_it():
+    _, found = costs_of(load_study("configs/studies/transfer.py", "paper", ["b_standard", "d_efficient", "mixup"]))
+    hours = {name: estimate.seconds / 3600 for name, estimate in found.items()}
+    assert hours["classification", "b_standard", 0] == pytest.approx(13.3 / 60 * 8 * 120)  # Table 3
+    assert hours["classification", "d_efficient", 0] == pytest.approx(4.4 / 60 * 8 * 120)
+    assert hours["classification", "mixup", 0] == pytest.approx(4.4 / 60 * 8 * 200)
+    assert hours["detection", "mixup", 0] == pytest.approx(1327 * 4 * 40 / 3600)
+    assert hours["segmentation", "mixup", 0] == pytest.approx(20210 * 120 * 3 / 23.49 / 3600)
+    _, other = costs_of(load_study(TABLE8, "paper", ["b_standard"], tasks=["detection"], protocol="detectron2"))
+    assert other["detection", "b_standard", 0].seconds == pytest.approx(18000 * 16 / 16551 * 1327 * 4)
+
+
+def test_runs_on_gpus_count_for_scale_paper_and_no_others():
+    study = load_study(TABLE8, "paper", ["b_standard"], seeds=2, tasks=["classification"])
+    first, _ = nodes_of(study)
+    finish(first, 3600.0, device="NVIDIA H100", processes=8)
+    assert costs_of(study)[1]["classification", "b_standard", 1].seconds == 8 * 3600
+    finish(first, 3600.0, device="cpu")
+    assert costs_of(study)[1]["classification", "b_standard", 1].seconds == pytest.approx(13.3 * 60 * 8 * 120)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "scale", "text"),
+    [
+        (40, "toy", "40 s"),
+        (600, "toy", "10 min"),
+        (9000, "mini", "2.5 h"),
+        (9000, "paper", "2.5 GPU-h"),
+        (7.2e6, "paper", "2,000 GPU-h"),
+    ],
+)
+def test_an_amount_in_words(seconds, scale, text):
+    assert amount(seconds, scale) == text
+
+
+def test_the_plan_of_table_8_at_scale_paper_without_data(capsys):
+    show_plan(load_study(TABLE8, "paper", ["b_standard", "mixup"]), 0.3)
+    text = capsys.readouterr().out
+    assert "213 GPU-h a" in text and "117 GPU-h b" in text or "117 GPU-h" in text
+    assert "4 runs: 0 done, 4 to do (2 of classification, 2 of detection), about 448 GPU-h." in text
+    assert "Table 3 of the paper, ResNet-50, baseline" in text and "1327 s an epoch on 4 GPUs" in text
+    assert "Keys are provisional: without data at hand" in text
+    assert "To see 0.3 points at 80% power" in text and ">= 4" in text and "unknown" in text
+    assert "MoCo's detection/README.md" in text and "unknown until some are repeated (--seeds 2x2)" in text
+
+
+# ---- spreads
+
+
+def test_components_are_pooled_over_recipes():
+    """Of [[1, 3], [5, 7]]: MSW 2, MSB 16, so 2 and (16 - 2) / 2 = 7; of three pretrainings of 0 variance between: 0 and 2."""
+    one = noise_of("mAP", [[[1.0, 3.0], [5.0, 7.0]]])
+    assert (one.pretraining, one.finetuning) == (pytest.approx(7), pytest.approx(2))
+    both = noise_of("mAP", [[[1.0, 3.0], [5.0, 7.0]], [[1.0, 3.0]] * 3])
+    assert both.pretraining == pytest.approx((1 * 7 + 2 * 0) / 3) and both.finetuning == pytest.approx(2)
+    assert both.of_mean(1) == pytest.approx(7 / 3 + 2) and both.of_mean(4) == pytest.approx(7 / 3 + 0.5)
+
+
+def test_one_fine_tuning_each_gives_the_spread_of_both_together():
+    found = noise_of("mAP", [[[1.0], [3.0]], [[0.0], [0.0], [3.0]], [[9.0]]])
+    assert (found.pretraining, found.finetuning) == (pytest.approx((2 + 6) / 3), None)
+    assert found.of_mean(5) == found.of_mean(1) and choices(found, True) == (1,)
+    alone = noise_of("top1", [[[1.0], [3.0]]], "pretrain")
+    assert (alone.pretraining, alone.finetuning) == (2.0, 0.0) and "8 runs" not in alone.source
+
+
+def test_fine_tunings_of_a_single_pretraining_leave_the_other_part_unknown():
+    found = noise_of("mAP", [[[1.0, 2.0, 3.0]]])
+    assert (found.pretraining, found.finetuning) == (None, 1.0) and found.of_mean(2) == 0.5
+    given = noise_of("mAP", [[[1.0, 3.0]], [[2.0, 2.0]]], "given")
+    assert (given.pretraining, given.finetuning) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("metric", "std"), [("mAP", 0.2), ("mIoU", 0.4)])
+def test_what_is_assumed_without_runs(metric, std):
+    found = noise_of(metric, [])
+    assert found.pretraining is None and found.finetuning == pytest.approx(std**2) and found.source == ASSUMED[metric][2]
+    assert noise_of(metric, [], "given").pretraining == 0
+    assert noise_of("top1", [], "pretrain").of_mean(1) == pytest.approx(0.26**2)
+    assert noise_of("other", []).source == ""
+
+
+@pytest.mark.parametrize(("scale", "foreign"), [("paper", False), ("toy", True)])
+def test_what_is_published_is_said_to_be_of_its_scale(scale, foreign):
+    study = load_study(TABLE8, scale, ["b_standard"], tasks=["detection"])
+    text = " ".join(detect_lines(0.02, needs(0.02, costs := Costs(study, [])), costs))
+    assert (f"not of scale {scale}, where none was measured" in text) == foreign and "--seeds takes 100 at most" in text
+
+
+# ---- how many, and which is the cheapest
+
+
+def test_as_many_as_the_power_asks_for():
+    noise = Noise(0.04, 0.09, "")
+    for f in (1, 2, 5):
+        n = needed(0.5, noise, f)
+        std = sqrt(0.04 + 0.09 / f)
+        assert n == seeds_needed(0.5, std) and power_of(n, 0.5, std) >= 0.8 > power_of(n - 1, 0.5, std)
+    counts = [needed(detect, noise, 2) for detect in (0.1, 0.2, 0.3, 0.5, 1.0, 5.0)]
+    assert counts == sorted(counts, reverse=True) and counts[0] > 10 * counts[-1] and counts[-1] == 2
+    assert needed(0.1, Noise(0.0, 0.0, ""), 1) == 2
+
+
+@pytest.mark.parametrize("bill", [Bill(100, 1, 3, 50), Bill(1, 100, 0, 0), Bill(5, 5, 5, 5)])
+def test_the_cheapest_is_taken(bill):
+    noise = Noise(0.01, 0.09, "")
+    found = need("detection", "mAP", 0.3, noise, bill, True)
+    prices = {
+        f: bill.teachers + needed(0.3, noise, f) * (bill.pretraining + f * bill.finetuning + bill.others) for f in (1, 2, 3, 5)
+    }
+    assert found.cost == min(prices.values()) == prices[found.finetunings]
+    assert found.pretrainings == needed(0.3, noise, found.finetunings) and found.power >= 0.8
+    if bill.pretraining == 100:
+        assert found.finetunings > 1  # a pretraining is dear, a fine-tuning cheap
+    if bill.finetuning == 100:
+        assert found.finetunings == 1
+
+
+def test_tasks_share_their_pretrainings():
+    both = Bill(100, 1, 3, 50) + Bill(100, 2, 4, 50)
+    assert both == Bill(100, 3, 7, 50) and both.of(4, 2) == 50 + 4 * (100 + 6 + 7)
+
+
+def test_the_runs_so_far_decide(tmp_path):
+    study = load_study(DEMO, "toy", ["scratch", "b_standard"], seeds=2, fine_tunings=2, tasks=["detection"])
+    values = {0: 1.0, 100: 3.0, 1: 5.0, 101: 7.0}
+    for node in nodes_of(study):
+        seed = node.options.seed
+        finish(node, 60.0 if node.pretrain else 10.0, top1=50.0 + seed, mAP=values[seed] if node.above else 90.0 * seed)
+    one = load_study(DEMO, "toy", ["scratch", "b_standard"], tasks=["detection"])  # asked at one seed: all runs count
+    (found,) = needs(2.0, costs := Costs(one, past_runs()))
+    assert (found.noise.pretraining, found.noise.finetuning) == (pytest.approx(7), pytest.approx(2))  # scratch is left out
+    prices = {f: needed(2.0, found.noise, f) * (60 + f * 10 + 10) for f in (1, 2, 3, 5)}  # and one run from scratch for each
+    assert found.cost == pytest.approx(min(prices.values())) and found.metric == "mAP"
+    assert together(2.0, [found], costs) == (found.pretrainings, found.finetunings, found.cost)
+    assert needs(4.0, costs)[0].pretrainings < found.pretrainings
+
+
+@pytest.mark.parametrize("detect", [0.0, -1.0, float("nan"), 200.0])
+def test_a_difference_that_is_none_is_refused(detect):
+    study = load_study(TABLE8, "toy", ["b_standard"])
+    with pytest.raises(ValueError, match="give a difference in points above 0 and below 100, such as 0.3"):
+        needs(detect, Costs(study, []))
+
+
+def test_a_past_run_counts_all_its_devices():
+    record = dict(seconds=dict(total=10.0), machine=dict(device="x"))
+    assert Past(record, {}).seconds == 10 and Past(record | {"machine": dict(processes=4)}, {}).seconds == 40

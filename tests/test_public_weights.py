@@ -1,0 +1,287 @@
+"""Published weights as rows of a study: what its file says, which files it asks for, and the way from a file to the report."""
+
+import csv
+import json
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+
+import pytest
+import timm
+import torch
+import torchvision
+from conftest import randomise_norms
+from safetensors.torch import save_file
+
+from backbones import BackboneCard
+from tools.engine import cards
+from tools.engine.cards import Weights, make_cards
+from tools.engine.collect import collect, published_of
+from tools.engine.config import Options, load
+from tools.engine.cost import Costs, past_runs
+from tools.engine.launch import command
+from tools.engine.plan import card_table, plan_table, show_plan
+from tools.engine.study import load_study, nodes_of, prepare, rows_of, transfer_key, upstream_of
+
+STUDY = "configs/studies/public_weights.py"
+# shallow networks whose files are made here, as rows of a study of their own
+TINY = """
+name = "tiny_weights"
+cards = dict(
+    of_timm=dict(source="timm:resnet18.a1_in1k", file="tiny.safetensors", label="timm's", about="made here", top1=71.5),
+    of_torchvision=dict(source="torchvision:resnet18.IMAGENET1K_V1", file="tiny.pth", label="torchvision's", about="made here"),
+)
+recipes = ("scratch", *cards)
+reference = "of_torchvision"
+configs = dict(
+    detection="configs/detection/faster_rcnn_c4_{scale}.py",
+    segmentation="configs/segmentation/fcn_{scale}.py",
+)
+metrics = ("mAP", "pixAcc", "mIoU")
+published = dict()
+published_source = "a test"
+"""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path):
+    """Another working folder and torch cache, and no network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cards, "answers", lambda host: False)
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+
+
+@pytest.fixture
+def tiny(tmp_path) -> str:
+    path = tmp_path / "tiny_weights.py"
+    path.write_text(TINY)
+    return str(path)
+
+
+def made_file(name: str) -> Path:
+    """A file of random weights, by timm where it is safetensors, else by torchvision."""
+    path = Path("checkpoints") / name
+    path.parent.mkdir(exist_ok=True)
+    torch.manual_seed(len(name))
+    if path.suffix == ".safetensors":
+        net = timm.create_model("resnet18")
+        randomise_norms(net)
+        save_file(net.state_dict(), path)
+    else:
+        net = torchvision.models.resnet18()
+        randomise_norms(net, 1)
+        torch.save(net.state_dict(), path)
+    return path
+
+
+# ---- the study as it is
+
+
+def test_every_row_names_weights_that_its_library_has():
+    study = load_study(STUDY, "paper")
+    assert study.recipes[0] == "scratch" and len(study.cards()) == len(study.recipes) - 1 >= 15
+    assert study.data.reference in study.recipes
+    for row in study.cards():
+        library, name = row.source.split(":")
+        if library == "torchvision":
+            weights = torchvision.models.ResNet50_Weights[name.split(".")[1]]
+            assert weights.meta["_metrics"]["ImageNet-1K"]["acc@1"] == row.top1 and row.url == weights.url
+        else:
+            cfg = timm.models.get_pretrained_cfg(name)
+            assert name in timm.list_pretrained("resnet50*") and cfg.tag and cfg.num_classes == 1000
+            assert row.url == (cfg.url or f"https://huggingface.co/{cfg.hf_hub_id}/resolve/main/model.safetensors")
+        own = row.url.rsplit("/", 1)[1]
+        assert row.file == (own if own.endswith(".pth") else f"{name}.safetensors")
+        assert 76 < row.top1 < 81 and row.about
+    files = [row.file for row in study.cards()]
+    assert len(set(files)) == len(files) == len({row.folder for row in study.cards()})
+
+
+def test_what_gluoncv_calls_v1d_is_said_to_be_the_row_with_mixup():
+    study = load_study(STUDY, "paper")
+    (row,) = (row for row in study.cards() if row.source == "timm:resnet50d.gluon_in1k")
+    assert "mixup" in study.label(row.name) and "+ mixup w/o distill" in row.about
+    for name in ("gluon_b", "gluon_c"):
+        assert "all but mixup" in study.label(name) and "no row of the paper" in study.card(name).about
+
+
+def test_its_runs_are_transfers_alone():
+    study = load_study(STUDY, "paper", ["scratch", "tv_v1", "gluon_d_mixup"], seeds=2)
+    rows = list(rows_of(study))
+    assert {row.task for row in rows} == {"detection", "segmentation"} and not any(row.above for row in rows)
+    assert len(rows) == len({row.key for row in rows}) == len(nodes_of(study)) == 3 * 2 * 2
+    assert all(bool(row.card) == (row.recipe != "scratch") for row in rows)
+    several = load_study(STUDY, "paper", ["tv_v1"], seeds=1, fine_tunings=3, tasks=["detection"])
+    assert [row.options.seed for row in rows_of(several)] == [0, 100, 200]
+    segmentation = dict(scale="paper", recipes=["scratch"], tasks=["segmentation"])  # the control is that of other studies
+    own, other = (nodes_of(load_study(path, **segmentation)) for path in (STUDY, "configs/studies/demo.py"))
+    assert [node.key for node in own] == [node.key for node in other]
+
+
+@pytest.mark.parametrize(
+    ("recipes", "message"),
+    [(["gluon_d"], "no recipe 'gluon_d'; nearest: gluon_c, gluon_b, gluon_d_mixup"), (["smooth"], "no recipe 'smooth'")],
+)
+def test_other_names_are_refused(recipes, message):
+    with pytest.raises(ValueError, match=message):
+        load_study(STUDY, "toy", recipes)
+
+
+def test_published_top1_is_told_with_its_source():
+    found = published_of(load_study(STUDY, "toy", ["tv_v1"]))
+    values = {item["recipe"]: item["value"] for item in found["values"] if item["metric"] == "top1"}
+    assert values["tv_v1"] == 76.13 and values["gluon_d_mixup"] == 79.08 and "results-imagenet.csv" in found["source"]
+    assert published_of(load_study("configs/studies/table5.py", "toy"))["source"].startswith("Table 5 of arXiv")
+
+
+def test_the_plan_shows_sizes_figures_and_missing_files(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nowhere"))
+    study = load_study(STUDY, "paper", ["tv_v1", "d_a1"], tasks=["detection"])
+    columns = {column.header: list(column.cells) for column in card_table(study).columns}
+    # of the whole networks 25.56 and 25.58 M (timm), less 2048 * 1000 + 1000 of the classifier
+    assert columns["params"] == ["23.51 M", "23.53 M"] and columns["mult-adds"] == ["4.09 G", "4.33 G"]
+    assert columns["top-1"] == ["76.13", "80.73"] and columns["state"] == ["file missing"] * 2
+    columns = {column.header: list(column.cells) for column in plan_table(study).columns}
+    assert columns["published top-1"] == ["76.13", "80.73"] and columns["state"] == ["waiting, file missing"] * 2
+    show_plan(study, 0.3)
+    text = capsys.readouterr().out
+    assert "tv_v1, d_a1 have no card yet" in text and "118 GPU-h" in text and "runs a row" in text
+
+
+# ---- files
+
+
+def test_missing_files_are_all_named_at_once():
+    study = load_study(STUDY, "toy", ["scratch", "tv_v1", "a1", "d_ra4"])
+    with pytest.raises(ValueError) as error:
+        make_cards(study.cards(), print)
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith("3 of 3 files of weights are not here and could not be downloaded. Put each where its line says")
+    for row, line in zip(study.cards(), lines[1:4], strict=True):
+        assert line.split() == [row.name, f"checkpoints/{row.file}", "from", row.url]
+    assert "--recipes scratch." in lines[4]
+    assert lines[5].strip() == (
+        "python tools/import_backbone.py checkpoints/resnet50-0676ba61.pth --network torchvision:resnet50.IMAGENET1K_V1 "
+        "--top1 76.13 --out work_dirs/cards/torchvision-resnet50.IMAGENET1K_V1"
+    )
+    assert not Path("work_dirs").exists() and not Path("checkpoints").exists()
+
+
+def test_files_that_are_there_are_offered(tiny):
+    made_file("tiny.pth")
+    with pytest.raises(ValueError, match=r"1 of 2 files of weights .*(?s:.*)--recipes scratch of_torchvision\."):
+        make_cards(load_study(tiny, "toy").cards(), print)
+    make_cards(load_study(tiny, "toy", ["of_torchvision"]).cards(), print)
+
+
+def test_torch_own_cache_is_looked_into(tmp_path):
+    row = Weights("x", "torchvision:resnet18.IMAGENET1K_V1", "tiny.pth", "made here")
+    assert row.path is None and row.state == "file missing"
+    folder = tmp_path / "hub/checkpoints"
+    folder.mkdir(parents=True)
+    made_file("tiny.pth").rename(folder / "tiny.pth")
+    assert row.path == folder / "tiny.pth" and row.state == "file there"
+
+
+def test_a_file_of_torchvision_must_have_the_sha256_of_its_name():
+    made_file("resnet18-f37072fd.pth")
+    row = Weights("x", "torchvision:resnet18.IMAGENET1K_V1", "resnet18-f37072fd.pth", "cut short")
+    with pytest.raises(ValueError, match="resnet18-f37072fd.pth is not the file that its name says: its sha256 begins with"):
+        make_cards([row], print)
+    assert not row.made
+
+
+def test_a_file_of_another_network_is_refused():
+    made_file("tiny.pth")
+    row = Weights("x", "timm:resnet50.a1_in1k", "tiny.pth", "another")
+    with pytest.raises(ValueError, match="does not fit"):
+        make_cards([row], print)
+    assert not row.made
+
+
+def test_with_a_network_the_file_is_fetched(monkeypatch):
+    asked = []
+
+    def fetch(url, path, digest, progress):
+        asked.append((url, digest))
+        made_file("other.pth").rename(path)
+
+    monkeypatch.setattr(cards, "answers", lambda host: host == "https://download.pytorch.org")
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+    row = Weights("x", "torchvision:resnet18.IMAGENET1K_V1", "tiny.pth", "fetched", 69.758)
+    lines = []
+    make_cards([row], lines.append)
+    assert asked == [(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url, None)] and row.made
+    assert lines[0].startswith("downloading https://download.pytorch.org/") and BackboneCard.load(row.folder).top1 == 69.758
+    make_cards([row], print)
+    assert len(asked) == 1
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(URLError("gone")))
+    other = Weights("y", "torchvision:resnet34.IMAGENET1K_V1", "resnet34-b627a593.pth", "gone")
+    with pytest.raises(ValueError, match="1 of 1 files of weights are not here"):
+        make_cards([other], lines.append)
+    assert "could not be downloaded" in lines[-1] and other.digest == "b627a593"
+
+
+@pytest.mark.parametrize(
+    ("error", "there"),
+    [(None, True), (HTTPError("x", 403, "no", {}, None), True), (URLError("no route"), False), (TimeoutError(), False)],
+)
+def test_a_host_that_answers_anything_is_there(monkeypatch, error, there):
+    monkeypatch.undo()
+
+    class Answer:
+        def close(self): ...
+
+    def answer(request, timeout):
+        assert request.get_method() == "HEAD" and timeout == 5
+        if error:
+            raise error
+        return Answer()
+
+    monkeypatch.setattr(cards, "urlopen", answer)
+    assert cards.answers("https://example.org") == there
+
+
+# ---- the whole way
+
+
+def test_from_a_file_to_a_command(tiny):
+    study = load_study(tiny, "toy", ["of_timm"], tasks=["detection"])
+    (before,) = nodes_of(study)
+    made_file("tiny.safetensors")
+    make_cards(study.cards(), print)
+    (row,) = study.cards()
+    card = BackboneCard.load(row.folder)
+    assert card.arch == {"depth": 18, "variant": "b", "base_channels": 64} and card.top1 == 71.5 and row.state == "card made"
+    assert card.source["probe"] == "timm"  # by timm's own network: the weights are where they belong
+    (node,) = nodes_of(study)
+    options = Options(backbone=node.card)
+    assert node.key != before.key and node.key.content["upstream"] == card.sha256 == upstream_of(node.card)
+    assert node.key == transfer_key(load(node.config), Options(), card.sha256) == prepare(node.config, options)[1]
+    assert command(node)[-2:] == ["--backbone", str(row.folder)]
+    assert Costs(study, past_runs()).of(node).seconds > 40  # the toy's own backbone is a quarter as wide
+
+
+@pytest.mark.slow
+def test_made_files_end_in_a_report_with_the_published_figures_beside(tiny, toy_root, monkeypatch, tmp_path):
+    from tools.engine.report import write_report
+    from tools.engine.run import run
+
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    for name in ("tiny.safetensors", "tiny.pth"):
+        made_file(name)
+    study = load_study(tiny, "toy", tasks=["detection"])
+    make_cards(study.cards(), print)
+    for node in nodes_of(study):
+        cfg, key = prepare(node.config, Options(backbone=node.card or "scratch"))
+        assert key == node.key
+        record = run(cfg, key, node.folder)
+        assert record["status"] == "done" and ("certificate" in record) == bool(node.card)
+    folder = collect(study)
+    rows = list(csv.DictReader((folder / "results.csv").open()))
+    assert {(row["recipe"], row["pretrain_seed"], row["finetune_seed"]) for row in rows} == {(r, "", "0") for r in study.recipes}
+    about = json.loads((folder / "study.json").read_text())
+    assert about["published"]["values"] == [{"recipe": "of_timm", "network": None, "metric": "top1", "value": 71.5}]
+    assert about["tricks"]["of_timm"] == "timm:resnet18.a1_in1k: made here" and about["labels"]["of_timm"] == "timm's"
+    write_report(folder)
+    report = (folder / "report.md").read_text()
+    assert "71.5" in report and "timm:resnet18.a1_in1k: made here" in report and "a test" in report

@@ -1,0 +1,151 @@
+"""Work folders that are shared, left behind by a dead process, moved, or older than this version."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from test_exact import CLASSIFIER, assert_same, config, trained
+from test_graph import run_fakes
+
+from tools.engine.collect import collect
+from tools.engine.config import Options
+from tools.engine.launch import run_study
+from tools.engine.report import write_report
+from tools.engine.run import LOCK, RECORD, is_locked, read_record, run
+from tools.engine.runner import last_checkpoint
+from tools.engine.study import load_study, nodes_of, prepare, rows_of, upstream_of
+
+DEMO = "configs/studies/demo.py"
+
+SLOW = """
+import json, pathlib, sys, time
+sys.path[:0] = [{root!r}]
+from tools.engine.run import locked
+folder = pathlib.Path(sys.argv[1])
+with locked(folder):
+    if not (folder / "record.json").exists():
+        with open(folder / "runs", "a") as file:
+            file.write("x")
+        time.sleep(0.5)
+        (folder / "record.json").write_text(json.dumps(dict(status="done", metrics={{}}, seconds=dict(total=1))))
+"""
+
+
+@pytest.fixture
+def here(toy_root, tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_two_launchers_on_one_folder_run_each_node_once(here, monkeypatch):
+    root = str(Path(__file__).parents[1])
+    code = SLOW.format(root=root)
+    monkeypatch.setattr("tools.engine.launch.command", lambda node, *_: [sys.executable, "-c", code, str(node.folder)])
+    pids = []
+    for recipes in (["b_standard", "scratch"], ["scratch", "b_standard", "smooth"]):  # they share the nodes of the first
+        if not (pid := os.fork()):
+            try:
+                os._exit(len(run_study(load_study(DEMO, "toy", recipes), lambda *_: None, lambda _: None)))
+            finally:
+                os._exit(99)
+        pids.append(pid)
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0, 0]
+    nodes = nodes_of(load_study(DEMO, "toy", ["scratch", "b_standard", "smooth"]))
+    assert all(node.state() == "done" for node in nodes)
+    assert {(node.folder / "runs").read_text() for node in nodes} == {"x"}
+
+
+@pytest.mark.slow
+def test_a_folder_of_a_dead_process_is_gone_on_with(here):
+    """Its lock file, half written files and checkpoint are there; no process is."""
+    cfg = config(CLASSIFIER, here / "run", kill=3)
+    assert trained(cfg) == {}
+    for name in (LOCK, ".iter_5.pth.abcd.part", ".record.json.x.part"):
+        (here / "run" / name).write_text("")
+    assert not is_locked(here / "run")
+    record = run(config(CLASSIFIER, here / "run"), "key", here / "run", resume=True)
+    assert record["status"] == "done" and record["resumed_from"] == "iter_3.pth"
+    left = sorted(path.name for path in (here / "run").iterdir() if path.name.startswith(".") or path.suffix == ".pth")
+    assert left == ["epoch_2.pth"]
+
+
+@pytest.mark.slow
+def test_a_moved_work_folder_is_found_by_key_and_gone_on_with(here, monkeypatch, make_card):
+    """A run is copied in mid-training, which mixes up its files' times; a study finds cards and runs in their new place."""
+    whole = trained(config(CLASSIFIER, here / "whole"))
+    assert trained(config(CLASSIFIER, here / "old" / "run", kill=11)) == {}
+    (here / "new").mkdir()
+    for path in sorted((here / "old/run").glob("*"), reverse=True):  # iter_11 first, then epoch_1
+        (shutil.copytree if path.is_dir() else shutil.copyfile)(path, here / "new" / path.name)
+    shutil.rmtree(here / "old")
+    assert last_checkpoint(here / "new").name == "iter_11.pth"
+    assert_same(trained(config(CLASSIFIER, here / "new"), resume=True), whole)
+
+    keys = [node.key for node in nodes_of(load_study(DEMO, "toy", ["b_standard"]))]
+    study = nodes_of(load_study(DEMO, "toy", ["b_standard"]))
+    make_card(name="work_dirs/runs/" + study[0].key + "/card", source={"run": study[0].key})
+    (here / "elsewhere").mkdir()
+    shutil.move(here / "work_dirs", here / "elsewhere/work_dirs")
+    monkeypatch.chdir(here / "elsewhere")
+    assert [node.key for node in nodes_of(load_study(DEMO, "toy", ["b_standard"]))] == keys
+    assert upstream_of(f"work_dirs/runs/{keys[0]}") == keys[0]
+    detection = "configs/detection/faster_rcnn_fpn_toy.py"
+    places = [f"work_dirs/runs/{keys[0]}/card", str(here / "elsewhere/work_dirs/runs" / keys[0])]
+    found = {prepare(detection, Options(backbone=place))[1] for place in places}
+    assert len(found) == 1 and found <= set(keys)
+
+
+@pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])
+def test_a_run_of_an_older_version_is_never_used(here, monkeypatch, task):
+    def keys() -> set[str]:
+        return {node.key for node in nodes_of(load_study(DEMO, "toy", ["b_standard", "scratch"])) if node.task == task}
+
+    older, module = keys(), import_module(f"{task}.task")
+    for key in older:
+        (here / "work_dirs/runs" / key).mkdir(parents=True)
+        (here / "work_dirs/runs" / key / RECORD).write_text(json.dumps({"status": "done"}))
+    monkeypatch.setattr(module, "RESULT_VERSION", module.RESULT_VERSION + 1)
+    assert older and not older & keys()
+    assert not any(node.record for node in nodes_of(load_study(DEMO, "toy", ["b_standard", "scratch"])))
+
+
+LATER = ("peak_memory_gb", "updates", "epochs", "commit", "speed", "resumed_from", "remarks", "size", "certificate", "versions")
+
+
+def test_records_that_lack_what_later_ones_have_are_shown_with_dashes(here, monkeypatch):
+    study = load_study(DEMO, "toy", ["scratch", "b_standard"])
+    metrics = dict(classification=("top1", "top5"), detection=("mAP", "mAP_area", "mAP_50_95"), segmentation=("pixAcc", "mIoU"))
+    for node in nodes_of(study):
+        record = dict(key=node.key, node="pretrain" if node.pretrain else "transfer", task=node.task, scale="toy", status="done")
+        record |= dict(network="resnet50", seed=0, split="val", tricks=[], backbone=None, transfer=None, lr_factor=1.0)
+        record |= dict(protocol={"name": "toy"}, precision="float32", seconds={"total": 30.0})
+        record |= dict(per_image=import_module(f"{node.task}.task").PER_IMAGE)
+        record |= dict(metrics={name: 41.5 for name in metrics[node.task]}, machine={"cpu": "x", "device": "cpu", "threads": 1})
+        assert not set(record) & set(LATER)
+        node.folder.mkdir(parents=True)
+        (node.folder / RECORD).write_text(json.dumps(record))
+    folder = collect(study)
+    paths = write_report(folder)
+    text = Path(paths["report.md"]).read_text()
+    assert "41.50" in text and "—" in text and not re.search(r"\b(nan|None)\b", text)
+    for row in rows_of(study):
+        assert read_record(row.folder)["status"] == "done"
+
+
+def test_a_study_is_taken_up_where_its_launcher_died(here, monkeypatch):
+    """A launcher that is gone leaves progress and locks behind; they hold nobody up."""
+    nodes, _, failed = run_fakes(monkeypatch)
+    assert not failed
+    last = nodes[-1]
+    (last.folder / RECORD).unlink()
+    (last.folder / LOCK).write_text("")
+    (last.folder / "progress.json").write_text('{"phase": "train", "done": 3, "total": 9, "time": 0}')
+    assert last.state() == "waiting"
+    nodes, lines, failed = run_fakes(monkeypatch)
+    assert not failed and sum("done earlier" in line for line in lines) == len(nodes) - 1 and nodes[-1].state() == "done"

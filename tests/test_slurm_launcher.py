@@ -1,0 +1,322 @@
+"""What the launcher of a study on Slurm asks for and decides; without a Slurm."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tools.engine import launch
+from tools.engine import slurm as launcher
+from tools.engine.executors import undisturbed
+from tools.engine.launch import last_lines, run_node
+from tools.engine.run import locked
+from tools.engine.slurm import Job, Jobs, Settings, queue, settings_of
+from tools.engine.study import Node, load_study, nodes_of
+
+DEMO = "configs/studies/demo.py"
+PROGRAMS = ("sbatch", "squeue", "srun", "scontrol")
+
+
+def options(**given) -> Namespace:
+    return Namespace(**dict(executor="slurm", jobs=None, partition=None, time=None, gpus=0, cpus=None) | given)
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch) -> Path:
+    """A folder on the path with Slurm's programs, which do nothing."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in PROGRAMS:
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return folder
+
+
+def test_what_a_job_asks_for(programs):
+    assert settings_of(options()) == Settings(gpus=0, cpus=8, minutes=240, partition=None)
+    assert settings_of(options(gpus=4, time=90, partition="gpu")) == Settings(4, 32, 90, "gpu")
+    assert settings_of(options(cpus=2)).cpus == 2
+    assert settings_of(options(executor="local", jobs=2, gpus=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (dict(jobs=2), "--jobs is for runs on this machine; with --executor slurm, Slurm decides"),
+        (dict(jobs=1), "--jobs is for runs on this machine"),
+        (dict(gpus=-1), "--gpus is -1; give how many GPUs each run gets, or 0"),
+        (dict(gpus=4, cpus=3), "--cpus is 3; give 4 or more, one for each process"),
+        (dict(cpus=0), "--cpus is 0; give 1 or more"),
+        (dict(time=4), "--time is 4 minutes; give 5 or more, since a run is asked to save 120 s before"),
+        (dict(executor="local", partition="gpu"), "--partition is for --executor slurm; on this machine --jobs"),
+        (dict(executor="local", time=60), "--time is for --executor slurm"),
+        (dict(executor="local", cpus=1), "--cpus is for --executor slurm"),
+    ],
+)
+def test_what_cannot_be_asked_of_slurm(programs, given, message):
+    with pytest.raises(ValueError, match=message):
+        settings_of(options(**given))
+
+
+def test_slurm_and_the_number_of_threads_are_needed(programs, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    with pytest.raises(ValueError, match=r"part of a run's key: export OMP_NUM_THREADS=8, for `status` too"):
+        settings_of(options(gpus=2))
+    (programs / "sbatch").unlink()
+    (programs / "srun").unlink()
+    with pytest.raises(ValueError, match="needs Slurm's sbatch, srun; start it where jobs are submitted"):
+        settings_of(options())
+
+
+def test_the_queue_knows_a_job_by_its_name_and_folder(programs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [
+        f"12|PENDING|Dependency|aaa|{tmp_path}",
+        f"9|FAILED|NonZeroExitCode|aaa|{tmp_path}",  # an earlier job of the same run
+        f"14|COMPLETED|None|bbb|{tmp_path}",
+        f"13|CANCELLED|None|bbb|{tmp_path}",
+        "15|RUNNING|None|ccc|/elsewhere",
+        f"16_[0-3]|PENDING|None|ddd|{tmp_path}",
+    ]
+    (programs / "squeue").write_text("#!/bin/sh\necho '" + "\n".join(lines) + "'\n")
+    assert queue() == {"aaa": Job("12", "PENDING", "Dependency"), "bbb": Job("14", "COMPLETED", "None")}
+    said = []
+    assert launcher.waiting_jobs(said.append) == {}  # nothing was ever submitted from here
+    (tmp_path / launcher.LOGS).mkdir(parents=True)
+    assert launcher.waiting_jobs(said.append) == {"aaa": Job("12", "PENDING", "Dependency")} and not said
+    with pytest.raises(ValueError, match="--executor slurm goes on with them, and `scancel 12` ends them"):
+        launcher.refuse_queued([SimpleNamespace(key="aaa"), SimpleNamespace(key="bbb")], said.append)
+    launcher.refuse_queued([SimpleNamespace(key="bbb")], said.append)
+    (programs / "squeue").write_text("#!/bin/sh\necho 'squeue: error: no answer' >&2\nexit 1\n")
+    assert launcher.waiting_jobs(said.append) == {}
+    assert said == ["squeue does not answer: squeue: error: no answer; jobs are not shown"]
+    (programs / "squeue").unlink()
+    with pytest.raises(ValueError, match="squeue does not answer: .*No such file"):
+        queue()
+
+
+def test_the_state_of_a_run_names_its_job(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    node = nodes_of(load_study(DEMO, "toy", ["scratch"]))[0]
+    assert node.state() == "waiting" and node.state(Job("12", "PENDING")) == "queued (job 12)"
+    node.folder.mkdir(parents=True)
+    (node.folder / "failed.txt").write_text("no data")
+    assert node.state() == "failed" and node.state(Job("12", "PENDING")) == "queued (job 12)"
+    (node.folder / "progress.json").write_text(json.dumps(dict(phase="train", done=1, total=2, time=time.time())))
+    assert node.state(Job("12", "RUNNING")) == "running 48 % (job 12)"
+    (node.folder / "record.json").write_text('{"status": "diverged"}')
+    assert node.state(Job("12", "RUNNING")) == "diverged"
+
+
+def test_the_last_lines_are_the_runs_own_words(tmp_path):
+    log = tmp_path / "log.txt"
+    assert last_lines(log) == ""
+    log.write_text("one\ntwo\nthree\nfour\nfive\nerror: no data\n")
+    assert last_lines(log, 2) == "five\nerror: no data\n"
+    page = "Traceback\nChildFailedError:\n=====\ntrain.py FAILED\nRoot Cause:\n=====\n"
+    stopped = "W1124 api.py:1] Sending process 7 closing signal SIGTERM\n"
+    failed = "E1124 api.py:2] failed (exitcode: 1) local_rank: 0 (pid: 6) of binary: python\n"
+    log.write_text(log.read_text() + stopped + failed + page)
+    assert last_lines(log, 2) == "five\nerror: no data\n"
+    log.write_text(log.read_text() + "again\nerror: still none\n" + failed + page)
+    assert last_lines(log, 2) == "again\nerror: still none\n"
+    log.write_text(log.read_text() + "one process\nerror: no room\n")
+    assert last_lines(log, 2) == "one process\nerror: no room\n"
+
+
+class FakeSlurm:
+    """Jobs that only a test starts and ends: ``ids`` by key, and the queue."""
+
+    def __init__(self, monkeypatch):
+        self.found: dict[str, Job] = {}
+        self.ids: dict[str, list[str]] = {}
+        self.depends: dict[str, str] = {}
+        self.limit = 100
+        monkeypatch.setattr(launcher, "queue", lambda: dict(self.found))
+        monkeypatch.setattr(launcher, "submit", self.submit)
+        monkeypatch.setattr(launcher, "slurm_executor", lambda *_: None)
+        monkeypatch.setattr(launcher, "SETTLE", 0)
+
+    def submit(self, nodes, command, partition, minutes, gpus, folder, executor, queued):
+        made = {}
+        for node in nodes:
+            if len(self.found) >= self.limit:
+                raise ValueError(f"Slurm takes no job for {node.key}: error: too many jobs")
+            known = dict(queued) | {key: job.job_id for key, job in made.items()}
+            number = str(100 + sum(map(len, self.ids.values())))
+            self.ids.setdefault(node.key, []).append(number)
+            if node.above and node.above.key in known:
+                self.depends[number] = known[node.above.key]
+            made[node.key] = SimpleNamespace(job_id=number)
+            self.found[node.key] = Job(number, "PENDING")
+        return made
+
+    def end(self, node: Node, state: str = "FAILED", reason: str = "None", words: str = "", status: str = "") -> None:
+        self.found[node.key] = Job(self.found[node.key].id, state, reason)
+        node.folder.mkdir(parents=True, exist_ok=True)
+        if words:
+            (node.folder / "failed.txt").write_text(words)
+        if status:
+            record = dict(status=status, metrics={}, seconds=dict(total=1))
+            (node.folder / "record.json").write_text(json.dumps(record))
+
+
+@pytest.fixture
+def three(tmp_path, monkeypatch):
+    """A pretraining and its two transfers, their launcher, its log, and the fake Slurm; a number of tries as argument."""
+    monkeypatch.chdir(tmp_path)
+    fake, lines = FakeSlurm(monkeypatch), []
+
+    def make(retry: int = 0):
+        nodes = nodes_of(load_study(DEMO, "toy", ["b_standard"]))
+        return nodes, Jobs(nodes, Settings(0, 1, 60, None), retry, lambda *_: None, lines.append), lines, fake
+
+    return make
+
+
+def test_what_is_in_the_queue_is_not_submitted_twice(three):
+    (top, left, right), jobs, lines, fake = three()
+    jobs.look()
+    jobs.look()
+    assert fake.ids == {top.key: ["100"], left.key: ["101"], right.key: ["102"]} and fake.depends == {"101": "100", "102": "100"}
+    (top, left, right), other, lines, fake = three()
+    del fake.found[right.key]
+    other.look()  # another launcher: one job of the three is not there, and waits for the one that is
+    assert fake.ids[right.key] == ["102", "103"] and fake.ids[top.key] == ["100"] and fake.depends["103"] == "100"
+    assert f"{top.name}: in the queue already, job 100" in lines
+    fake.end(top, "COMPLETED", status="done")
+    other.look()
+    assert set(other.waiting) == {left.key, right.key} and f"{top.name}: 1 s, done" in lines
+    for node in (left, right):
+        fake.end(node, "COMPLETED", status="done")
+    other.look()
+    assert not other.waiting and not other.failed and sum(map(len, fake.ids.values())) == 4
+    (top, left, right), third, lines, fake = three()
+    third.look()
+    assert not third.waiting and sum("done earlier" in line for line in lines) == 3
+
+
+def test_a_failed_run_is_tried_again_and_what_rests_on_it_waits_anew(three):
+    (top, left, right), jobs, lines, fake = three(retry=1)
+    jobs.look()
+    fake.end(top, words="no data\n")
+    jobs.look()  # the transfers have not been cancelled yet
+    assert fake.ids[top.key] == ["100", "103"] and not (top.folder / "failed.txt").exists()
+    for node in (left, right):
+        fake.end(node, "CANCELLED", reason="DependencyNeverSatisfied")
+    jobs.look()
+    assert fake.ids[left.key] == ["101", "104"] and fake.depends["104"] == fake.depends["105"] == "103"
+    fake.end(top, words="still none\n")
+    jobs.look()
+    assert jobs.failed == [top] and (top.folder / "failed.txt").read_text() == "still none\n"
+    for node in (left, right):
+        fake.end(node, "CANCELLED", reason="DependencyNeverSatisfied")
+    jobs.look()
+    assert not jobs.waiting and jobs.failed == [top]
+    assert sum("left out, since classification b_standard seed 0 has not finished" in line for line in lines) == 2
+
+
+@pytest.mark.parametrize("state", ["CANCELLED", "TIMEOUT", None])
+def test_a_job_that_ends_without_a_result_has_failed_and_says_how(three, state):
+    (top, *_), jobs, lines, fake = three(retry=1)
+    jobs.look()
+    log = Path(launcher.LOGS) / "100_0_log.err"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("slurmstepd: error: no memory\n")
+    fake.end(top, state or "RUNNING")
+    if state is None:
+        del fake.found[top.key]  # Slurm has forgotten it
+    jobs.look()
+    if state == "CANCELLED":  # whoever cancelled it does not want it
+        assert jobs.failed == [top] and fake.ids[top.key] == ["100"]
+        text = "job 100 ended as CANCELLED, without a result\nslurmstepd: error: no memory\n"
+        assert (top.folder / "failed.txt").read_text() == text
+    else:
+        assert not jobs.failed and fake.ids[top.key] == ["100", "103"]
+
+
+def test_a_cancelled_transfer_is_given_up_while_its_pretraining_goes_on(three):
+    (top, left, right), jobs, lines, fake = three(retry=1)
+    jobs.look()
+    fake.end(left, "CANCELLED", reason="Dependency")  # by hand
+    del fake.found[right.key]  # Slurm has forgotten it, and it cannot have started
+    jobs.look()
+    assert jobs.failed == [left] and len(fake.ids[left.key]) == 1 and fake.depends[fake.ids[right.key][1]] == "100"
+
+
+def test_below_a_diverged_run_nothing_is_run(three):
+    (top, left, right), jobs, lines, fake = three()
+    jobs.look()
+    fake.end(top, status="diverged")
+    for node in (left, right):
+        fake.end(node, "CANCELLED", reason="DependencyNeverSatisfied")
+    jobs.look()
+    assert not jobs.waiting and not jobs.failed and f"{top.name}: 1 s, diverged" in lines
+    assert f"{left.name}: left out, since {top.name} has diverged" in lines
+
+
+def test_what_slurm_takes_no_more_of_waits_for_an_end(three, monkeypatch):
+    (top, left, right), jobs, lines, fake = three()
+    fake.limit = 0
+    with pytest.raises(ValueError, match="too many jobs"):  # and none of this study is there
+        jobs.look()
+    fake.limit = 2
+    jobs.look()
+    assert set(fake.ids) == {top.key, left.key} and "too many jobs; tried again each minute" in lines[-1]
+    fake.end(top, "COMPLETED", status="done")
+    del fake.found[top.key]
+    jobs.look()
+    assert right.key not in fake.ids
+    monkeypatch.setattr(launcher, "REFUSED", 0)
+    jobs.look()
+    assert fake.ids[right.key] == ["102"] and fake.ids[left.key] == ["101"] and not jobs.failed
+
+
+def test_a_run_of_another_process_and_a_silent_queue_are_waited_for(three, monkeypatch):
+    (top, left, right), jobs, lines, fake = three()
+    top.folder.mkdir(parents=True)
+    with locked(top.folder):
+        jobs.look()
+        jobs.look()
+        assert not fake.ids and len(jobs.waiting) == 3
+        assert lines.count(f"{top.name}: run by another process, which is waited for") == 1
+    (top.folder / "record.json").write_text(json.dumps(dict(status="done", metrics={}, seconds=dict(total=1))))
+    jobs.look()
+    assert set(fake.ids) == {left.key, right.key} and not fake.depends
+
+    def silent():
+        raise ValueError("squeue does not answer: no route")
+
+    monkeypatch.setattr(launcher, "queue", silent)
+    jobs.look()
+    jobs.look()
+    assert len(jobs.waiting) == 2 and lines.count("squeue does not answer: no route; it is asked again") == 1
+
+
+def test_ctrl_c_waits_for_a_job_to_be_submitted():
+    code = "import os, signal, sys; os.kill(os.getpid(), signal.SIGINT); sys.exit(7)"
+    with pytest.raises(KeyboardInterrupt):
+        with undisturbed():
+            os.kill(os.getpid(), signal.SIGINT)
+            program = subprocess.run([sys.executable, "-c", code])
+    assert program.returncode == 7
+    with undisturbed():
+        pass
+
+
+def test_a_run_has_a_session_of_its_own(tmp_path, monkeypatch):
+    """So that Ctrl-C at a terminal reaches the launcher alone, and a run is asked to stop once."""
+    monkeypatch.chdir(tmp_path)
+    node = nodes_of(load_study(DEMO, "toy", ["scratch"]))[0]
+    code = "import os; print(os.getsid(0) == os.getpid())"
+    monkeypatch.setattr(launch, "command", lambda *_: [sys.executable, "-c", code])
+    assert not run_node(node, lambda *_: None) and (node.folder / "failed.txt").read_text() == "True\n"

@@ -1,0 +1,324 @@
+"""A study's table against its runs: one that is right holds, and whatever was changed afterwards is found and named."""
+
+import csv
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_study import NODES, RECIPES, change_json, figures_by_hand, made_study, read_rows, write_rows
+
+from backbones.files import write_json, write_npz
+from segmentation.metrics import REGIONS, figures
+from tools.engine.details import DETAILS, collect_details, run_folders
+from tools.engine.results import column_of, load_results
+from tools.engine.verify import TOLERANCE, verify
+
+ROOT = Path(__file__).parents[1]
+METRICS = {
+    "classification": ("top1", "top5"),
+    "detection": ("mAP", "mAP_area", "mAP_50_95"),
+    "segmentation": (
+        *("pixAcc", "mIoU", "mAcc", "mIoU_frequent", "mIoU_rare"),
+        *(f"{name}_{region}" for name in ("pixAcc", "mIoU") for region in REGIONS),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    return with_details(made_study(tmp_path_factory.mktemp("made"))).parent
+
+
+@pytest.fixture
+def folder(made, tmp_path) -> Path:
+    """A made study with its details.json."""
+    return shutil.copytree(made, tmp_path / "work_dirs") / "made-toy"
+
+
+def with_details(folder: Path) -> Path:
+    results = load_results(folder)
+    write_json(folder / DETAILS, collect_details(results.rows, run_folders(results, folder)))
+    return folder
+
+
+def change_rows(folder: Path, change, **which) -> None:
+    """``change`` of each row of results.csv that has the values of ``which``; None takes a row out."""
+    rows = [change(row) if all(row[k] == v for k, v in which.items()) else row for row in read_rows(folder)]
+    write_rows(folder, [row for row in rows if row is not None])
+
+
+def scaled(factor: float):
+    return lambda row: row | {"value": repr(float(row["value"]) * factor)}
+
+
+def change_npz(path: Path, **changes) -> None:
+    with np.load(path) as saved:
+        arrays = dict(saved)
+    write_npz(path, **arrays | {name: change(arrays[name]) for name, change in changes.items()})
+
+
+# --- a table that is right ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("over", ["gt", "union", "all"])
+def test_figures_of_plain_loops_come_out_of_the_files_again(tmp_path, over):
+    folder = with_details(made_study(tmp_path, over))
+    found = verify(folder)
+    runs = len(RECIPES) * 2
+    assert found.differ == [] and found.lacking == [] and found.worst < TOLERANCE / 1000
+    assert (found.runs, found.unverified, found.empty) == (3 * runs, 0, 0)
+    assert found.computed == runs * sum(map(len, METRICS.values())) and found.recorded == 3 * runs  # seconds
+    assert found.beside > found.computed and found.lines()[-1] == "results.csv holds"
+    seen = {(row["task"], row["metric"]) for row in read_rows(folder)}
+    assert seen == {(task, metric) for task, names in METRICS.items() for metric in (*names, "seconds")}
+
+
+def test_every_figure_that_a_segmenter_writes_is_one_of_these():
+    regions = np.random.default_rng(0).integers(1, 9, (2, 4, 4))
+    assert set(figures(regions)) == set(METRICS["segmentation"]) == set(figures_by_hand(regions, "gt"))
+
+
+def test_the_config_decides_over_the_protocol_and_iou_counts(tmp_path):
+    folder = made_study(tmp_path, "all")
+    for recipe in RECIPES:
+        for seed in range(2):
+            run = tmp_path / f"runs/segmentation-{recipe}-{seed}"
+            change_json(run / "record.json", "protocol", "metric_classes", value="union")
+            write_json(run / "key.json", {"config": {"test_evaluator": {"classes": "all"}}})
+    assert verify(folder).differ == []
+    write_json(tmp_path / "runs/detection-smooth-0/key.json", {"config": {"test_evaluator": {"iou": 0.75}}})
+    differ = [text for text in verify(folder).differ if "in results.csv" in text]
+    assert [text.split(" of ")[0] for text in differ] == ["mAP", "mAP_area"]  # mAP_50_95 has IoUs of its own
+    assert all("run detection-smooth-0 " in text for text in differ)
+
+
+def test_means_and_deviations_of_the_table_are_numpys(folder):
+    results = load_results(folder)
+    with open(folder / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for recipe in RECIPES:
+        for column in {column_of(row) for row in rows}:
+            values = [float(r["value"]) for r in rows if r["recipe"] == recipe and column_of(r) == column]
+            spread = results.cell(recipe, column).spread
+            assert (spread.mean, spread.std) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+
+
+# --- what was changed ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("task", "metric"), [(task, metric) for task in METRICS for metric in (*METRICS[task], "seconds")])
+def test_any_figure_that_was_changed_is_named_with_both_values_and_the_run(folder, task, metric):
+    (row,) = [r for r in read_rows(folder) if (r["run"], r["metric"]) == (f"{task}-smooth-1", metric)]
+    change_rows(folder, scaled(1 + 1e-7), run=row["run"], metric=metric)
+    (text,) = verify(folder).differ
+    assert text.startswith(f"{metric} of smooth, {task}, seed 1, run {task}-smooth-1 in results.csv: ")
+    assert repr(float(row["value"]) * (1 + 1e-7)) in text
+    old = float(text.rsplit(": ", 1)[1])
+    assert old == pytest.approx(float(row["value"]), rel=1e-12)
+    assert ("record.json" if metric == "seconds" else NODES[task][3]) in text
+
+
+def test_a_difference_within_the_tolerance_passes_and_is_reported(folder):
+    change_rows(folder, scaled(1 + 1e-10), run="detection-smooth-1", metric="mAP")
+    found = verify(folder)
+    assert found.differ == [] and 0.5e-10 < found.worst < 2e-10
+
+
+FILES = [
+    ("classification", "ranks.npz", {"rank": lambda a: a + (np.arange(len(a)) == 3).astype(a.dtype) * 9}),
+    ("detection", "detections.npz", {"det_score": lambda a: a[::-1]}),
+    ("detection", "detections.npz", {"gt_difficult": lambda a: ~a}),
+    ("detection", "detections.npz", {"det_box": lambda a: a + 20}),
+    ("segmentation", "confusion.npz", {"pixels": lambda a: a + (np.arange(len(a)) == 0)}),
+    ("segmentation", "confusion.npz", {"region": lambda a: 1 - a}),
+]
+
+
+@pytest.mark.parametrize(("task", "file", "changes"), FILES)
+def test_per_image_results_that_were_changed_are_found(folder, task, file, changes):
+    change_npz(folder.parent / f"runs/{task}-smooth-0/{file}", **changes)
+    differ = verify(folder).differ
+    assert any(f"run {task}-smooth-0 in results.csv" in text for text in differ)
+    assert not any("b_standard" in text and DETAILS not in text for text in differ)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def unpickled(path: Path) -> None:
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (path.parent / "exploded",)
+
+    np.savez(path, **{name: np.array([Bomb()], object) for name in ("rank", "label", "det_image", "gt_image", "image")})
+
+
+def lack(path: Path) -> None:
+    write_npz(path, other=np.zeros(3))
+
+
+BREAK = [truncate, unpickled, lack, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(pickle.dumps([1]))]
+
+
+@pytest.mark.parametrize("harm", BREAK)
+@pytest.mark.parametrize("task", list(NODES))
+def test_files_that_cannot_be_read_are_named_and_never_run(folder, task, harm):
+    path = folder.parent / f"runs/{task}-smooth-0/{NODES[task][3]}"
+    harm(path)
+    found = verify(folder)
+    assert any(f"{path} gives no figures" in text for text in found.differ) and found.unverified == 1
+    assert not (path.parent / "exploded").exists() and found.lines()[-1] == "results.csv differs"
+
+
+def test_classes_that_are_none_of_the_runs_are_found(folder):
+    change_npz(folder.parent / "runs/segmentation-smooth-0/confusion.npz", truth=lambda a: a + 3)
+    change_npz(folder.parent / "runs/detection-smooth-0/detections.npz", det_label=lambda a: a + 3)
+    differ = verify(folder).differ
+    assert sum("gives no figures" in text for text in differ) == 2
+
+
+def test_a_row_that_is_gone_or_was_added_is_found(folder):
+    rows = read_rows(folder)
+    change_rows(folder, lambda row: None, run="detection-smooth-0", metric="mAP_area")
+    (text,) = verify(folder).differ
+    assert text == (
+        "mAP_area of smooth, detection, seed 0, run detection-smooth-0: detections.npz gives it, and results.csv has no row"
+    )
+    write_rows(folder, [*rows, rows[0] | {"metric": "top3", "value": "99.0"}])
+    (text,) = verify(folder).differ
+    assert "top3 of b_standard" in text and "99.0 in results.csv, and no such figure" in text
+
+
+SWAPS = [
+    ("task", "segmentation"),
+    ("network", "resnet152"),
+    ("split", "held out"),
+    ("status", "diverged"),
+    ("protocol", "moco"),
+    ("pretrain_seed", "1"),
+    ("recipe", "b_standard"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), SWAPS)
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_a_run_under_another_name_is_found(folder, task, name, value):
+    """The figures are the run's own; what they are said to be is not."""
+    change_rows(folder, lambda row: row | {name: value}, run=f"{task}-smooth-0")
+    assert any(
+        f"seed 0, run {task}-smooth-0: " in text or f"seed 1, run {task}-smooth-0: " in text for text in verify(folder).differ
+    )
+
+
+def test_cards_of_scratch_and_of_another_recipe_are_found(folder):
+    change_json(
+        folder.parent / "runs/detection-smooth-0/record.json", "certificate", "card", value="sha of classification-b_standard-1"
+    )
+    change_json(folder.parent / "runs/segmentation-smooth-0/record.json", "backbone", value="scratch")
+    differ = verify(folder).differ
+    assert len(differ) == 2
+    assert differ[0].startswith("recipe of smooth, detection, seed 0, ") and "its card is that of b_standard, seed 1" in differ[0]
+    assert differ[1].startswith("recipe of smooth, segmentation, seed 0, ") and "backbone is scratch" in differ[1]
+
+
+def test_a_record_that_was_changed_is_found(folder):
+    run = folder.parent / "runs/detection-smooth-1/record.json"
+    change_json(run, "metrics", "mAP", value=99.0)
+    change_json(run, "per_class", "dog", "AP", value=98.0)
+    change_json(run, "errors", "hit", value=97)
+    differ = verify(folder).differ
+    names = ("metrics, mAP", "per_class, dog, AP", "errors, hit")
+    assert [text.split(":")[0] for text in differ] == [f"record.json of run detection-smooth-1, {name}" for name in names]
+
+
+def test_details_that_were_changed_are_found(folder):
+    details = json.loads((folder / DETAILS).read_text())
+    details["tables"][1]["recipes"]["smooth"]["values"]["cat"][0] += 1e-6
+    del details["tables"][2]
+    write_json(folder / DETAILS, details)
+    assert verify(folder).differ  # as many tables as there are
+    details = json.loads((with_details(folder) / DETAILS).read_text())
+    details["tables"][1]["recipes"]["smooth"]["values"]["cat"][0] += 1e-6
+    write_json(folder / DETAILS, details)
+    (text,) = verify(folder).differ
+    assert text.startswith("details.json, tables, 1, recipes, smooth, values, cat, 0: ")
+    (folder / DETAILS).write_text("{")
+    assert "details.json is not JSON" in verify(folder).differ[0]
+
+
+# --- what cannot be verified --------------------------------------------------------------------------------
+
+
+def test_a_run_without_its_file_or_folder_is_named_and_the_rest_verified(folder):
+    (folder.parent / "runs/detection-smooth-0/detections.npz").unlink()
+    shutil.rmtree(folder.parent / "runs/classification-smooth-1")
+    found = verify(folder)
+    assert found.differ == [] and found.unverified == 2 and found.computed == 2 * 28 - 5
+    assert len(found.lacking) == 3 and found.lines()[-1] == "results.csv holds, as far as it could be verified"
+    place = folder.parent / "runs/detection-smooth-0"
+    assert f"run detection-smooth-0 (detection, seed 0): no detections.npz in {place}" in found.lacking
+    assert any("run classification-smooth-1: no record.json in " in text for text in found.lacking)
+    assert any(text.startswith(DETAILS) for text in found.lacking)
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_a_record_of_an_older_version_is_no_fault_and_cannot_be_verified(folder, task):
+    path = folder.parent / f"runs/{task}-smooth-0/record.json"
+    record = json.loads(path.read_text())
+    del record["per_class"]
+    write_json(path, record)
+    found = verify(folder)
+    assert found.differ == [] and found.unverified == 1
+    assert f"run {task}-smooth-0 ({task}, seed 0): its record has no per_class, as those of older versions" in found.lacking
+
+
+def test_a_run_that_diverged_has_no_figure_and_may_not_have_one(tmp_path):
+    folder = with_details(made_study(tmp_path, diverged=("detection-smooth-1",)))
+    found = verify(folder)
+    assert found.differ == [] and found.lacking == [] and found.empty == 2 and found.unverified == 0
+    change_rows(folder, lambda row: row | {"value": "70.0"}, run="detection-smooth-1", metric="mAP")
+    (text,) = verify(folder).differ
+    assert text.endswith("70.0 in results.csv, but the run's status is diverged")
+
+
+def test_a_record_of_another_run_is_found(folder):
+    runs = folder.parent / "runs"
+    shutil.copy(runs / "detection-smooth-0/record.json", runs / "detection-smooth-1/record.json")
+    assert any("is that of run detection-smooth-0" in text for text in verify(folder).differ)
+    (runs / "detection-smooth-1/record.json").write_text("{")
+    assert any("detection-smooth-1/record.json cannot be read" in text for text in verify(folder).differ)
+
+
+# --- the script ---------------------------------------------------------------------------------------------
+
+
+def run_script(folder: Path) -> subprocess.CompletedProcess:
+    code = (
+        "import sys, runpy; sys.argv = ['tools/report.py', sys.argv[1], '--verify']\n"
+        "try:\n    runpy.run_path('tools/report.py', run_name='__main__')\n"
+        "finally:\n    heavy = {n.split('.')[0] for n in sys.modules} & {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}\n"
+        "    print('heavy:', *sorted(heavy))"
+    )
+    return subprocess.run([sys.executable, "-c", code, str(folder)], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_script_says_what_differs_writes_nothing_and_needs_no_torch(folder):
+    before = sorted(folder.iterdir())
+    done = run_script(folder)
+    assert done.returncode == 0 and done.stderr == "" and sorted(folder.iterdir()) == before
+    assert done.stdout.splitlines()[-2:] == ["results.csv holds", "heavy:"]
+    change_rows(folder, scaled(1.01), run="segmentation-smooth-0", metric="mIoU")
+    done = run_script(folder)
+    assert done.returncode == 1 and done.stdout.count("differs: ") == 1 and "results.csv differs\n" in done.stdout
+
+
+def test_a_folder_whose_runs_are_elsewhere_cannot_be_verified(folder):
+    shutil.rmtree(folder.parent / "runs")
+    done = run_script(folder)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "None of the 12 runs" in done.stderr

@@ -1,0 +1,95 @@
+"""--vis: a run's scalars go to MMEngine's backends as well, and nothing else about the run changes."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.registry import VISBACKENDS
+from mmengine.visualization import LocalVisBackend
+
+from tools.engine.config import Options, key_of, resolve
+from tools.engine.run import build_runner, load_run
+from tools.engine.runner import end_workers
+from tools.engine.vis import backends, missing_named, visualizer
+
+CLASSIFIER = "configs/classification/resnet50_toy.py"
+
+
+class FakeVisBackend(LocalVisBackend):
+    """Keeps the scalars it is sent."""
+
+    sent: list[dict] = []
+
+    def add_scalars(self, scalar_dict, step=0, file_path=None, **kwargs) -> None:
+        self.sent.append(scalar_dict | {"step": step})
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setitem(VISBACKENDS.module_dict, "FakeVisBackend", FakeVisBackend)
+    FakeVisBackend.sent = []
+    return FakeVisBackend
+
+
+@pytest.fixture
+def cfg(tmp_path, monkeypatch, toy_root):
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    words = {"batch": 2, "micro_batch": 2, "epochs": 1, "train_cfg.max_epochs": 1, "model.backbone.base_channels": 8}
+    words |= {"train_dataloader.num_workers": 0, "test_dataloader.num_workers": 0}
+    cfg = resolve(CLASSIFIER, Options(overrides=words))
+    cfg.work_dir, cfg.launcher = str(tmp_path / "run"), "none"
+    return cfg
+
+
+def test_names_are_those_that_mmengine_knows():
+    known = backends()
+    assert known["tensorboard"] == "TensorboardVisBackend" and {"local", "wandb", "mlflow", "clearml", "aim"} <= set(known)
+    assert set(known.values()) == set(VISBACKENDS.module_dict)
+
+
+@pytest.mark.parametrize("name, near", [("tensorbord", "nearest: tensorboard"), ("zzz", "all: local, wandb, tensorboard")])
+def test_an_unknown_name_is_refused_with_the_nearest(name, near):
+    with pytest.raises(ValueError, match=f"--vis knows no '{name}'.*{near}"):
+        visualizer(["wandb", name])
+
+
+def test_local_scalars_stay_whatever_is_asked_for():
+    kinds = [[backend["type"] for backend in visualizer(names)["vis_backends"]] for names in ([], ["local"], ["wandb", "wandb"])]
+    assert kinds == [["LocalVisBackend"], ["LocalVisBackend"], ["LocalVisBackend", "WandbVisBackend"]]
+
+
+def test_it_changes_no_key(cfg):
+    before = key_of(cfg)
+    cfg.visualizer = visualizer(["tensorboard"])
+    assert key_of(cfg) == before
+
+
+def test_a_backend_gets_the_scalars_and_so_does_the_run_itself(cfg, fake):
+    cfg.visualizer = visualizer(["fake"])
+    cfg.default_hooks.logger.interval = 2
+    runner = build_runner(cfg)
+    try:
+        runner.train()
+    finally:
+        end_workers(runner)
+    own = [json.loads(line) for path in Path(cfg.work_dir).rglob("scalars.json") for line in path.read_text().splitlines()]
+    assert len(fake.sent) == len(own) > 1
+    assert [sent["loss"] for sent in fake.sent] == [line["loss"] for line in own]
+
+
+def test_a_backend_that_is_not_installed_is_named_before_training(cfg, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as if it were not there, wherever this runs
+    cfg.visualizer = visualizer(["tensorboard"])
+    with pytest.raises(ValueError, match="--vis tensorboard needs a package that is not installed. .*pip install.*tensorboard"):
+        with missing_named(["tensorboard"]):
+            build_runner(cfg)
+    with pytest.raises(ImportError), missing_named([]):
+        raise ImportError("something else")
+
+
+def test_testing_a_run_sends_nothing(cfg, tmp_path):
+    cfg.visualizer, cfg.run = visualizer(["tensorboard"]), "key"
+    cfg.dump(str(tmp_path / "config.py"))
+    (tmp_path / "epoch_1.pth").touch()
+    assert "visualizer" not in load_run(str(tmp_path / "config.py"), tmp_path / "epoch_1.pth")
