@@ -9,8 +9,10 @@ from mmengine.registry import VISBACKENDS
 from mmengine.visualization import LocalVisBackend
 
 from tools.engine.config import Options, key_of, resolve
+from tools.engine.launch import command
 from tools.engine.run import build_runner, load_run
 from tools.engine.runner import end_workers
+from tools.engine.study import load_study, nodes_of
 from tools.engine.vis import backends, missing_named, visualizer
 
 CLASSIFIER = "configs/classification/resnet50_toy.py"
@@ -93,3 +95,10 @@ def test_testing_a_run_sends_nothing(cfg, tmp_path):
     cfg.dump(str(tmp_path / "config.py"))
     (tmp_path / "epoch_1.pth").touch()
     assert "visualizer" not in load_run(str(tmp_path / "config.py"), tmp_path / "epoch_1.pth")
+
+
+def test_a_study_passes_the_names_to_its_runs_and_keeps_their_keys():
+    plain, sent = (load_study("configs/studies/demo.py", "toy", vis=names) for names in (None, ["tensorboard", "wandb"]))
+    assert [node.key for node in nodes_of(sent)] == [node.key for node in nodes_of(plain)]
+    assert all("--vis tensorboard wandb" in " ".join(command(node)) for node in nodes_of(sent))
+    assert not any("--vis" in command(node) for node in nodes_of(plain))

@@ -53,6 +53,7 @@ def parse() -> argparse.Namespace:
             command.add_argument("--cpus", type=int, help="slurm: of each run; 8 for each of its processes")
             command.add_argument("--gpus", type=int, default=0, help="of each run; several share its batch")
             command.add_argument("--retry", type=int, default=0, help="how often a failed run is tried again; 0")
+            command.add_argument("--vis", nargs="+", default=[], metavar="NAME", help="scalars go to tensorboard, wandb, ... too")
     return parser.parse_args()
 
 
@@ -69,6 +70,7 @@ def study() -> int:
     from tools.engine.show import draw_pairs, draw_sheets
     from tools.engine.slurm import refuse_queued, run_on_slurm, settings_of, waiting_jobs
     from tools.engine.study import check, nodes_of, rows_of
+    from tools.engine.vis import visualizer
 
     study = study_of(args)
     if args.command == "plan":
@@ -85,6 +87,8 @@ def study() -> int:
             print(f"{node.key}  {node.state(jobs.get(node.key)):21}  {node.name}" + f" ({compared})" * bool(compared))
         return 0
     slurm = settings_of(args)
+    if args.vis:
+        visualizer(args.vis)  # refuses a name that is unknown before anything runs
     check(study)
     make_cards(study.cards(), print)
     nodes = nodes_of(study)

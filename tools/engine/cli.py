@@ -63,7 +63,9 @@ def study_of(args: argparse.Namespace):
         if not card:
             raise ValueError(f"--teachers takes RECIPE=CARD, as in smooth=cards/resnet152d; {recipe!r} names no card.")
     cards = {recipe: card for recipe, _, card in pairs}
-    given = dict(tune_lr=args.tune_lr, fine_tunings=args.seeds[1], tasks=args.tasks, protocol=args.protocol)
+    given = dict(
+        tune_lr=args.tune_lr, fine_tunings=args.seeds[1], tasks=args.tasks, protocol=args.protocol, vis=getattr(args, "vis", None)
+    )
     return load_study(args.study, args.scale, args.recipes, args.seeds[0], cards, **given)
 
 

@@ -31,6 +31,7 @@ class Options:
     lr_factor: float | None = None
     hold_out: bool = False
     seed: int = 0
+    vis: list = field(default_factory=list)
     overrides: dict = field(default_factory=dict)
     on_bad_image: str = "stop"
 

@@ -207,6 +207,7 @@ def command(node: Node, processes: int = 1) -> list[str]:
     if node.options.lr_factor is not None:
         words += ["--lr-factor", f"{node.options.lr_factor:g}"]
     words += ["--hold-out"] * node.options.hold_out
+    words += ["--vis", *node.options.vis] if node.options.vis else []
     if node.options.overrides:
         words += ["--cfg-options", *(f"{key}={value}" for key, value in node.options.overrides.items())]
     if node.pretrain:

@@ -34,6 +34,7 @@ class Study:
     fine_tunings: int = 1
     tasks: list[str] = field(default_factory=list)
     protocol: str | None = None
+    vis: list[str] = field(default_factory=list)
 
     def label(self, recipe: str) -> str:
         """What the study's table prints for a recipe."""
@@ -96,6 +97,7 @@ def load_study(
     fine_tunings: int = 1,
     tasks: list[str] | None = None,
     protocol: str | None = None,
+    vis: list[str] | None = None,
 ) -> Study:
     """Reads a study's file and checks what was asked of it.
 
@@ -109,6 +111,7 @@ def load_study(
         fine_tunings: of each pretrained backbone, with seeds that are 100 apart.
         tasks: of the study's, those whose rows are wanted; a pretraining that they rest on runs all the same.
         protocol: of the transfers that have one of that name.
+        vis: where the scalars of its runs go besides their folders, as ``tools/train.py --vis`` takes it.
 
     Raises:
         ValueError: an unknown study, scale, recipe, task or protocol (names the nearest), a network without a config at that
@@ -138,7 +141,7 @@ def load_study(
         _known(f"protocol for the tasks of {data.name}", protocol, known)
     for recipe in teachers or {}:
         _known("teacher", recipe, {r["teacher"] for r in catalogue.recipes.values() if "teacher" in r})
-    given = dict(tune_lr=tune_lr, fine_tunings=fine_tunings, tasks=list(tasks or own), protocol=protocol)
+    given = dict(tune_lr=tune_lr, fine_tunings=fine_tunings, tasks=list(tasks or own), protocol=protocol, vis=list(vis or ()))
     study = Study(data.name, scale, wanted, seeds, data, catalogue, dict(teachers or {}), **given)
     for pattern in (*pretrained(study), *study.transfers().values()):
         find_config(pattern.format(scale=scale))
@@ -223,7 +226,7 @@ def _recipe_nodes(study: Study, network: str, recipe: str, seed: int) -> Iterato
             yield above
     for task, pattern in study.transfers().items():
         for k in range(study.fine_tunings if above or weights else 1):
-            options = Options(seed=seed + MOST_SEEDS * k, protocol=study.protocol_of(task))
+            options = Options(seed=seed + MOST_SEEDS * k, protocol=study.protocol_of(task), vis=study.vis)
             node = Node("", recipe, network, task, pattern.format(scale=study.scale), options, above)
             node.card = str(weights.folder) if weights else ""
             node.key = key_below(node)
@@ -252,7 +255,8 @@ def _upstream(file: str, changed: int) -> str:
 def _pretrain_node(study: Study, network: str, recipe: str, seed: int) -> Node:
     what = study.networks()[network]
     teacher, card = _teacher(study, recipe)
-    options = Options(tricks=study.tricks(recipe, network, card), seed=seed, overrides=dict(what.get("overrides", {})))
+    overrides = dict(what.get("overrides", {}))
+    options = Options(tricks=study.tricks(recipe, network, card), seed=seed, overrides=overrides, vis=study.vis)
     config = what["config"].format(scale=study.scale)
     node = Node("", recipe, network, load(config).task, config, options, teacher)
     node.key = key_of(node.resolved(), teacher.key if teacher else upstream_of(card) if card else None)
@@ -265,7 +269,7 @@ def _teacher(study: Study, recipe: str) -> tuple[Node | None, str]:
     if not kind or kind in study.teachers:
         return None, study.teachers.get(kind, "")
     what = study.catalogue.teacher
-    options = Options(tricks=study.tricks(kind, ""), overrides=dict(what.overrides))
+    options = Options(tricks=study.tricks(kind, ""), overrides=dict(what.overrides), vis=study.vis)
     name, config = f"teacher {what.overrides['network']}", what.config.format(scale=study.scale)
     node = Node("", kind, name, load(config).task, config, options)
     node.key = key_of(node.resolved())
