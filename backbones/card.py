@@ -7,9 +7,6 @@ card a teacher). The JSON holds the sha256 of the others.
 
 import difflib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from backbones.base import Backbone
-from backbones.files import read_json
+from backbones.files import atomic_folder, read_json
 from backbones.files import sha256 as sha256_of
 from backbones.networks import build, describe
 
@@ -129,20 +126,11 @@ class BackboneCard:
         folder = Path(folder)
         if folder.exists() and not (folder / JSON).is_file():
             raise ValueError(f"{folder} exists and is no card (it has no {JSON}); it is not replaced: name another folder.")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
+        with atomic_folder(folder) as part:
             self._write_files(part)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(part, folder)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
         self.path = folder
 
     def _write_files(self, folder: Path) -> None:
-        folder.chmod(0o755)  # mkdtemp makes it readable for the owner alone
         save_file(self.weights, folder / WEIGHTS)
         save_file({f"stage{i}": f for i, f in enumerate(self.probe)}, folder / PROBE)
         if self.classifier:

@@ -107,10 +107,9 @@ def test_a_killed_run_goes_on_to_the_same_result(toy_root, tmp_path, number):
     while not list((tmp_path / "killed").glob("epoch_*.pth")):
         assert run.poll() is None, (tmp_path / "killed.txt").read_text()
         time.sleep(0.05)
-    asked = time.time()
     os.killpg(run.pid, number)  # the workers too, as Slurm and a terminal do
     run.wait()
-    assert run.returncode == (-9 if number == signal.SIGKILL else 75) and time.time() - asked < 30
+    assert run.returncode == (-9 if number == signal.SIGKILL else 75)
     assert not (tmp_path / "killed/record.json").exists()
     again = train(tmp_path / "killed", toy_root.parent)
     assert again.wait() == 0, (tmp_path / "killed.txt").read_text()
