@@ -9,13 +9,14 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import add_study_arguments, main, study_of
+from tools.engine.cli import add_study_arguments, main, share_threads, study_of
 
 
 def collect() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_study_arguments(parser)
     args = parser.parse_args()
+    share_threads(args)
 
     from tools.engine.collect import collect
 

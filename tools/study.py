@@ -15,13 +15,12 @@ goes on from its last checkpoint. Two studies at once never make the same run tw
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import add_study_arguments, main, study_of
+from tools.engine.cli import add_study_arguments, main, share_threads, study_of
 
 
 def parse() -> argparse.Namespace:
@@ -47,7 +46,6 @@ def parse() -> argparse.Namespace:
             )
         if name == "run":
             command.add_argument("--executor", choices=("local", "slurm"), default="local", help="this machine or Slurm; local")
-            command.add_argument("--jobs", type=int, help="local: runs at once, each with its share of threads or its GPUs; 1")
             command.add_argument("--partition", metavar="NAME", help="slurm: of the jobs; the cluster's own choice")
             command.add_argument("--time", type=int, metavar="MINUTES", help="slurm: of one start of a run, which goes on; 240")
             command.add_argument("--cpus", type=int, help="slurm: of each run; 8 for each of its processes")
@@ -59,8 +57,7 @@ def parse() -> argparse.Namespace:
 
 def study() -> int:
     args = parse()
-    if (getattr(args, "jobs", None) or 1) > 1 and not args.gpus:  # read when torch is loaded, here and in the runs
-        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.jobs))
+    share_threads(args)
     from tools.engine.cards import make_cards
     from tools.engine.collect import collect
     from tools.engine.curves import against_published

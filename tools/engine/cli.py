@@ -45,7 +45,16 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", type=seeds, default=(1, 1), metavar="P[xF]", help="P pretrainings, F fine-tunings of each; 1x1"
     )
+    parser.add_argument(
+        "--jobs", type=int, help="runs at once, each with its share of threads or its GPUs; 1. Threads are a part of a run's key"
+    )
     parser.add_argument("--tune-lr", action="store_true", help="show each transfer at the best of x1/2, x1, x2 of its lr, too")
+
+
+def share_threads(args: argparse.Namespace) -> None:
+    """Gives each of ``--jobs`` runs on CPUs its share of them, before torch is loaded, which reads it then."""
+    if (args.jobs or 1) > 1 and not getattr(args, "gpus", 0):
+        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.jobs))
 
 
 def seeds(text: str) -> tuple[int, int]:
