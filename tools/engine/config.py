@@ -31,8 +31,8 @@ class Options:
     lr_factor: float | None = None
     hold_out: bool = False
     seed: int = 0
-    vis: list = field(default_factory=list)
     overrides: dict = field(default_factory=dict)
+    vis: list = field(default_factory=list)
     on_bad_image: str = "stop"
 
 
