@@ -284,7 +284,8 @@ def test_the_soft_loss_of_16_bit_logits_is_computed_in_32(dtype, classes):
 def test_the_teacher_is_left_as_it_is_and_is_no_part_of_the_student(teacher, toy_root, monkeypatch, tmp_path):
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     card = teacher(classes=8, mean=OTHER_MEAN)
-    cfg = load("configs/classification/resnet50_toy.py", {"model.backbone.base_channels": 4, "randomness.seed": 0})
+    cfg = load("configs/classification/resnet50_toy.py", {"model.backbone.base_channels": 4})
+    cfg.randomness = dict(seed=0)
     plain = MODELS.build(cfg.model)
     configure(cfg, [("distillation", {"teacher": str(card.path)})])
     model = MODELS.build(cfg.model).train()
