@@ -135,7 +135,8 @@ def set_protocol(cfg, options: Options) -> None:
     task = task_of(cfg)
     if task.NODE == "transfer":
         changes = protocol_changes(cfg, options.overrides)
-        check_protocol_file(cfg.task, options.protocol or cfg.protocol)
+        if protocol := options.protocol or cfg.get("protocol"):
+            check_protocol_file(cfg.task, protocol)
         task.set_protocol(cfg, options.protocol, changes)
         # once more, since the protocol has set what it says
         cfg.merge_from_dict({k: v for k, v in options.overrides.items() if not k.startswith("protocol.")})

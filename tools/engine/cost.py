@@ -118,7 +118,7 @@ class Costs:
         if node.pretrain:
             runs = [run for run in runs if run.record.get("size") and "teacher" not in run.content["config"]]
         else:
-            runs = [run for run in runs if run.record["protocol"]["name"] == cfg.protocol.name]
+            runs = [run for run in runs if run.record["protocol"]["name"] == cfg.get("protocol", {"name": cfg.scale})["name"]]
         rates = [run.seconds / work for run in runs if (work := self._work_of(run))]
         if not rates:
             return None

@@ -197,6 +197,7 @@ def _check_names(cfg, where: str) -> None:
         odd = [name for name in cfg if name not in known.union(_keyed(Path(where)), *map(_assigned, texts))]
     else:
         texts = list(_texts(Path(where)))
+        known = known.union(*map(names_read, {task for text in texts for task in _tasks(text)}))  # a base may be another task's
         odd = [name for text in texts for name in _assigned(text) if name not in known.union(*map(_used, texts))]
     if odd:
         raise ValueError(_unread(cfg, odd[0], where, where))
@@ -218,6 +219,13 @@ def _texts(path: Path) -> Iterator[str]:
             for base in [bases] if isinstance(bases, str) else bases:
                 if "::" not in base:
                     yield from _texts(path.parent / base)
+
+
+def _tasks(text: str) -> list[str]:
+    """The task packages that a config's text names as its task."""
+    lines = [node for node in _parse(text).body if isinstance(node, ast.Assign)]
+    named = [ast.literal_eval(node.value) for node in lines if getattr(node.targets[0], "id", "") == "task"]
+    return [task for task in named if (ROOT / task / "task.py").is_file()]
 
 
 def _unread(cfg, name: str, who: str, where: str) -> str:
