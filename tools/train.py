@@ -59,15 +59,15 @@ def train() -> int:
 
     tricks = [parse_trick(text) for text in args.tricks]
     options = Options(
-        tricks,
-        args.backbone,
-        args.transfer,
-        args.protocol,
-        args.lr_factor,
-        args.hold_out,
-        args.seed,
-        args.cfg_options,
-        args.on_bad_image,
+        tricks=tricks,
+        backbone=args.backbone,
+        transfer=args.transfer,
+        protocol=args.protocol,
+        lr_factor=args.lr_factor,
+        hold_out=args.hold_out,
+        seed=args.seed,
+        overrides=args.cfg_options,
+        on_bad_image=args.on_bad_image,
     )
     if said := foreign(args.config):
         print(said)
