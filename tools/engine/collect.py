@@ -184,8 +184,8 @@ def published_of(study: Study) -> dict:
     tables = ", ".join(table.replace("table", "Table ") for table in study.data.published)
     sources = [f"{tables} of {published()['source']}"] if tables else []
     sources += [study.data.published_source] if own else []
-    tasks = getattr(study.data, "configs", {"classification": ""})
-    protocols = {task: task_of({"task": task}).PUBLISHED_PROTOCOL for task in tasks}
+    modules = {task: task_of({"task": task}) for task in getattr(study.data, "configs", {"classification": ""})}
+    protocols = {task: found for task, module in modules.items() if (found := getattr(module, "PUBLISHED_PROTOCOL", None))}
     return {"source": "; ".join(sources), "values": values, "protocols": protocols}
 
 
