@@ -16,7 +16,8 @@ from backbones.files import write_json, write_npz
 from classification import details as classification
 from detection.errors import KINDS, lost_map
 from segmentation import details as segmentation
-from tools.engine.details import DETAILS, collect_details, detail_tables, details_of, run_folders
+from tools.engine.config import part_of
+from tools.engine.details import DETAILS, collect_details, detail_tables, run_folders
 from tools.engine.results import Results, load_results
 
 ROOT = Path(__file__).parents[1]
@@ -263,7 +264,7 @@ def test_a_fourth_task_needs_no_edit_in_the_tools(tmp_path, monkeypatch):
     importlib.invalidate_caches()
     row = dict(task="detailed", network="n", protocol="p", split="s", recipe="a", run="r", status="done")
     row |= dict(pretrain_seed="0", finetune_seed="")
-    assert details_of("detailed") is None
+    assert part_of("detailed", "details") is None
     assert collect_details([row], {"r": tmp_path}, lambda folder: {"x": 3}) == {"tables": []}
     (tmp_path / "detailed/details.py").write_text(FOURTH)
     importlib.invalidate_caches()

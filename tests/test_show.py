@@ -245,5 +245,5 @@ def test_what_cannot_be_shown_is_refused(detected):
 def test_a_study_says_where_the_pictures_of_its_runs_lie(world):
     make_run("detection", DETECTOR, "detections.npz", protocol={"name": "p"}, machine={"device": "cpu", "threads": 1})
     node = Node("detection_run", "scratch", "", "detection", DETECTOR, Options())
-    about = collect._about(load_study("configs/studies/demo.py", "toy", ["scratch"]), [node])
+    about = collect._about(load_study("configs/studies/demo.py", "toy", ["scratch"]), [(node, node.record)])
     assert about["runs"]["detection_run"]["pictures"] == "../runs/detection_run/pictures.png"

@@ -16,8 +16,7 @@ configs = dict(
     segmentation="configs/segmentation/fcn_{scale}.py",
 )
 metrics = ("top1", "mAP", "mAP_area", "pixAcc", "mIoU")
-_rows = dict(b_standard="B-standard", smooth="+ smooth")
 published = dict(  # single runs on ImageNet, VOC07 and ADE20K, with another detector (C4)
-    table8=[dict(recipe=r, metric=m, row=row, column=m) for r, row in _rows.items() for m in ("top1", "mAP")],
-    table9=[dict(recipe=r, metric=m, row=row, column=m) for r, row in _rows.items() for m in ("pixAcc", "mIoU")],
+    table8=[dict(recipe=r, metric=m, column=m) for r in ("b_standard", "smooth") for m in ("top1", "mAP")],
+    table9=[dict(recipe=r, metric=m, column=m) for r in ("b_standard", "smooth") for m in ("pixAcc", "mIoU")],
 )

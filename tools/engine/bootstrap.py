@@ -1,15 +1,13 @@
 """How much a difference of two recipes varies with the test images: a paired bootstrap over the runs' per-image files."""
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 from tools.engine.compare import ImageVariance
-from tools.engine.config import ROOT
+from tools.engine.config import having, part_of
 
 # the per-image files of a recipe: of each pretraining, one run's or those of its fine-tunings
 Paths = Sequence[str | Path | Sequence[str | Path]]
@@ -103,10 +101,9 @@ def resample_of(task: str) -> ModuleType:
     Raises:
         ValueError: the task has none.
     """
-    if find_spec(f"{task}.resample") is None:
-        able = ", ".join(sorted(path.parent.name for path in ROOT.glob("*/resample.py")))
-        raise ValueError(f"The task {task} cannot be resampled (no {task}/resample.py); those that can: {able}.")
-    return import_module(f"{task}.resample")
+    if (module := part_of(task, "resample")) is None:
+        raise ValueError(f"The task {task} cannot be resampled (no {task}/resample.py); those that can: {having('resample')}.")
+    return module
 
 
 def _images(paths: Sequence[str | Path], module: ModuleType) -> int:

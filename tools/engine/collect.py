@@ -6,12 +6,11 @@ import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 
 from backbones.files import read_json, write_json, write_text
-from tools.engine.bootstrap import resample, resample_of, variance
-from tools.engine.config import ROOT, Options, resolve, task_of
+from tools.engine.bootstrap import resample, variance
+from tools.engine.config import ROOT, Options, part_of, resolve, task_of
 from tools.engine.curves import CURVES, collect_curves
 from tools.engine.details import DETAILS, collect_details
 from tools.engine.gains import pairs_of
@@ -26,14 +25,16 @@ COLUMNS = (
     *("pretrain_seed", "finetune_seed", "value", "status", "run"),
 )
 
+Runs = list[tuple[Node, dict]]  # the runs behind the rows of a study that have finished, with their records
+
 
 def collect(study: Study) -> Path:
     """Writes the study's results.csv, study.json, details.json and curves.json from its runs, and returns their folder.
 
     Values are percent, unrounded. A run that diverged has an empty value and its status; one that has not run has no row.
     """
-    nodes = [node for node in rows_of(study) if node.record]
-    rows = [row for node in nodes for row in _rows(study, node)]
+    runs = [(node, record) for node in rows_of(study) if (record := node.record)]
+    rows = [row for node, record in runs for row in _rows(study, node, record)]
     if not rows:
         raise ValueError(f"No run of {study.name} at scale {study.scale} has finished; start it with tools/study.py run.")
     table = io.StringIO()
@@ -41,14 +42,13 @@ def collect(study: Study) -> Path:
     writer.writeheader()
     writer.writerows(rows)
     write_text(study.folder / "results.csv", table.getvalue())
-    write_json(study.folder / "study.json", _about(study, nodes))
-    write_json(study.folder / DETAILS, collect_details(rows, {node.key: node.folder for node in nodes if _per_image(node)}))
-    write_json(study.folder / CURVES, collect_curves(nodes))
+    write_json(study.folder / "study.json", _about(study, runs))
+    write_json(study.folder / DETAILS, collect_details(rows, {n.key: n.folder for n, record in runs if _per_image(n, record)}))
+    write_json(study.folder / CURVES, collect_curves(node for node, _ in runs))
     return study.folder
 
 
-def _rows(study: Study, node: Node) -> list[dict]:
-    record = node.record
+def _rows(study: Study, node: Node, record: dict) -> list[dict]:
     pretrain = record["node"] == "pretrain"
     above = node.above.options.seed if node.above else ""
     common = {
@@ -57,7 +57,7 @@ def _rows(study: Study, node: Node) -> list[dict]:
         "recipe": node.recipe,
         "network": record["network"],
         "task": record["task"],
-        "protocol": _protocol(node),
+        "protocol": _protocol(node, record),
         "split": record["split"],
         "pretrain_seed": record["seed"] if pretrain else above,
         "finetune_seed": "" if pretrain else record["seed"],
@@ -71,12 +71,11 @@ def _rows(study: Study, node: Node) -> list[dict]:
     return [common | {"metric": metric, "value": value} for metric, value in values.items()]
 
 
-def _protocol(node: Node) -> str:
-    return ", ".join(part for part in (node.record["protocol"]["name"], node.note) if part)
+def _protocol(node: Node, record: dict) -> str:
+    return ", ".join(part for part in (record["protocol"]["name"], node.note) if part)
 
 
-def _about(study: Study, nodes: list[Node]) -> dict:
-    records = {node.key: node.record for node in nodes}
+def _about(study: Study, runs: Runs) -> dict:
     parents = {name: found for name in study.recipes if (found := _parents(study, name))}
     return {
         "name": study.name,
@@ -86,33 +85,33 @@ def _about(study: Study, nodes: list[Node]) -> dict:
         "reference": study.data.reference,
         "metrics": list(study.data.metrics),
         "parents": parents,
-        "images": images(nodes, study.data.metrics, pairs_of(study.recipes, study.data.reference, parents)),
+        "images": images(runs, study.data.metrics, pairs_of(study.recipes, study.data.reference, parents)),
         "published": published_of(study),
         "tricks": {name: _made_by(study, name) for name in study.recipes},
         "left_out": {n: list(study.catalogue.without[n]) for n in study.networks() if n in study.catalogue.without},
         "differences": {name: diff for name in study.recipes if (diff := _difference(study, name))},
-        "tuning": [found for node in nodes if (found := describe(node))],
-        "protocols": {record["task"]: record["protocol"] for record in records.values()},
-        "runs": {node.key: _run(study, node) for node in nodes},
+        "tuning": [found for node, _ in runs if (found := describe(node))],
+        "protocols": {record["task"]: record["protocol"] for _, record in runs},
+        "runs": {node.key: _run(study, node, record) for node, record in runs},
     }
 
 
-def _run(study: Study, node: Node) -> dict:
+def _run(study: Study, node: Node, record: dict) -> dict:
     """What the report says of a run beside its figures: facts of its record, its data, and the command that repeats it."""
     kept = ("backbone", "transfer", "precision", "machine", "certificate", "speed", "size", "epochs", "peak_memory_gb", "remarks")
     content = node.folder / CONTENT
-    return {name: node.record.get(name) for name in (*kept, "versions", "commit")} | {
+    return {name: record.get(name) for name in (*kept, "versions", "commit")} | {
         "config": node.config,
         "pictures": Path(os.path.relpath(node.folder / SHEET, study.folder)).as_posix(),
         "data": read_json(content).get("data") if content.is_file() else None,
-        "command": _command(node),
+        "command": _command(node, record),
     }
 
 
-def _command(node: Node) -> str:
+def _command(node: Node, record: dict) -> str:
     """The command line that repeats a run, from the project's folder; threads are a part of a result on CPUs."""
     words = [word.removeprefix(f"{ROOT}/") for word in command(node)[1:] if word != "--resume"]
-    machine = node.record.get("machine", {})
+    machine = record.get("machine", {})
     threads = f"OMP_NUM_THREADS={machine['threads']} " if machine.get("device") == "cpu" else ""
     return threads + shlex.join(["python", *words])
 
@@ -129,31 +128,28 @@ def _parents(study: Study, recipe: str) -> list[str]:
     return [name for name in (facts["parent"], facts.get("also")) if name in study.recipes]
 
 
-def _per_image(node: Node) -> Path | None:
+def _per_image(node: Node, record: dict) -> Path | None:
     """The per-image results of a finished run, where they are still there."""
-    path = node.folder / node.record.get("per_image", "")
-    return path if node.record["status"] == "done" and path.is_file() else None
+    path = node.folder / record.get("per_image", "")
+    return path if record["status"] == "done" and path.is_file() else None
 
 
-def images(nodes: list[Node], metrics: Iterable[str], pairs: list[tuple[str, str]]) -> list[dict]:
+def images(runs: Runs, metrics: Iterable[str], pairs: list[tuple[str, str]]) -> list[dict]:
     """How much each difference varies with the test images, a line for each pair and column that can be resampled."""
-    columns: dict[tuple, dict[str, dict]] = {}
-    for node in nodes:
-        if path := _per_image(node):
-            column = node.task, node.record["network"], _protocol(node), node.record["split"]
+    columns: dict[tuple, tuple[dict, dict]] = {}  # its first record, and {recipe: {seed: files}}
+    for node, record in runs:
+        if path := _per_image(node, record):
+            column = node.task, record["network"], _protocol(node, record), record["split"]
             seed = node.above.options.seed if node.above else node.options.seed
-            columns.setdefault(column, {}).setdefault(node.recipe, {}).setdefault(seed, []).append(path)
-    records = {(n.task, n.record["network"], _protocol(n), n.record["split"]): n.record for n in nodes}
+            columns.setdefault(column, (record, {}))[1].setdefault(node.recipe, {}).setdefault(seed, []).append(path)
     found = []
-    for column, sides in columns.items():
-        names = dict(zip(("network", "protocol", "split"), column[1:], strict=True))
+    for (task, *places), (record, sides) in columns.items():
+        names = dict(zip(("network", "protocol", "split"), places, strict=True))
         wanted = [pair for pair in pairs if sides.keys() >= set(pair)]
-        if not wanted or not find_spec(f"{column[0]}.resample"):  # the intervals of such a task are over seeds alone
-            continue
-        module = resample_of(column[0])
-        for metric in [m for m in metrics if m in module.METRICS]:
-            facts = module.facts(records[column])
-            values = resample({recipe: list(groups.values()) for recipe, groups in sides.items()}, column[0], metric, **facts)
+        module = part_of(task, "resample")  # None: the intervals of such a task are over seeds alone
+        for metric in [m for m in metrics if wanted and module and m in module.METRICS]:
+            paths = {recipe: list(groups.values()) for recipe, groups in sides.items()}
+            values = resample(paths, task, metric, **module.facts(record))
             for recipe, base in wanted:
                 found.append({"recipe": recipe, "base": base, "metric": metric} | names)
                 found[-1] |= asdict(variance(values[recipe], values[base]))
@@ -163,6 +159,8 @@ def images(nodes: list[Node], metrics: Iterable[str], pairs: list[tuple[str, str
 def published_of(study: Study) -> dict:
     """The published numbers that a study names: the source, and values with their recipe, network (or None) and metric.
 
+    A row of the paper's table that is not named is that of the recipe's label.
+
     Raises:
         ValueError: the study names a row or column that the paper's table has not.
     """
@@ -171,10 +169,11 @@ def published_of(study: Study) -> dict:
     values = []
     for table, wanted in study.data.published.items():
         for item in wanted:
+            row = item.get("row") or study.catalogue.recipes[item["recipe"]]["label"]
             try:
-                value = cell(table, item["row"], item["column"])
+                value = cell(table, row, item["column"])
             except (KeyError, ValueError):
-                raise ValueError(f"{study.name}: {table} has no {item['row']!r}, {item['column']!r}; see {PUBLISHED}.") from None
+                raise ValueError(f"{study.name}: {table} has no {row!r}, {item['column']!r}; see {PUBLISHED}.") from None
             if value is not None:
                 values.append(
                     {"recipe": item["recipe"], "network": item.get("network"), "metric": item["metric"], "value": value}

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,6 +71,16 @@ def task_of(cfg) -> ModuleType:
         if error.name not in (cfg["task"], name):  # something that the package itself imports
             raise
         raise ValueError(f"There is no task {cfg['task']!r}; set task to one of the task packages: {', '.join(tasks)}.") from None
+
+
+def part_of(task: str, name: str) -> ModuleType | None:
+    """The module ``<task>.<name>`` of a task package, or None where it has none."""
+    return import_module(f"{task}.{name}") if find_spec(f"{task}.{name}") else None
+
+
+def having(name: str) -> str:
+    """The task packages that have a module ``name``, for a sentence."""
+    return ", ".join(sorted(path.parent.name for path in ROOT.glob(f"*/{name}.py")))
 
 
 def load(path: str | Path, overrides: dict | None = None):

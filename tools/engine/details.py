@@ -10,12 +10,11 @@ The first table with gains is the one by which the best recipe is chosen, so its
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 
 from tools.engine.compare import spread
+from tools.engine.config import part_of
 from tools.engine.render import Table
 from tools.engine.results import DASH, SCRATCH, Results, seed_of
 from tools.engine.run import read_record
@@ -23,11 +22,6 @@ from tools.engine.run import read_record
 DETAILS = "details.json"  # in a study's folder
 LONG, SHOWN = 25, 5  # from how many rows on a table is preceded by a short one, of so many gains and so many losses
 PLACE = ("task", "network", "protocol", "split")  # what a table is of; all recipes share it
-
-
-def details_of(task: str):
-    """The module ``<task>.details``, or None where the task has none."""
-    return import_module(f"{task}.details") if find_spec(f"{task}.details") else None
 
 
 def collect_details(
@@ -50,7 +44,7 @@ def collect_details(
     tables: dict[str, dict] = {}
     for row in {_run_of(row): row for row in rows if row["status"] == "done" and row["run"] in folders}.values():
         if row["run"] not in tables:
-            module, record = details_of(row["task"]), read(Path(folders[row["run"]]))
+            module, record = part_of(row["task"], "details"), read(Path(folders[row["run"]]))
             tables[row["run"]] = module.details(Path(folders[row["run"]]), record) if module and record else {}
         for name, table in tables[row["run"]].items():
             place = tuple(row[key] for key in PLACE)

@@ -62,9 +62,13 @@ def one_line(name: str) -> str:
 
 
 def png(figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})  # which would name the version
-    return file.getvalue()
+    """The figure as PNG of 256 colours: a third of the size, and every figure is in the page."""
+    from PIL import Image
+
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI)
+    Image.open(drawn).convert("RGB").quantize(256).save(small, "PNG", optimize=True)
+    return small.getvalue()
 
 
 def name_of(results: Results, gains: Iterable[Gain], recipe: str, base: str) -> str:

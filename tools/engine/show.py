@@ -3,8 +3,6 @@
 import difflib
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from backbones.drawing import marks
 from backbones.files import atomic
-from tools.engine.config import ROOT, RUNS, load, task_of
+from tools.engine.config import RUNS, having, load, part_of, task_of
 from tools.engine.details import run_folders
 from tools.engine.render import Sheet
 from tools.engine.results import SCRATCH, Column, Results, column_of, load_results, seed_of
@@ -165,10 +163,10 @@ def pictures_of(task: str) -> ModuleType:
     Raises:
         ValueError: the task has none.
     """
-    if find_spec(f"{task}.pictures") is None:
-        able = ", ".join(sorted(path.parent.name for path in ROOT.glob("*/pictures.py")))
+    if (module := part_of(task, "pictures")) is None:
+        able = having("pictures")
         raise ValueError(f"The task {task} has no pictures (no {task}/pictures.py); choose a run of one that has: {able}.")
-    return import_module(f"{task}.pictures")
+    return module
 
 
 def title(record: dict) -> str:

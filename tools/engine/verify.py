@@ -11,7 +11,8 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 from backbones.files import read_json
-from tools.engine.details import DETAILS, collect_details, details_of, run_folders
+from tools.engine.config import part_of
+from tools.engine.details import DETAILS, collect_details, run_folders
 from tools.engine.results import SCRATCH, Results, load_results, seed_of
 from tools.engine.run import CONTENT, read_record
 
@@ -112,7 +113,7 @@ def _recompute(place: Path, record: dict, findings: Findings) -> dict | None:
     if record["status"] != "done":
         return None
     name = f"run {record['key']} ({record['task']}, seed {record['seed']})"
-    if (module := details_of(record["task"])) is None:
+    if (module := part_of(record["task"], "details")) is None:
         findings.lacking.append(f"{name}: the task has no {record['task']}/details.py")
         return None
     if not (place / record["per_image"]).is_file():
