@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from test_report import made_rows, write_study
+from made_report import made_rows, write_study
 
 from tools.engine.render import LONG, Report, Table, html
 from tools.engine.report import write_report

@@ -19,7 +19,7 @@ from PIL import Image
 from backbones import checking
 from segmentation import check
 from segmentation.check import Expected, check_release, describe
-from segmentation.masks import FAULTS, check_mask
+from segmentation.masks import FAULTS
 
 SMALL = Expected("Small", 3, 2)
 WIDTH, HEIGHT = 48, 40
@@ -370,56 +370,3 @@ def test_the_check_loads_neither_torch_nor_mmseg():
     code = "import sys; import segmentation.check; print(sorted({'torch', 'mmseg', 'mmengine', 'mmcv'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-def dataset(root: Path, *between: dict):
-    """What training reads of the split training; ``between`` the image and the mask."""
-    from segmentation.data import ADE20KDataset
-
-    pipeline = [dict(type="backbones.LoadImage"), *between, dict(type="segmentation.LoadMask")]
-    prefix = dict(img_path="images/training", seg_map_path="annotations/training")
-    return ADE20KDataset(data_root=str(root), data_prefix=prefix, pipeline=pipeline)
-
-
-RESIZE = dict(type="Resize", scale=(96, 80), keep_ratio=True)
-
-
-@pytest.mark.parametrize("between", [(), (RESIZE,)])
-def test_training_reads_the_mask_at_its_own_size(tree, between):
-    read = dataset(tree, *between)[1]
-    assert read["gt_seg_map"].dtype == np.uint8 and read["img"].shape == ((80, 96, 3) if between else (40, 48, 3))
-    assert np.array_equal(read["gt_seg_map"], np.where(ids() == 0, 255, ids().astype(int) - 1))
-    assert np.array_equal(check_mask(tree / PNG), ids())
-
-
-@pytest.mark.parametrize("name", [name for name in MASKS if name != "unreadable"])  # which is refused as no mask
-def test_training_refuses_the_same_masks_in_one_sentence(tree, name):
-    spoil, _, sentence = MASKS[name]
-    spoil(tree)
-    for between in ((), (RESIZE,)):
-        with pytest.raises(ValueError) as error:
-            dataset(tree, *between)[1]
-        text, what = str(error.value), FAULTS[name.split(",")[0]]
-        assert text.startswith(f"The mask {tree / PNG} {sentence}") and text.endswith(f"; {what.mend}.") and "\n" not in text
-        assert "; allowed: 0 (ignored) and 1..150 in a PNG of one channel of 8 bits (mode L), as large as its image; " in text
-
-
-def test_the_way_out_of_a_palette_keeps_the_ids(tree):
-    palette(tree)
-    Image.fromarray(np.array(Image.open(tree / PNG))).save(tree / PNG)
-    assert np.array_equal(check_mask(tree / PNG, (HEIGHT, WIDTH)), ids())
-
-
-def test_training_refuses_a_mask_that_cannot_be_read(tree):
-    with pytest.raises(ValueError, match=r"The mask .*gone.png cannot be read \(No such file or directory\); allowed: .*; mend"):
-        check_mask(tree / "gone.png")
-
-
-def test_training_refuses_images_without_masks_and_an_empty_split(tree):
-    (tree / PNG).unlink()
-    with pytest.raises(ValueError, match=f"1 of 3 images have no mask; the first is missing at .*{PNG}."):
-        dataset(tree)
-    for path in (tree / "images/training").iterdir():
-        path.unlink()
-    with pytest.raises(ValueError, match="images/training holds no .jpg image; put ADE20K's there"):
-        dataset(tree)

@@ -6,9 +6,9 @@ import random
 from dataclasses import replace
 
 import pytest
+from made_report import VALUES, made_rows, write_study
 from matplotlib.text import Text
 from PIL import Image
-from test_report import VALUES, made_rows, write_study
 
 from tools.engine import figures, quadrant
 from tools.engine.compare import VERDICTS, Difference, ImageVariance, difference

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_report import made_rows, write_study
 from test_bad_input import CLASSIFIER, DETECTOR, SMALL, refused, world  # noqa: F401
-from test_report import made_rows, write_study
 
 from backbones.card import BackboneCard
 from backbones.checkpoint import read_checkpoint

@@ -4,106 +4,19 @@ import csv
 import io
 import json
 import re
-import subprocess
-import sys
 from html import unescape
 from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
+from made_report import MAP, ONE, TASKS, VALUES, line, made_rows, made_study, write_study
 from PIL import Image
 from scipy import stats
 
 from tools.engine.gains import gains
 from tools.engine.render import Figure
-from tools.engine.report import make_report, terminal_table, write_report
-from tools.engine.results import Column, load_results
-
-ROOT = Path(__file__).parents[1]
-COLUMNS = (
-    *("study", "scale", "recipe", "network", "task", "protocol", "split", "metric"),
-    *("pretrain_seed", "finetune_seed", "value", "status", "run"),
-)
-TASKS = {"classification": ("top1",), "detection": ("mAP",), "segmentation": ("pixAcc", "mIoU")}
-MAP = Column("mAP", "detection_net", "p", "val")
-ONE = {"top1": 1.0, "mAP": 1.0, "pixAcc": 1.0, "mIoU": 1.0}  # margins
-VALUES = {  # recipe -> metric -> a value a seed
-    "scratch": {"mAP": [20.1, 21.3, 19.9], "pixAcc": [50.2, 50.9, 51.0], "mIoU": [11.0, 11.4, 10.7]},
-    "b_standard": {
-        "top1": [70.123, 71.456, 70.9],
-        "mAP": [60.11, 61.27, 60.5],
-        "pixAcc": [70.0, 70.1, 70.2],
-        "mIoU": [30.3, 31.9, 29.4],
-    },
-    "smooth": {
-        "top1": [73.4, 73.9, 74.4],
-        "mAP": [64.9, 65.3, 64.2],
-        "pixAcc": [70.2, 70.1, 70.3],
-        "mIoU": [31.1, 29.6, 32.4],
-    },
-}
-
-
-def made_rows(values=VALUES) -> list[dict]:
-    rows = []
-    for recipe, by_metric in values.items():
-        for task, metrics in TASKS.items():
-            kept = [metric for metric in metrics if metric in by_metric]
-            for seed in range(max((len(by_metric[m]) for m in kept), default=0)):
-                common = dict(
-                    study="demo",
-                    scale="toy",
-                    recipe=recipe,
-                    network=f"{task}_net",
-                    task=task,
-                    protocol="p",
-                    split="val",
-                )
-                common |= dict(status="done", run=f"{task}-{recipe}-{seed}")
-                common["pretrain_seed"] = "" if recipe == "scratch" else seed
-                common["finetune_seed"] = "" if task == "classification" else seed
-                rows += [common | dict(metric=m, value=repr(by_metric[m][seed])) for m in kept]
-                rows.append(common | dict(metric="seconds", value=10.0 * (seed + 1)))
-    return rows
-
-
-def made_study(rows, **changes) -> dict:
-    recipes = list(dict.fromkeys(row["recipe"] for row in rows))
-    machine = {"cpu": "AVX2", "device": "cpu", "threads": 1}
-    run = dict(backbone="scratch", transfer="finetune", precision="float32", machine=machine, certificate=None)
-    return {
-        "name": "demo",
-        "scale": "toy",
-        "recipes": recipes,
-        "labels": {"b_standard": "B-standard", "smooth": "+ smooth"},
-        "reference": "b_standard",
-        "metrics": ["top1", "mAP", "pixAcc", "mIoU"],
-        "tricks": {
-            "scratch": None,
-            "b_standard": [["resnet_b", {}]],
-            "smooth": [["label_smoothing", {"eps": 0.1}]],
-        },
-        "differences": {"smooth": {"parent": "b_standard", "keys": {"model.head.loss.label_smoothing": ["0.0", "0.1"]}}},
-        "published": {
-            "source": "Tables 8 and 9",
-            "values": [
-                {"recipe": "b_standard", "network": None, "metric": "mAP", "value": 77.54},
-                {"recipe": "smooth", "network": None, "metric": "mAP", "value": 80.71},
-            ],
-        },
-        "protocols": {"detection": {"name": "p", "epochs": 8}},
-        "runs": {row["run"]: run for row in rows},
-    } | changes
-
-
-def write_study(folder: Path, rows, **changes) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "results.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    (folder / "study.json").write_text(json.dumps(made_study(rows, **changes)))
-    return folder
+from tools.engine.report import terminal_table, write_report
+from tools.engine.results import load_results
 
 
 @pytest.fixture(autouse=True)
@@ -117,14 +30,6 @@ def quick(monkeypatch):
 @pytest.fixture
 def folder(tmp_path) -> Path:
     return write_study(tmp_path / "demo-toy", made_rows())
-
-
-def line(markdown: str, section: str, *cells: str) -> list[str]:
-    """The cells of the row of a section's table that starts with ``cells``."""
-    part = markdown.split(f"## {section}\n", 1)[1].split("\n## ", 1)[0]
-    rows = [[cell.strip() for cell in text.strip("|").split(" | ")] for text in part.splitlines() if text[:1] == "|"]
-    (found,) = [row for row in rows if row[: len(cells)] == list(cells)]
-    return found
 
 
 # --- the report ---------------------------------------------------------------------------------------------
@@ -377,63 +282,3 @@ def test_terminal_table(folder, capsys):
         assert text in out
     (found,) = [g for g in gains(load_results(folder), [("smooth", "b_standard")]) if g.column == MAP]
     assert f"{found.diff.mean:+.2f}" == "+4.17"
-
-
-@pytest.mark.parametrize("value", ["nan", "inf", "n/a"])
-def test_a_value_that_is_no_number_is_refused(tmp_path, value):
-    rows = made_rows()
-    rows[0]["value"] = value
-    with pytest.raises(ValueError, match=f"the value is '{value}'"):
-        write_report(write_study(tmp_path / "s", rows))
-
-
-def test_files_that_disagree_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="study.json does not have this recipe"):
-        load_results(write_study(tmp_path / "s", made_rows(), recipes=["smooth"]))
-    folder = write_study(tmp_path / "t", made_rows())
-    (folder / "results.csv").write_text("recipe,metric\n")
-    with pytest.raises(ValueError, match="lacks the columns network, task"):
-        load_results(folder)
-
-
-def test_a_study_without_a_finished_run_has_a_report_of_dashes(tmp_path):
-    folder = write_study(tmp_path / "s", [], recipes=["b_standard", "smooth"])
-    text = write_report(folder)["report.md"].read_text()
-    assert line(text, "Results", "+ smooth")[1:] == ["—", "*80.71 (+3.17)*", "—", "—", "—"]
-    assert make_report(load_results(folder)).title == "demo at scale toy, 0 seeds"
-    terminal_table(folder)
-
-
-# --- the script ---------------------------------------------------------------------------------------------
-
-
-def run_script(*args) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "tools/report.py", *args], cwd=ROOT, capture_output=True, text=True)
-
-
-def test_script_writes_the_report(folder):
-    done = run_script(str(folder))
-    assert done.returncode == 0 and done.stderr == ""
-    assert str(folder / "report.html") in done.stdout and "+ smooth" in done.stdout
-
-
-@pytest.mark.parametrize("lacking", ["", "results.csv", "study.json"])
-def test_script_says_in_a_sentence_what_is_missing(folder, lacking):
-    target = folder / lacking if lacking else folder / "elsewhere"
-    if lacking:
-        target.unlink()
-    done = run_script(str(folder if lacking else target))
-    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
-    assert str(target) in done.stderr and "python tools/collect.py" in done.stderr
-
-
-def test_report_loads_neither_torch_nor_mmengine(folder):
-    code = (
-        "import sys; from pathlib import Path; "
-        "from tools.engine.report import terminal_table, write_report; "
-        f"write_report(Path({str(folder)!r})); terminal_table(Path({str(folder)!r})); "
-        "heavy = {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}; "
-        "print(sorted({name.split('.')[0] for name in sys.modules} & heavy))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"

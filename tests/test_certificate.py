@@ -1,0 +1,286 @@
+"""Cards of timm networks, the certificate (features come back downstream, or the run stops), cards in the real configs."""
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import MEAN, STD, randomise_norms
+from mmengine.logging import MessageHub
+from test_card import DETECTION, LOADER, SEGMENTATION, edit_json, one_sentence
+
+import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
+from backbones import BackboneCard, ResNet, TimmBackbone
+from backbones.card import TOLERANCE
+from backbones.transfer import TransferHook, certify, downstream_preprocessor, plug, require_backbone
+from classification import ImagePreprocessor
+from detection import task as detection
+from segmentation import task as segmentation
+from tools.engine.config import Options, load, set_protocol
+
+# ---- networks of timm
+
+
+def with_protocol(path: str):
+    """A dense task's config before a backbone is plugged in."""
+    cfg = load(path)
+    set_protocol(cfg, Options())
+    return cfg
+
+
+@pytest.fixture
+def timm_card(tmp_path) -> BackboneCard:
+    torch.manual_seed(0)
+    net = TimmBackbone("mobilenetv1_100", width=0.25)
+    randomise_norms(net)
+    facts = dict(mean=MEAN, std=STD, channel_order="rgb", input_size=64, resampler="bilinear", seed=0, top1=50.0)
+    return BackboneCard.write(tmp_path / "card", net, ImagePreprocessor(MEAN, STD).normalise, **facts)
+
+
+def test_a_network_of_timm_travels_by_its_name_and_width(timm_card):
+    card = BackboneCard.load(timm_card.path)
+    assert card.arch == {"name": "mobilenetv1_100", "width": 0.25}
+    assert [f.shape[1] for f in card.probe] == [32, 64, 128, 256]
+    net = TimmBackbone(**card.arch)
+    card.place(net)
+    assert all(torch.equal(card.weights[k], v) for k, v in net.state_dict().items())
+    for arch, message in (
+        (dict(name="mobilenetv1_100", width=0.5), r"TimmBackbone\(name=mobilenetv1_100, width=0.5\): \d+ of another shape"),
+        (dict(name="resnet18", width=0.25), r"missing \(net\.conv1\.weight.*left over \(net\.blocks\.0\.0\."),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            card.place(TimmBackbone(**arch))
+        one_sentence(error)
+    edit_json(card, arch={"name": "mobilenetv1_1000", "width": 0.25})
+    with pytest.raises(ValueError, match="describes no network .timm has no network 'mobilenetv1_1000'") as error:
+        BackboneCard.load(card.path)
+    one_sentence(error)
+
+
+def test_a_network_of_timm_is_certified_as_it_is_and_dilated(timm_card):
+    for words in (
+        {},
+        {"output_stride": 8},
+        {"output_stride": 16, "out_indices": (1, 3)},
+        {"frozen_stages": 2, "norm_eval": True},
+    ):
+        net = TimmBackbone(**timm_card.arch, **words)
+        timm_card.place(net)
+        assert certify(net, timm_card, preprocessor("mmseg")) < 1e-6
+    with pytest.raises(ValueError, match="channel order"):
+        certify(net, timm_card, preprocessor("mmdet", bgr_to_rgb=False))
+
+
+@pytest.mark.parametrize("path", ["configs/detection/faster_rcnn_fpn_toy.py", "configs/segmentation/fcn_toy.py"])
+def test_a_network_of_timm_takes_its_place_in_a_config(timm_card, path):
+    cfg = with_protocol(path)
+    assert plug(cfg, str(timm_card.path), "finetune") == (32, 64, 128, 256)
+    backbone = cfg.model.backbone
+    assert (backbone.type, backbone.name, backbone.width) == ("backbones.TimmBackbone", "mobilenetv1_100", 0.25)
+    assert "depth" not in backbone and "variant" not in backbone
+
+
+# ---- the certificate
+
+
+def preprocessor(kind: str, **changes):
+    """mmdet's or mmseg's own data preprocessor as the model of a detector or segmenter holds it."""
+    from mmdet.models.data_preprocessors import DetDataPreprocessor
+    from mmseg.models.data_preprocessor import SegDataPreProcessor
+
+    words = dict(mean=MEAN, std=STD, bgr_to_rgb=True) | changes
+    made = DetDataPreprocessor(pad_size_divisor=32, **words) if kind == "mmdet" else SegDataPreProcessor(size=(64, 64), **words)
+    return downstream_preprocessor(SimpleNamespace(data_preprocessor=made), LOADER)
+
+
+def filled(card: BackboneCard, **words) -> ResNet:
+    net = ResNet(**card.arch | words)
+    card.place(net)
+    return net
+
+
+KINDS = pytest.mark.parametrize("kind", ["mmdet", "mmseg"])
+
+
+@KINDS
+@pytest.mark.parametrize("variant", ["a", "d"])
+def test_the_right_backbone_is_certified(make_card, kind, variant):
+    card = make_card(variant)
+    net = filled(card, norm_eval=True, frozen_stages=1).train()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    assert 0 <= certify(net, card, preprocessor(kind)) < 1e-6
+    assert net.training and all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+
+
+@KINDS
+def test_a_card_fed_bgr_is_certified_with_bgr(make_card, kind):
+    card = make_card("b", channel_order="bgr")
+    assert certify(filled(card), card, preprocessor(kind, bgr_to_rgb=False)) < 1e-6
+    with pytest.raises(ValueError, match="channel order"):
+        certify(filled(card), card, preprocessor(kind))
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(bgr_to_rgb=False),
+        dict(mean=[123.675, 116.28, 103.53]),
+        dict(mean=[MEAN[0] + 0.01, *MEAN[1:]]),
+        dict(std=[58.393, 57.12, 57.38]),
+        dict(mean=[0, 0, 0], std=[1, 1, 1]),
+    ],
+)
+def test_another_preprocessing_is_refused(make_card, kind, changes):
+    card = make_card("d")
+    with pytest.raises(ValueError, match=r"transfer refused, since stage 1 .* differ by .* \(allowed 1e-05\)") as error:
+        certify(filled(card), card, preprocessor(kind, **changes))
+    assert "mean, std or channel order" in one_sentence(error)
+
+
+@pytest.mark.parametrize(("changes", "field"), [({"mean": [0.0, 0.0, 0.0]}, "mean"), ({"channel_order": "bgr"}, "channel order")])
+def test_a_card_with_an_edited_json_is_refused(make_card, changes, field):
+    card = make_card("d")
+    edit_json(card, **changes)
+    for path in (DETECTION, SEGMENTATION):
+        cfg = with_protocol(path)
+        plug(cfg, str(card.path), "finetune")
+        words = cfg.model.data_preprocessor
+        edited = BackboneCard.load(card.path)
+        own = preprocessor("mmdet", mean=words.mean, std=words.std, bgr_to_rgb=words.bgr_to_rgb)
+        with pytest.raises(ValueError, match=field):
+            certify(filled(edited), edited, own)
+
+
+def test_variant_b_filled_from_a_card_of_variant_a_is_refused(make_card):
+    card = make_card("a")
+    net = ResNet(50, "b", base_channels=8)
+    card.place(net)  # the same keys and shapes: nothing to see here
+    with pytest.raises(ValueError, match="stage 2 of the backbone .*architecture"):
+        certify(net, card, preprocessor("mmdet"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["conv1.0.weight", "layer4.2.bn3.running_var", "layer2.0.downsample.1.weight", "bn1.num_batches_tracked"],
+)
+def test_one_changed_value_is_refused_by_name(make_card, name):
+    card = make_card("d")
+    net = filled(card)
+    net.state_dict()[name].view(-1)[0] += 1e-3 if name != "bn1.num_batches_tracked" else 1
+    with pytest.raises(ValueError, match=f"the tensor {name} of the backbone is not the card's"):
+        certify(net, card, preprocessor("mmdet"))
+
+
+@pytest.mark.parametrize("variant", ["a", "b", "d"])
+@pytest.mark.parametrize("stride", [16, 8])
+@pytest.mark.parametrize("indices", [(0, 1, 2, 3), (2, 3), (3,)])
+def test_a_dilated_backbone_is_certified(make_card, stride, variant, indices):
+    card = make_card(variant)
+    net = filled(card, output_stride=stride, out_indices=indices)
+    assert certify(net, card, preprocessor("mmseg")) < 1e-6
+
+
+def test_a_dilated_backbone_that_computes_its_early_stages_wrong_is_refused(make_card):
+    card = make_card("d")
+    net = filled(card, output_stride=8)
+    net.layer2[0].conv2.stride = (1, 1)
+    net.layer2[0].downsample[0] = torch.nn.Identity()
+    with pytest.raises(ValueError, match="stage 2"):
+        certify(net, card, preprocessor("mmseg"))
+
+
+def test_features_without_numbers_are_refused(make_card):
+    card = make_card("d")
+    with pytest.raises(ValueError, match="differ by nan"):
+        certify(filled(card), card, lambda image: torch.full((1, 3, *image.shape[1:]), float("nan")))
+
+
+# ---- cards in the real configs
+
+
+@pytest.mark.parametrize("path", [DETECTION, SEGMENTATION])
+def test_a_card_sets_architecture_and_preprocessing_of_a_config(make_card, path):
+    card = make_card("c", channel_order="bgr", mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0])
+    cfg = with_protocol(path)
+    before = copy.deepcopy(cfg.model)
+    assert plug(cfg, str(card.path), "finetune") == (32, 64, 128, 256)
+    backbone, own = cfg.model.backbone, cfg.model.data_preprocessor
+    assert {k: backbone[k] for k in card.arch} == card.arch
+    for name in ("type", "out_indices", "frozen_stages", "norm_eval"):
+        assert backbone[name] == before.backbone[name]
+    assert backbone.get("output_stride") == before.backbone.get("output_stride")
+    assert (own.mean, own.std, own.bgr_to_rgb) == ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0], False)
+    hook = cfg.custom_hooks[-1]
+    assert (hook.type, hook.card, hook.loader.type) == (
+        "backbones.TransferHook",
+        str(card.path),
+        "backbones.LoadImage",
+    )
+    assert (cfg.backbone, cfg.transfer) == (str(card.path), "finetune")
+    again = copy.deepcopy(cfg)
+    plug(again, str(card.path), "finetune")
+    assert again.to_dict() == cfg.to_dict()
+
+
+@pytest.mark.parametrize("path", [DETECTION, SEGMENTATION])
+def test_frozen_means_the_whole_backbone_and_scratch_means_nothing(make_card, path):
+    card = make_card("d")
+    cfg = with_protocol(path)
+    plug(cfg, str(card.path), "frozen")
+    assert (cfg.model.backbone.frozen_stages, cfg.model.backbone.norm_eval) == (4, True)
+    cfg = with_protocol(path)
+    assert plug(cfg, "scratch", "finetune") == (64, 128, 256, 512)
+    assert (cfg.model.backbone.frozen_stages, cfg.model.backbone.norm_eval) == (-1, False)
+    assert not [hook for hook in cfg.custom_hooks if hook.type == "backbones.TransferHook"]
+    with pytest.raises(ValueError, match="would never train the backbone"):
+        plug(with_protocol(path), "scratch", "frozen")
+    with pytest.raises(ValueError, match="--transfer is 'fine'; allowed: finetune, frozen"):
+        plug(with_protocol(path), str(card.path), "fine")
+    with pytest.raises(ValueError, match="no backbone card at nowhere"):
+        plug(with_protocol(path), "nowhere", "finetune")
+
+
+@pytest.mark.parametrize("path", [DETECTION, SEGMENTATION])
+def test_a_backbone_must_be_named(path):
+    cfg = with_protocol(path)
+    with pytest.raises(ValueError, match="needs --backbone"):
+        require_backbone(cfg, [], None)
+    with pytest.raises(ValueError, match="--tricks belong to pretraining"):
+        require_backbone(cfg, ["cosine"], "scratch")
+    assert require_backbone(cfg, [], "scratch") == "scratch"
+    cfg.backbone = "work_dirs/runs/abc/card"
+    assert require_backbone(cfg, [], None) == "work_dirs/runs/abc/card"
+
+
+@pytest.mark.parametrize(("path", "task"), [(DETECTION, detection), (SEGMENTATION, segmentation)])
+def test_the_built_model_is_filled_and_certified_by_the_hook(make_card, path, task):
+    from mmengine.registry import MODELS, init_default_scope
+
+    card = make_card("d")
+    cfg = with_protocol(path)
+    task.configure(cfg, backbone=str(card.path))
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    hook = TransferHook(**{k: v for k, v in cfg.custom_hooks[-1].items() if k not in ("type", "priority")})
+    hook.before_train(SimpleNamespace(iter=7, model=model))
+    assert not all(torch.equal(card.weights[k], v) for k, v in model.backbone.state_dict().items())  # a resumed run's own
+    hook.before_train(SimpleNamespace(iter=0, model=model))
+    assert all(torch.equal(card.weights[k], v) for k, v in model.backbone.state_dict().items())
+    certificate = MessageHub.get_current_instance().get_info("certificate")
+    assert (certificate["card"], certificate["tensors"]) == (card.sha256, len(card.weights))
+    assert 0 <= certificate["max_abs_difference"] < 1e-6 < TOLERANCE
+    model.data_preprocessor.mean += 1
+    with pytest.raises(ValueError, match="transfer refused"):
+        hook.before_train(SimpleNamespace(iter=0, model=model))
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
+    from backbones import LoadImage
+
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
+    for path in (bad, Path(tmp_path / "none.jpg")):
+        with pytest.raises(ValueError, match=f"{path.name} cannot be decoded"):
+            LoadImage()({"img_path": str(path)})

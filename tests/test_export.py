@@ -1,0 +1,213 @@
+"""Cards that become files of other libraries, and the tools that import and export."""
+
+import json
+import subprocess
+import sys
+from collections import OrderedDict
+from importlib import import_module
+from types import SimpleNamespace
+
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors import safe_open
+from safetensors.torch import load_file
+from test_convert import (
+    CLASSES,
+    assert_equal_tensors,
+    assert_same,
+    calibrated,
+    features,
+    hooked,
+    one_sentence,
+    probe_inputs,
+    stages_of,
+    tamed,
+)
+from test_weight_files import save, small  # noqa: F401
+
+import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
+from backbones import BackboneCard
+from backbones.card import TOLERANCE
+from backbones.exporting import export_card
+from backbones.importing import from_timm, import_backbone
+from tools.engine.config import ROOT
+
+# ---- export
+
+
+@pytest.fixture
+def full_card(tmp_path):
+    """``full_card('resnet18')``: the card of a network of timm with random weights."""
+
+    def make(name: str, classes: int = CLASSES) -> BackboneCard:
+        return from_timm(tamed(timm.create_model(name, num_classes=classes))).write(tmp_path / name)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        *(("resnet18", ".pth"), ("mobilenetv1_100", ".safetensors")),
+        pytest.param("resnet26d", ".safetensors", marks=pytest.mark.slow),
+        pytest.param("densenet121", ".safetensors", marks=pytest.mark.slow),
+    ],
+)
+def test_timm_takes_an_exported_file_whole(full_card, tmp_path, name, suffix):
+    card = full_card(name)
+    file = tmp_path / f"net{suffix}"
+    lines = export_card(card, "timm", file)
+    assert f"timm.create_model({name!r}, num_classes={CLASSES}, checkpoint_path={str(file)!r})" in lines
+    state = load_file(file) if suffix == ".safetensors" else torch.load(file, weights_only=True)
+    net = timm.create_model(name, num_classes=CLASSES)
+    net.load_state_dict(state, strict=True)
+    assert_equal_tensors(timm.create_model(name, num_classes=CLASSES, checkpoint_path=str(file)).state_dict(), net.state_dict())
+    assert torch.equal(net.get_classifier().weight, card.classifier["weight"])
+    if suffix == ".safetensors":
+        with safe_open(file, "pt") as opened:
+            assert opened.metadata() == {"timm": name, "num_classes": str(CLASSES), "format": "pt"}
+    again = import_backbone(str(file), network=f"timm:{name}").write(tmp_path / "again")
+    assert again.arch == card.arch
+    assert_equal_tensors(again.weights, card.weights)
+    assert_equal_tensors(again.classifier, card.classifier)
+
+
+@pytest.mark.parametrize("classes", [CLASSES, 0])
+def test_torchvision_takes_an_exported_file_whole(full_card, tmp_path, classes):
+    card = full_card("resnet18", classes)
+    file = tmp_path / "net.pth"
+    lines = export_card(card, "torchvision", file)
+    names = {"torch": torch, "torchvision": torchvision}
+    exec("\n".join(line for line in lines if line.startswith("net")), names)  # what is printed is how it is loaded
+    net = names["net"]
+    assert len(net.state_dict()) == len(card.weights) + (2 if classes else 0)
+    x = probe_inputs(card)
+    assert_same(features(card, x), hooked(net, stages_of(net), x)[0])
+
+
+@pytest.mark.parametrize(
+    ("arch", "form", "message"),
+    [
+        (dict(depth=50, variant="a", base_channels=64), "timm", "timm has no network"),
+        (dict(depth=50, variant="b", base_channels=8), "timm", "at full width"),
+        (dict(depth=18, variant="c", base_channels=64), "timm", "resnet50c is c"),
+        (dict(depth=50, variant="d", base_channels=64), "torchvision", "its ResNets are variant b"),
+        (dict(depth=26, variant="b", base_channels=64), "torchvision", "of depth 18, 34, 50, 101 and 152"),
+        (dict(depth=26, variant="b", base_channels=64), "mm", "mm has no network"),
+        (dict(name="densenet121", width=1.0), "mm", "mm has no network"),
+        (dict(name="densenet121", width=0.5), "timm", "timm has no network"),
+    ],
+)
+def test_a_network_that_a_library_has_not_is_refused(tmp_path, arch, form, message):
+    with pytest.raises(ValueError, match=message) as error:
+        export_card(SimpleNamespace(arch=arch), form, tmp_path / "net.pth")
+    assert "choose another format" in one_sentence(error) and not list(tmp_path.iterdir())
+
+
+def test_a_file_is_written_whole_after_the_probe_came_back(make_card, tmp_path):
+    card = make_card("d")
+    with pytest.raises(ValueError, match="the format mm is written as .pth"):
+        export_card(card, "mm", tmp_path / "net.safetensors")
+    card.probe[2].add_(2 * TOLERANCE)
+    with pytest.raises(ValueError, match="No file was written: stage 3 of mmseg's network .* differ by 2e-05") as error:
+        export_card(card, "mm", tmp_path / "net.pth")
+    one_sentence(error)
+    assert [p.name for p in tmp_path.iterdir()] == ["card"]
+
+
+def test_a_network_with_layers_behind_its_features_is_not_exported(tmp_path):
+    card = from_timm(calibrated(timm.create_model("efficientnet_b0"))).write(tmp_path / "card")
+    with pytest.raises(ValueError, match="bn2, conv_head lie behind its feature maps, and no card has them"):
+        export_card(card, "timm", tmp_path / "net.pth")
+
+
+# ---- certificate and command line
+
+
+@pytest.mark.parametrize("name", ["mobilenetv1_100", "resnet18"])
+def test_an_imported_card_is_certified_in_a_detector(tmp_path, name):
+    from mmengine.logging import MessageHub
+    from mmengine.registry import MODELS, init_default_scope
+
+    from backbones.transfer import TransferHook
+    from detection import task
+    from tools.engine.config import load
+
+    card = from_timm(tamed(timm.create_model(name))).write(tmp_path / "card")
+    cfg = load("configs/detection/faster_rcnn_fpn_toy.py")
+    task.configure(cfg, backbone=str(card.path))
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    assert list(cfg.model.data_preprocessor.mean) == card.mean
+    hook = TransferHook(**{k: v for k, v in cfg.custom_hooks[-1].items() if k not in ("type", "priority")})
+    hook.before_train(SimpleNamespace(iter=0, model=model))
+    assert_equal_tensors(model.backbone.state_dict(), card.weights)
+    certificate = MessageHub.get_current_instance().get_info("certificate")
+    assert (certificate["card"], certificate["tensors"]) == (card.sha256, len(card.weights))
+    assert certificate["max_abs_difference"] <= TOLERANCE
+
+
+@pytest.fixture
+def export(monkeypatch, capsys):
+    """``export(words...)`` runs tools/export_backbone.py in this process and returns what it printed."""
+
+    def run(*words) -> str:
+        monkeypatch.setattr(sys, "argv", ["export_backbone.py", *map(str, words)])
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        import_module("tools.export_backbone").export()
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_the_tools_import_and_export(small, tmp_path, export):  # noqa: F811
+    state = {f"module.{k}": v for k, v in small.state_dict().items()}
+    file = save(tmp_path / "net.pth", OrderedDict(state))
+
+    def bring_in(*words) -> subprocess.CompletedProcess:
+        words = [sys.executable, "tools/import_backbone.py", *map(str, words), "--out", str(tmp_path / "card")]
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+
+    done = bring_in(ROOT / "README.md")
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and "it starts with" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "card").exists()
+    done = bring_in(file, "--mean", 1, 2, 3, "--channel-order", "bgr", "--top1", 71.5)
+    assert done.returncode == 0 and "Assumed" in done.stdout and "no classifier; probe by mmseg" in done.stdout, done.stderr
+    about = json.loads((tmp_path / "card/card.json").read_text())
+    assert (about["mean"], about["channel_order"], about["top1"]) == ([1.0, 2.0, 3.0], "bgr", 71.5)
+    assert str(tmp_path) not in json.dumps(about)
+
+    out = export(tmp_path / "card", "--format", "mm", "--out", tmp_path / "mm.pth")
+    assert "mmdet: backbone=dict(type='ResNetV1d', depth=50, style='pytorch', base_channels=8, stem_channels=8" in out
+    assert torch.load(tmp_path / "mm.pth", weights_only=True)["state_dict"]["stem.7.weight"].shape == (8,)
+    with pytest.raises(ValueError, match="is a folder; give a checkpoint"):
+        export(tmp_path / "card", "--out", tmp_path / "no")
+
+
+def test_a_checkpoint_of_a_run_is_exported(toy_root, tmp_path, monkeypatch, export):
+    from tools.engine.config import Options, resolve
+    from tools.engine.run import build_model
+
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    small = {"model.backbone.base_channels": 8}
+    cfg = resolve("configs/classification/resnet50_toy.py", Options([("resnet_d", {})], overrides=small))
+    cfg.run, cfg.work_dir = "abc", str(tmp_path)
+    cfg.dump(str(tmp_path / "config.py"))
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    save(tmp_path / "epoch_1.pth", {"state_dict": model.state_dict(), "meta": {}})
+
+    assert "ResNet(depth=50, variant=d, base_channels=8)" in export(tmp_path / "epoch_1.pth", "--out", tmp_path / "new")
+    card = BackboneCard.load(tmp_path / "new")
+    assert card.source["run"] == "abc" and card.top1 is None
+    assert_equal_tensors(card.weights, model.backbone.state_dict())
+    assert torch.equal(card.classifier["weight"], model.fc.weight)
+    assert "mmseg" in export(tmp_path / "epoch_1.pth", "--format", "mm", "--out", tmp_path / "mm.pth")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.py", "epoch_1.pth", "mm.pth", "new"]
+    with pytest.raises(ValueError, match="There is no checkpoint .*epoch_2.pth; in that folder: epoch_1.pth, mm.pth"):
+        export(tmp_path / "epoch_2.pth", "--out", tmp_path / "x")
+    save(tmp_path / "epoch_3.pth", {"state_dict": {"fc.weight": torch.zeros(2)}})
+    with pytest.raises(ValueError, match=r"epoch_3\.pth does not fit ResNet.* missing .*of another shape \(fc\.weight\)"):
+        export(tmp_path / "epoch_3.pth", "--out", tmp_path / "x")

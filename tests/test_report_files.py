@@ -1,0 +1,76 @@
+"""The report: files that it cannot be made of, and its script."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from made_report import ROOT, line, made_rows, write_study
+
+from tools.engine.report import make_report, terminal_table, write_report
+from tools.engine.results import load_results
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return write_study(tmp_path / "demo-toy", made_rows())
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "n/a"])
+def test_a_value_that_is_no_number_is_refused(tmp_path, value):
+    rows = made_rows()
+    rows[0]["value"] = value
+    with pytest.raises(ValueError, match=f"the value is '{value}'"):
+        write_report(write_study(tmp_path / "s", rows))
+
+
+def test_files_that_disagree_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="study.json does not have this recipe"):
+        load_results(write_study(tmp_path / "s", made_rows(), recipes=["smooth"]))
+    folder = write_study(tmp_path / "t", made_rows())
+    (folder / "results.csv").write_text("recipe,metric\n")
+    with pytest.raises(ValueError, match="lacks the columns network, task"):
+        load_results(folder)
+
+
+def test_a_study_without_a_finished_run_has_a_report_of_dashes(tmp_path):
+    folder = write_study(tmp_path / "s", [], recipes=["b_standard", "smooth"])
+    text = write_report(folder)["report.md"].read_text()
+    assert line(text, "Results", "+ smooth")[1:] == ["—", "*80.71 (+3.17)*", "—", "—", "—"]
+    assert make_report(load_results(folder)).title == "demo at scale toy, 0 seeds"
+    terminal_table(folder)
+
+
+# --- the script ---------------------------------------------------------------------------------------------
+
+
+def run_script(*args) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "tools/report.py", *args], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_script_writes_the_report(folder):
+    done = run_script(str(folder))
+    assert done.returncode == 0 and done.stderr == ""
+    assert str(folder / "report.html") in done.stdout and "+ smooth" in done.stdout
+
+
+@pytest.mark.parametrize("lacking", ["", "results.csv", "study.json"])
+def test_script_says_in_a_sentence_what_is_missing(folder, lacking):
+    target = folder / lacking if lacking else folder / "elsewhere"
+    if lacking:
+        target.unlink()
+    done = run_script(str(folder if lacking else target))
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert str(target) in done.stderr and "python tools/collect.py" in done.stderr
+
+
+def test_report_loads_neither_torch_nor_mmengine(folder):
+    code = (
+        "import sys; from pathlib import Path; "
+        "from tools.engine.report import terminal_table, write_report; "
+        f"write_report(Path({str(folder)!r})); terminal_table(Path({str(folder)!r})); "
+        "heavy = {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}; "
+        "print(sorted({name.split('.')[0] for name in sys.modules} & heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,239 @@
+"""Figures on resampled test images against those of duplicated images, and the variance that follows."""
+
+import itertools
+import math
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import classification.resample
+import detection.resample
+import segmentation.resample
+from classification.metrics import topk
+from detection.metrics import IOUS, Boxes, mean_ap
+from segmentation.metrics import CLASSES, Counts, figures
+from tools.engine.bootstrap import draw, image_variance, resample, resample_of, variance
+from tools.engine.compare import (
+    ImageVariance,
+)
+
+# --- resampled test images ----------------------------------------------------------------------------------
+
+
+def made_boxes(rng, images: int, classes: int = 4) -> tuple[Boxes, Boxes]:
+    """Detections near true boxes and elsewhere, by image; scores with many ties, difficult boxes, one image without a box."""
+
+    def some(low, high):
+        return np.sort(np.repeat(np.arange(images), rng.integers(low, high, images))).astype(np.int32)
+
+    image = some(0, 4)
+    corner = rng.integers(0, 30, (len(image), 2))
+    box = np.concatenate([corner, corner + rng.integers(8, 20, (len(image), 2))], 1).astype(np.float32)
+    truth = Boxes(image, box, rng.integers(0, classes, len(image)).astype(np.int16), difficult=rng.random(len(image)) < 0.25)
+    near = rng.integers(0, len(image), 3 * len(image))
+    found = Boxes(
+        np.concatenate([image[near], far := some(0, 5)]),
+        np.concatenate([box[near] + rng.integers(-3, 4, (len(near), 4)), rng.integers(0, 50, (len(far), 4))]).astype(np.float32),
+        np.concatenate([truth.label[near], rng.integers(0, classes, len(far))]).astype(np.int16),
+        score=np.round(rng.random(len(near) + len(far)), 1).astype(np.float32),
+    )
+    return found.take(np.argsort(found.image, kind="stable")), truth
+
+
+def duplicated(boxes: Boxes, weights: np.ndarray) -> Boxes:
+    """Image i weights[i] times, as new images; a copy stands right behind its original."""
+    rows = np.repeat(np.arange(len(boxes.image)), weights[boxes.image])
+    first = np.flatnonzero(np.diff(rows, prepend=-1))
+    copy = np.arange(len(rows)) - np.repeat(first, np.diff(first, append=len(rows)))
+    more = boxes.take(rows)
+    more.image = (np.cumsum(weights) - weights)[more.image] + copy
+    return more
+
+
+def save_boxes(path: Path, detections: Boxes, truth: Boxes) -> Path:
+    parts = {f"{part}_{k}": v for part, boxes in (("det", detections), ("gt", truth)) for k, v in vars(boxes).items()}
+    np.savez(path, **{k: v for k, v in parts.items() if v is not None})
+    return path
+
+
+AVERAGE_PRECISIONS = {"mAP": ("11-point", 0.5), "mAP_area": ("area", 0.5), "mAP_50_95": ("area", IOUS)}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_resampled_map_is_that_of_duplicated_images(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    images = (3, 8, 40)[seed % 3]
+    while True:
+        detections, truth = made_boxes(rng, images)
+        if len(truth.image) > truth.difficult.sum():
+            break
+    path = save_boxes(tmp_path / "detections.npz", detections, truth)
+    weights = np.concatenate([np.ones((1, images), int), rng.integers(0, 3, (5, images)), draw(images, 150, seed)])
+    weights[1] = 0  # nothing at all
+    absent = 0
+    for metric, (kind, iou) in AVERAGE_PRECISIONS.items():
+        found = detection.resample.resampled(path, weights, metric)
+        assert found.dtype == np.float64 and found.shape == (len(weights),)
+        assert found[0] == pytest.approx(mean_ap(detections, truth, 4, kind, iou), abs=1e-10) and np.isnan(found[1])
+        for row, value in zip(weights[:40], found, strict=False):
+            more, true = (duplicated(boxes, row) for boxes in (detections, truth))
+            counting = np.unique(true.label[~true.difficult])
+            absent += len(counting) < 4
+            if len(counting):
+                assert value == pytest.approx(mean_ap(more, true, 4, kind, iou), abs=1e-9)
+            else:
+                assert np.isnan(value)
+    assert absent  # classes are absent from a replicate
+
+
+def test_resampled_map_at_another_iou_and_without_detections(tmp_path):
+    detections, truth = made_boxes(np.random.default_rng(9), 12)
+    weights = np.ones((1, 12), int)
+    path = save_boxes(tmp_path / "detections.npz", detections, truth)
+    found = detection.resample.resampled(path, weights, "mAP_area", iou=0.75)
+    assert found == pytest.approx(mean_ap(detections, truth, 4, "area", 0.75), abs=1e-10)
+    save_boxes(path, detections.take(np.zeros(0, int)), truth)
+    assert detection.resample.resampled(path, weights, "mAP") == 0
+
+
+def made_counts(rng, images: int, classes: int, missing: int | None = None) -> Counts:
+    matrices = rng.poisson(rng.choice([0.05, 2.0], (images, 2, classes, classes))) * rng.integers(1, 300)
+    matrices[0] = 0  # an image without a labelled pixel
+    if missing is not None:
+        matrices[:, :, missing] = 0  # not in the ground truth, and yet predicted
+    image, region, truth, found = np.nonzero(matrices)
+    columns = image.astype(np.int32), region.astype(np.int8), truth.astype(np.int16), found.astype(np.int16)
+    return Counts(*columns, matrices[matrices > 0].astype(np.int64), np.array(images))
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+@pytest.mark.parametrize("seed", range(3))
+def test_resampled_miou_is_that_of_duplicated_images(tmp_path, classes, seed):
+    rng = np.random.default_rng(seed)
+    images = (3, 6, 20)[seed]
+    counts = made_counts(rng, images, 5, missing=2)
+    np.savez(path := tmp_path / "confusion.npz", **vars(counts))
+    weights = np.concatenate([np.ones((1, images), np.uint16), draw(images, 40, seed), np.zeros((1, images), np.uint16)])
+    weights[1:, -1] = 0
+    weights[-1, 0] = 5  # an image without a labelled pixel, five times
+    for metric in segmentation.resample.METRICS:
+        found = segmentation.resample.resampled(path, weights, metric, classes, num_classes=5)
+        assert found.dtype == np.float64 and np.isnan(found[-1])
+        for row, value in zip(weights[:-1], found, strict=False):
+            total = sum(w * counts.matrix(5, counts.image == i) for i, w in enumerate(row.tolist()))
+            expected = figures(total, classes).get(metric, np.nan) if total.any() else np.nan
+            assert value == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+def test_resampled_accuracy_is_that_of_duplicated_images(tmp_path):
+    rng = np.random.default_rng(0)
+    ranks = rng.integers(0, 12, 50).astype(np.uint16)
+    np.savez(path := tmp_path / "ranks.npz", rank=ranks, label=ranks)
+    weights = np.concatenate([np.ones((1, 50), int), rng.integers(0, 4, (20, 50))])
+    for k in (1, 5):
+        found = classification.resample.resampled(path, weights, f"top{k}")
+        assert found.tolist() == [topk(np.repeat(ranks, row), k) for row in weights]
+
+
+def save_ranks(folder: Path, *hits: np.ndarray) -> list[Path]:
+    folder.mkdir()
+    for i, right in enumerate(hits):
+        np.savez(folder / f"{i}.npz", rank=np.where(right, 0, 7).astype(np.uint16), label=np.zeros(len(right), np.uint16))
+    return [folder / f"{i}.npz" for i in range(len(hits))]
+
+
+def test_image_variance_of_top1_is_that_of_paired_proportions(tmp_path):
+    rng, images, replicates = np.random.default_rng(0), 500, 3000
+    a = rng.random(images) < 0.7
+    b = np.where(rng.random(images) < 0.8, a, ~a)
+    (one,), (two,) = save_ranks(tmp_path / "a", a), save_ranks(tmp_path / "b", b)
+    found = image_variance([one], [two], "classification", "top1", replicates)
+    only_a, only_b = np.mean(a & ~b), np.mean(b & ~a)
+    assert found.total == pytest.approx(
+        1e4 * (only_a + only_b - (only_a - only_b) ** 2) / images, rel=4 * math.sqrt(2 / replicates)
+    )
+    assert found.common == found.total  # one pretraining a side cannot tell
+    assert image_variance([one], [one], "classification", "top1", 50) == ImageVariance(0.0, 0.0)
+    assert found == image_variance([one], [two], "classification", "top1", replicates)
+    assert found != image_variance([one], [two], "classification", "top1", replicates, seed=1)
+
+
+def test_luck_of_single_pretrainings_is_told_from_what_they_share(tmp_path):
+    # image i is right with probability p_i(side), independently for each run: common = var_i(p_a - p_b) / images,
+    # and the rest of total is the mean over images of sum(p * (1 - p)) / (n * images)
+    rng, images, n = np.random.default_rng(3), 4000, 3
+    p = rng.uniform(0.2, 1.0, (2, images))
+    sides = [save_ranks(tmp_path / name, *(rng.random((n, images)) < row)) for name, row in zip("ab", p, strict=True)]
+    found = image_variance(*sides, "classification", "top1", replicates=2000)
+    common = 1e4 * np.var(p[0] - p[1]) / images
+    own = 1e4 * (p * (1 - p)).mean(1).sum() / (n * images)
+    assert found.common == pytest.approx(common, rel=0.15) and found.total == pytest.approx(common + own, rel=0.15)
+
+
+def test_runs_of_a_pretraining_are_averaged_first(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = save_ranks(tmp_path / "runs", *(rng.random((4, 60)) < 0.5))
+    found = resample({"flat": paths, "nested": [paths[:3], paths[3]]}, "classification", "top5", replicates=20)
+    assert found["flat"].shape == (4, 20) and found["nested"].shape == (2, 20)
+    assert found["nested"][0] == pytest.approx(found["flat"][:3].mean(0)) and (found["nested"][1] == found["flat"][3]).all()
+    assert variance(found["nested"], found["flat"]) == image_variance(
+        [paths[:3], paths[3]], paths, "classification", "top5", replicates=20
+    )
+
+
+def test_draws_are_with_replacement_and_repeatable():
+    weights = draw(50, 400, seed=3)
+    assert (weights.sum(1) == 50).all() and (weights == draw(50, 400, seed=3)).all() and (weights[0] != weights[1]).any()
+    assert weights.var() == pytest.approx(1 - 1 / 50, rel=0.05) and weights.mean(0).std() < 0.1
+
+
+def test_every_task_can_be_resampled(tmp_path):
+    rng = np.random.default_rng(0)
+    boxes = save_boxes(tmp_path / "detections.npz", *made_boxes(rng, 30))
+    np.savez(pixels := tmp_path / "confusion.npz", **vars(made_counts(rng, 10, 3)))
+    for task, path, metric, facts in (
+        ("detection", boxes, "mAP", {"iou": 0.5}),
+        ("segmentation", pixels, "mIoU", {"classes": "all", "num_classes": 3}),
+    ):
+        found = resample({"x": [path, path]}, task, metric, 20, **facts)["x"]
+        assert np.ptp(found, axis=0).max() == 0 < found[0].std()
+
+
+def test_a_replicate_without_objects_is_left_out():
+    a, b = np.array([[1.0, np.nan, 3.0, 5.0]]), np.array([[0.0, 0.0, 0.0, np.nan]])
+    assert variance(a, b).total == 2
+    with pytest.raises(ValueError, match="Fewer than 2 replicates"):
+        variance(a[:, :2], b[:, :2])
+
+
+def test_what_cannot_be_resampled_is_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    (ranks,), (fewer,) = save_ranks(tmp_path / "a", rng.random(9) < 0.5), save_ranks(tmp_path / "b", rng.random(8) < 0.5)
+    boxes, other = (save_boxes(tmp_path / f"{name}.npz", *made_boxes(rng, 9)) for name in "ab")
+    np.savez(pixels := tmp_path / "c.npz", **vars(made_counts(rng, 9, 3)))
+    for paths, task in (([ranks, fewer], "classification"), ([boxes, other], "detection")):
+        with pytest.raises(ValueError, match=f"{paths[1]} were measured on different images"):
+            image_variance(paths[:1], paths[1:], task, "mAP", 10)
+    with pytest.raises(ValueError, match="backbones cannot be resampled .* classification, detection, segmentation"):
+        resample_of("backbones")
+    with pytest.raises(ValueError, match="replicates is 1"):
+        image_variance([ranks], [ranks], "classification", "top1", replicates=1)
+    modules = (classification.resample, ranks), (detection.resample, boxes), (segmentation.resample, pixels)
+    for (module, path), weights in itertools.product(modules, (np.ones((2, 9), int), np.ones((2, 4), int))):
+        sound = {"classification": "top1", "detection": "mAP", "segmentation": "mIoU"}[module.__name__.split(".")[0]]
+        with pytest.raises(ValueError, match="The metric seconds cannot be resampled"):
+            module.resampled(path, weights, "seconds")
+        if weights.shape[1] < 9:
+            with pytest.raises(ValueError, match="images and the weights 4"):
+                module.resampled(path, weights, sound)
+    segment = partial(segmentation.resample.resampled, pixels, np.ones((1, 9), int), "mIoU")
+    with pytest.raises(ValueError, match="'some'"):
+        segment("some")
+    for number in (None, 2):
+        with pytest.raises(ValueError, match=f"num_classes is {number}"):
+            segment("all", num_classes=number)
+    np.savez(ranks, rank=np.zeros(9))
+    with pytest.raises(ValueError, match="has no array label"):
+        classification.resample.image_set(ranks)
