@@ -191,8 +191,8 @@ def test_a_checkpoint_of_a_run_is_exported(toy_root, tmp_path, monkeypatch, expo
     from tools.engine.run import build_model
 
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
-    small = {"model.backbone.base_channels": 8}
-    cfg = resolve("configs/classification/resnet50_toy.py", Options([("resnet_d", {})], overrides=small))
+    narrow = {"model.backbone.base_channels": 8}
+    cfg = resolve("configs/classification/resnet50_toy.py", Options([("resnet_d", {})], overrides=narrow))
     cfg.run, cfg.work_dir = "abc", str(tmp_path)
     cfg.dump(str(tmp_path / "config.py"))
     torch.manual_seed(0)
