@@ -238,7 +238,7 @@ def test_every_study_passes():
         ("demo", "configs =", "config =", "has config; a study knows configs (nearest)"),
         ("demo", "recipes =", "recipe =", "has recipe; a study knows recipes (nearest)"),
         ("table8", "dict(recipe=r, metric", "dict(recipes_=r, metric", "has published.table8.recipes_"),
-        ("table8", "row=row", "rwo=row", "has published.table8.rwo, which nothing reads; nearest: row"),
+        ("table5", "row=row", "rwo=row", "has published.table5.rwo, which nothing reads; nearest: row"),
         ("table1", "overrides=", "override=", "nearest: overrides"),
         ("recipes", "label=", "lable=", "nearest: label"),
     ],
