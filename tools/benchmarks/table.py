@@ -1,0 +1,96 @@
+"""Runs stages, prints their tables, and keeps all that was seen."""
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from backbones.files import write_json
+from tools.benchmarks.rounds import Comparison, Settings, measure
+
+PACKAGES = ("torch", "torchvision", "timm", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation", "pillow")
+
+
+def run_stages(stages: list[str], settings: Settings, out: Path) -> None:
+    """Runs ``stages`` one after another; the file ``out`` is written anew after each, with the load before and after it."""
+    console = Console()
+    seen = {"machine": machine(settings), "stages": {}}
+    console.print(", ".join(f"{name} {value}" for name, value in seen["machine"].items() if name != "versions"), highlight=False)
+    for stage in stages:
+        found, load, started = [], os.getloadavg()[0], time.time()
+        with console.status(stage) as status:
+            for item in import_module(f"tools.benchmarks.{stage}").comparisons(settings):
+                result = measure(item, settings, status.update) if isinstance(item, Comparison) else item
+                found.append(result)
+                for table in tables(result):
+                    console.print(table, highlight=False)
+        seen["stages"][stage] = {
+            "seconds": time.time() - started,
+            "load": {"before": load, "after": os.getloadavg()[0]},
+            "results": found,
+        }
+        write_json(out, seen)
+    console.print(out, highlight=False)
+
+
+def machine(settings: Settings) -> dict:
+    """What the times depend on: processor, cores, threads, device, versions, date."""
+    import torch
+
+    return {
+        "processor": cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "simd": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "rounds": settings.rounds,
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": dict(versions()),
+    }
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue
+
+
+def cpu_name() -> str:
+    """As the system names it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def tables(result: dict) -> Iterator[Table | str]:
+    """A result as the terminal shows it: of a comparison the ratios, of anything else its rows (``columns``, ``rows``)."""
+    if "rows" in result:
+        table = Table(*result["columns"], title=result["name"], title_justify="left")
+        for row in result["rows"]:
+            table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row))
+    else:
+        table = Table("", f"{result['unit']}/s", "ours is faster by", "aim", title=result["name"], title_justify="left")
+        for name, rates in result["rates"].items():
+            table.add_row(name, f"{median(rates):.4g}", ratio(result["ratios"].get(name)), aim(result["aims"].get(name)))
+    yield table
+    for line in [*(f"equal: {words}" for words in result.get("equal", ())), *result.get("notes", ())]:
+        yield f"  {line}"
+    yield ""
+
+
+def ratio(spread: dict | None) -> str:
+    return f"{spread['median']:.2f} ({spread['min']:.2f} to {spread['max']:.2f})" if spread else ""
+
+
+def aim(least: float | None) -> str:
+    return f">= {least:g}" if least else ""
