@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/python tools/study.py run configs/studies/demo.py --scale toy
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -33,7 +33,8 @@ def read_rgb(path: str | Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             _refuse(image)
-            return image.convert("RGB")
+            image.load()
+            return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy one that is RGB
     except Exception as error:  # damaged files make PIL raise anything
         raise _bad(path, error) from None
 

@@ -5,10 +5,9 @@ Only NMS is needed here, since RoIAlign is asked for with mmcv's own ``use_torch
 imported, as mmdet's and mmseg's module files do, and fails with a sentence that names it when called.
 """
 
-import importlib
 import importlib.util
 import sys
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 NAME = "mmcv._ext"
@@ -51,7 +50,9 @@ def operators() -> str:
     """Which operators mmcv will use: 'compiled' or 'torchvision'."""
     if isinstance(sys.modules.get(NAME), _StandIn):
         return "torchvision"
-    return "compiled" if importlib.util.find_spec(NAME) else "torchvision"
+    package = importlib.util.find_spec("mmcv")  # importing it to look inside would load torch
+    found = package and PathFinder.find_spec(NAME, package.submodule_search_locations)
+    return "compiled" if found else "torchvision"
 
 
 def install() -> None:
@@ -62,7 +63,6 @@ def install() -> None:
     module.__spec__ = ModuleSpec(NAME, loader=None)  # mmengine looks it up
     module.nms = nms
     sys.modules[NAME] = module
-    importlib.import_module("mmcv")._ext = module
 
 
 install()

@@ -3,6 +3,8 @@
 import difflib
 from pathlib import Path
 
+from backbones.configs import read_config
+
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
@@ -31,9 +33,7 @@ def choose_protocol(cfg, name: str | None, changes: dict | None = None) -> dict:
         near = difflib.get_close_matches(name, files, n=2, cutoff=0.4)
         hint = f"nearest: {', '.join(near)}; " if near else ""
         raise ValueError(f"There is no protocol {name!r} for {cfg.task}; {hint}all: {', '.join(files)}.")
-    from mmengine.config import Config
-
-    protocol = Config.fromfile(str(files[name])).protocol.to_dict()
+    protocol = read_config(files[name]).protocol.to_dict()
     if cfg.network not in protocol["networks"]:
         raise ValueError(f"The protocol {name} is for {', '.join(protocol['networks'])}, not for {cfg.network}; choose another.")
     for key, value in (changes or {}).items():

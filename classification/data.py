@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from mmengine.registry import TRANSFORMS
@@ -10,19 +11,22 @@ from torch import Tensor, nn
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from backbones.files import missing_folder
 from backbones.images import read_rgb
+from classification.folders import check_folder
 
 # Principal components of ImageNet's RGB pixels on the 0..255 scale (Krizhevsky et al., 2012; the values that MXNet's
 # augmenter and torch's fb.resnet carry).
 EIGENVALUES = (55.46, 4.794, 1.148)
 EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+# PIL's grey is (19595 R + 38470 G + 7471 B + 32768) / 65536, cut off: whole numbers below 2^24, so float32 is exact.
+GREY = np.array([19595, 38470, 7471], dtype=np.float32)
+BILINEAR = ("bilinear", v2.InterpolationMode.BILINEAR)
 
 
 class ColorJitter(nn.Module):
     """Scales colours by factors drawn from U[1 - strength, 1 + strength] (section 2.1 of the paper; 0.4 there).
 
-    Takes and returns an RGB image of PIL.
+    Takes and returns an RGB image of PIL, or in form 'bcs' a uint8 (3, H, W) image, whose levels become the same.
 
     Args:
         strength: in [0, 1).
@@ -40,14 +44,61 @@ class ColorJitter(nn.Module):
             raise ValueError(f"ColorJitter: form is {form!r}; allowed: bcs, hsv.")
         self.strength = strength
         self.code = v2.ColorJitter(strength, strength, strength) if form == "bcs" else None
+        self.scratch = np.empty((5, 0), np.float32)
 
-    def forward(self, image: Image.Image) -> Image.Image:
+    def forward(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
+        if isinstance(image, Tensor):
+            return self._planes(image)
         if self.code:
             return self.code(image)
         factors = torch.empty(3).uniform_(1 - self.strength, 1 + self.strength).numpy()
         pixels = np.asarray(image.convert("HSV"), dtype=np.float32) * factors
         pixels[..., 0] %= 255  # a full turn, as PIL has it
         return Image.fromarray(pixels.clip(0, 255).astype(np.uint8), "HSV").convert("RGB")
+
+    def _planes(self, image: Tensor) -> Tensor:
+        """What torchvision's ColorJitter makes of an image of PIL by PIL's ImageEnhance, in float32 and in place."""
+        count = image[0].numel()
+        if self.scratch.shape[1] != count:  # kept from image to image: fresh memory costs as much as the sums
+            self.scratch = np.empty((5, count), np.float32)
+        pixels, grey, spare = self.scratch[:3], self.scratch[3], self.scratch[4]
+        np.copyto(pixels, image.numpy().reshape(3, -1))
+        drawn = self.code.make_params([])
+        for number in drawn["fn_idx"].tolist():
+            if number == 0 and drawn["brightness_factor"] is not None:
+                blend(pixels, None, drawn["brightness_factor"])
+            elif number == 1 and drawn["contrast_factor"] is not None:
+                mean = int(greys(pixels, grey, spare).sum(dtype=np.float64) / count + 0.5)
+                blend(pixels, np.float32(mean), drawn["contrast_factor"])
+            elif number == 2 and drawn["saturation_factor"] is not None:
+                blend(pixels, greys(pixels, grey, spare), drawn["saturation_factor"])
+        return torch.from_numpy(pixels.astype(np.uint8).reshape(image.shape))
+
+
+def greys(pixels: np.ndarray, out: np.ndarray, spare: np.ndarray) -> np.ndarray:
+    """PIL's grey levels of pixels float32 (3, N), as whole numbers in ``out`` (N,); ``spare`` (N,) is overwritten."""
+    np.multiply(pixels[0], GREY[0], out=out)
+    for channel in (1, 2):
+        out += np.multiply(pixels[channel], GREY[channel], out=spare)
+    out += np.float32(32768)
+    out *= np.float32(1 / 65536)
+    return np.floor(out, out=out)
+
+
+def blend(pixels: np.ndarray, base: np.ndarray | np.float32 | None, factor: float) -> None:
+    """``base + factor * (pixels - base)``, float32 (3, N), in place, clipped to 0..255 and cut off as by PIL's Image.blend.
+
+    ``base``: (N,), or one level for all; None is black.
+    """
+    factor = np.float32(factor)
+    if base is not None:
+        pixels -= base
+    pixels *= factor
+    if base is not None:
+        pixels += base
+    if factor > 1:  # else it lies between the two
+        np.clip(pixels, 0, 255, out=pixels)
+    np.floor(pixels, out=pixels)
 
 
 class PCANoise(nn.Module):
@@ -58,12 +109,71 @@ class PCANoise(nn.Module):
 
     def __init__(self, std: float = 0.1):
         super().__init__()
-        self.std = std
+        self.std, self.vectors, self.values = std, torch.tensor(EIGENVECTORS), torch.tensor(EIGENVALUES)
 
     def forward(self, image: Tensor) -> Tensor:
-        alpha = torch.randn(3) * self.std
-        shift = torch.tensor(EIGENVECTORS) @ (alpha * torch.tensor(EIGENVALUES))
-        return (image + shift[:, None, None]).clamp_(0, 255).to(torch.uint8)
+        shift = self.vectors @ (torch.randn(3) * self.std * self.values)
+        levels = image.numpy() + shift.numpy()[:, None, None]
+        return torch.from_numpy(np.clip(levels, 0, 255, out=levels).astype(np.uint8))
+
+
+# ---- steps of torchvision, without what each does to find out of what kind its input is
+
+
+class Crop(nn.Module):
+    """What ``step``, torchvision's RandomResizedCrop, antialiased and bilinear, makes of an image of PIL."""
+
+    def __init__(self, step: v2.RandomResizedCrop):
+        super().__init__()
+        self.step = step
+
+    def forward(self, image: Image.Image) -> Image.Image:
+        found = self.step.make_params([image])
+        left, top = found["left"], found["top"]
+        part = image.crop((left, top, left + found["width"], top + found["height"]))
+        return part.resize(self.step.size[::-1], Image.Resampling.BILINEAR)
+
+
+class Flip(nn.Module):
+    """What torchvision's RandomHorizontalFlip makes of an image (..., W)."""
+
+    def __init__(self, step: v2.RandomHorizontalFlip):
+        super().__init__()
+        self.p = step.p
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image.flip(-1) if torch.rand(1) < self.p else image
+
+
+class Planes(nn.Module):
+    """What torchvision's PILToTensor makes of an RGB image of PIL, but laid out in memory as (3, H, W) too."""
+
+    def forward(self, image: Image.Image) -> Tensor:
+        planes = np.empty((3, image.height, image.width), np.uint8)
+        cv2.split(np.asarray(image), list(planes))
+        return torch.from_numpy(planes)
+
+
+def quicker(steps: list[nn.Module]) -> list[nn.Module]:
+    """``steps`` that draw and give the same, faster: a flip and a jitter that PILToTensor follows come after it.
+
+    Steps that are not of these kinds stay what and where they are.
+    """
+    kinds = [type(step) for step in steps]
+    if kinds and kinds[0] is v2.RandomResizedCrop and steps[0].interpolation in BILINEAR:
+        steps = [Crop(steps[0]), *steps[1:]]
+    if v2.PILToTensor not in kinds:
+        return steps
+    first = last = kinds.index(v2.PILToTensor)
+    while first and _moves(steps[first - 1]):
+        first -= 1
+    early = [Flip(step) if type(step) is v2.RandomHorizontalFlip else step for step in steps[first:last]]
+    return [*steps[:first], Planes(), *early, *steps[last + 1 :]]
+
+
+def _moves(step: nn.Module) -> bool:
+    """Whether ``step`` gives the same levels from a tensor as from an image of PIL."""
+    return type(step) is v2.RandomHorizontalFlip or (type(step) is ColorJitter and step.code is not None)
 
 
 class ImageFolder(datasets.ImageFolder):
@@ -82,30 +192,9 @@ class ImageFolder(datasets.ImageFolder):
 
     def __init__(self, root: str, pipeline: list[dict]):
         check_folder(Path(root))
-        transform = v2.Compose([TRANSFORMS.build(step) for step in pipeline])
+        transform = v2.Compose(quicker([TRANSFORMS.build(step) for step in pipeline]))
         super().__init__(root, transform=transform, loader=read_rgb)
 
     def __getitem__(self, index: int) -> dict:
         image, label = super().__getitem__(index)
         return {"inputs": image, "labels": label}
-
-
-def check_folder(root: Path) -> list[str]:
-    """The class names under ``root``, sorted.
-
-    Raises:
-        ValueError: as ``ImageFolder``; says what was expected where, and what was found.
-    """
-    if not root.is_dir():
-        raise ValueError(missing_folder(root, "one folder of images per class"))
-    classes = sorted(p for p in root.iterdir() if p.is_dir())
-    if not classes:
-        found = ", ".join(sorted(p.name for p in root.iterdir())[:5]) or "nothing"
-        raise ValueError(f"{root} should hold one folder of images per class, and holds no folder (found: {found}).")
-    for folder in classes:
-        if not any(p.suffix.lower() in datasets.folder.IMG_EXTENSIONS for p in folder.rglob("*")):
-            raise ValueError(
-                f"The class folder {folder} holds no image ({', '.join(datasets.folder.IMG_EXTENSIONS)}); fill it or "
-                "remove it, since every folder counts as a class."
-            )
-    return [folder.name for folder in classes]

@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw, ImageOps
 
 from backbones.drawing import FONT, INK, RIGHT, WRONG, marks, spread
 from backbones.files import read_npz
-from classification.data import check_folder, read_rgb
+from classification.data import read_rgb
+from classification.folders import check_folder
 
 SIDE, FRAME, LINE = 150, 4, 15  # px: an image at most, the border around it, a line below
 

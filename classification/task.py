@@ -3,9 +3,8 @@
 import copy
 from pathlib import Path
 
-from backbones.card import BackboneCard
-from classification.data import check_folder
-from classification.precision import resolve_precision
+from classification.dtypes import resolve_precision
+from classification.folders import check_folder
 from classification.tricks import compose
 
 NODE = "pretrain"
@@ -77,7 +76,7 @@ def size(cfg) -> dict[str, int]:
 
     from classification.model import ImageClassifier
 
-    plain = {key: value for key, value in cfg.model.items() if key not in ("type", "distillation")}
+    plain = {key: value for key, value in cfg.model.items() if key not in ("type", "distillation", "mixup")}
     with torch.device("meta"):
         model = ImageClassifier(**plain).eval()
         with FlopCounterMode(display=False) as counter:
@@ -85,8 +84,10 @@ def size(cfg) -> dict[str, int]:
     return {"parameters": sum(p.numel() for p in model.parameters()), "multiply_adds": counter.get_total_flops() // 2}
 
 
-def write_card(model, cfg, top1: float | None, folder: Path) -> BackboneCard:
-    """The card of a trained ``ImageClassifier``: its backbone, seen through its own preprocessor, and its classifier."""
+def write_card(model, cfg, top1: float | None, folder: Path):
+    """The BackboneCard of a trained ``ImageClassifier``: its backbone, seen through its own preprocessor, and its classifier."""
+    from backbones.card import BackboneCard
+
     model = getattr(model, "module", model)
     normalise = copy.deepcopy(model.data_preprocessor).cpu().normalise
     preprocessor = cfg.model.data_preprocessor

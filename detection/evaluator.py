@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from backbones.files import write_npz
-from detection.metrics import IOUS, Boxes, match, mean_ap
+from detection.metrics import IOUS, gather, match, mean_ap
 
 
 class VOCMeanAP(BaseMetric):
@@ -46,28 +45,3 @@ class VOCMeanAP(BaseMetric):
         kinds = {"mAP": ("11-point", self.iou), "mAP_area": ("area", self.iou), "mAP_50_95": ("area", IOUS)}
         classes = len(self.dataset_meta["classes"])
         return {name: mean_ap(detections, truth, classes, kind, iou) for name, (kind, iou) in kinds.items()}
-
-
-def gather(results: list[tuple[np.ndarray, ...]]) -> tuple[Boxes, Boxes]:
-    """Flat arrays of detections and ground truth from one tuple per image, in the data set's order."""
-
-    def flat(box: int, label: int, **more) -> Boxes:
-        image = np.repeat(np.arange(len(results)), [len(r[box]) for r in results])
-        columns = {name: np.concatenate([r[i] for r in results]) for name, i in more.items()}
-        return Boxes(
-            image.astype(np.int32),
-            np.concatenate([r[box] for r in results]).astype(np.float32).reshape(-1, 4),
-            np.concatenate([r[label] for r in results]).astype(np.int16),
-            **columns,
-        )
-
-    easy, hard = flat(3, 4), flat(5, 6)
-    truth = Boxes(
-        np.concatenate([easy.image, hard.image]),
-        np.concatenate([easy.box, hard.box]),
-        np.concatenate([easy.label, hard.label]),
-        difficult=np.repeat([False, True], [len(easy.image), len(hard.image)]),
-    )
-    detections = flat(0, 1, score=2)
-    detections.score = detections.score.astype(np.float32)
-    return detections, truth

@@ -36,6 +36,36 @@ class Boxes:
         return Boxes(**{name: None if a is None else a[which] for name, a in vars(self).items()})
 
 
+def gather(results: list[tuple[np.ndarray, ...]]) -> tuple[Boxes, Boxes]:
+    """Flat arrays of detections and ground truth from one tuple per image, in the data set's order.
+
+    Args:
+        results: of each image, as arrays: found boxes (n, 4), labels, scores; boxes and labels of the objects that count; boxes
+            and labels of the difficult ones.
+    """
+
+    def flat(box: int, label: int, **more) -> Boxes:
+        image = np.repeat(np.arange(len(results)), [len(r[box]) for r in results])
+        columns = {name: np.concatenate([r[i] for r in results]) for name, i in more.items()}
+        return Boxes(
+            image.astype(np.int32),
+            np.concatenate([r[box] for r in results]).astype(np.float32).reshape(-1, 4),
+            np.concatenate([r[label] for r in results]).astype(np.int16),
+            **columns,
+        )
+
+    easy, hard = flat(3, 4), flat(5, 6)
+    truth = Boxes(
+        np.concatenate([easy.image, hard.image]),
+        np.concatenate([easy.box, hard.box]),
+        np.concatenate([easy.label, hard.label]),
+        difficult=np.repeat([False, True], [len(easy.image), len(hard.image)]),
+    )
+    detections = flat(0, 1, score=2)
+    detections.score = detections.score.astype(np.float32)
+    return detections, truth
+
+
 def load(path: str | Path) -> tuple[Boxes, Boxes]:
     """Detections and ground truth of a run's ``detections.npz``, as the evaluator wrote them.
 

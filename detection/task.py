@@ -5,7 +5,6 @@ from pathlib import Path
 import backbones.mmcv_ops  # noqa: F401  (before anything imports mmdet)
 from backbones.files import missing_folder
 from backbones.protocols import choose_protocol
-from backbones.transfer import plug, require_backbone
 from detection.annotations import check_split, split_of
 from detection.errors import count_errors
 from detection.metrics import load, per_class
@@ -36,6 +35,8 @@ def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
     Raises:
         ValueError: tricks (they belong to pretraining), no backbone, or a card that cannot be used.
     """
+    from backbones.transfer import plug, require_backbone
+
     backbone = require_backbone(cfg, tricks, backbone)
     for dataset in _datasets(cfg):
         dataset.metainfo = dict(classes=tuple(cfg.classes))

@@ -1,4 +1,4 @@
-"""mmseg's segmenter with an inference that never holds the logits of all classes at full size."""
+"""mmseg's segmenter with a loss that waits for no GPU, and an inference that never holds all logits at full size."""
 
 import backbones.mmcv_ops  # noqa: F401  (mmseg cannot be imported without it where mmcv is not compiled)
 
@@ -7,8 +7,11 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.models import EncoderDecoder
 from mmseg.structures import SegDataSample
+from mmseg.utils import add_prefix
 from torch import Tensor
 from torch.nn.functional import interpolate
+
+from segmentation.losses import is_plain, pixel_loss
 
 CHUNK = 16  # classes that are resized at once; torch rounds whole vectors otherwise than the rest, so a multiple of their length
 
@@ -24,6 +27,20 @@ class FCN(EncoderDecoder):
     ``test_cfg`` may have ``scales`` and ``flip`` in mode 'whole': then the mean probability over the scaled inputs, each with
     its mirror image, decides. Mode 'slide' is mmseg's own.
     """
+
+    def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
+        """The terms of the loss and the pixel accuracy of each head, by mmseg's names; ``inputs`` is float (N, 3, H, W).
+
+        See ``segmentation.losses``; heads with another loss than plain cross entropy have mmseg's own.
+        """
+        heads = {"decode": self.decode_head} | ({"aux": self.auxiliary_head} if self.with_auxiliary_head else {})
+        if not all(map(is_plain, heads.values())):
+            return super().loss(inputs, data_samples)
+        stages, terms = self.extract_feat(inputs), {}
+        labels = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
+        for name, head in heads.items():
+            terms |= add_prefix(pixel_loss(head, head(stages), labels), name)
+        return terms
 
     def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
         """Puts a mask into each sample; ``inputs`` is float (N, 3, H, W)."""

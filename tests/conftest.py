@@ -1,6 +1,7 @@
 """What the tests share: one thread, the repository on the path, a very small made world and card."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,18 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded: equal sums fro
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
+
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+
+
+@pytest.fixture(autouse=True)
+def own_signals():
+    """A run that ends early in this process leaves its signal handlers, which the next test's processes would inherit."""
+    before = {number: signal.getsignal(number) for number in HANDLED}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
 
 MEAN, STD = [123.68, 116.779, 103.939], [58.393, 57.12, 57.375]
 

@@ -5,6 +5,7 @@ python tests/soak.py --minutes 30
 
 import argparse
 import csv
+import json
 import os
 import random
 import signal
@@ -15,6 +16,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools.engine.run import is_locked  # noqa: E402
+
 STUDY = [sys.executable, ROOT / "tools/study.py", "run", ROOT / "configs/studies/demo.py", "--recipes", "b_standard", "scratch"]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
@@ -33,18 +38,21 @@ def table(folder: Path) -> list[tuple[str, ...]]:
         return sorted((row["run"], row["metric"], row["value"]) for row in csv.DictReader(file) if row["metric"] != "seconds")
 
 
-def trainer_of(launcher: subprocess.Popen) -> int | None:
-    """The process that trains for a launcher now; None where there is none."""
-    try:
-        return int(Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()[0])
-    except (OSError, IndexError):
-        return None
+def trainer_of(folder: Path) -> int | None:
+    """The process that trains for the study in ``folder`` now; None where there is none."""
+    for path in folder.glob("work_dirs/runs/*/lock"):
+        if is_locked(path.parent):
+            try:
+                return json.loads((path.parent / "progress.json").read_text())["pid"]
+            except (OSError, ValueError):
+                return None
+    return None
 
 
-def disturb(launcher: subprocess.Popen, rng: random.Random) -> str:
+def disturb(launcher: subprocess.Popen, folder: Path, rng: random.Random) -> str:
     """Sends a signal to the launcher, to the process that trains, or to all of them, and waits for the launcher's end."""
     number, whom = rng.choice(SIGNALS), rng.choice(("launcher", "trainer", "all"))
-    trainer = trainer_of(launcher)
+    trainer = trainer_of(folder)
     if launcher.poll() is None:
         if whom == "all":
             os.killpg(launcher.pid, number)
@@ -66,7 +74,7 @@ def cycle(folder: Path, end: float, longest: float, rng: random.Random) -> tuple
         try:
             launcher.wait(rng.uniform(1, longest) if time.time() < end else None)
         except subprocess.TimeoutExpired:
-            done.append(disturb(launcher, rng))
+            done.append(disturb(launcher, folder, rng))
             continue
         if launcher.returncode == 0:
             return done, starts
@@ -75,7 +83,6 @@ def cycle(folder: Path, end: float, longest: float, rng: random.Random) -> tuple
 
 
 def soak(minutes: float, seed: int) -> int:
-    sys.path.insert(0, str(ROOT))
     from tools.engine.toy_world import ToySizes, make_toy
 
     sizes = ToySizes(6, 2, voc_train=12, voc_val=4, voc_test=9, ade_training=12, ade_validation=5)

@@ -15,10 +15,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from classification import ImageClassifier, LowPrecisionOptimWrapper, UpdateHook, compose
-from classification import precision as precision_module
+from classification import ImageClassifier, LowPrecisionOptimWrapper, UpdateHook, compose, dtypes
+from classification.dtypes import resolve_dtype, resolve_precision
 from classification.model import micro_batches
-from classification.precision import resolve_dtype, resolve_precision
 from classification.task import configure
 from tools.engine.config import load
 from tools.engine.run import divide
@@ -250,7 +249,7 @@ def test_without_the_trick_everything_decays(toy):
 )
 def test_auto_is_what_the_machine_is_good_at(monkeypatch, cuda, hardware, dtype):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(precision_module, "bf16_in_hardware", lambda: hardware)
+    monkeypatch.setattr(dtypes, "bf16_in_hardware", lambda: hardware)
     assert resolve_dtype("auto") == dtype
     assert [resolve_dtype(d) for d in ("bfloat16", "float32")] == ["bfloat16", "float32"]
 

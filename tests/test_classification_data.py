@@ -8,10 +8,13 @@ import pytest
 import torch
 import torchvision
 from conftest import MEAN, STD
+from mmengine.registry import TRANSFORMS
 from PIL import Image
+from torchvision.transforms import v2
 
 from classification import ColorJitter, ImageFolder, ImagePreprocessor, PCANoise
-from classification.data import EIGENVALUES, EIGENVECTORS, check_folder
+from classification.data import EIGENVALUES, EIGENVECTORS, Crop, Flip, Planes
+from classification.folders import check_folder
 from classification.task import check_data, data_folders
 from tools.engine.config import load
 
@@ -151,6 +154,86 @@ def test_the_jitter_of_the_papers_code_is_torchvisions(strength):
         assert (found[0] == found[1]).all() and found[0].shape == (12, 10, 3)
         results.add(found[0].tobytes())
     assert len(results) == 12
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.1, 0.4, 0.8])
+@pytest.mark.parametrize("shape", [(3, 5), (64, 48), (90, 113)])
+def test_the_jitter_of_a_tensor_gives_the_levels_that_pil_gives(strength, shape):
+    """Noise, and an image whose levels are all black or all white in places, where sums are clipped."""
+    jitter, theirs = ColorJitter(strength), torchvision.transforms.ColorJitter(strength, strength, strength)
+    for seed in range(24):
+        image = picture(*shape, seed)
+        if seed % 2:
+            image = image.point(lambda level: 0 if level < 90 else 255 if level > 170 else level)
+        tensor = torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
+        before, found = tensor.clone(), []
+        for change, given in ((jitter, tensor), (theirs, image)):
+            torch.manual_seed(seed)
+            found.append((change(given), torch.rand(1).item()))
+        assert (found[0][0].numpy() == np.array(found[1][0]).transpose(2, 0, 1)).all()
+        assert found[0][1] == found[1][1]  # as many numbers were drawn
+        assert torch.equal(tensor, before)
+
+
+STEPS = {
+    "crop": dict(type="torchvision.transforms.v2.RandomResizedCrop", size=(24, 31), scale=(0.08, 1.0), antialias=True),
+    "bicubic": dict(type="torchvision.transforms.v2.RandomResizedCrop", size=24, interpolation=3),
+    "flip": dict(type="torchvision.transforms.v2.RandomHorizontalFlip", p=0.5),
+    "bcs": dict(type="classification.ColorJitter", strength=0.4, form="bcs"),
+    "hsv": dict(type="classification.ColorJitter", strength=0.4, form="hsv"),
+    "tensor": TO_TENSOR[0],
+    "noise": dict(type="classification.PCANoise", std=0.5),
+    "resize": dict(type="torchvision.transforms.v2.Resize", size=37, antialias=True),
+    "centre": dict(type="torchvision.transforms.v2.CenterCrop", size=32),
+}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "crop flip bcs tensor noise",
+        "crop flip hsv tensor noise",
+        "crop flip tensor",
+        "bicubic bcs flip tensor",
+        "flip crop tensor bcs",
+        "crop tensor flip noise",
+        "resize centre tensor",
+        "tensor",
+    ],
+)
+def test_what_is_done_faster_gives_what_the_config_says(tmp_path, names):
+    """Against the steps of the config one after another, as torchvision has them, from the same draws."""
+    (tmp_path / "a").mkdir()
+    for i, size in enumerate([(70, 50), (50, 90), (33, 33), (200, 20)]):
+        picture(*size, seed=i).save(tmp_path / "a" / f"{i}.jpg", quality=90)
+    pipeline = [STEPS[name] for name in names.split()]
+    data, steps = ImageFolder(str(tmp_path), pipeline), [TRANSFORMS.build(dict(step)) for step in pipeline]
+    for i in range(24):
+        torch.manual_seed(i)
+        found, drawn = data[i % 4]["inputs"], torch.rand(1)
+        torch.manual_seed(i)
+        expected = Image.open(data.samples[i % 4][0]).convert("RGB")
+        for step in steps:
+            if isinstance(step, ColorJitter) and step.code and isinstance(expected, torch.Tensor):
+                expected = v2.functional.pil_to_tensor(step(v2.functional.to_pil_image(expected)))
+            else:
+                expected = step(expected)
+        assert found.dtype == torch.uint8 and torch.equal(found, expected) and torch.equal(drawn, torch.rand(1))
+
+
+def test_only_steps_that_give_the_same_are_replaced(tmp_path):
+    (tmp_path / "a").mkdir()
+    picture().save(tmp_path / "a" / "x.png")
+    orders = {
+        "crop flip bcs tensor": [Crop, Planes, Flip, ColorJitter],
+        "crop flip hsv tensor": [Crop, "flip", ColorJitter, Planes],
+    }
+    for names, kinds in orders.items():
+        data = ImageFolder(str(tmp_path), [STEPS[name] for name in names.split()])
+        expected = [v2.RandomHorizontalFlip if kind == "flip" else kind for kind in kinds]
+        assert [type(step) for step in data.transform.transforms] == expected
+    bicubic = ImageFolder(str(tmp_path), [STEPS["bicubic"], STEPS["tensor"]])
+    assert type(bicubic.transform.transforms[0]) is v2.RandomResizedCrop
 
 
 @pytest.mark.parametrize("strength", [0.4, 0.9])

@@ -188,7 +188,7 @@ import torch
 from pathlib import Path
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
-from classification.data import check_folder
+from classification.folders import check_folder
 from classification.model import ImagePreprocessor
 from backbones.transfer import plug, require_backbone
 

@@ -158,13 +158,17 @@ def boxes_of(axes) -> dict[str, object]:
     return {text.get_text(): Text.get_window_extent(text) for text in axes.texts}
 
 
+def common_area(a, b) -> float:
+    return quadrant._overlap(quadrant._sides(a), quadrant._sides(b))
+
+
 def test_labels_keep_out_of_each_others_way(results, drawn):
     for axes in quadrant.quadrant(results, paper_pairs()).axes:
         boxes, panel = boxes_of(axes), axes.get_window_extent()
         for (name, a), (other, b) in itertools.combinations(boxes.items(), 2):
-            assert quadrant._overlap(a, b) == 0, (name, other)
+            assert common_area(a, b) == 0, (name, other)
         for name in GAINED:
-            assert quadrant._overlap(boxes[name], panel) >= 0.99 * boxes[name].width * boxes[name].height, name
+            assert common_area(boxes[name], panel) >= 0.99 * boxes[name].width * boxes[name].height, name
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -175,7 +179,7 @@ def test_labels_of_points_anywhere_overlap_but_a_little(results, drawn, seed):
     (axes,) = quadrant.quadrant(results, pairs).axes
     boxes = boxes_of(axes)
     for a, b in itertools.combinations(names, 2):
-        assert quadrant._overlap(boxes[a], boxes[b]) < 0.1 * boxes[a].width * boxes[a].height
+        assert common_area(boxes[a], boxes[b]) < 0.1 * boxes[a].width * boxes[a].height
 
 
 # --- training curves ----------------------------------------------------------------------------------------

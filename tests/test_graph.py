@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from tools.engine.launch import command, run_node, run_study, slots_of
-from tools.engine.run import LOCK, is_locked, locked
+from tools.engine.run import LOCK, PROGRESS, is_locked, locked
 from tools.engine.study import load_study, nodes_of, rows_of, why
 
 DEMO = "configs/studies/demo.py"
@@ -142,7 +142,7 @@ def test_a_study_killed_twice_ends_in_the_undisturbed_table(toy_root, tmp_path):
         launcher.wait()
         held = [path.parent for path in (folder / "work_dirs").glob(f"runs/*/{LOCK}") if is_locked(path.parent)]
         if pattern.endswith("pth"):
-            subprocess.run(["pkill", "-9", "-f", f"{held[0].name}"], check=False)
+            os.kill(json.loads((held[0] / PROGRESS).read_text())["pid"], signal.SIGKILL)
     assert study(folder).wait() == 0
     assert table(folder) == table(tmp_path / "whole")
 

@@ -118,7 +118,7 @@ def test_a_teacher_is_a_run_of_the_study_or_a_card(make_card):
     teachers = [row.above for row in rows]
     assert [t.recipe for t in teachers] == ["smooth", "mixup"]
     for row in rows:
-        cfg = row.above.resolved()
+        cfg = row.above.plan
         assert (cfg.network, cfg.model.backbone.depth, cfg.model.backbone.variant) == ("resnet152", 152, "d")
         words = command(row)
         tricks = dict(t for t in map(parse_trick, words[words.index("--tricks") + 1 :]) if isinstance(t, tuple))

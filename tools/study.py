@@ -58,32 +58,32 @@ def parse() -> argparse.Namespace:
 def study() -> int:
     args = parse()
     share_threads(args)
-    from tools.engine.cards import make_cards
-    from tools.engine.collect import collect
-    from tools.engine.curves import against_published
-    from tools.engine.launch import run_study
-    from tools.engine.progress import Screen
-    from tools.engine.report import terminal_table, write_report
-    from tools.engine.show import draw_pairs, draw_sheets
-    from tools.engine.slurm import refuse_queued, run_on_slurm, settings_of, waiting_jobs
-    from tools.engine.study import check, nodes_of, rows_of
-    from tools.engine.vis import visualizer
-
     study = study_of(args)
+    if args.command == "run":
+        return run(study, args)
     if args.command == "plan":
         from tools.engine.plan import show_plan
 
         show_plan(study, args.detect)
         return 0
-    if args.command == "why":
-        return show_why(study, args.node)
-    if args.command == "status":
-        jobs = waiting_jobs(print)
-        for node in nodes_of(study):
-            compared = against_published(node, study.scale)
-            print(f"{node.key}  {node.state(jobs.get(node.key)):21}  {node.name}" + f" ({compared})" * bool(compared))
-        return 0
+    return show_why(study, args.node) if args.command == "why" else show_status(study)
+
+
+def run(study, args: argparse.Namespace) -> int:
+    from tools.engine import warm
+    from tools.engine.cards import make_cards
+    from tools.engine.collect import collect
+    from tools.engine.launch import run_study
+    from tools.engine.progress import Screen
+    from tools.engine.report import terminal_table, write_report
+    from tools.engine.show import draw_pairs, draw_sheets
+    from tools.engine.slurm import refuse_queued, run_on_slurm, settings_of
+    from tools.engine.study import check, nodes_of, rows_of
+    from tools.engine.vis import visualizer
+
     slurm = settings_of(args)
+    if not slurm and not args.gpus:
+        warm.start()
     if args.vis:
         visualizer(args.vis)  # refuses a name that is unknown before anything runs
     check(study)
@@ -108,6 +108,18 @@ def study() -> int:
             words = (node.folder / "failed.txt").read_text()
             print(f"failed: {node.name} ({node.folder / 'log.txt'})\n{words}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def show_status(study) -> int:
+    from tools.engine.curves import against_published
+    from tools.engine.slurm import waiting_jobs
+    from tools.engine.study import nodes_of
+
+    jobs = waiting_jobs(print)
+    for node in nodes_of(study):
+        compared = against_published(node, study.scale)
+        print(f"{node.key}  {node.state(jobs.get(node.key)):21}  {node.name}" + f" ({compared})" * bool(compared))
+    return 0
 
 
 def show_why(study, key: str) -> int:

@@ -3,21 +3,23 @@
 import difflib
 import hashlib
 import json
-import logging
 import os
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from backbones.configs import read_config
+from backbones.kept import machine
 from tools.engine.known_keys import check_overrides, check_protocol_file
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("work_dirs/runs")
 # keys of a config that decide no result: places, where scalars go, and how long a run is expected to take
+SEED = "$SEED"  # stands for any
 NOT_KEYED = ("work_dir", "backbone", "custom_hooks", "run", "launcher", "seconds", "visualizer")
 
 
@@ -62,15 +64,14 @@ def foreign(name: str | Path) -> str:
 
 def task_of(cfg) -> ModuleType:
     """The module ``<task>.task`` of the package that a config or a record names: all that the tools know of a task."""
-    tasks = sorted(path.parent.name for path in ROOT.glob("*/task.py"))
     if "task" not in cfg:
-        raise ValueError(f"This config names no task: set task to one of the task packages: {', '.join(tasks)}.")
+        raise ValueError(f"This config names no task: set task to one of the task packages: {having('task')}.")
     try:
         return import_module(name := f"{cfg['task']}.task")
     except ModuleNotFoundError as error:
         if error.name not in (cfg["task"], name):  # something that the package itself imports
             raise
-        raise ValueError(f"There is no task {cfg['task']!r}; set task to one of the task packages: {', '.join(tasks)}.") from None
+        raise ValueError(f"There is no task {cfg['task']!r}; set task to one of the task packages: {having('task')}.") from None
 
 
 def part_of(task: str, name: str) -> ModuleType | None:
@@ -91,13 +92,7 @@ def load(path: str | Path, overrides: dict | None = None):
     Raises:
         ValueError: there is none, or an override that ``check_overrides`` refuses.
     """
-    from mmengine.config import Config
-
-    logging.disable(logging.INFO)  # MMEngine announces DATA_ROOT each time, and a study reads its configs often
-    try:
-        cfg = Config.fromfile(str(find_config(path)))
-    finally:
-        logging.disable(logging.NOTSET)
+    cfg = read_config(find_config(path))
     changes = protocol_changes(cfg, overrides or {})
     if kept := {k: v for k, v in (overrides or {}).items() if k.removeprefix("protocol.") not in changes}:
         task_of(cfg)
@@ -158,27 +153,77 @@ def set_protocol(cfg, options: Options) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is for detection and segmentation; {cfg.task} has none.")
 
 
+@dataclass
+class Plan:
+    """A run of a study but for its card and its seed (``cfg`` has SEED there), read once for all of these, and never changed."""
+
+    cfg: Any
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        return pure(self.cfg)
+
+    @cached_property
+    def seeded(self) -> dict[str, Any]:
+        """What of ``content`` the seed stands in."""
+        return {name: value for name, value in self.content.items() if SEED in json.dumps(value)}
+
+    def key(self, seed: int, upstream: str | None) -> "Key":
+        """The name of the run with that seed: see ``key_of``."""
+        return key_of(self.cfg, upstream, self.content | _replaced(self.seeded, SEED, seed))
+
+
+_plans: dict[str, Plan] = {}
+
+
+def plan_of(path: str, options: Options) -> Plan:
+    """The plan of a pretraining with its tricks, or of a transfer with its protocol.
+
+    Raises:
+        ValueError: see ``load``, ``resolve`` and ``set_protocol``.
+    """
+    file = find_config(path)
+    options = replace(options, seed=SEED)
+    what = repr((str(file), file.stat().st_mtime_ns, os.environ.get("DATA_ROOT"), options))
+    if what not in _plans:
+        cfg = load(path, options.overrides)
+        pretrain = task_of(cfg).NODE == "pretrain"
+        _plans[what] = Plan(resolve(path, options) if pretrain else before_card(cfg, options))
+    return _plans[what]
+
+
+def before_card(cfg, options: Options):
+    """The config of a transfer, changed in place, but for its card."""
+    set_protocol(cfg, options)
+    set_bad_image(cfg, options)
+    cfg.randomness, cfg.transfer = dict(seed=options.seed), options.transfer or cfg.get("transfer") or "finetune"
+    return cfg
+
+
 class Key(str):
     """The name of a run, and in ``content`` all that it stands for."""
 
     content: dict[str, Any]
 
 
-def key_of(cfg, upstream: str | None = None) -> Key:
+def key_of(cfg, upstream: str | None = None, config: dict | None = None) -> Key:
     """The name of a run: 12 hexadecimal digits of the sha256 of all that decides its result.
 
     That is the resolved config without paths, the data set's manifest, the key of the run above, threads and device, and
     the task's ``RESULT_VERSION``. Moving a folder changes nothing.
-    """
-    import torch
 
+    Args:
+        cfg: of the run; of a transfer before its card is plugged in.
+        upstream: the key of the run above, or what stands for it.
+        config: ``pure(cfg)``, where it is known.
+    """
     task = task_of(cfg)
     content = {
-        "config": pure(cfg),
+        "config": config or pure(cfg),
         "upstream": upstream,
         "data": manifest(tuple(task.data_folders(cfg))),
-        "threads": torch.get_num_threads(),
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "threads": machine()["threads"],
+        "device": "cuda" if machine()["cuda"] else "cpu",
         "version": task.RESULT_VERSION,
     }
     key = Key(hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12])
@@ -195,8 +240,8 @@ def pure(cfg) -> dict[str, Any]:
     return json.loads(text.replace(os.environ.get("DATA_ROOT", "data") + "/", "$DATA_ROOT/"))
 
 
-def _replaced(value: Any, old: str, new: str) -> Any:
-    """``value`` with every string ``old`` in it replaced by ``new``."""
+def _replaced(value: Any, old: str, new: Any) -> Any:
+    """A copy of ``value`` with every string ``old`` in it replaced by ``new``."""
     if isinstance(value, dict):
         return {k: _replaced(v, old, new) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from backbones.files import read_json
+from backbones.kept import kept, machine, sources
 from tools.engine.cards import card_arch
 from tools.engine.config import ROOT, RUNS, load, task_of
 from tools.engine.node import Node
@@ -74,10 +75,8 @@ class Costs:
     """
 
     def __init__(self, study: Study, past: Iterable[Past]):
-        import torch
-
         self.study = study
-        on_gpu = study.scale == "paper" or torch.cuda.is_available()
+        on_gpu = study.scale == "paper" or machine()["cuda"]
         self.past = [run for run in past if on_gpu == (run.record["machine"]["device"] != "cpu")]
         self.contents = {run.record["key"]: run.content for run in self.past}
         self.seen: dict[str, list[Past]] = {}
@@ -190,12 +189,12 @@ def _teacher(node: Node) -> int:
 
 def backbone_of(node: Node, cfg) -> dict:
     """The ``arch`` of the network that a transfer starts from."""
-    from backbones.stock import arch_of
-
     if node.above:
         backbone = node.above.plan.model.backbone
         return {key: backbone[key] for key in ("depth", "variant", "base_channels", "name", "width") if key in backbone}
     if node.card:
+        from backbones.stock import arch_of  # timm takes seconds to import
+
         return card_arch(node.card) or arch_of(Path(node.card).name.split("-", 1)[1])
     return dict(cfg.scratch_backbone)
 
@@ -220,7 +219,7 @@ def size_of(cfg) -> dict:
     """``parameters`` and ``multiply_adds`` of what a config pretrains; networks that are equal are built once."""
     what = str((cfg.task, cfg.model.backbone.to_dict(), cfg.size, cfg.model.num_classes))
     if what not in _sizes:
-        _sizes[what] = task_of(cfg).size(cfg)
+        _sizes[what] = kept("network", [what, sources("backbones", cfg.task)], lambda: task_of(cfg).size(cfg))
     return _sizes[what]
 
 
@@ -236,13 +235,17 @@ def parameters(arch: Mapping) -> int:
 
 @cache
 def _counted(arch: str) -> dict[str, int]:
+    return kept("backbone", [arch, sources("backbones")], lambda: _count(json.loads(arch)))
+
+
+def _count(arch: dict) -> dict[str, int]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from backbones.networks import build
 
     with torch.device("meta"):
-        net = build(json.loads(arch)).eval()
+        net = build(arch).eval()
         with FlopCounterMode(display=False) as counter:
             net(torch.empty(1, 3, 224, 224))
     return {"parameters": sum(p.numel() for p in net.parameters()), "multiply_adds": counter.get_total_flops() // 2}

@@ -197,7 +197,7 @@ def check_machine() -> list[Finding]:
     """Devices, threads and bfloat16, as torch sees them."""
     import torch
 
-    from classification.precision import bf16_in_hardware
+    from classification.dtypes import bf16_in_hardware
 
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     cpu = torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()

@@ -157,7 +157,7 @@ def draw_curves(results: Results, curves: Mapping[str, list[dict]]) -> bytes:
 def _curve_panels(results: Results, curves: Mapping[str, list[dict]]) -> dict[tuple[str, str, str], dict[str, dict]]:
     """{(task, network, 'loss' or metric): {recipe: {run: [(epoch, value), ...]}}}."""
     found: dict[tuple[str, str, str], dict[str, dict]] = {}
-    for row in results.rows:
+    for row in results.runs:
         lines = curves.get(row["run"], [])
         for what in measured(lines):
             if points := [(line["epoch"], line[what]) for line in lines if line.get(what) is not None]:
@@ -209,9 +209,9 @@ def _curve_legend(figure, results: Results, recipes: list[str]) -> None:
 
 def _published_words(results: Results, curves: Mapping[str, list[dict]]) -> str:
     """What the grey curves are; '' where there is none."""
-    shown = [
-        (row["recipe"], row["run"], row["network"], what) for row in results.rows for what in measured(curves.get(row["run"], []))
-    ]
+    shown = (
+        (row["recipe"], row["run"], row["network"], what) for row in results.runs for what in measured(curves.get(row["run"], []))
+    )
     if not (found := _published(results, shown)):
         return ""
     named = dict.fromkeys(f"{curve.name} ({curve.differs})" for curve in found)

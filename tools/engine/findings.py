@@ -98,7 +98,7 @@ def more_epochs(results: Results, recipe: str) -> float | None:
 def _epochs(results: Results, recipe: str) -> float | None:
     """Of the recipe's pretraining, the mean of its runs."""
     runs = results.study.get("runs", {})
-    keys = {row["run"] for row in results.rows if row["recipe"] == recipe and not row["finetune_seed"]}
+    keys = {row["run"] for row in results.rows_of(recipe) if not row["finetune_seed"]}
     found = [epochs for key in keys if (epochs := runs.get(key, {}).get("epochs"))]
     return fmean(found) if found else None
 

@@ -2,10 +2,10 @@
 
 import json
 import math
+import os
 import signal
 import time
 from pathlib import Path
-from statistics import median
 
 import torch
 from mmengine.dist import all_reduce, barrier, get_comm_device, get_world_size
@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 
 from backbones.files import write_json, write_text
 from tools.engine.curves import CURVE, read_curve
+from tools.engine.pace import PACES, pace
 
 STOPPED = 75  # exit status of a run that a signal stopped and that --resume goes on with; EX_TEMPFAIL of sysexits.h
 ECHO = 2.0  # seconds within which a second signal is the first one's: a launcher passes on what its whole group has got
@@ -85,17 +86,18 @@ class StopHook(Hook):
         self._stop(runner, f"after update {update}; saved {name}")
 
     def after_train(self, runner) -> None:
-        self._restore()
+        self.restore()
         if largest(bool(self.asked))[0]:
             self._stop(runner, "after the last update, before the test")
 
     def _stop(self, runner, where: str) -> None:
         barrier()  # a launcher of several ends them all when the first one leaves
         runner.logger.warning(f"Stopped by a signal {where}. Go on with --resume.")
-        self._restore()
+        self.restore()
         raise Stopped(STOPPED)
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Gives signals back to whom they belonged to before training."""
         for number, handler in self.old.items():
             signal.signal(number, handler)
         self.old = {}
@@ -122,8 +124,7 @@ class DivergenceHook(Hook):
         self.update = update = runner.iter + 1
         terms = {k: v.detach() if hasattr(v, "detach") else v for k, v in (outputs or {}).items()}
         self.unread.append((update, runner.optim_wrapper.get_lr()["lr"][0], terms))
-        alone = get_world_size() == 1
-        if alone and not any(getattr(v, "is_cuda", False) for v in terms.values()):
+        if get_world_size() == 1 and not on_gpu(terms):
             self.check(runner)
         elif self.pulse.due(update):
             self.pulse.ask(update)
@@ -162,6 +163,11 @@ class DivergenceHook(Hook):
         return f"the last good checkpoint is {getattr(runner, 'last', None) or 'none'}. Lower the learning rate."
 
 
+def on_gpu(terms: dict) -> bool:
+    """Whether to read ``terms`` is to wait for a GPU."""
+    return any(getattr(value, "is_cuda", False) for value in terms.values())
+
+
 def not_finite(model: torch.nn.Module) -> str | None:
     """The name of a weight or buffer of ``model`` that holds a NaN or an infinity; None where none does."""
     for name, tensor in model.state_dict().items():
@@ -171,11 +177,11 @@ def not_finite(model: torch.nn.Module) -> str | None:
 
 
 class ProgressHook(Hook):
-    """Writes ``progress.json`` (update, updates, phase) at most once a second.
+    """Writes ``progress.json`` (update, updates, phase, time, process) at most once a second, and logs the ``pace`` of each
+    epoch, or, where a run goes by updates, of what is between two evaluations.
 
-    Leaves ``speed`` in the message hub: images_per_second by the median time from one update to the next, and
-    minutes_per_epoch, which are the updates of an epoch at that pace (checkpoints and evaluations left out). Of that time
-    data_images_per_second is the pace of waiting for data alone, compute_images_per_second that of all the rest.
+    Leaves ``speed`` in the message hub: the pace of the run, and minutes_per_epoch, which are the updates of an epoch at that
+    pace (checkpoints and evaluations left out).
     """
 
     priority = "VERY_LOW"
@@ -184,28 +190,36 @@ class ProgressHook(Hook):
         self.last = 0.0
         self.begins: list[float] = []  # of each update, once its data is there
         self.ends: list[float] = []
+        self.told = 0  # updates of this process whose pace is in the log
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         self.begins.append(time.time())
 
+    def after_train_epoch(self, runner) -> None:
+        self._tell(runner)
+
+    def before_val_epoch(self, runner) -> None:
+        if hasattr(runner.train_loop, "dataloader_iterator"):  # by updates: there is one epoch, which ends with the run
+            self._tell(runner)
+
+    def _tell(self, runner) -> None:
+        """A log line on the pace since the last one."""
+        begins, ends, self.told = self.begins[self.told :], self.ends[self.told :], len(self.ends)
+        if len(ends) > 1:
+            found = pace(runner.cfg.batch, begins, ends)
+            shown = ", ".join(f"{name} {found[f'{key}images_per_second']:.5g}" for name, key in PACES.items())
+            runner.logger.info(f"Pace of updates {runner.iter - len(ends) + 1} to {runner.iter}, images/s: {shown}")
+
     def after_train(self, runner) -> None:
-        if len(self.ends) < 2:
-            return
-        batch, updates = runner.cfg.batch, len(runner.train_dataloader)
-        step = median(after - before for before, after in zip(self.ends, self.ends[1:], strict=False))
-        wait = median(begin - end for end, begin in zip(self.ends, self.begins[1:], strict=False))
-        speed = {
-            "images_per_second": batch / step,
-            "minutes_per_epoch": updates * step / 60,
-            "data_images_per_second": batch / max(wait, 1e-9),
-            "compute_images_per_second": batch / max(step - wait, 1e-9),
-        }
-        runner.message_hub.update_info("speed", speed)
+        if len(self.ends) > 1:
+            found = pace(runner.cfg.batch, self.begins, self.ends)
+            per_epoch = len(runner.train_dataloader) * runner.cfg.batch / found["images_per_second"] / 60
+            runner.message_hub.update_info("speed", found | {"minutes_per_epoch": per_epoch})
 
     def _write(self, runner, phase: str, done: int, total: int) -> None:
         if runner.rank == 0:
             path = Path(runner.work_dir) / "progress.json"
-            write_json(path, {"phase": phase, "done": done, "total": total, "time": time.time()})
+            write_json(path, {"phase": phase, "done": done, "total": total, "time": time.time(), "pid": os.getpid()})
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         self.ends.append(time.time())

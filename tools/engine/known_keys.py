@@ -6,14 +6,15 @@ is built from a dict, and at the top of a config, a protocol or a study, it is k
 
 import ast
 import difflib
-import inspect
 import json
 import re
 from collections.abc import Collection, Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from backbones.configs import read_config
 from tools.engine.taken import READ, found, taken
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,11 +102,9 @@ def check_protocol_file(task: str, name: str) -> None:
     Raises:
         ValueError: see ``check_protocol``.
     """
-    from mmengine.config import Config
-
     path = CONFIGS / task / "protocols" / f"{name}.py"
     if isinstance(name, str) and path.is_file():
-        check_protocol(task, Config.fromfile(str(path)).protocol, str(path))
+        check_protocol(task, read_config(path).protocol, str(path))
 
 
 def check_study(data: dict, where: str) -> None:
@@ -131,10 +130,18 @@ def check_study(data: dict, where: str) -> None:
 def names_read(task: str) -> set[str]:
     """The names at the top of a config that somebody reads: MMEngine's Runner, the engine, the backbones, the task's package."""
     from mmengine.config import Config, ConfigDict
-    from mmengine.runner import Runner
 
     own = found(OF_A_CONFIG, _sources(task)).difference(dir(list), dir(dict), dir(Config), dir(ConfigDict))
-    return own | set(inspect.signature(Runner).parameters) - {"cfg"} | {"custom_imports"}  # the last: Config.fromfile
+    return own | _arguments_of_runner() - {"cfg"} | {"custom_imports"}  # the last: Config.fromfile
+
+
+@cache
+def _arguments_of_runner() -> set[str]:
+    """Read from its file, since to import it takes torch."""
+    tree = ast.parse((Path(find_spec("mmengine").origin).parent / "runner/runner.py").read_text())
+    runner = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Runner")
+    start = next(node for node in runner.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    return {argument.arg for argument in (*start.args.args, *start.args.kwonlyargs)} - {"self"}
 
 
 @cache
@@ -194,11 +201,13 @@ def _check_names(cfg, where: str) -> None:
     known = names_read(cfg.task)
     if "run" in cfg:  # dumped: it has all that the file needed for itself that it was made from
         texts = [p.read_text() for p in (*(CONFIGS / "_base_").glob("*.py"), *(CONFIGS / cfg.task).glob("*.py"))]
-        odd = [name for name in cfg if name not in known.union(_keyed(Path(where)), *map(_assigned, texts))]
+        known = known.union(_keyed(Path(where)), *map(_assigned, texts))
+        odd = [name for name in cfg if name not in known]
     else:
         texts = list(_texts(Path(where)))
         known = known.union(*map(names_read, {task for text in texts for task in _tasks(text)}))  # a base may be another task's
-        odd = [name for text in texts for name in _assigned(text) if name not in known.union(*map(_used, texts))]
+        known = known.union(*map(_used, texts))
+        odd = [name for text in texts for name in _assigned(text) if name not in known]
     if odd:
         raise ValueError(_unread(cfg, odd[0], where, where))
 

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from tools.engine.config import ROOT, find_config, load, task_of
+from tools.engine import warm
+from tools.engine.config import find_config, load, task_of
 from tools.engine.run import PROGRESS, is_locked
 from tools.engine.study import SCRATCH, Node, Study, nodes_of
 
 FAILED = "failed.txt"  # the end of the log of a run that failed
 # What torchrun says when a process of a run has failed, after that process's own words, and before a page of its own.
 TORCHRUN = re.compile(r"failed \(exitcode: -?\d+\)|Sending process \d+ closing signal")
+PAUSE = 0.2  # seconds between looks at a run
 SAVING = "80"  # seconds from a signal until torchrun ends processes that have not saved yet; 30 by itself
 
 
@@ -170,7 +172,7 @@ def run_node(
             if not is_locked(node.folder):  # else another launcher was faster
                 break
         watch(node, node.progress())
-        time.sleep(0.5)
+        time.sleep(PAUSE)
     if not node.record and not (stop and stop.is_set()):
         failure.write_text(last_lines(node.folder / "log.txt"))
     return node.record is not None
@@ -178,16 +180,16 @@ def run_node(
 
 def _call(node: Node, watch, slot: dict[str, str], processes: int, stop: threading.Event | None) -> None:
     with open(node.folder / "log.txt", "a") as out:
-        env = os.environ | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": SAVING} | slot
+        words, env = command(node, processes), os.environ | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": SAVING} | slot
         # A session of its own: Ctrl-C at a terminal is for the launcher, which asks each run once.
         own = dict(stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
-        process = subprocess.Popen(command(node, processes), env=env, **own)
+        process = warm.fork(words, env, out.name) if warm.serves(words) else subprocess.Popen(words, env=env, **own)
         try:
             while process.poll() is None:
                 watch(node, node.progress())
                 if stop and stop.is_set():
                     break
-                time.sleep(0.5)
+                time.sleep(PAUSE)
         finally:
             if process.poll() is None:
                 process.terminate()  # it saves its state
@@ -199,7 +201,7 @@ def command(node: Node, processes: int = 1) -> list[str]:
     from classification.tricks import format_trick
 
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
-    words = [sys.executable, *launch, str(ROOT / "tools/train.py"), str(find_config(node.config))]
+    words = [sys.executable, *launch, str(warm.SCRIPT), str(find_config(node.config))]
     words += ["--launcher", "pytorch"] if processes > 1 else []
     words += ["--seed", str(node.options.seed), "--work-dir", str(node.folder), "--resume"]
     if node.options.protocol:

@@ -3,10 +3,9 @@
 import json
 import time
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
-from tools.engine.config import RUNS, Options, load, resolve, set_protocol, task_of
+from tools.engine.config import RUNS, Options, load, plan_of, task_of
 from tools.engine.run import PROGRESS, read_record
 
 
@@ -52,18 +51,13 @@ class Node:
     def pretrain(self) -> bool:
         return task_of({"task": self.task}).NODE == "pretrain"
 
-    def resolved(self):
-        """The config of a pretraining with its tricks."""
-        return resolve(self.config, self.options)
-
-    @cached_property
+    @property
     def plan(self):
-        """To be read only: a pretraining's ``resolved``, a transfer's config with its protocol, before a card is plugged in."""
-        if self.pretrain:
-            return self.resolved()
-        cfg = load(self.config, self.options.overrides)
-        set_protocol(cfg, self.options)
-        return cfg
+        """To be read only: the config of a pretraining with its tricks, or of a transfer with its protocol and without its card.
+
+        It may be another seed's.
+        """
+        return plan_of(self.config, self.options).cfg
 
     def state(self, job=None) -> str:
         """'done', 'diverged', 'failed', 'running 40 %' or 'waiting'; with its job, 'queued (job 12)' or 'running 40 % (job 12)'.

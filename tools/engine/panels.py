@@ -28,13 +28,15 @@ def make_panels(titles: Sequence[str], size: tuple[float, float], names: Sequenc
 
     With ``names`` the panels share their rows: one for each name, written at the left, from the top.
     """
-    from matplotlib.figure import Figure as Canvas  # half a second, which the terminal's table need not wait for
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second, which the terminal's table need not wait for
+    from matplotlib.figure import Figure as Canvas
 
     across = min(across, len(titles))
     down = -(-len(titles) // across)
     names = ["\n".join(map(one_line, name.splitlines())) for name in names]
     margin = 0.3 + LETTER * max((len(line) for name in names for line in name.splitlines()), default=0)
     figure = Canvas(figsize=(margin + size[0] * across, 0.5 + size[1] * down), layout="constrained", dpi=DPI)
+    FigureCanvasAgg(figure)  # else each text that is measured makes a renderer of its own
     panels = figure.subplots(down, across, sharey=bool(names), squeeze=False).ravel()
     for axes in panels[len(titles) :]:
         axes.set_visible(False)
@@ -65,9 +67,10 @@ def png(figure) -> bytes:
     """The figure as PNG of 256 colours: a third of the size, and every figure is in the page."""
     from PIL import Image
 
-    drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=DPI)
-    Image.open(drawn).convert("RGB").quantize(256).save(small, "PNG", optimize=True)
+    small = io.BytesIO()
+    figure.canvas.draw()
+    size = figure.canvas.get_width_height()
+    Image.frombuffer("RGBA", size, figure.canvas.buffer_rgba()).convert("RGB").quantize(256).save(small, "PNG", optimize=True)
     return small.getvalue()
 
 

@@ -7,6 +7,7 @@ from tools.engine.gains import Gain
 from tools.engine.panels import draw_interval, limits, make_panels, mark, name_of, png, verdict_legend
 from tools.engine.results import Results, heading_of
 
+Box = tuple[float, float, float, float]  # left, bottom, right, top
 QUADRANTS = {  # of the corners of a panel, x and y in its own units: 0 or 1
     (1, 1): "transfers",
     (1, 0): "lost in transfer",
@@ -60,7 +61,7 @@ def _label(axes, points: Sequence[tuple[float, float, str]]) -> None:
     from matplotlib.patheffects import withStroke
 
     panel, pixel = axes.get_window_extent(), axes.figure.dpi / 72  # a point, the unit of type
-    corners = [_corner_name(axes, corner, text) for corner, text in QUADRANTS.items()]
+    corners = [_sides(_corner_name(axes, corner, text)) for corner, text in QUADRANTS.items()]
     spots = {(x, y, text): axes.transData.transform((x, y)) for x, y, text in points}
     spots = {point: spot for point, spot in spots.items() if panel.contains(*spot)}
     fixed = corners + [_box(x - 4 * pixel, y - 4 * pixel, 8 * pixel, 8 * pixel) for x, y in spots.values()]
@@ -72,11 +73,12 @@ def _label(axes, points: Sequence[tuple[float, float, str]]) -> None:
         sizes[x, y, text] = made.get_window_extent()
         made.remove()
     placed: dict[tuple, tuple] = {}  # point: its box, and how far it is from the point
+    places = {point: list(_around(spots[point].tolist(), sizes[point], pixel)) for point in spots}
     for point in [*spots] * 3:
         taken = fixed + [box for other, (box, _) in placed.items() if other != point]
-        placed[point] = min(_around(spots[point], sizes[point], pixel), key=lambda place: _cost(place, taken, panel))
+        placed[point] = min(places[point], key=lambda place: _cost(place, taken, _sides(panel)))
     for (x, y, text), (box, far) in placed.items():
-        offset = box.x0 - spots[x, y, text][0], box.y0 - spots[x, y, text][1]
+        offset = box[0] - spots[x, y, text][0], box[1] - spots[x, y, text][1]
         line = dict(arrowstyle="-", color="#888", linewidth=0.6, shrinkA=0, shrinkB=4) if far > 8 * pixel else None
         axes.annotate(text, (x, y), offset, arrowprops=line, **style)
 
@@ -89,7 +91,7 @@ def _corner_name(axes, corner: tuple[int, int], text: str):
     return made.get_window_extent()
 
 
-def _around(spot, size, pixel: float) -> Iterator[tuple]:
+def _around(spot, size, pixel: float) -> Iterator[tuple[Box, float]]:
     """Boxes of that size around a point, all in pixels, and how far each is from it."""
     for far in (6 * pixel, 15 * pixel, 27 * pixel, 42 * pixel):
         for x, y in ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1)):
@@ -98,19 +100,22 @@ def _around(spot, size, pixel: float) -> Iterator[tuple]:
             yield _box(left, bottom, size.width, size.height), far
 
 
-def _cost(place: tuple, taken: list, panel) -> float:
+def _cost(place: tuple[Box, float], taken: list[Box], panel: Box) -> float:
     """Square pixels of what a text would cover, three times those outside the panel, and a little for the distance."""
     box, far = place
-    outside = box.width * box.height - _overlap(box, panel)
+    outside = (box[2] - box[0]) * (box[3] - box[1]) - _overlap(box, panel)
     return sum(_overlap(box, other) for other in taken) + 3 * outside + 2 * far
 
 
-def _box(left: float, bottom: float, width: float, height: float):
-    from matplotlib.transforms import Bbox
-
-    return Bbox.from_bounds(left, bottom, width, height)
+def _box(left: float, bottom: float, width: float, height: float) -> Box:
+    return left, bottom, left + width, bottom + height
 
 
-def _overlap(a, b) -> float:
-    width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-    return max(width, 0) * max(height, 0)
+def _sides(extent) -> Box:
+    """Of a box of matplotlib, whose own sides take ten times as long to read."""
+    return *extent.min.tolist(), *extent.max.tolist()
+
+
+def _overlap(a: Box, b: Box) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return width * height if width > 0 and height > 0 else 0

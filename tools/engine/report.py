@@ -40,7 +40,7 @@ OTHERS = (
 def find_sheets(results: Results, folder: Path) -> tuple[Sheet, ...]:
     """The pictures that were drawn by tools/show.py: of each recipe, task and network those of the first seed that has any."""
     found: dict[tuple, Sheet] = {}
-    for row in results.rows:
+    for row in results.runs:
         link = results.study.get("runs", {}).get(row["run"], {}).get("pictures")
         if link and (Path(folder) / link).is_file():
             whose = f"{results.label(row['recipe'])}, {row['task']} by {row['network']}, seed {seed_of(row)}"

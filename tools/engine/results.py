@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -120,26 +121,55 @@ class Results:
         more = ", ".join(getattr(column, f) or DASH for f in apart)
         return heading_of(column.metric) + (f" ({more})" if more else "")
 
+    @cached_property
+    def runs(self) -> list[dict[str, str]]:
+        """A row of each run; one that several recipes share has one for each."""
+        return list({(row["recipe"], row["run"]): row for row in self.rows}.values())
+
+    def rows_of(self, recipe: str) -> list[dict[str, str]]:
+        return self._by_recipe.get(recipe, [])
+
     def cell(self, recipe: str, column: Column) -> Cell:
-        rows = [row for row in self.rows if row["recipe"] == recipe and column_of(row) == column]
-        groups: dict[str, list[float]] = {}
-        for row in rows:
+        return self._cells.get((recipe, column), Cell([]))
+
+    @cached_property
+    def _by_recipe(self) -> dict[str, list[dict[str, str]]]:
+        found: dict[str, list[dict[str, str]]] = {}
+        for row in self.rows:
+            found.setdefault(row["recipe"], []).append(row)
+        return found
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, Column], Cell]:
+        groups: dict[tuple[str, Column], dict[str, list[float]]] = {}
+        diverged: Counter = Counter()
+        for row in self.rows:
+            place = row["recipe"], column_of(row)
+            seeds = groups.setdefault(place, {})
+            diverged[place] += row["status"] == "diverged"
             if row["status"] != "diverged" and row["value"]:
-                groups.setdefault(seed_of(row), []).append(float(row["value"]))
-        return Cell(list(groups.values()), sum(row["status"] == "diverged" for row in rows))
+                seeds.setdefault(seed_of(row), []).append(float(row["value"]))
+        return {place: Cell(list(seeds.values()), diverged[place]) for place, seeds in groups.items()}
 
     def task_of(self, column: Column) -> str:
         """The task that a column is measured by; '' where nothing was measured."""
-        return next((row["task"] for row in self.rows if column_of(row) == column), "")
+        return self._tasks.get(column, "")
+
+    @cached_property
+    def _tasks(self) -> dict[Column, str]:
+        found: dict[Column, str] = {}
+        for row in self.rows:
+            found.setdefault(column_of(row), row["task"])
+        return found
 
     def seeds(self, recipe: str) -> int:
-        return len({seed_of(row) for row in self.rows if row["recipe"] == recipe})
+        return len({seed_of(row) for row in self.rows_of(recipe)})
 
     def seconds(self, recipe: str) -> dict[str, dict[str, float]]:
         """{task: {run: seconds}}; a run that diverged cost its time too."""
         found: dict[str, dict[str, float]] = {}
-        for row in self.rows:
-            if row["recipe"] == recipe and row["metric"] == "seconds" and row["value"]:
+        for row in self.rows_of(recipe):
+            if row["metric"] == "seconds" and row["value"]:
                 found.setdefault(row["task"], {})[row["run"]] = float(row["value"])
         return found
 

@@ -86,8 +86,11 @@ def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list
     from mmengine.dist import is_main_process
     from mmengine.logging import MessageHub
 
+    from tools.engine.heap import keep_freed_memory
+    from tools.engine.hooks import StopHook
     from tools.engine.runner import end_workers
 
+    keep_freed_memory()
     task = task_of(cfg)
     cfg.work_dir, cfg.run, cfg.launcher = str(folder), str(key), launcher
     started = time.time()
@@ -98,7 +101,7 @@ def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list
             (folder / SKIPPED).unlink(missing_ok=True)
         for name in remove_parts(folder):
             runner.logger.warning(f"Removed {name}, which an earlier process of this run left half written.")
-        write_text(folder / CONFIG, cfg.pretty_text)
+        write_text(folder / CONFIG, runner.cfg.pretty_text)
         write_json(folder / CONTENT, getattr(key, "content", {}))
     runner.logger.info(f"{cfg.task} in {cfg.get('precision', 'float32')}, seed {cfg.randomness.seed}, run {key}")
     for remark in remarks:
@@ -121,6 +124,9 @@ def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list
         runner.logger.error(found)
     finally:
         end_workers(runner)
+        for hook in runner.hooks:
+            if isinstance(hook, StopHook):  # which is not told when training fails
+                hook.restore()
     record = describe(cfg, key, status, metrics)
     record |= {"remarks": remarks, "resumed_from": resumed_from, "updates": runner.max_iters}
     record |= {"epochs": runner.max_iters / len(runner.train_dataloader), "peak_memory_gb": peak_memory_gb()}
@@ -173,7 +179,8 @@ def build_runner(cfg, resume: bool = False):
     """MMEngine's runner of a resolved config, with the batch divided among the processes."""
     import torch
 
-    from tools.engine.runner import ExactRunner, last_checkpoint
+    from tools.engine import speed
+    from tools.engine.runner import ExactRunner, Written, last_checkpoint
 
     task = task_of(cfg)
     world = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) if cfg.launcher != "none" else 1
@@ -188,6 +195,7 @@ def build_runner(cfg, resume: bool = False):
     for loader in (ready.train_dataloader, ready.test_dataloader):
         if not loader.num_workers:
             loader.persistent_workers = False
+    speed.prepare(ready)
     if cfg.get("on_bad_image") == "skip":
         ready.train_dataloader.skipped = str(Path(cfg.work_dir) / SKIPPED)
     evaluator = ready.test_evaluator
@@ -197,13 +205,13 @@ def build_runner(cfg, resume: bool = False):
         ready.val_dataloader, ready.val_cfg = ready.test_dataloader, dict()
         ready.val_evaluator = {k: v for k, v in evaluator.items() if k != "out_file"}
     own = ("runner.ExactHook", "hooks.DivergenceHook", "hooks.ProgressHook", "hooks.CurveHook", "hooks.StopHook")
-    ready.custom_hooks = [*cfg.get("custom_hooks", []), *(dict(type=f"tools.engine.{name}") for name in own)]
+    ready.custom_hooks = [*ready.get("custom_hooks", []), *(dict(type=f"tools.engine.{name}") for name in own)]
     if world > 1 and not any(hook["type"] == "SyncBuffersHook" for hook in ready.custom_hooks):
         ready.custom_hooks.append(dict(type="SyncBuffersHook"))  # else each would test with BN statistics of its own
     ready.default_hooks.checkpoint.max_keep_ckpts = -1  # ExactRunner keeps the last
     if resume and (found := last_checkpoint(Path(cfg.work_dir))):
         ready.resume, ready.load_from = True, str(found)
-    return ExactRunner.from_cfg(ready)
+    return ExactRunner.from_cfg(Written(ready._cfg_dict, cfg_text=cfg.pretty_text, filename=cfg.filename))
 
 
 def divide(cfg, world: int) -> tuple[int, int]:
@@ -260,6 +268,8 @@ def describe(cfg, key: str, status: str, metrics: dict) -> dict:
     import torch
     from mmengine.dist import get_world_size
 
+    from tools.engine.speed import TORCHS
+
     task = task_of(cfg)
     return {
         "key": key,
@@ -277,6 +287,7 @@ def describe(cfg, key: str, status: str, metrics: dict) -> dict:
         "protocol": dict(cfg.get("protocol", {"name": cfg.scale})),
         "lr_factor": cfg.get("lr_factor", 1.0),
         "precision": cfg.get("precision", "float32"),
+        "tf32": cfg.get("tf32", TORCHS) if torch.cuda.is_available() else "none",
         "per_image": task.PER_IMAGE,
         "machine": {
             "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),

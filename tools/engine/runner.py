@@ -18,8 +18,10 @@ from zipfile import is_zipfile
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
+from mmengine.model import BaseDataPreprocessor
 from mmengine.runner import Runner
 from torch.utils.data import get_worker_info
 
@@ -27,6 +29,7 @@ from backbones.files import atomic_path
 from backbones.images import BadImage
 from tools.engine.config import task_of
 from tools.engine.hooks import largest
+from tools.engine.speed import TORCHS, set_tf32
 
 GRACE = 10  # seconds that a worker outlives SIGTERM
 REPLACED = 100  # so many files in a row that cannot be read stop a run all the same
@@ -94,13 +97,17 @@ class SeededDataset:
         return len(self.dataset)
 
     def __getitem__(self, index: int):
-        seed = seed_of(self.seed, "sample", getattr(index, "epoch", 0), int(index))
-        if get_worker_info():  # nothing else in a worker draws
-            return self._sample(int(index), seed)
-        with own_randomness(seed):
-            return self._sample(int(index), seed)
+        return self.__getitems__([index])[0]
 
-    def _sample(self, index: int, seed: int):
+    def __getitems__(self, indices: list[int]) -> list:
+        """The samples of a batch; torch's loader asks for them all at once, so the process's own state is kept once for all."""
+        if get_worker_info():  # nothing else in a worker draws
+            return [self._sample(index) for index in indices]
+        with own_randomness(self.seed):
+            return [self._sample(index) for index in indices]
+
+    def _sample(self, index: int):
+        seed, index = seed_of(self.seed, "sample", getattr(index, "epoch", 0), int(index)), int(index)
         for number in range(index, index + REPLACED):
             seed_everything(seed, cuda=False)
             try:
@@ -148,14 +155,31 @@ def _leave_signals(init: Callable[[int], None] | None, worker: int) -> None:
         init(worker)
 
 
+class Written(Config):
+    """A Config whose text is the one that it was given.
+
+    MMEngine asks for it five times a run, and yapf takes half a second for each.
+    """
+
+    @property
+    def pretty_text(self) -> str:
+        return self.text
+
+
 class ExactRunner(Runner):
     """MMEngine's Runner with loaders by the rules above, and checkpoints that are written whole and hold no code."""
 
     last: str | None = None  # the checkpoint that this process has written last, or goes on from
 
+    def setup_env(self, env_cfg: dict) -> None:
+        super().setup_env(env_cfg)
+        set_tf32(self.cfg.get("tf32", TORCHS))
+
     @staticmethod
     def build_dataloader(dataloader, seed: int | None = None, diff_rank_seed: bool = False):
         skipped = dataloader.pop("skipped", None) if isinstance(dataloader, dict) else None
+        if isinstance(dataloader, dict):
+            dataloader.setdefault("pin_memory", torch.cuda.is_available())  # else no copy to the GPU runs beside its work
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         # A DataLoader guards these two names against assignment, and MMEngine builds both itself.
         object.__setattr__(loader, "dataset", SeededDataset(loader.dataset, seed or 0, skipped))
@@ -168,8 +192,15 @@ class ExactRunner(Runner):
         """Lays the weights out channels last, the faster way on CPUs and on GPUs with tensor cores, then wraps the model.
 
         In that order: DDP takes gradients as the weights lay when it was built, and mixes them up where that has changed since.
+        No task's batches are waited for on their way to a GPU.
         """
+        for module in model.modules():
+            if isinstance(module, BaseDataPreprocessor):
+                module._non_blocking = True
         return super().wrap_model(model_wrapper_cfg, model.to(memory_format=torch.channels_last))
+
+    def dump_config(self) -> None:
+        """Nothing: the config, as it can be run again, is written by ``tools.engine.run``."""
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Writes the state of all processes as one whole file; of the checkpoints before it, the last one stays.

@@ -7,9 +7,22 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+from backbones.configs import read_config
 from backbones.files import read_json
 from tools.engine.cards import JSON, Weights
-from tools.engine.config import ROOT, RUNS, Options, find_config, key_of, load, resolve, set_bad_image, set_protocol, task_of
+from tools.engine.config import (
+    ROOT,
+    RUNS,
+    Options,
+    before_card,
+    find_config,
+    key_of,
+    load,
+    plan_of,
+    resolve,
+    set_protocol,
+    task_of,
+)
 from tools.engine.known_keys import check_config, check_study
 from tools.engine.node import Node
 from tools.engine.run import CONTENT, RECORD
@@ -117,11 +130,9 @@ def load_study(
         ValueError: an unknown study, scale, recipe, task or protocol (names the nearest), a network without a config at that
             scale, fewer than one seed.
     """
-    from mmengine.config import Config
-
-    data = SimpleNamespace(**Config.fromfile(str(find_config(path))).to_dict())
+    data = SimpleNamespace(**read_config(find_config(path)).to_dict())
     check_study(vars(data), str(find_config(path)))
-    catalogue = Config.fromfile(str(ROOT / "configs/studies/recipes.py"))
+    catalogue = read_config(ROOT / "configs/studies/recipes.py")
     catalogue = SimpleNamespace(recipes=catalogue.recipes.to_dict(), teacher=catalogue.teacher, without=catalogue.without)
     _known("scale", scale, SCALES)
     cards = getattr(data, "cards", {})
@@ -243,7 +254,7 @@ def key_below(node: Node) -> str:
     if node.card:  # without the card its key is provisional
         file = Path(node.card).absolute() / JSON
         upstream = _upstream(str(file), file.stat().st_mtime_ns) if file.is_file() else f"no card yet in {node.card}"
-    return transfer_key(load(node.config), node.options, upstream)
+    return plan_of(node.config, node.options).key(node.options.seed, upstream)
 
 
 @cache
@@ -258,8 +269,9 @@ def _pretrain_node(study: Study, network: str, recipe: str, seed: int) -> Node:
     overrides = dict(what.get("overrides", {}))
     options = Options(tricks=study.tricks(recipe, network, card), seed=seed, overrides=overrides, vis=study.vis)
     config = what["config"].format(scale=study.scale)
-    node = Node("", recipe, network, load(config).task, config, options, teacher)
-    node.key = key_of(node.resolved(), teacher.key if teacher else upstream_of(card) if card else None)
+    node = Node("", recipe, network, plan_of(config, options).cfg.task, config, options, teacher)
+    upstream = teacher.key if teacher else upstream_of(card) if card else None
+    node.key = plan_of(config, options).key(seed, upstream)
     return node
 
 
@@ -271,17 +283,14 @@ def _teacher(study: Study, recipe: str) -> tuple[Node | None, str]:
     what = study.catalogue.teacher
     options = Options(tricks=study.tricks(kind, ""), overrides=dict(what.overrides), vis=study.vis)
     name, config = f"teacher {what.overrides['network']}", what.config.format(scale=study.scale)
-    node = Node("", kind, name, load(config).task, config, options)
-    node.key = key_of(node.resolved())
+    node = Node("", kind, name, plan_of(config, options).cfg.task, config, options)
+    node.key = plan_of(config, options).key(options.seed, None)
     return node, str(node.folder / "card")
 
 
 def transfer_key(cfg, options: Options, upstream: str) -> str:
     """The key of a transfer: its config before the card is plugged in, what was asked of it, and the key above."""
-    set_protocol(cfg, options)
-    set_bad_image(cfg, options)
-    cfg.randomness, cfg.transfer = dict(seed=options.seed), options.transfer or cfg.get("transfer") or "finetune"
-    return key_of(cfg, upstream)
+    return key_of(before_card(cfg, options), upstream)
 
 
 def check(study: Study) -> None:

@@ -109,6 +109,10 @@ def _called_with(name: str, node: dict) -> Callable | None:
         from classification.mixup import Mixup
 
         return Mixup if last == "mixup" else Distillation
+    if name == "compile":
+        from torch import compile
+
+        return compile
     if name == "custom_imports":
         from mmengine.utils import import_modules_from_strings
 

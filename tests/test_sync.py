@@ -1,0 +1,218 @@
+"""A training step does not wait for a GPU, logs what MMEngine logs, and its switches for speed change what they say only."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
+from mmengine.runner import LogProcessor
+from test_exact import CLASSIFIER, SEGMENTER, config
+from torch.profiler import ProfilerActivity, profile
+
+from tools.engine.config import Options, key_of, resolve
+from tools.engine.hooks import ProgressHook
+from tools.engine.known_keys import check_config
+from tools.engine.late import LateInfoHook, LateLogProcessor
+from tools.engine.run import build_runner
+from tools.engine.runner import ExactRunner, check_checkpoint, last_checkpoint
+from tools.engine.speed import prepare, set_tf32
+
+WAITS = ("aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero")
+UPDATE = 3  # the one that is looked at: no line of the log or of the curve is due
+
+
+class Look:
+    """A pair of hooks: all of an update, from the first hook before it to the last one after it, is profiled."""
+
+    def __init__(self, runner):
+        self.profile = profile(activities=[ProfilerActivity.CPU])
+        for name, priority, act in (("before_train_iter", "HIGHEST", self.start), ("after_train_iter", "LOWEST", self.stop)):
+            hook = Hook()
+            hook.priority = priority
+            setattr(hook, name, act)
+            runner.register_hook(hook)
+
+    def start(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter + 1 == UPDATE:
+            self.profile.__enter__()
+
+    def stop(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter + 1 == UPDATE:
+            self.profile.__exit__(None, None, None)
+            raise StopIteration
+
+
+def waits(cfg, hook: type | None = None) -> list[str]:
+    """The operations in one update for which a GPU would make the host wait; ``hook`` in place of the class ``LateInfoHook``."""
+    runner = build_runner(cfg)
+    for i, found in enumerate(runner.hooks):
+        if type(found).__name__ in ("DivergenceHook", "CurveHook"):
+            vars(found).update(pulse=SimpleNamespace(due=lambda update: False))
+        if hook and isinstance(found, LateInfoHook):
+            runner._hooks[i] = hook()
+    look = Look(runner)
+    with pytest.raises(StopIteration):
+        runner.train()
+    names = [(event, event.cpu_parent and event.cpu_parent.name) for event in look.profile.events() if event.name in WAITS]
+    # on a CPU alone one_hot looks at its labels
+    return [event.name for event, parent in names if parent != "aten::one_hot" and grandparent(event) != "aten::one_hot"]
+
+
+def grandparent(event) -> str:
+    parent = event.cpu_parent
+    return parent.cpu_parent.name if parent and parent.cpu_parent else ""
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch, toy_root) -> None:
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    monkeypatch.setattr("tools.engine.hooks.on_gpu", lambda terms: True)
+    monkeypatch.setattr("tools.engine.hooks.CurveHook.LINES", 1)
+
+
+@pytest.mark.parametrize("tricks", [[], ["no_bias_decay", "label_smoothing", ("mixup", {"schedule": "same"}), "warmup"]])
+def test_no_update_of_a_classifier_waits(as_on_a_gpu, tmp_path, tricks):
+    cfg = config(CLASSIFIER, tmp_path, tricks=tricks)
+    cfg.optim_wrapper.clip_grad = dict(max_norm=1.0)
+    assert waits(cfg) == []
+
+
+def test_mmengines_own_hook_waits(as_on_a_gpu, tmp_path):
+    from mmengine.hooks import RuntimeInfoHook
+
+    assert waits(config(CLASSIFIER, tmp_path), RuntimeInfoHook).count("aten::_local_scalar_dense") == 1  # the loss
+
+
+@pytest.mark.slow
+def test_no_update_of_a_segmenter_waits(as_on_a_gpu, tmp_path):
+    assert waits(config(SEGMENTER, tmp_path)) == []
+
+
+@pytest.mark.parametrize("interval", [4, 20])
+def test_the_log_says_what_mmengine_logs(interval):
+    """Against MMEngine's own processor, which gets each figure at each update."""
+    rng = torch.Generator().manual_seed(0)
+    late, plain = LateLogProcessor(), LogProcessor()
+    ours, theirs = (SimpleNamespace(message_hub=MessageHub(name)) for name in ("ours", "theirs"))
+    for update in range(1, 61):
+        for name in ("loss", "grad_norm", "acc"):
+            value = torch.rand((), generator=rng)
+            late.later(f"train/{name}", value)
+            theirs.message_hub.update_scalar(f"train/{name}", value)
+        if update % interval == 0:
+            late._read(ours.message_hub)
+            assert late._collect_scalars([], ours, "train") == plain._collect_scalars([], theirs, "train")
+    histories = ours.message_hub.log_scalars.values()
+    assert max(len(history.data[0]) for history in histories) == late.window_size and not late.waiting
+
+
+def test_gradients_are_clipped_and_their_norm_is_logged():
+    weight = torch.nn.Parameter(torch.zeros(2))
+    weight.grad, kept = torch.tensor([3.0, 4.0]), LateLogProcessor()
+    wrapper = SimpleNamespace(clip_grad_kwargs={"max_norm": 1.0}, grad_name="grad_norm", clip_func=torch.nn.utils.clip_grad_norm_)
+    dataset = SimpleNamespace()
+    facts = dict(epoch=0, iter=0, max_epochs=1, max_iters=1, message_hub=MessageHub("clip"))
+    LateInfoHook().before_train(
+        SimpleNamespace(**facts, optim_wrapper=wrapper, log_processor=kept, train_dataloader=SimpleNamespace(dataset=dataset))
+    )
+    assert wrapper.clip_func([weight], **wrapper.clip_grad_kwargs) is None
+    assert torch.allclose(weight.grad, torch.tensor([0.6, 0.8])) and float(*kept.waiting["train/grad_norm"]) == 5.0
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_sgd_is_fused_where_there_is_a_gpu(monkeypatch, there):
+    """On a CPU it must not be: its last digits would be others."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    cfg = ConfigDict(optim_wrapper=dict(optimizer=dict(type="SGD")), default_hooks={})
+    prepare(cfg)
+    assert cfg.optim_wrapper.optimizer.get("fused", False) is there
+    cfg.optim_wrapper.optimizer.fused = False
+    prepare(cfg)
+    assert cfg.optim_wrapper.optimizer.fused is False
+
+
+@pytest.fixture
+def own_tf32():
+    """What is set of TF32 is put back."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize(("where", "found"), [("convolutions", (True, False)), ("all", (True, True)), ("none", (False, False))])
+def test_tf32_is_where_the_config_says(own_tf32, where, found):
+    set_tf32(where)
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == found
+
+
+def test_tf32_nowhere_else():
+    with pytest.raises(ValueError, match="tf32 is 'yes'; give convolutions, all, none"):
+        set_tf32("yes")
+
+
+def test_torchs_tf32_is_ours():
+    """A run that says nothing of it is as before: in convolutions, in no product."""
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == (True, False)
+
+
+def test_copies_to_a_gpu_wait_for_nothing(monkeypatch, toy_root, tmp_path):
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    runner = build_runner(config(SEGMENTER, tmp_path))
+    assert runner.model.data_preprocessor._non_blocking
+    loader = config(CLASSIFIER, tmp_path).train_dataloader
+    loader.persistent_workers = False
+    for there in (False, True):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        assert ExactRunner.build_dataloader(loader.copy()).pin_memory is there
+
+
+def test_switches_are_known_and_in_the_key(monkeypatch, toy_root):
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    keys = set()
+    for overrides in ({}, {"compile": True}, {"compile.mode": "max-autotune"}, {"tf32": "none"}):
+        cfg = resolve(CLASSIFIER, Options(overrides=overrides))
+        check_config(cfg, CLASSIFIER)
+        keys.add(key_of(cfg))
+    assert len(keys) == 4
+    with pytest.raises(ValueError, match="nothing reads compil; nearest: compile"):
+        resolve(CLASSIFIER, Options(overrides={"compil": True}))
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_the_eager_one_but_for_rounding(monkeypatch, toy_root, tmp_path):
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    found, backbones = {}, {}
+    for name, options in (("eager", {}), ("compiled", {"compile": {"backend": "aot_eager"}})):
+        words = {"epochs": 1, "train_cfg.max_epochs": 1, "model.backbone.depth": 18, "model.backbone.variant": "b"}
+        runner = build_runner(config(CLASSIFIER, tmp_path / name, **words, **options))
+        runner.train()
+        runner.test()
+        found[name] = check_checkpoint(last_checkpoint(tmp_path / name))["state_dict"]
+        backbones[name] = runner.model.backbone
+    assert backbones["compiled"]._compiled_call_impl and not backbones["eager"]._compiled_call_impl
+    assert found["compiled"].keys() == found["eager"].keys()
+    for name, value in found["eager"].items():
+        torch.testing.assert_close(found["compiled"][name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_the_pace_of_each_epoch_is_logged_once():
+    """Eight images an update of 2 s, of which a half is waiting for data, and then of 4 s, of which a quarter is."""
+    lines, hook = [], ProgressHook()
+    logger = SimpleNamespace(info=lines.append)
+    runner = SimpleNamespace(cfg=SimpleNamespace(batch=8), logger=logger, iter=0, train_loop=SimpleNamespace())
+    for step in (2.0, 4.0):
+        for _ in range(3):
+            runner.iter += 1
+            last = hook.ends[-1] if hook.ends else 0.0
+            hook.begins.append(last + 1)
+            hook.ends.append(last + step)
+        hook.before_val_epoch(runner)  # by epochs: not here
+        hook.after_train_epoch(runner)
+    assert lines == [
+        "Pace of updates 1 to 3, images/s: total 4, compute 8, data 8",
+        f"Pace of updates 4 to 6, images/s: total 2, compute {8 / 3:.5g}, data 8",
+    ]
+    assert math.isclose(hook.told, 6)

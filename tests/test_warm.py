@@ -1,0 +1,152 @@
+"""What is kept or shared between runs of a study must give what each would have found by itself."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backbones.configs import read_config
+from tools.engine.config import Options, before_card, key_of, load, plan_of, resolve
+from tools.engine.study import load_study, rows_of
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def python(code: str, tmp_path: Path, **variables: str) -> str:
+    """What ``code`` prints in a Python of its own, with an empty cache at first."""
+    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)} | variables
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# ---- what torch says of the machine
+
+
+ASK = "import json, sys; from backbones.kept import machine; print(json.dumps(machine())); print('torch' in sys.modules)"
+
+
+def test_what_is_kept_of_the_machine_is_what_torch_says(tmp_path):
+    truth = python(
+        "import torch; print(torch.get_num_threads(), torch.cuda.is_available())", tmp_path, OMP_NUM_THREADS="1"
+    ).split()
+    for loaded in ("True", "False"):  # the first time torch is asked
+        facts, torch = python(ASK, tmp_path, OMP_NUM_THREADS="1").splitlines()
+        facts = json.loads(facts)
+        assert [str(facts["threads"]), str(facts["cuda"])] == truth and torch == loaded
+
+
+def test_other_variables_are_asked_for_anew(tmp_path):
+    python(ASK, tmp_path, OMP_NUM_THREADS="1")
+    facts, torch = python(ASK, tmp_path, OMP_NUM_THREADS="2").splitlines()
+    assert torch == "True" and json.loads(facts)["threads"] == 2
+
+
+def test_a_home_that_cannot_be_written_is_no_error(tmp_path):
+    (tmp_path / "cache").write_text("a file in the folder's place")
+    assert python(ASK, tmp_path).splitlines()[1] == "True"
+
+
+@pytest.mark.slow
+def test_a_second_plan_takes_no_torch_and_says_the_same(tmp_path):
+    code = (
+        f"import runpy, sys; sys.argv = ['study.py', 'plan', '{ROOT}/configs/studies/table8.py', '--scale', 'toy']\n"
+        f"try: runpy.run_path('{ROOT}/tools/study.py', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print('torch' in sys.modules)"
+    )
+    (*first, loaded), (*second, again) = (python(code, tmp_path).splitlines() for _ in range(2))
+    assert first == second and len(first) > 16 and (loaded, again) == ("True", "False")
+
+
+# ---- plans that the seeds of a row share
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_keys_of_a_plan_are_those_of_its_runs(seeds):
+    study = load_study("configs/studies/table8.py", "toy", seeds=seeds)
+    for node in rows_of(study):
+        upstream = node.key.content["upstream"]
+        if node.pretrain:
+            assert node.key == key_of(resolve(node.config, node.options), upstream), node.name
+        else:
+            assert node.key == key_of(before_card(load(node.config), node.options), upstream), node.name
+
+
+def test_a_plan_knows_its_options_and_its_data(monkeypatch):
+    path, options = "configs/classification/resnet50_toy.py", Options()
+    assert plan_of(path, options) is plan_of(path, Options(seed=5))
+    assert plan_of(path, Options(tricks=["cosine"])) is not plan_of(path, options)
+    monkeypatch.setenv("DATA_ROOT", "elsewhere")
+    assert plan_of(path, options).cfg.data_root == "elsewhere/toy/imagenet"
+
+
+def test_a_config_is_read_anew_where_it_has_changed_and_is_ones_own(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text("value = [1]")
+    first = read_config(path)
+    first.value.append(2)
+    assert read_config(path).value == [1]
+    path.write_text("value = [3]")
+    os.utime(path, ns=(0, 1))
+    assert read_config(path).value == [3]
+
+
+# ---- runs that are forked
+
+
+RUN = """
+import json, sys
+from pathlib import Path
+from tools.engine import warm
+from tools.engine.config import Options
+from tools.engine.launch import run_node
+from tools.engine.node import Node
+
+if __name__ == "__main__":
+    forked, task, config, overrides = json.loads(sys.argv[1])
+    if forked:
+        warm.start()
+    node = Node(f"{task}-{forked}", "scratch", "", task, config, Options(overrides=overrides))
+    print(run_node(node, lambda *_: None))
+"""
+ONE = {"epochs": 1, "train_cfg.max_epochs": 1}
+TASKS = {
+    "classification": ["configs/classification/resnet50_toy.py", ONE],
+    "detection": ["configs/detection/faster_rcnn_fpn_toy.py", {"train_cfg.max_epochs": 1}],
+    "segmentation": ["configs/segmentation/fcn_toy.py", {"train_cfg.max_epochs": 1}],
+}
+
+
+def run(folder: Path, root: Path, forked: bool, task: str, config: str, overrides: dict) -> tuple[str, Path]:
+    """Runs a node; whether it is done, and its folder."""
+    script = folder / "launch.py"
+    script.write_text(RUN)
+    env = os.environ | {"DATA_ROOT": str(root), "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, script, json.dumps([forked, task, config, overrides])]
+    done = subprocess.run(words, env=env, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), folder / f"work_dirs/runs/{task}-{forked}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_a_forked_run_is_that_of_a_new_python(toy_root, tmp_path, task):
+    said, folders = zip(*(run(tmp_path, toy_root.parent, forked, task, *TASKS[task]) for forked in (True, False)), strict=True)
+    assert said == ("True", "True")
+    records = [json.loads((folder / "record.json").read_text()) for folder in folders]
+    assert records[0]["metrics"] == records[1]["metrics"] and records[0]["machine"] == records[1]["machine"]
+    curves = [(folder / "curve.jsonl").read_text() for folder in folders]
+    assert curves[0] == curves[1] and curves[0]
+    names = [sorted(path.name for path in folder.iterdir() if not path.is_dir()) for folder in folders]
+    assert names[0] == names[1]
+
+
+@pytest.mark.slow
+def test_a_forked_run_that_fails_leaves_the_end_of_its_log(toy_root, tmp_path):
+    said, folder = run(tmp_path, tmp_path / "nowhere", True, "classification", TASKS["classification"][0], ONE)
+    assert said == "False" and "error:" in (folder / "failed.txt").read_text()
+    assert (folder / "failed.txt").read_text() in (folder / "log.txt").read_text()

@@ -1,0 +1,214 @@
+"""How seconds and memory grow with images, their size, the runs of a study and the rows of its table.
+
+Each figure is of a process of its own: the least seconds of a few, and the most memory with all that it imports. The exponent is
+the slope between the last two sizes on logarithmic axes: 1 where twice the size takes twice the seconds.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from math import log
+from pathlib import Path
+
+import numpy as np
+
+from tools.benchmarks.child import ROOT, called, ran
+from tools.benchmarks.made_study import ROWS_A_SEED, RUNS_A_SEED, write_study
+from tools.benchmarks.rounds import Settings
+
+HERE = "tools.benchmarks.growth"
+IMAGES, SIDES, SIDE = (100, 400, 1600), (160, 320, 640), 160
+PREDICTED = (300, 1200, 4800)  # images with detections, or with a matrix
+MASKS, MASK = (10, 40, 160), 256
+PLAN_SEEDS, REPORT_SEEDS = (1, 9, 91), (5, 10, 95)
+STUDY, RECIPES = "configs/studies/transfer.py", ("scratch", "b_standard", "cosine", "smooth")  # 11 runs a seed
+REPEATS = 2
+
+
+def comparisons(settings: Settings) -> Iterator[dict]:
+    """A table each for images, their size, the runs of a study, and the rows of a report."""
+    with tempfile.TemporaryDirectory() as folder:
+        for make in (by_images, by_size, by_runs, by_rows):
+            yield make(Path(folder))
+
+
+def by_images(folder: Path) -> dict:
+    places = {n: fill(folder / f"images{n}", n, SIDE) for n in IMAGES}
+    files = {n: detections_file(folder / f"found{n}", n) for n in PREDICTED}
+    rows = []
+    for name, function in (("manifest", "manifest_of"), ("check", "check_of"), ("data set, one pass of a loader", "pass_of")):
+        rows += series(name, {n: partial(called, HERE, function, str(place)) for n, place in places.items()})
+    for name, function in (
+        ("mAP at 10 IoUs", "ap_of"),
+        ("record again", "details_of"),
+        ("resampled 1,000 times", "resampling_of"),
+    ):
+        rows += series(f"detections: {name}", {n: partial(called, HERE, function, str(file)) for n, file in files.items()})
+    rows += series("masks to mIoU", {n: partial(called, HERE, "iou_of", n, MASK) for n in MASKS})
+    notes = [f"JPEG files of {SIDE} px, one process; 40 detections an image; masks of {MASK} px and 150 classes"]
+    return growth("Growth with images", "images", rows, notes)
+
+
+def by_size(folder: Path) -> dict:
+    places = {side: fill(folder / f"side{side}", IMAGES[0], side) for side in SIDES}
+    rows = []
+    for name, function in (("check", "check_of"), ("data set, one pass of a loader", "pass_of")):
+        rows += series(name, {side: partial(called, HERE, function, str(place)) for side, place in places.items()})
+    rows += series("masks to mIoU", {side: partial(called, HERE, "iou_of", MASKS[0], side) for side in SIDES})
+    return growth("Growth with the side of an image", "px", rows, ["Pixels grow by the square, so that 2 is linear in them."])
+
+
+def by_runs(folder: Path) -> dict:
+    rows = []
+    for command in ("plan", "status"):
+        words = [
+            sys.executable,
+            str(ROOT / "tools/study.py"),
+            command,
+            str(ROOT / STUDY),
+            "--scale",
+            "toy",
+            "--recipes",
+            *RECIPES,
+        ]
+        seeds = {11 * n: partial(ran, [*words, "--seeds", str(n)], folder) for n in PLAN_SEEDS}
+        rows += series(f"study {command}", seeds)
+    return growth("Growth with the runs of a study", "runs", rows, ["The whole command, imports included; no run has been made."])
+
+
+def by_rows(folder: Path) -> dict:
+    places = {n * ROWS_A_SEED: write_study(folder / f"study{n}", n) for n in REPORT_SEEDS}
+    words = [sys.executable, str(ROOT / "tools/report.py")]
+    rows = series("report", {n: partial(ran, [*words, str(place)]) for n, place in places.items()})
+    records = ", ".join(f"{n * RUNS_A_SEED:,}" for n in REPORT_SEEDS)
+    return growth(
+        "Growth with the rows of results.csv",
+        "rows",
+        rows,
+        [f"The whole command, of {records} records; figures and page included."],
+    )
+
+
+def series(name: str, sizes: dict[int, Callable[[], tuple]]) -> list[list]:
+    """Rows [name, size, seconds, MB, exponent]: the last has the exponent between the last two sizes."""
+    rows = []
+    for size, run in sizes.items():
+        seen = [run() for _ in range(REPEATS)]
+        rows.append([name, size, *(min(values) for values in list(zip(*seen, strict=True))[:2]), ""])
+    rows[-1][-1] = exponent([row[1:3] for row in rows[-2:]])
+    return rows
+
+
+def exponent(points: list) -> float:
+    """The slope of log seconds against log size between two (size, seconds)."""
+    (a, first), (b, second) = points
+    return log(second / first) / log(b / a)
+
+
+def growth(name: str, what: str, rows: list[list], notes: list[str]) -> dict:
+    return dict(name=name, columns=["", what, "seconds", "MB", "exponent"], rows=rows, notes=notes)
+
+
+# --- work, each to be called in a process of its own: what they return is timed ----------------------------
+
+
+def fill(root: Path, number: int, side: int) -> Path:
+    """``number`` JPEG files of ``side`` px in ten class folders of ``train``; the same few images again and again."""
+    import cv2
+
+    rng = np.random.default_rng(0)
+    few = [cv2.resize(rng.integers(0, 255, (side // 16, side // 16, 3), np.uint8), (side, side)) for _ in range(10)]
+    few = [cv2.imencode(".jpg", image)[1].tobytes() for image in few]
+    for i in range(number):
+        path = root / f"train/{i % 10}/{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(few[i % 10])
+    return root
+
+
+def manifest_of(root: str) -> Callable:
+    from tools.engine.config import manifest
+
+    return partial(manifest, (Path(root),))
+
+
+def check_of(root: str) -> Callable:
+    from classification.check import IMAGENET, check_images, scan
+
+    def run() -> None:
+        list(check_images(Path(root), "train", scan(Path(root), "train", IMAGENET), IMAGENET, 1))
+
+    return run
+
+
+def pass_of(root: str) -> Callable:
+    """Builds the training set of scale toy and takes one pass of its loader, without workers."""
+    import torch
+
+    from tools.engine.config import load
+    from tools.engine.runner import ExactRunner
+
+    torch.set_num_threads(1)
+    loader = load("configs/classification/resnet50_toy.py").train_dataloader.to_dict()
+    loader |= dict(num_workers=0, persistent_workers=False)
+    loader["dataset"]["root"] = f"{root}/train"
+
+    def run() -> None:
+        made = ExactRunner.build_dataloader(loader, seed=0)
+        for _ in made:
+            pass
+
+    return run
+
+
+def detections_file(folder: Path, images: int) -> Path:
+    """A run's detections.npz, 40 detections an image."""
+    from backbones.files import write_npz
+    from detection.metrics import gather
+    from tools.benchmarks.boxes import made_results
+
+    parts = zip(("det_", "gt_"), gather(made_results(images, 40 * images)), strict=True)
+    path = folder / "detections.npz"
+    write_npz(path, **{k + name: array for k, part in parts for name, array in vars(part).items() if array is not None})
+    return path
+
+
+def ap_of(path: str) -> Callable:
+    from detection.metrics import IOUS, load, mean_ap
+    from tools.benchmarks.boxes import CLASSES
+
+    return partial(mean_ap, *load(path), CLASSES, "area", IOUS)
+
+
+def details_of(path: str) -> Callable:
+    """All that a run's record and the report say of its detections."""
+    from detection.details import details, recompute
+    from tools.benchmarks.boxes import CLASSES
+
+    place = Path(path)
+    record = {"per_image": place.name, "per_class": {str(c): {"AP": 0.0} for c in range(CLASSES)}}
+
+    def run() -> None:
+        details(place.parent, record | recompute(place.parent, record, {}))
+
+    return run
+
+
+def resampling_of(path: str) -> Callable:
+    from tools.engine.bootstrap import resample
+
+    return partial(resample, {"a": [path]}, "detection", "mAP")
+
+
+def iou_of(images: int, side: int) -> Callable:
+    from segmentation.metrics import count, figures, join
+
+    rng = np.random.default_rng(0)
+    truth = np.kron(rng.integers(0, 150, (16, 16)), np.ones((side // 16, side // 16), int)).astype(np.uint8)
+    found = np.where(rng.random(truth.shape) < 0.3, rng.integers(0, 150, truth.shape), truth)
+
+    def run() -> None:
+        figures(join([count(found, truth, 150, 3) for _ in range(images)]).matrix(150))
+
+    return run

@@ -1,0 +1,195 @@
+"""JPEG files to augmented batches, of one process and one thread: ours, torchvision's usual way, and timm's loader."""
+
+import os
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torchvision
+from timm.data import create_dataset, create_loader
+from torch.utils.data import DataLoader
+
+from tools.benchmarks.rounds import Comparison, Contender, Settings, same
+from tools.engine.config import load
+from tools.engine.runner import ExactRunner
+
+IMAGES, BATCH = 128, 32
+COLOURS = ("classification.ColorJitter", "classification.PCANoise")
+TORCHVISION, TIMM = "torchvision ImageFolder", "timm create_loader"
+AIMS = {TORCHVISION: 2.0, TIMM: 1.3}
+NOTES = (
+    "all decode by PIL and crop and scale by PIL's antialiased bilinear filter, with areas and ratios from the same ranges",
+    "ours and timm's end in uint8, for the device to normalise; torchvision's way in normalised float32",
+    "ours seeds each sample by (seed, epoch, index), so that a run can be resumed to the bit; the others do not",
+)
+
+
+def comparisons(settings: Settings) -> Iterator[Comparison]:
+    """The paper's pipeline without and with its colours, 500x375 to 224 px, then scale mini's, 128 px to 64 px."""
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
+        for scale, size, where in (("paper", (375, 500), "imagenet"), ("mini", (128, 128), "imagenet-mini")):
+            root = Path(folder) / scale
+            source = fill(root, size, Path(os.environ.get("DATA_ROOT", "data")) / where / "train")
+            for colours in (False, True):
+                yield comparison(root, f"configs/classification/resnet50_{scale}.py", colours, source)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch and OpenCV use one thread inside, as in a worker of a loader."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def comparison(root: Path, config: str, colours: bool, source: str) -> Comparison:
+    """All three at the pipeline of ``config`` on the images in ``root``, with its colour jitter and noise or without."""
+    loaders = ours(root, config, colours), torchvisions(root, config, colours), timms(root, config, colours)
+    to_levels = as_is, denormalised(config), as_is
+    levels = [mean_level(*pair) for pair in zip(loaders, to_levels, strict=True)]
+    equal = [f"{IMAGES} images"] + [same("mean level", levels[0], level, 0.1) for level in levels[1:]]
+    added = ["PCA noise is ours alone: neither torchvision nor timm has it, so ours does more work"] * colours
+    name = f"{Path(config).stem}: decode, crop, flip" + (", colour jitter, PCA noise" if colours else "")
+    names = ("ours", TORCHVISION, TIMM)
+    contenders = [Contender(name, partial(run, loader), IMAGES) for name, loader in zip(names, loaders, strict=True)]
+    return Comparison(name, "images", contenders, AIMS, equal, [source, *added, *NOTES])
+
+
+def run(loader: DataLoader) -> int:
+    """One pass; how many images were given."""
+    return sum(len(labels) for _, labels in map(parts, loader))
+
+
+def parts(batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and labels of a batch of ours, a dict, or of another, a pair."""
+    return (batch["inputs"], batch["labels"]) if isinstance(batch, dict) else tuple(batch)
+
+
+def as_is(images: torch.Tensor) -> torch.Tensor:
+    assert images.dtype == torch.uint8
+    return images.float()
+
+
+def denormalised(config: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in statistics(config))
+    return lambda images: images * std + mean
+
+
+def mean_level(loader: DataLoader, float_of: Callable) -> float:
+    """The mean over all pixels of a pass, 0..255; raises ValueError where images are left out."""
+    torch.manual_seed(0)
+    random.seed(0)  # timm's crops
+    sums = [(float_of(images).mean().item() * len(images), len(images)) for images, _ in map(parts, loader)]
+    if sum(count for _, count in sums) != IMAGES:
+        raise ValueError(f"A pass gave {sum(count for _, count in sums)} images instead of {IMAGES}.")
+    return sum(value for value, _ in sums) / IMAGES
+
+
+# ---- contenders
+
+
+def ours(root: Path, config: str, colours: bool) -> DataLoader:
+    """The loader of a training run, but without processes of its own and with fewer images."""
+    cfg = load(config).train_dataloader.to_dict()
+    cfg |= dict(num_workers=0, persistent_workers=False, batch_size=BATCH)
+    steps = [step for step in cfg["dataset"]["pipeline"] if colours or step["type"] not in COLOURS]
+    cfg["dataset"] |= dict(root=str(root), pipeline=steps)
+    return ExactRunner.build_dataloader(cfg, seed=0)
+
+
+def torchvisions(root: Path, config: str, colours: bool) -> DataLoader:
+    """torchvision's reference of training: PIL, then ToTensor and Normalize."""
+    crop, flip = load(config).train_pipeline[:2]
+    mean, std = ([value / 255 for value in values] for values in statistics(config))
+    t = torchvision.transforms
+    steps = [
+        t.RandomResizedCrop(crop["size"], crop["scale"], crop["ratio"]),
+        t.RandomHorizontalFlip(flip["p"]),
+        *([t.ColorJitter(*[jitter(config)] * 3)] if colours else []),
+        t.ToTensor(),
+        t.Normalize(mean, std),
+    ]
+    data = torchvision.datasets.ImageFolder(str(root), t.Compose(steps))
+    return DataLoader(data, BATCH, shuffle=True, drop_last=True)
+
+
+def timms(root: Path, config: str, colours: bool) -> DataLoader:
+    """timm's training loader up to its batch of uint8, which its prefetcher would normalise on the device."""
+    crop, flip = load(config).train_pipeline[:2]
+    mean, std = ([value / 255 for value in values] for values in statistics(config))
+    prefetcher = create_loader(
+        create_dataset("", str(root), is_training=True),
+        (3, crop["size"], crop["size"]),
+        BATCH,
+        is_training=True,
+        scale=crop["scale"],
+        ratio=crop["ratio"],
+        hflip=flip["p"],
+        color_jitter=jitter(config) if colours else 0.0,
+        mean=mean,
+        std=std,
+        num_workers=0,
+        persistent_workers=False,
+        device=torch.device("cpu"),
+    )
+    return prefetcher.loader
+
+
+def statistics(config: str) -> tuple[list[float], list[float]]:
+    cfg = load(config)
+    return cfg.mean, cfg.std
+
+
+def jitter(config: str) -> float:
+    """The strength of the config's colour jitter."""
+    return next(step["strength"] for step in load(config).train_pipeline if step["type"] == COLOURS[0])
+
+
+# ---- images
+
+
+def fill(root: Path, size: tuple[int, int], real: Path) -> str:
+    """``IMAGES`` JPEG files in two class folders of ``root``: links to those under ``real``, or else made ones of that size.
+
+    Returns what they are, for the notes.
+    """
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+    found = list(islice(sorted(real.glob("*/*.JP*G") if real.is_dir() else ()) or sorted(real.glob("*/*.jp*g")), IMAGES))
+    rng = np.random.default_rng(0)
+    for i in range(IMAGES):
+        file = root / "ab"[i % 2] / f"{i:04}.jpg"
+        if len(found) == IMAGES:
+            file.symlink_to(found[i].absolute())
+        else:
+            cv2.imwrite(str(file), photograph(rng, *size), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    kept = sum(file.stat().st_size for file in root.rglob("*.jpg")) / IMAGES / 1000
+    what = f"the first of {real}" if len(found) == IMAGES else f"made, {size[1]}x{size[0]} px, quality 90"
+    return f"{IMAGES} JPEG files of {kept:.0f} kB on average, {what}"
+
+
+def photograph(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A made image uint8 (H, W, 3) whose contrast falls with the frequency, as in photographs, and with a few edges."""
+    image = np.full((height, width, 3), 110, np.float32)
+    for octave in range(8):
+        cell = 2**octave
+        noise = rng.standard_normal((height // cell + 2, width // cell + 2, 4), dtype=np.float32)
+        smooth = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+        image += (smooth[..., :1] + 0.4 * smooth[..., 1:]) * 5.5 * cell**0.3
+    for _ in range(6):
+        centre, axes = rng.integers((width, height)).tolist(), rng.integers(height // 16, height // 4, 2).tolist()
+        mask = cv2.ellipse(np.zeros((height, width), np.uint8), centre, axes, rng.uniform(0, 180), 0, 360, 1, -1)
+        image[mask > 0] += rng.uniform(-50, 50, 3).astype(np.float32)
+    return image.clip(0, 255).astype(np.uint8)

@@ -1,0 +1,189 @@
+"""A training step of the classifier: ours through the runner with all its hooks, a bare loop around timm, and that loop as torch
+comes (float32, NCHW)."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from logging import FileHandler
+from pathlib import Path
+
+import timm
+import torch
+from mmengine.runner import EpochBasedTrainLoop
+from torch import Tensor, nn
+
+from classification.dtypes import resolve_dtype
+from classification.task import size
+from tools.benchmarks.dense import device, total_loss, trainable
+from tools.benchmarks.limit import LIMIT, limit
+from tools.benchmarks.rounds import Comparison, Contender, Settings, same
+from tools.engine.config import Options, resolve
+from tools.engine.run import build_runner
+
+CONFIG, SIZE, BATCH, CLASSES = "configs/classification/resnet50_mini.py", 64, 16, 1000
+UPDATES = 10  # of a round
+NETWORKS = {"resnet50": ("ResNet-50", "resnet_b"), "resnet50d": ("ResNet-50-D", "resnet_d")}  # timm's name: ours, its trick
+
+
+def comparisons(settings: Settings) -> Iterator[Comparison]:
+    for network in NETWORKS:
+        with tempfile.TemporaryDirectory() as folder, compared(network, product_config(network, Path(folder))) as comparison:
+            yield comparison
+
+
+def product_config(network: str, folder: Path, px: int = SIZE, batch: int = BATCH):
+    """The config of our classifier with timm's ``network``, in low precision where that pays, whose runs go to ``folder``."""
+    overrides = {"model.num_classes": CLASSES, "size": px, "batch": batch, "micro_batch": batch}
+    cfg = resolve(CONFIG, Options(tricks=[NETWORKS[network][1], "low_precision"], overrides=overrides))
+    cfg.train_cfg = dict(type=Rounds, max_epochs=cfg.epochs)
+    cfg.default_hooks.checkpoint.interval = 10**9  # no round ends with writing one
+    cfg.work_dir, cfg.run, cfg.launcher = str(folder), "benchmark", "none"
+    return cfg
+
+
+@contextmanager
+def compared(network: str, cfg, updates: int = UPDATES) -> Iterator[Comparison]:
+    """Ours of a config against timm's ``network`` with the same weights and batches, on a GPU where there is one."""
+    batches = made_batches(updates, cfg.batch, cfg.size)
+    runner, dtype = started(cfg, batches), resolve_dtype("auto")
+    rivals = {
+        f"timm, {dtype}, channels last": (dtype, torch.channels_last),
+        "timm, float32, NCHW": ("float32", torch.contiguous_format),
+    }
+    loops = {name: PlainLoop(copied(network, runner.model), cfg, *how) for name, how in rivals.items()}
+    low, multiply_adds = list(rivals)[0], size(cfg)["multiply_adds"]
+    images = updates * cfg.batch
+    try:
+        yield Comparison(
+            f"{NETWORKS[network][0]}, {cfg.batch} images of {cfg.size} px",
+            "images",
+            [
+                Contender(f"ours, {dtype}, channels last", runner.train_loop.run_epoch, images),
+                *(Contender(name, lambda loop=loop: loop(batches), images) for name, loop in loops.items()),
+                limit(multiply_adds, getattr(torch, dtype), device()),
+            ],
+            aims={low: 0.97} | ({} if dtype == "float32" else {"timm, float32, NCHW": 1.8}),
+            equal=equal_work(runner.model, loops, batches[0]),
+            notes=notes(dtype, multiply_adds),
+        )
+    finally:
+        runner.call_hook("after_train")
+
+
+def notes(dtype: str, multiply_adds: int) -> list[str]:
+    found = [
+        f"a round is {UPDATES} updates as an epoch: uint8 batches to the device, normalised there, forward, backward, SGD with "
+        "momentum, fused on a GPU but for NCHW",
+        "ours: the train loop with all hooks of a run (seeds, log lines, curve, progress, divergence, stop), no checkpoint in a "
+        "round; timm's loop has none of that and reads no loss",
+        f"{LIMIT}: a matrix product of {dtype}, in images of {6e-9 * multiply_adds:.3g} GFLOP a step (three times the forward "
+        "pass); the ratio is the part of it that ours reaches",
+    ]
+    if dtype == "float32":
+        found.append(
+            "low precision is float32 here: bfloat16 pays only where the processor computes in it (avx512_bf16, AMX); there 1.8 "
+            "times float32, NCHW is aimed at"
+        )
+    return found
+
+
+def made_batches(number: int, batch: int, px: int) -> list[dict]:
+    """Noise as the loader of a classifier gives it: uint8 (N, 3, px, px), labels (N,)."""
+    rng = torch.Generator().manual_seed(0)
+    shape = (batch, 3, px, px)
+    pairs = [(torch.randint(256, shape, generator=rng, dtype=torch.uint8), torch.randint(CLASSES, (batch,), generator=rng))
+             for _ in range(number)]  # fmt: skip
+    return [{"inputs": pinned(images), "labels": pinned(labels)} for images, labels in pairs]
+
+
+def pinned(tensor: Tensor) -> Tensor:
+    """As a loader leaves it that feeds a GPU."""
+    return tensor.pin_memory() if torch.cuda.is_available() else tensor
+
+
+class Loaded:
+    """A loader of batches that are there."""
+
+    def __init__(self, batches: list[dict]):
+        self.batches = self.dataset = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[dict]:
+        return iter(self.batches)
+
+
+class Rounds(EpochBasedTrainLoop):
+    """MMEngine's train loop up to its first epoch: whoever has it runs the epochs."""
+
+    def run(self) -> None:
+        self.runner.call_hook("before_train")
+
+
+def started(cfg, batches: list[dict]):
+    """The runner of a config after all that ``train()`` does before the first epoch, on ``batches`` for its data."""
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        runner = build_runner(cfg)
+    runner.logger.handlers = [handler for handler in runner.logger.handlers if isinstance(handler, FileHandler)]
+    runner._train_dataloader = Loaded(batches)
+    runner.train()
+    return runner
+
+
+def copied(network: str, ours: nn.Module) -> nn.Module:
+    """timm's ``network`` with the weights of our classifier, whose names are timm's but for the prefix."""
+    net = timm.create_model(network, num_classes=CLASSES)
+    net.load_state_dict({name.removeprefix("backbone."): value for name, value in ours.state_dict().items()})
+    return net
+
+
+class PlainLoop:
+    """Training as a user writes it by hand: a call goes once through the batches.
+
+    Args:
+        net: to train.
+        cfg: of ours; mean, std and the optimiser are taken from it.
+        dtype: of autocast; 'float32' for none.
+        layout: of weights and images in memory; with channels last SGD is fused on a GPU, as one does who knows.
+    """
+
+    def __init__(self, net: nn.Module, cfg, dtype: str, layout: torch.memory_format):
+        self.net, self.layout = net.to(device(), memory_format=layout).train(), layout
+        self.mean, self.std = (torch.tensor(values, device=device()).view(3, 1, 1) for values in (cfg.mean, cfg.std))
+        settings = {name: value for name, value in cfg.optim_wrapper.optimizer.items() if name != "type"}
+        fused = (layout == torch.channels_last and device() == "cuda") or None  # None: what torch takes by itself
+        self.optimizer, self.criterion = torch.optim.SGD(self.net.parameters(), **settings, fused=fused), nn.CrossEntropyLoss()
+        self.autocast = torch.autocast(device(), getattr(torch, dtype), enabled=dtype != "float32")
+        self.scaler = torch.amp.GradScaler(device(), enabled=dtype == "float16")
+
+    def loss(self, batch: dict) -> Tensor:
+        images = batch["inputs"].to(device(), non_blocking=True).to(memory_format=self.layout).float()
+        return self.criterion(self.net((images - self.mean) / self.std), batch["labels"].to(device(), non_blocking=True))
+
+    def __call__(self, batches: list[dict]) -> None:
+        for batch in batches:
+            with self.autocast:
+                loss = self.loss(batch)
+            self.optimizer.zero_grad()
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+
+
+def equal_work(ours: nn.Module, loops: dict[str, PlainLoop], batch: dict) -> list[str]:
+    """Words for what is equal, trainable values and the loss of ``batch`` in float32. Raises ValueError where it is not."""
+    found = detached(lambda: total_loss(ours.train(), batch))
+    words = []
+    for loop in loops.values():
+        words += [
+            same("trainable parameters", trainable(ours), trainable(loop.net)),
+            same("loss from the same weights in float32", found, detached(lambda loop=loop: loop.loss(batch)), 1e-4),
+        ]
+    return list(dict.fromkeys(words))
+
+
+@torch.no_grad()
+def detached(loss: Callable[[], Tensor]) -> float:
+    return float(loss())
