@@ -120,7 +120,7 @@ def clip(parameters: list[Tensor]) -> None:
 def notes(kind: str) -> list[str]:
     trained = "gamma and beta are not trained" if kind == "c4" else "gamma and beta are trained above stage 1"
     return [
-        f"a step: normalising uint8 images, forward, backward, clipping to a norm of {CLIP:g}, SGD (on a GPU fused, but in mmdet's)",
+        f"a step: normalising uint8 images, forward, backward, clipping to a norm of {CLIP:g}, SGD (on a GPU fused, not mmdet's)",
         "ours goes through the runner with all its hooks",
         f"all: stem and stage 1 frozen, BN by its stored statistics, {trained}; {PROPOSALS} proposals an image after NMS",
         "losses, samplers and the order of NMS over levels are each library's own; torchvision has boxes for the background, too",

@@ -10,7 +10,7 @@ def keep_freed_memory() -> bool:
     """Has this process reuse what it has freed, instead of giving it back and asking the system for it anew; True where it can.
 
     glibc takes each large tensor from the system and returns it, and the system fills every page with zeros, at every update:
-    two fifths of the time of a small segmenter's update on a CPU. No number changes; a run holds 1 to 7 % more at its peak.
+    over a third of the time of a small segmenter's update on a CPU. No number changes; a run holds up to 7 % more at its peak.
     Only glibc has the switch: elsewhere nothing is done.
     """
     if not sys.platform.startswith("linux"):
