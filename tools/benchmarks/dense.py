@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from classification.dtypes import resolve_dtype, resolve_precision
+from tools.benchmarks.driven import Rounds, started
 
 LR = 1e-5  # so small that no loss explodes, however many rounds there are; no step is faster or slower for it
 
@@ -44,8 +45,6 @@ def started_runner(cfg, folder: str, data: dict):
         folder: where the run puts its files.
         data: a batch as the task's loader makes it.
     """
-    from tools.benchmarks.train import Rounds, started  # which imports this module
-
     cfg.optim_wrapper = low_precision(cfg.optim_wrapper)
     cfg.optim_wrapper.optimizer.lr = LR
     cfg.param_scheduler = []

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import signal
 import time
 from collections.abc import Iterator
 from importlib import import_module
@@ -24,10 +23,7 @@ def run_stages(stages: list[str], settings: Settings, out: Path) -> None:
     console = Console()
     seen = {"machine": machine(settings), "stages": {}}
     console.print(", ".join(f"{name} {value}" for name, value in seen["machine"].items() if name != "versions"), highlight=False)
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for stage in stages:
-        for number, handler in before.items():  # the stage before may have left a runner's, which mmdet's processes would inherit
-            signal.signal(number, handler)
         found, load, started = [], os.getloadavg()[0], time.time()
         with console.status(stage) as status:
             for item in import_module(f"tools.benchmarks.{stage}").comparisons(settings):

@@ -1,27 +1,22 @@
 """A training step of the classifier: ours through the runner with all its hooks, a bare loop around timm, and that loop as torch
 comes (float32, NCHW)."""
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from logging import FileHandler
+from contextlib import contextmanager
 from pathlib import Path
 
 import timm
 import torch
-from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor, nn
 
 from classification.dtypes import resolve_dtype
 from classification.task import size
 from tools.benchmarks.dense import device, total_loss, trainable
+from tools.benchmarks.driven import Rounds, started
 from tools.benchmarks.limit import LIMIT, STEP, limit, peak_flops
 from tools.benchmarks.rounds import Comparison, Contender, Settings, same
 from tools.engine.config import Options, resolve
-from tools.engine.heap import keep_freed_memory
-from tools.engine.hooks import StopHook
-from tools.engine.run import build_runner
 
 CONFIG, SIZE, BATCH, CLASSES = "configs/classification/resnet50_mini.py", 64, 16, 1000
 UPDATES = 4  # of a round
@@ -56,21 +51,18 @@ def compared(network: str, cfg, updates: int = UPDATES) -> Iterator[Comparison]:
     loops = {name: PlainLoop(copied(network, runner.model), cfg, *how) for name, how in rivals.items()}
     low, multiply_adds = list(rivals)[0], size(cfg)["multiply_adds"]
     images = updates * cfg.batch
-    try:
-        yield Comparison(
-            f"{NETWORKS[network][0]}, {cfg.batch} images of {cfg.size} px",
-            "images",
-            [
-                Contender(f"ours, {dtype}, channels last", runner.train_loop.run_epoch, images),
-                *(Contender(name, lambda loop=loop: loop(batches), images) for name, loop in loops.items()),
-                limit(multiply_adds, getattr(torch, dtype), device()),
-            ],
-            aims={low: 0.97} | ({} if dtype == "float32" else {"timm, float32, NCHW": 1.8}),
-            equal=equal_work(runner.model, loops, batches[0]),
-            notes=notes(dtype, multiply_adds, cfg.batch),
-        )
-    finally:
-        next(hook for hook in runner.hooks if isinstance(hook, StopHook)).restore()
+    yield Comparison(
+        f"{NETWORKS[network][0]}, {cfg.batch} images of {cfg.size} px",
+        "images",
+        [
+            Contender(f"ours, {dtype}, channels last", runner.train_loop.run_epoch, images),
+            *(Contender(name, lambda loop=loop: loop(batches), images) for name, loop in loops.items()),
+            limit(multiply_adds, getattr(torch, dtype), device()),
+        ],
+        aims={low: 0.97} | ({} if dtype == "float32" else {"timm, float32, NCHW": 1.8}),
+        equal=equal_work(runner.model, loops, batches[0]),
+        notes=notes(dtype, multiply_adds, cfg.batch),
+    )
 
 
 def notes(dtype: str, multiply_adds: int, batch: int) -> list[str]:
@@ -104,37 +96,6 @@ def made_batches(number: int, batch: int, px: int) -> list[dict]:
 def pinned(tensor: Tensor) -> Tensor:
     """As a loader leaves it that feeds a GPU."""
     return tensor.pin_memory() if torch.cuda.is_available() else tensor
-
-
-class Loaded:
-    """A loader of batches that are there."""
-
-    def __init__(self, batches: list[dict]):
-        self.batches = self.dataset = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[dict]:
-        return iter(self.batches)
-
-
-class Rounds(EpochBasedTrainLoop):
-    """MMEngine's train loop up to its first epoch: whoever has it runs the epochs."""
-
-    def run(self) -> None:
-        self.runner.call_hook("before_train")
-
-
-def started(cfg, batches: list[dict]):
-    """The runner of a config after all that ``train()`` does before the first epoch, on ``batches`` for its data."""
-    keep_freed_memory()  # as a run begins
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-        runner = build_runner(cfg)
-    runner.logger.handlers = [handler for handler in runner.logger.handlers if isinstance(handler, FileHandler)]
-    runner._train_dataloader = Loaded(batches)
-    runner.train()
-    return runner
 
 
 def copied(network: str, ours: nn.Module) -> nn.Module:

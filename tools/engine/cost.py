@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from statistics import fmean
 
@@ -212,40 +211,34 @@ def images_of(cfg, known: Mapping[str, int]) -> float | None:
     return one and one * cfg.epochs
 
 
-_sizes: dict[str, dict] = {}
-
-
 def size_of(cfg) -> dict:
     """``parameters`` and ``multiply_adds`` of what a config pretrains; networks that are equal are built once."""
     what = str((cfg.task, cfg.model.backbone.to_dict(), cfg.size, cfg.model.num_classes))
-    if what not in _sizes:
-        _sizes[what] = kept("network", [what, sources("backbones", cfg.task)], lambda: task_of(cfg).size(cfg))
-    return _sizes[what]
+    return kept("network", [what, sources("backbones", cfg.task)], lambda: task_of(cfg).size(cfg))
 
 
 def multiply_adds(arch: Mapping) -> int:
     """Of a backbone, for an image of 224 px."""
-    return _counted(json.dumps(dict(arch), sort_keys=True))["multiply_adds"]
+    return _counted(arch)["multiply_adds"]
 
 
 def parameters(arch: Mapping) -> int:
     """Of a backbone."""
-    return _counted(json.dumps(dict(arch), sort_keys=True))["parameters"]
+    return _counted(arch)["parameters"]
 
 
-@cache
-def _counted(arch: str) -> dict[str, int]:
-    return kept("backbone", [arch, sources("backbones")], lambda: _count(json.loads(arch)))
+def _counted(arch: Mapping) -> dict[str, int]:
+    return kept("backbone", [dict(arch), sources("backbones")], lambda: _count(arch))
 
 
-def _count(arch: dict) -> dict[str, int]:
+def _count(arch: Mapping) -> dict[str, int]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from backbones.networks import build
 
     with torch.device("meta"):
-        net = build(arch).eval()
+        net = build(dict(arch)).eval()
         with FlopCounterMode(display=False) as counter:
             net(torch.empty(1, 3, 224, 224))
     return {"parameters": sum(p.numel() for p in net.parameters()), "multiply_adds": counter.get_total_flops() // 2}

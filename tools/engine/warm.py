@@ -18,8 +18,6 @@ from tools.engine import cli
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tools/train.py"
 CONTEXT = multiprocessing.get_context("forkserver") if "forkserver" in multiprocessing.get_all_start_methods() else None
-
-
 _started: list[bool] = []
 
 
