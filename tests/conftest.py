@@ -17,6 +17,19 @@ HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
 
 
 @pytest.fixture(autouse=True)
+def own_globals():
+    """MMEngine keeps a process's default scope, and visualisers and loggers by name and second; a test starts without any."""
+    yield
+    if "mmengine" in sys.modules:
+        from mmengine.logging import MessageHub, MMLogger
+        from mmengine.registry import DefaultScope
+        from mmengine.visualization import Visualizer
+
+        for kind in (DefaultScope, Visualizer, MessageHub, MMLogger):
+            kind._instance_dict.clear()
+
+
+@pytest.fixture(autouse=True)
 def own_signals():
     """A run that ends early in this process leaves its signal handlers, which the next test's processes would inherit."""
     before = {number: signal.getsignal(number) for number in HANDLED}
