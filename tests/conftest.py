@@ -14,6 +14,8 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it puts behind: what a test starts would not stop
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
