@@ -13,7 +13,8 @@ from torch.nn.functional import interpolate
 
 from segmentation.losses import is_plain, pixel_loss
 
-CHUNK = 16  # classes that are resized at once; torch rounds whole vectors otherwise than the rest, so a multiple of their length
+CHUNK = 16  # classes are resized in multiples of it, since torch rounds whole vectors otherwise than the rest
+MOST = 80  # classes that are resized at once, a multiple of CHUNK; fewer take less memory, and torch longer for each
 
 
 class FCN(EncoderDecoder):
@@ -119,7 +120,7 @@ def contenders(scores: Tensor) -> Tensor:
 
 
 def parts(number: int, chosen: Tensor) -> list[Tensor]:
-    """The ``chosen`` classes in ascending parts of CHUNK.
+    """The ``chosen`` classes in ascending parts of MOST at most, each a multiple of CHUNK.
 
     What is left over of ``number`` at the end stays together and at the end: those maps torch does not resize in whole vectors.
     """
@@ -128,4 +129,4 @@ def parts(number: int, chosen: Tensor) -> list[Tensor]:
         end = max(0, end - CHUNK)
     body, rest = chosen[chosen < end], torch.arange(end, number, device=chosen.device)
     body = torch.cat([body, body[-1:].repeat(-len(body) % CHUNK)])  # the same class again changes nothing
-    return [part for part in (*body.split(CHUNK), rest if (chosen >= end).any() else rest[:0]) if len(part)]
+    return [part for part in (*body.split(MOST), rest if (chosen >= end).any() else rest[:0]) if len(part)]

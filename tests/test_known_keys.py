@@ -13,7 +13,7 @@ from mmengine.config import Config
 from tools.engine import known_keys
 from tools.engine.config import ROOT, Options, find_config, load, resolve, task_of
 from tools.engine.known_keys import check_config, check_protocol_file, check_study, names_read
-from tools.engine.study import prepare
+from tools.engine.study import load_study, prepare
 
 CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs").glob("*ion/*.py"))
 CLASSIFIER, C4, DETECTOR, SEGMENTER = (
@@ -250,6 +250,13 @@ def test_a_study_file(tmp_path, study, old, new, message):
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ValueError, match=re.escape(message)):
         check_study(Config.fromfile(str(path)).to_dict(), str(path))
+
+
+def test_a_label_of_no_recipe(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text((ROOT / "configs/studies/demo.py").read_text() + '\nlabels = dict(smoth="Smooth")\n')
+    with pytest.raises(ValueError, match="There is no recipe for a label of demo 'smoth'; nearest: smooth"):
+        load_study(str(path), "toy")
 
 
 @pytest.mark.parametrize("tool", ["train", "test", "study"])

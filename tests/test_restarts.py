@@ -17,7 +17,7 @@ from tools.engine.config import Options
 from tools.engine.launch import run_study
 from tools.engine.report import write_report
 from tools.engine.run import LOCK, RECORD, is_locked, read_record, run
-from tools.engine.runner import last_checkpoint
+from tools.engine.runner import check_checkpoint, last_checkpoint
 from tools.engine.study import load_study, nodes_of, prepare, rows_of, upstream_of
 
 DEMO = "configs/studies/demo.py"
@@ -69,10 +69,27 @@ def test_a_folder_of_a_dead_process_is_gone_on_with(here):
     for name in (LOCK, ".iter_5.pth.abcd.part", ".record.json.x.part"):
         (here / "run" / name).write_text("")
     assert not is_locked(here / "run")
+    saved = check_checkpoint(here / "run/iter_3.pth")["seconds"]
     record = run(config(CLASSIFIER, here / "run"), "key", here / "run", resume=True)
-    assert record["status"] == "done" and record["resumed_from"] == "iter_3.pth"
+    assert record["status"] == "done" and record["resumed_from"] == "iter_3.pth" and record["remarks"] == []
+    seconds = record["seconds"]
+    assert seconds["earlier"] == saved > 0 and seconds["total"] >= saved + seconds["train"] + seconds["test"]
     left = sorted(path.name for path in (here / "run").iterdir() if path.name.startswith(".") or path.suffix == ".pth")
     assert left == ["epoch_2.pth"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("whole", "start"), [(True, "went on from iter_3.pth"), (False, "started anew")])
+def test_a_checkpoint_that_cannot_be_read_is_in_the_record(here, whole, start):
+    folder = here / "run"
+    assert trained(config(CLASSIFIER, folder, kill=3)) == {}
+    (folder / "iter_9.pth").write_bytes((folder / "iter_3.pth").read_bytes()[:1000])
+    if not whole:
+        (folder / "iter_3.pth").unlink()
+    record = run(config(CLASSIFIER, folder), "key", folder, resume=True)
+    assert record["remarks"] == [f"iter_9.pth could not be read as a checkpoint, so the run {start}."]
+    assert record["resumed_from"] == ("iter_3.pth" if whole else None) and record["status"] == "done"
+    assert (record["seconds"]["earlier"] > 0) == whole and [p.name for p in folder.glob("*.pth")] == ["epoch_2.pth"]
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list
     task = task_of(cfg)
     cfg.work_dir, cfg.run, cfg.launcher = str(folder), str(key), launcher
     started = time.time()
-    runner = build_runner(cfg, resume)
+    runner = build_runner(cfg, resume, remarks)
     resumed_from = Path(runner._load_from).name if runner._resume else None
     if is_main_process():
         if not resumed_from:
@@ -130,7 +130,7 @@ def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list
     record = describe(cfg, key, status, metrics)
     record |= {"remarks": remarks, "resumed_from": resumed_from, "updates": runner.max_iters}
     record |= {"epochs": runner.max_iters / len(runner.train_dataloader), "peak_memory_gb": peak_memory_gb()}
-    record["seconds"] = {"train": trained - started, "test": time.time() - trained}
+    record["seconds"] = {"earlier": runner.spent, "train": trained - started, "test": time.time() - trained}
     if cfg.get("on_bad_image") == "skip":
         record["skipped_images"] = skipped = skipped_images(folder)
         if skipped:
@@ -143,7 +143,7 @@ def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list
         for name in ("certificate", "speed"):
             if found := MessageHub.get_current_instance().runtime_info.get(name):
                 record[name] = dict(found)
-        record["seconds"]["total"] = time.time() - started
+        record["seconds"]["total"] = runner.spent + time.time() - started
         write_json(folder / RECORD, record)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -175,8 +175,11 @@ def divergence(runner, error: Exception) -> str | None:
     return None
 
 
-def build_runner(cfg, resume: bool = False):
-    """MMEngine's runner of a resolved config, with the batch divided among the processes."""
+def build_runner(cfg, resume: bool = False, remarks: list[str] | None = None):
+    """MMEngine's runner of a resolved config, with the batch divided among the processes.
+
+    ``remarks`` gets a sentence where it cannot go on from what was saved last.
+    """
     import torch
 
     from tools.engine import speed
@@ -209,8 +212,12 @@ def build_runner(cfg, resume: bool = False):
     if world > 1 and not any(hook["type"] == "SyncBuffersHook" for hook in ready.custom_hooks):
         ready.custom_hooks.append(dict(type="SyncBuffersHook"))  # else each would test with BN statistics of its own
     ready.default_hooks.checkpoint.max_keep_ckpts = -1  # ExactRunner keeps the last
-    if resume and (found := last_checkpoint(Path(cfg.work_dir))):
+    unread: list[str] = []
+    if resume and (found := last_checkpoint(Path(cfg.work_dir), unread)):
         ready.resume, ready.load_from = True, str(found)
+    if unread and remarks is not None:
+        start = f"went on from {found.name}" if found else "started anew"
+        remarks.append(f"{', '.join(unread)} could not be read as a checkpoint, so the run {start}.")
     return ExactRunner.from_cfg(Written(ready._cfg_dict, cfg_text=cfg.pretty_text, filename=cfg.filename))
 
 

@@ -9,6 +9,7 @@ import pickle
 import random
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -170,8 +171,10 @@ class ExactRunner(Runner):
     """MMEngine's Runner with loaders by the rules above, and checkpoints that are written whole and hold no code."""
 
     last: str | None = None  # the checkpoint that this process has written last, or goes on from
+    spent = 0.0  # seconds of the run until that checkpoint, where this process goes on from one
 
     def setup_env(self, env_cfg: dict) -> None:
+        self.began = time.time()
         super().setup_env(env_cfg)
         set_tf32(self.cfg.get("tf32", TORCHS))
 
@@ -260,16 +263,17 @@ def check_checkpoint(path: Path) -> dict:
         raise ValueError(f"{path} cannot be read as a checkpoint ({what[0]}); take another.") from None
 
 
-def last_checkpoint(folder: Path) -> Path | None:
+def last_checkpoint(folder: Path, unread: list[str] | None = None) -> Path | None:
     """The checkpoint of a run that has gone furthest and can be read; None where there is none.
 
-    By the updates that it says it has: the times of files do not survive a copy.
+    By the updates that it says it has: the times of files do not survive a copy. ``unread`` gets the names of the others.
     """
-    best = None
+    best, unread = None, [] if unread is None else unread
     for path in sorted(folder.glob("*.pth"), key=lambda path: path.stat().st_mtime):
         try:
             updates = check_checkpoint(path).get("meta", {}).get("iter", 0)
         except ValueError:
+            unread.append(path.name)
             continue
         if best is None or updates >= best[0]:
             best = updates, path
@@ -318,9 +322,12 @@ class ExactHook(Hook):
         # MMEngine's history of logged values is made of objects; only its log lines need it
         checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
         checkpoint["ranks"] = runner.states
+        checkpoint["seconds"] = runner.spent + time.time() - runner.began
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         states = checkpoint.get("ranks", ())
+        if runner._resume:
+            runner.spent = checkpoint.get("seconds", 0.0)
         if runner._resume and len(states) == get_world_size():
             for hook in runner.hooks:
                 if (name := type(hook).__name__) in states[get_rank()]:

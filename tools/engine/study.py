@@ -140,6 +140,8 @@ def load_study(
     wanted = list(recipes or data.recipes)
     for name in wanted:
         _known("recipe", name, [SCRATCH, *cards] if cards else catalogue.recipes)
+    for name in getattr(data, "labels", {}):
+        _known(f"recipe for a label of {data.name}", name, catalogue.recipes)
     if not (1 <= seeds <= MOST_SEEDS and fine_tunings >= 1):
         raise ValueError(
             f"--seeds is {seeds}x{fine_tunings}; give 1 to {MOST_SEEDS} pretrainings, and 1 fine-tuning of each or more."
