@@ -15,6 +15,7 @@ from backbones.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIABLES = ("OMP_", "GOMP_", "KMP_", "MKL_", "CUDA_", "NVIDIA_", "ATEN_", "TORCH_", "PYTORCH_")  # that torch reads as it starts
+DEVICE = "TRICKTRANSFER_DEVICE"  # cpu or cuda: what runs are made on, where that is not what this host has
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -58,9 +59,30 @@ def machine() -> dict:
     """What decides results, and is this machine's: ``threads`` of torch, ``cuda``, and ``bf16`` in the hardware of the CPU.
 
     As torch says where it is loaded; else as it said before, under the same variables, cores and devices since this start of
-    the machine.
+    the machine. ``TRICKTRANSFER_DEVICE`` speaks for ``cuda``: a host that only submits runs may have no GPU.
+
+    Raises:
+        ValueError: that variable is neither cpu nor cuda.
     """
-    return _asked() if "torch" in sys.modules else kept("machine", _surroundings(), _asked)
+    found, said = _asked() if "torch" in sys.modules else kept("machine", _surroundings(), _asked), os.environ.get(DEVICE)
+    if said and said not in ("cpu", "cuda"):
+        raise ValueError(f"The variable {DEVICE} is {said!r}; set it to cpu or cuda, or unset it.")
+    return found | {"cuda": said == "cuda"} if said else found
+
+
+def check_device() -> None:
+    """Refuses to train on another device than keys name.
+
+    Raises:
+        ValueError: ``TRICKTRANSFER_DEVICE`` says so.
+    """
+    there, said = _asked()["cuda"], machine()["cuda"]
+    if said and not there:
+        raise ValueError(f"The variable {DEVICE} is cuda, and this process sees no GPU; unset it, or train where there is one.")
+    if there and not said:
+        raise ValueError(
+            f"The variable {DEVICE} is cpu, and this process sees a GPU; unset it, or set CUDA_VISIBLE_DEVICES= too."
+        )
 
 
 def _asked() -> dict:

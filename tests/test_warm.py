@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from backbones.configs import read_config
+from backbones.kept import DEVICE, check_device, machine
+from classification.dtypes import resolve_dtype
 from tools.engine.config import Options, before_card, key_of, load, plan_of, resolve
 from tools.engine.study import load_study, rows_of
 
@@ -26,6 +29,11 @@ def python(code: str, tmp_path: Path, **variables: str) -> str:
 # ---- what torch says of the machine
 
 
+CONTENTS = f"""
+import json
+from tools.engine.study import load_study, nodes_of
+print(json.dumps([node.key.content for node in nodes_of(load_study("{ROOT}/configs/studies/demo.py", "toy", ["smooth"]))]))
+"""
 ASK = "import json, sys; from backbones.kept import machine; print(json.dumps(machine())); print('torch' in sys.modules)"
 
 
@@ -43,6 +51,32 @@ def test_other_variables_are_asked_for_anew(tmp_path):
     python(ASK, tmp_path, OMP_NUM_THREADS="1")
     facts, torch = python(ASK, tmp_path, OMP_NUM_THREADS="2").splitlines()
     assert torch == "True" and json.loads(facts)["threads"] == 2
+
+
+def test_a_variable_speaks_for_the_gpu_of_a_host_without(tmp_path, monkeypatch, toy_root):
+    facts = [json.loads(python(ASK, tmp_path, TRICKTRANSFER_DEVICE=said).splitlines()[0]) for said in ("", "cpu", "cuda")]
+    assert facts[0] == facts[1] and facts[2] == facts[0] | {"cuda": True}
+    for said, precision in {"cpu": resolve_dtype("auto"), "cuda": "float16"}.items():  # of low_precision, a trick of smooth
+        variables = dict(DATA_ROOT=str(toy_root.parent), TRICKTRANSFER_DEVICE=said)
+        contents = json.loads(python(CONTENTS, tmp_path, **variables))
+        assert [content["device"] for content in contents] == [said] * 3
+        assert contents[0]["config"]["precision"] == precision
+    monkeypatch.setenv(DEVICE, "gpu")
+    with pytest.raises(ValueError, match="DEVICE is 'gpu'; set it to cpu or cuda"):
+        machine()
+
+
+@pytest.mark.parametrize(
+    ("there", "said", "ends"), [(False, "cuda", "sees no GPU; unset it"), (True, "cpu", "sees a GPU; unset it")]
+)
+def test_no_run_is_made_on_another_device_than_its_key_says(monkeypatch, there, said, ends):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    check_device()
+    monkeypatch.setenv(DEVICE, said)
+    with pytest.raises(ValueError, match=f"The variable {DEVICE} is {said}, and this process {ends}"):
+        check_device()
+    monkeypatch.setenv(DEVICE, "cuda" if there else "cpu")
+    check_device()
 
 
 def test_a_home_that_cannot_be_written_is_no_error(tmp_path):

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from backbones.checking import some
 from backbones.files import read_json, remove_parts, write_json, write_text
+from backbones.kept import check_device
 from tools.engine.config import ROOT, load, task_of
 
 RECORD, PROGRESS, CONFIG, CONTENT, LOCK = "record.json", "progress.json", "config.py", "key.json", "lock"
@@ -90,6 +91,7 @@ def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list
     from tools.engine.hooks import StopHook
     from tools.engine.runner import end_workers
 
+    check_device()
     keep_freed_memory()
     task = task_of(cfg)
     cfg.work_dir, cfg.run, cfg.launcher = str(folder), str(key), launcher

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from filelock import FileLock
 
 from backbones.files import write_text
+from backbones.kept import DEVICE, machine
 from tools.engine.config import RUNS
 from tools.engine.executors import WARNING, slurm_executor, submit
 from tools.engine.launch import FAILED, command, last_lines, left_out, result, rounds
@@ -143,6 +144,8 @@ def run_on_slurm(
 
     Ctrl-C ends the watching alone.
     """
+    if settings.gpus and not machine()["cuda"]:
+        log(f"This host has no GPU, so keys say cpu; `export {DEVICE}=cuda`, for status too, where the jobs have GPUs.")
     failed = []
     for todo in rounds(study):
         jobs = Jobs(todo, settings, retry, watch, log)
