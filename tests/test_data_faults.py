@@ -18,7 +18,8 @@ from test_bad_input import CLASSIFIER, DETECTOR, SEGMENTER, SMALL, refused, worl
 
 from backbones.images import BadImage
 from tools.engine.config import ROOT, Options, resolve
-from tools.engine.runner import REPLACED, SampleIndex, SeededDataset, last_checkpoint
+from tools.engine.runner import last_checkpoint
+from tools.engine.seeded import REPLACED, SampleIndex, SeededDataset
 
 CONFIGS = {"classification": CLASSIFIER, "detection": DETECTOR, "segmentation": SEGMENTER}
 ORIENTATION = 0x112  # EXIF's tag; 6: to be shown turned by a quarter

@@ -15,15 +15,8 @@ from mmengine.registry import HOOKS
 from tools.engine.config import Options, resolve
 from tools.engine.hooks import STOPPED, Stopped
 from tools.engine.run import build_runner
-from tools.engine.runner import (
-    SampleIndex,
-    check_checkpoint,
-    end_workers,
-    last_checkpoint,
-    own_randomness,
-    seed_everything,
-    seed_of,
-)
+from tools.engine.runner import check_checkpoint, end_workers, last_checkpoint
+from tools.engine.seeded import SampleIndex, own_randomness, seed_everything, seed_of
 
 CLASSIFIER, DETECTOR, SEGMENTER = (
     f"configs/{name}_toy.py" for name in ("classification/resnet50", "detection/faster_rcnn_fpn", "segmentation/fcn")

@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from tools.engine.launch import command, run_node, run_study, slots_of
-from tools.engine.run import LOCK, PROGRESS, is_locked, locked
+from tools.engine.record import LOCK, PROGRESS, is_locked, locked
 from tools.engine.study import load_study, nodes_of, rows_of, why
 
 DEMO = "configs/studies/demo.py"

@@ -25,8 +25,9 @@ from detection.annotations import read_annotation
 from detection.metrics import load as load_detections
 from segmentation.metrics import load as load_confusion
 from tools.engine.config import ROOT, Options, foreign, resolve
+from tools.engine.record import read_record
 from tools.engine.report import write_report
-from tools.engine.run import build_runner, read_record
+from tools.engine.run import build_runner
 from tools.engine.runner import check_checkpoint, end_workers, last_checkpoint
 
 PACKAGES = ("backbones", "classification", "detection", "segmentation", "tools")

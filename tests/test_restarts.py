@@ -15,8 +15,9 @@ from test_graph import run_fakes
 from tools.engine.collect import collect
 from tools.engine.config import Options
 from tools.engine.launch import run_study
+from tools.engine.record import LOCK, RECORD, is_locked, read_record
 from tools.engine.report import write_report
-from tools.engine.run import LOCK, RECORD, is_locked, read_record, run
+from tools.engine.run import run
 from tools.engine.runner import check_checkpoint, last_checkpoint
 from tools.engine.study import load_study, nodes_of, prepare, rows_of, upstream_of
 
@@ -25,7 +26,7 @@ DEMO = "configs/studies/demo.py"
 SLOW = """
 import json, pathlib, sys, time
 sys.path[:0] = [{root!r}]
-from tools.engine.run import locked
+from tools.engine.record import locked
 folder = pathlib.Path(sys.argv[1])
 with locked(folder):
     if not (folder / "record.json").exists():

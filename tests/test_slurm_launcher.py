@@ -16,7 +16,7 @@ from tools.engine import launch
 from tools.engine import slurm as launcher
 from tools.engine.executors import undisturbed
 from tools.engine.launch import last_lines, run_node
-from tools.engine.run import locked
+from tools.engine.record import locked
 from tools.engine.slurm import Job, Jobs, Settings, queue, settings_of
 from tools.engine.study import Node, load_study, nodes_of
 

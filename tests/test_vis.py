@@ -1,7 +1,9 @@
 """--vis: a run's scalars go to MMEngine's backends as well, and nothing else about the run changes."""
 
+import copy
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,16 @@ def test_a_backend_that_is_not_installed_is_named_before_training(cfg, monkeypat
             build_runner(cfg)
     with pytest.raises(ImportError), missing_named([]):
         raise ImportError("something else")
+
+
+def test_two_runs_of_one_second_keep_their_scalars_apart(cfg, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda *_: "20260101_000000")
+    other = copy.deepcopy(cfg)
+    other.work_dir = str(tmp_path / "other")
+    first, second = build_runner(cfg), build_runner(other)
+    for runner in (first, second):
+        assert Path(runner.visualizer.get_backend("LocalVisBackend")._save_dir).is_relative_to(runner.work_dir)
+    assert first.logger is not second.logger
 
 
 def test_testing_a_run_sends_nothing(cfg, tmp_path):

@@ -49,7 +49,8 @@ def write_card(checkpoint: Path, folder: Path):
     from backbones.checkpoint import read_checkpoint
     from backbones.convert import fill
     from tools.engine.config import task_of
-    from tools.engine.run import CONFIG, build_model, load_run, read_record
+    from tools.engine.record import CONFIG, read_record
+    from tools.engine.run import build_model, load_run
 
     if checkpoint.is_dir():
         raise ValueError(f"{checkpoint} is a folder; give a checkpoint (.pth), or --format timm, torchvision or mm for a card.")

@@ -53,7 +53,8 @@ def train() -> int:
     args = parse()
     from classification.tricks import parse_trick
     from tools.engine.config import RUNS, Options, foreign
-    from tools.engine.run import read_record, run
+    from tools.engine.record import read_record
+    from tools.engine.run import run
     from tools.engine.study import prepare
     from tools.engine.vis import missing_named, visualizer
 

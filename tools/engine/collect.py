@@ -15,7 +15,7 @@ from tools.engine.curves import CURVES, collect_curves
 from tools.engine.details import DETAILS, collect_details
 from tools.engine.gains import pairs_of
 from tools.engine.launch import command
-from tools.engine.run import CONTENT
+from tools.engine.record import CONTENT
 from tools.engine.show import SHEET
 from tools.engine.study import Node, Study, rows_of
 from tools.engine.tuning import describe

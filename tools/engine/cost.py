@@ -11,7 +11,7 @@ from backbones.kept import kept, machine, sources
 from tools.engine.cards import card_arch
 from tools.engine.config import ROOT, RUNS, load, task_of
 from tools.engine.node import Node
-from tools.engine.run import CONTENT, read_record
+from tools.engine.record import CONTENT, read_record
 from tools.engine.study import SCRATCH, Study, rows_of, runs_behind
 
 PACE = ROOT / "configs/studies/published_pace.json"

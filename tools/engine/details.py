@@ -15,9 +15,9 @@ from statistics import fmean
 
 from tools.engine.compare import spread
 from tools.engine.config import part_of
+from tools.engine.record import read_record
 from tools.engine.render import Table
 from tools.engine.results import DASH, SCRATCH, Results, seed_of
-from tools.engine.run import read_record
 
 DETAILS = "details.json"  # in a study's folder
 LONG, SHOWN = 25, 5  # from how many rows on a table is preceded by a short one, of so many gains and so many losses

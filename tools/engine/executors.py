@@ -14,7 +14,7 @@ from submitit.core.utils import FailedJobError
 from submitit.helpers import DelayedSubmission
 
 from tools.engine.launch import FAILED, SAVING, last_lines
-from tools.engine.run import read_record
+from tools.engine.record import read_record
 
 ROOT = Path(__file__).resolve().parents[2]
 RESUME = "--resume"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tools.engine import warm
 from tools.engine.config import find_config, load, task_of
-from tools.engine.run import PROGRESS, is_locked
+from tools.engine.record import PROGRESS, is_locked
 from tools.engine.study import SCRATCH, Node, Study, nodes_of
 
 FAILED = "failed.txt"  # the end of the log of a run that failed

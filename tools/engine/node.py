@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.engine.config import RUNS, Options, load, plan_of, task_of
-from tools.engine.run import PROGRESS, read_record
+from tools.engine.record import PROGRESS, read_record
 
 
 @dataclass

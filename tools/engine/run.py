@@ -2,31 +2,15 @@
 
 import copy
 import os
-import platform
-import resource
-import subprocess
-import sys
 import time
-from contextlib import contextmanager, nullcontext
-from importlib.metadata import version
+from contextlib import nullcontext
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from backbones.checking import some
-from backbones.files import read_json, remove_parts, write_json, write_text
+from backbones.files import remove_parts, write_json, write_text
 from backbones.kept import check_device
-from tools.engine.config import ROOT, load, task_of
-
-RECORD, PROGRESS, CONFIG, CONTENT, LOCK = "record.json", "progress.json", "config.py", "key.json", "lock"
-SKIPPED = "skipped.txt"  # a line for each time that --on-bad-image skip replaced a training image
-PACKAGES = ("torch", "torchvision", "timm", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation")
-
-
-def read_record(folder: Path) -> dict | None:
-    """The record in ``folder``, or None where the run has not finished."""
-    path = Path(folder) / RECORD
-    return read_json(path) if path.is_file() else None
+from tools.engine.config import load, task_of
+from tools.engine.record import CONFIG, CONTENT, RECORD, SKIPPED, describe, locked, peak_memory_gb, skipped_images
 
 
 def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = False) -> dict:
@@ -49,37 +33,6 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) if launcher != "none" else 0
     with locked(folder) if rank == 0 else nullcontext():
         return _run(cfg, key, folder, launcher, resume, remarks)
-
-
-@contextmanager
-def locked(folder: Path, wait: float = 5.0):
-    """Holds a run's folder; the system lets go of it when the process ends, however it ends.
-
-    ``wait``: seconds, since whoever asks ``is_locked`` holds it for a moment.
-
-    Raises:
-        ValueError: another process holds it.
-    """
-    lock = FileLock(folder / LOCK, timeout=wait)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ValueError(f"{folder} is being run by another process; wait for it, or stop that one.") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a process is at this run."""
-    if not (folder / LOCK).exists():
-        return False
-    try:
-        with locked(folder, wait=0):
-            return False
-    except ValueError:
-        return True
 
 
 def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list[str]) -> dict:
@@ -152,12 +105,6 @@ def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list
     return record
 
 
-def skipped_images(folder: Path) -> list[str]:
-    """What was wrong with each image or mask that a run left out, a sentence each that names the file, sorted."""
-    path = folder / SKIPPED
-    return sorted(set(path.read_text().splitlines())) if path.is_file() else []
-
-
 def lost_worker(error: Exception) -> bool:
     """Whether ``error`` says that a process which loads data was killed."""
     return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
@@ -214,6 +161,8 @@ def build_runner(cfg, resume: bool = False, remarks: list[str] | None = None):
     if world > 1 and not any(hook["type"] == "SyncBuffersHook" for hook in ready.custom_hooks):
         ready.custom_hooks.append(dict(type="SyncBuffersHook"))  # else each would test with BN statistics of its own
     ready.default_hooks.checkpoint.max_keep_ckpts = -1  # ExactRunner keeps the last
+    # by itself the name is the config's and the second: two runs of one second would share a visualiser, and so a folder
+    ready.experiment_name = f"{Path(cfg.work_dir).name}-{time.time_ns()}"
     unread: list[str] = []
     if resume and (found := last_checkpoint(Path(cfg.work_dir), unread)):
         ready.resume, ready.load_from = True, str(found)
@@ -270,63 +219,3 @@ def load_run(config: str, checkpoint: Path):
     if "teacher" in cfg:  # trained with it; neither testing nor a card has any use for it
         cfg.model.distillation = None
     return cfg
-
-
-def describe(cfg, key: str, status: str, metrics: dict) -> dict:
-    """The record of a run without its times: what ran, on what, and what it scored (percent, unrounded)."""
-    import torch
-    from mmengine.dist import get_world_size
-
-    from tools.engine.speed import TORCHS
-
-    task = task_of(cfg)
-    return {
-        "key": key,
-        "node": task.NODE,
-        "task": cfg.task,
-        "network": cfg.network,
-        "scale": cfg.scale,
-        "status": status,
-        "metrics": metrics,
-        "seed": cfg.randomness.seed,
-        "split": "held out" if cfg.get("hold_out") else task.SPLIT,
-        "tricks": [list(pair) for pair in cfg.get("tricks", [])],
-        "backbone": cfg.get("backbone"),
-        "transfer": cfg.get("transfer"),
-        "protocol": dict(cfg.get("protocol", {"name": cfg.scale})),
-        "lr_factor": cfg.get("lr_factor", 1.0),
-        "precision": cfg.get("precision", "float32"),
-        "tf32": cfg.get("tf32", TORCHS) if torch.cuda.is_available() else "none",
-        "per_image": task.PER_IMAGE,
-        "machine": {
-            "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "threads": torch.get_num_threads(),
-            "processes": get_world_size(),
-            "python": platform.python_version(),
-        },
-        "versions": {name: version(name) for name in PACKAGES},
-        "commit": commit(),
-    }
-
-
-def peak_memory_gb() -> float:
-    """The most that this process has held, in GB (1e9 bytes): of the GPU's memory where there is one, else of its own."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-
-
-def commit() -> str | None:
-    """The commit of this tree, with a + where files that git knows differ from it; None outside a git repository."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return None

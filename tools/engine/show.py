@@ -13,9 +13,9 @@ from backbones.drawing import marks
 from backbones.files import atomic
 from tools.engine.config import RUNS, having, load, part_of, task_of
 from tools.engine.details import run_folders
+from tools.engine.record import CONFIG, RECORD, read_record
 from tools.engine.render import Sheet
 from tools.engine.results import SCRATCH, Column, Results, column_of, load_results, seed_of
-from tools.engine.run import CONFIG, RECORD, read_record
 
 SHEET, PICTURES = "pictures.png", 12  # in a run's folder, for the report; how many images on it
 PAIR, PAIRS = "side_by_side_{}.png", 8  # in a study's folder, one a task; how many images on it

@@ -16,7 +16,7 @@ from backbones.kept import DEVICE, machine
 from tools.engine.config import RUNS
 from tools.engine.executors import WARNING, slurm_executor, submit
 from tools.engine.launch import FAILED, command, last_lines, left_out, result, rounds
-from tools.engine.run import is_locked
+from tools.engine.record import is_locked
 from tools.engine.study import Node, Study
 
 PROGRAMS = ("sbatch", "squeue", "srun", "scontrol")

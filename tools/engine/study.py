@@ -25,7 +25,7 @@ from tools.engine.config import (
 )
 from tools.engine.known_keys import check_config, check_study
 from tools.engine.node import Node
-from tools.engine.run import CONTENT, RECORD
+from tools.engine.record import CONTENT, RECORD
 
 SCALES = ("toy", "mini", "paper")
 SCRATCH = "scratch"

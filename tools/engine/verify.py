@@ -13,8 +13,8 @@ from zipfile import BadZipFile
 from backbones.files import read_json
 from tools.engine.config import part_of
 from tools.engine.details import DETAILS, collect_details, run_folders
+from tools.engine.record import CONTENT, read_record
 from tools.engine.results import SCRATCH, Results, load_results, seed_of
-from tools.engine.run import CONTENT, read_record
 
 TOLERANCE = 1e-9  # relative: sums may be taken in another order on another machine
 BROKEN = (ValueError, IndexError, TypeError, OSError, EOFError, BadZipFile, zlib.error)  # of numpy on a damaged file
