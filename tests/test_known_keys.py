@@ -141,6 +141,14 @@ def test_an_override_of_nothing_stops_before_anything_else(monkeypatch, tmp_path
     assert ended.returncode == 2 and "knows depth (nearest)" in ended.stderr and "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("path", [DETECTOR, SEGMENTER])
+def test_a_wrong_key_is_all_that_is_said(path):
+    """Not what mmdet and mmseg print when they are imported."""
+    words = ["tools/train.py", path, "--cfg-options", "model.backbone.dept=50"]
+    ended = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2 and ended.stdout == "" and ended.stderr.startswith("error: ") and ended.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

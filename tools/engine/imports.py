@@ -3,9 +3,11 @@
 import gc
 import io
 import pkgutil
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr
 from importlib import import_module
 from pathlib import Path
+
+from tools.engine.quiet import quiet
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ("backbones.mmcv_ops", "mmdet.utils", "mmseg.utils", "mmengine.runner", "timm", "torch._dynamo", "tools.train")
@@ -23,7 +25,7 @@ def all_modules() -> None:
                 import_module(f"{package}.{module.name}")
 
 
-with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # mmdet says which of its optional parts are not there
+with quiet(), redirect_stderr(io.StringIO()):
     all_modules()
 gc.collect()
 gc.freeze()  # a run that collects garbage need not look through all that was imported

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.configs import read_config
+from tools.engine.quiet import quiet
 from tools.engine.taken import READ, found, taken
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,7 @@ OPTIONS = {  # names of a config that have an option, which is read after --cfg-
 }
 
 
+@quiet()  # it is here that a run imports mmdet and mmseg
 def check_config(cfg, where: str) -> None:
     """Checks every key of a config, resolved or as it was read.
 
@@ -47,6 +49,7 @@ def check_config(cfg, where: str) -> None:
         _walk(cfg, name, cfg[name], where)
 
 
+@quiet()
 def check_overrides(cfg, overrides: dict[str, Any], where: str) -> None:
     """Checks what --cfg-options would change, before anything is merged: each must be there, or be something that is taken.
 
