@@ -69,7 +69,7 @@ def _check(card: BackboneCard, stock: Stock) -> None:
     for i, (theirs, ours) in enumerate(zip(features, card.probe, strict=True)):
         if not (off := difference(theirs, ours)) <= TOLERANCE:
             raise ValueError(
-                f"No file was written: stage {i + 1} of {stock.library}'s network gives features that differ by {off:.2g} from "
+                f"No file was written: stage {i + 1} of {stock.package}'s network gives features that differ by {off:.2g} from "
                 f"the card's (allowed {TOLERANCE:.0e})."
             )
 

@@ -79,7 +79,7 @@ class Imported:
             probe = tuple(f.float().contiguous() for f in features)
         else:
             self.notes.append(f"The probe is by {describe(self.net.arch)} itself: no other library here has that network.")
-        facts["source"]["probe"] = self.stock.library if self.stock else "backbones"
+        facts["source"]["probe"] = self.stock.package if self.stock else "backbones"
         return BackboneCard.write(Path(folder), self.net, preprocess, probe=probe, **facts)
 
     def _check_classifier(self, last: Tensor, inputs: Tensor) -> None:

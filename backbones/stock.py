@@ -31,12 +31,12 @@ class Stock:
     """A network of another library with given weights, in evaluation mode and float64.
 
     Args:
-        library: 'timm', 'torchvision' or 'mmseg'.
+        package: 'timm', 'torchvision' or 'mmseg'.
         features: (1, 3, H, W) to the feature maps of its four stages.
         logits: (1, 3, H, W) to (1, K); None where there is no classifier.
     """
 
-    library: str
+    package: str
     features: Callable[[Tensor], Sequence[Tensor]]
     logits: Callable[[Tensor], Tensor] | None = None
 

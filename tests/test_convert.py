@@ -229,7 +229,7 @@ def test_a_file_of_torchvision_is_known_by_its_sha256(tmp_path, monkeypatch):
     monkeypatch.setattr(importing, "torchvision_file", lambda sha256: "resnet18.IMAGENET1K_V1")
     made = import_backbone(str(tmp_path / "resnet18-f37072fd.pth"))
     assert "is torchvision:resnet18.IMAGENET1K_V1, by its sha256" in made.notes[0]
-    assert (made.facts["top1"], made.facts["resampler"], made.stock.library) == (69.758, "bilinear", "torchvision")
+    assert (made.facts["top1"], made.facts["resampler"], made.stock.package) == (69.758, "bilinear", "torchvision")
     with pytest.raises(ValueError, match="leave out --variant d"):
         import_backbone(str(tmp_path / "resnet18-f37072fd.pth"), variant="d")
 

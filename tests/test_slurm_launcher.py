@@ -11,7 +11,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from backbones.kept import DEVICE
 from tools.engine import launch
 from tools.engine import slurm as launcher
 from tools.engine.executors import undisturbed
@@ -75,6 +77,17 @@ def test_slurm_and_the_number_of_threads_are_needed(programs, monkeypatch):
     (programs / "srun").unlink()
     with pytest.raises(ValueError, match="needs Slurm's sbatch, srun; start it where jobs are submitted"):
         settings_of(options())
+
+
+@pytest.mark.parametrize(("gpus", "said", "told"), [(1, None, True), (0, None, False), (1, "cpu", False), (1, "cuda", False)])
+def test_a_host_without_a_gpu_is_told_what_its_keys_say(programs, monkeypatch, gpus, said, told):
+    monkeypatch.setattr(launcher, "rounds", lambda study: [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    if said:
+        monkeypatch.setenv(DEVICE, said)
+    lines = []
+    assert launcher.run_on_slurm(None, None, lines.append, Settings(gpus, 8, 60, None)) == []
+    assert [f"`export {DEVICE}=cuda`" in line for line in lines] == [True] * told
 
 
 def test_the_queue_knows_a_job_by_its_name_and_folder(programs, tmp_path, monkeypatch):

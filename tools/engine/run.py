@@ -24,9 +24,11 @@ def run(cfg, key: str, folder: Path, launcher: str = "none", resume: bool = Fals
         resume: go on from the last checkpoint in ``folder``.
 
     Raises:
-        ValueError: what ``check_data`` of the task refuses, another process runs this run, or there is no room for its files.
+        ValueError: what ``check_device`` and ``check_data`` of the task refuse, another process runs this run, or there is no
+            room for its files.
         Stopped: a signal stopped the run, see ``tools.engine.hooks.StopHook``.
     """
+    check_device()
     task = task_of(cfg)
     remarks = task.check_data(cfg)
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +46,6 @@ def _run(cfg, key: str, folder: Path, launcher: str, resume: bool, remarks: list
     from tools.engine.hooks import StopHook
     from tools.engine.runner import end_workers
 
-    check_device()
     keep_freed_memory()
     task = task_of(cfg)
     cfg.work_dir, cfg.run, cfg.launcher = str(folder), str(key), launcher

@@ -144,7 +144,7 @@ def run_on_slurm(
 
     Ctrl-C ends the watching alone.
     """
-    if settings.gpus and not machine()["cuda"]:
+    if settings.gpus and DEVICE not in os.environ and not machine()["cuda"]:
         log(f"This host has no GPU, so keys say cpu; `export {DEVICE}=cuda`, for status too, where the jobs have GPUs.")
     failed = []
     for todo in rounds(study):
