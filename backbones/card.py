@@ -5,7 +5,6 @@ A card is a folder: ``card.json``, ``weights.safetensors`` (every tensor of the 
 card a teacher). The JSON holds the sha256 of the others.
 """
 
-import difflib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -17,12 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from backbones.base import Backbone
-from backbones.files import atomic_folder, read_json
+from backbones.card_facts import CLASSIFIER, FORMAT, JSON, PROBE, WEIGHTS, find_card, read_card_json
+from backbones.files import atomic_folder
 from backbones.files import sha256 as sha256_of
 from backbones.networks import build, describe
 
-FORMAT = 2
-JSON, WEIGHTS, PROBE, CLASSIFIER = "card.json", "weights.safetensors", "probe.safetensors", "classifier.safetensors"
 TOLERANCE = 1e-5  # largest absolute difference between a feature of the probe and the same feature downstream
 
 
@@ -150,7 +148,7 @@ class BackboneCard:
             ValueError: no card there, a damaged or foreign file, weights that are not those of ``arch``.
         """
         folder = find_card(path)
-        about = _read_json(folder / JSON)
+        about = read_card_json(folder / JSON)
         digests = about.pop("sha256")
         for name, digest in digests.items():
             if not (folder / name).is_file() or sha256_of(folder / name) != digest:
@@ -197,37 +195,6 @@ FACTS = [f.name for f in fields(BackboneCard) if f.name not in ("weights", "prob
 def difference(a: Tensor, b: Tensor) -> float:
     """The largest absolute difference of two features; infinite where their shapes differ."""
     return float((a - b).abs().max()) if a.shape == b.shape else float("inf")
-
-
-def find_card(path: str | Path) -> Path:
-    """The folder of the card at ``path``: the folder itself, its card.json, or a run's folder that holds ``card``.
-
-    Raises:
-        ValueError: there is none; names the nearest.
-    """
-    path = Path(path)
-    for folder in (path, path.parent if path.name == JSON else path, path / "card"):
-        if (folder / JSON).is_file():
-            return folder
-    known = sorted(str(p.parent) for p in Path("work_dirs").glob("runs/*/card/card.json"))
-    near = difflib.get_close_matches(str(path), known, n=3, cutoff=0.3) or known[:3]
-    hint = f"nearest: {', '.join(near)}" if near else "no run under work_dirs has written one yet"
-    raise ValueError(f"There is no backbone card at {path} (a folder with {JSON}); {hint}.")
-
-
-def _read_json(path: Path) -> dict:
-    names = {*FACTS, "format", "sha256"}
-    about = read_json(path)
-    if not isinstance(about, dict) or set(about) != names or about["format"] != FORMAT:
-        raise ValueError(
-            f"Card {path.parent}: card.json does not hold the fields of a card of format {FORMAT} "
-            f"({', '.join(sorted(names))}); write the card anew with tools/export_backbone.py."
-        )
-    if set(about["sha256"]) - {CLASSIFIER} != {WEIGHTS, PROBE}:
-        raise ValueError(
-            f"Card {path.parent}: card.json must give the sha256 of {WEIGHTS} and {PROBE}, perhaps of {CLASSIFIER}, and no other."
-        )
-    return about
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

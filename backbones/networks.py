@@ -4,13 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from backbones.architecture import type_of
 from backbones.base import Backbone, freeze_norms
 from backbones.resnet import ResNet
-
-
-def type_of(arch: dict) -> str:
-    """The type, as a config has it, of the network with the arguments ``arch``."""
-    return "backbones.TimmBackbone" if "name" in arch else "backbones.ResNet"
 
 
 def build(arch: dict, **options) -> Backbone:

@@ -7,19 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
+from backbones.architecture import BASIC_DEPTHS, BLOCKS, VARIANTS
 from backbones.base import Backbone
 from backbones.initial import initialise
 
-BLOCKS = {
-    18: (2, 2, 2, 2),
-    26: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-}
-BASIC_DEPTHS = (18, 34)  # two 3x3 convolutions a block; at these depths variants a and b are one network
-VARIANTS = ("a", "b", "c", "d")
 # output stride -> (stride, dilation, dilation of the first block) of stages 3 and 4, as GluonCV's and mmseg's FCN
 # have them: the first block of a dilated stage keeps the dilation of the stage before it.
 DILATED = {

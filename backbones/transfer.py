@@ -4,6 +4,7 @@ import copy
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,93 +13,35 @@ from mmcv.transforms import BaseTransform
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, print_log
 from mmengine.model import is_model_wrapper
-from mmengine.registry import TRANSFORMS
+from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from torch import Tensor
 
 from backbones.base import Backbone
 from backbones.card import TOLERANCE, BackboneCard, difference, probe_features, probe_image
 from backbones.images import read_bgr
-from backbones.networks import build, type_of
-
-SCRATCH = "scratch"
-MODES = ("finetune", "frozen")
+from backbones.networks import build
 
 
-def plug(cfg, backbone: str, mode: str | None) -> tuple[int, ...]:
-    """Sets the backbone of a dense-task config, in place, from a card or to random weights.
-
-    From a card: the network (depth, variant and width, or timm's name), mean, std and channel order, and the hook that places
-    the weights and certifies them.
-    With 'scratch': the architecture of ``cfg.scratch_backbone``, nothing frozen, all BN trained.
+def certify_config(cfg, hook: dict) -> float:
+    """Certify the backbone of a resolved config from its card, without the detector or segmenter around it.
 
     Args:
-        cfg: a config whose model has ``backbone`` and ``data_preprocessor``.
-        backbone: path of a card, or 'scratch'.
-        mode: 'finetune' (the default: frozen stages and BN as the config says) or 'frozen' (the whole backbone).
-
-    Returns:
-        Channels of the four stages, which neck and heads follow.
+        cfg: of a transfer.
+        hook: its ``TransferHook``, as the config has it.
 
     Raises:
-        ValueError: no such card, a card that does not hold together, a network that cannot be dilated as the config wants it,
-            an unknown mode, scratch with 'frozen'.
+        ValueError: see ``place`` and ``certify``.
     """
-    mode = mode or cfg.get("transfer") or MODES[0]
-    if mode != cfg.get("transfer", mode):
-        raise ValueError(f"This config is that of a finished run with --transfer {cfg.transfer}; start from the one in configs/.")
-    if mode not in MODES:
-        raise ValueError(f"--transfer is {mode!r}; allowed: {', '.join(MODES)}.")
-    target = cfg.model.backbone
-    hooks = [hook for hook in cfg.custom_hooks if hook.type != "backbones.TransferHook"]  # of a dumped config
-    if backbone == SCRATCH:
-        if mode == "frozen":
-            raise ValueError("--backbone scratch with --transfer frozen would never train the backbone; leave one out.")
-        target.update(cfg.scratch_backbone, frozen_stages=-1, norm_eval=False, norm_frozen=False)
-        arch = dict(cfg.scratch_backbone)
-    else:
-        card = BackboneCard.load(backbone)
-        arch = card.arch
-        target.update(arch, type=type_of(arch))
-        # mmcv decodes to BGR
-        cfg.model.data_preprocessor.update(mean=card.mean, std=card.std, bgr_to_rgb=card.channel_order == "rgb")
-        loader = dict(cfg.test_pipeline[0])
-        hooks.append(dict(type="backbones.TransferHook", card=str(card.path), loader=loader, priority="VERY_HIGH"))
-        if mode == "frozen":
-            target.update(frozen_stages=4, norm_eval=True)
-    if last := cfg.get("last_stage"):  # where the model has it: a C4 detector's regions
+    init_default_scope(cfg.default_scope)
+    parts, path = {"": MODELS.build(copy.deepcopy(cfg.model.backbone))}, hook.get("last_stage")
+    if path:
         head = cfg.model
-        for name in last.split("."):
+        for name in path.split("."):
             head = head[name]
-        norm = dict(norm_eval=target.norm_eval, norm_frozen=target.get("norm_frozen", False))
-        head.update(arch=arch, frozen=mode == "frozen", **norm)
-        target.last_stage = False
-        if backbone != SCRATCH:
-            hooks[-1]["last_stage"] = last
-    cfg.custom_hooks, cfg.backbone, cfg.transfer = hooks, backbone, mode
-    with torch.device("meta"):
-        options = {key: target[key] for key in ("output_stride", "out_indices", "last_stage") if key in target}
-        return build(arch, **options).channels
-
-
-def require_backbone(cfg, tricks, backbone: str | None) -> str:
-    """The backbone that a dense task was given: on the command line, or by the dumped config of an earlier run.
-
-    Raises:
-        ValueError: none was, or tricks were given, which belong to pretraining.
-    """
-    if tricks:
-        raise ValueError(f"--tricks belong to pretraining; {cfg.task} takes a card of a backbone trained with them.")
-    if (own := cfg.get("backbone")) and backbone not in (None, own):
-        raise ValueError(
-            f"This config is that of a finished run on {own}, with all that follows from it; to plug in {backbone}, start from "
-            "the config that the run was made from (configs/)."
-        )
-    if not (backbone := backbone or own):
-        raise ValueError(
-            f"{cfg.task} needs --backbone: the folder of a card (work_dirs/runs/KEY/card), or scratch for random weights. "
-            "There is no default, since random weights by omission look like a result."
-        )
-    return backbone
+        parts[f"{parts[''].last}."] = MODELS.build(copy.deepcopy(head)).stage
+    card = BackboneCard.load(hook["card"])
+    model = SimpleNamespace(data_preprocessor=MODELS.build(copy.deepcopy(cfg.model.data_preprocessor)))
+    return certify(place(card, parts), card, downstream_preprocessor(model, hook["loader"]))
 
 
 class TransferHook(Hook):

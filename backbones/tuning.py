@@ -20,23 +20,18 @@ def in_part(name: str, part: str | None) -> bool:
 
 
 def tune(cfg, lr_factor: float | None, hold_out: bool) -> None:
-    """Scales the learning rate of a transfer, and replaces its test data by a part held out from training, in place.
+    """Scale the learning rate of a transfer, and replace its test data by a part held out from training, in place.
 
     Args:
         cfg: of a dense task, with its protocol.
-        lr_factor: times the learning rate of the protocol; None: 1, or what the config of a finished run says.
+        lr_factor: times the learning rate of the protocol; None: 1.
         hold_out: train on four fifths of the training data and test on the rest.
 
     Raises:
-        ValueError: a factor that is not positive; or the config of a finished run with another factor or other data.
+        ValueError: a factor that is not positive.
     """
-    done = "lr_factor" in cfg or "hold_out" in cfg
-    if done and (lr_factor not in (None, cfg.get("lr_factor", 1)) or (hold_out and "hold_out" not in cfg)):
-        raise ValueError("This config is that of a finished run with its own --lr-factor and --hold-out; start from configs/.")
     if lr_factor is not None and not lr_factor > 0:
         raise ValueError(f"--lr-factor is {lr_factor:g}; give a number above 0, such as {', '.join(f'{f:g}' for f in GRID)}.")
-    if done:
-        return
     if lr_factor not in (None, 1):
         cfg.optim_wrapper.optimizer.lr *= lr_factor
         cfg.lr_factor = lr_factor
@@ -45,12 +40,17 @@ def tune(cfg, lr_factor: float | None, hold_out: bool) -> None:
         _hold_out(cfg)
 
 
+def test_pipeline(cfg) -> list:
+    """Return the steps by which a resolved config reads a test image."""
+    dataset = cfg.test_dataloader.dataset
+    return dataset.get("datasets", [dataset])[0].pipeline
+
+
 def _hold_out(cfg) -> None:
-    train = cfg.train_dataloader.dataset
-    parts = train.get("datasets", [train])
+    train, pipeline = cfg.train_dataloader.dataset, test_pipeline(cfg)
     tested = []
-    for dataset in parts:
-        kept = {k: v for k, v in dataset.items() if k not in ("filter_cfg", "difficult_in_training", "pipeline")}
-        tested.append(kept | dict(part="held_out", test_mode=True, pipeline=cfg.test_pipeline))
+    for dataset in train.get("datasets", [train]):
+        common = {k: v for k, v in dataset.items() if k not in ("filter_cfg", "difficult_in_training", "pipeline")}
+        tested.append(common | dict(part="held_out", test_mode=True, pipeline=pipeline))
         dataset.part = "rest"
     cfg.test_dataloader.dataset = tested[0] if len(tested) == 1 else dict(type="ConcatDataset", datasets=tested)

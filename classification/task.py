@@ -3,36 +3,17 @@
 import copy
 from pathlib import Path
 
-from classification.dtypes import resolve_precision
 from classification.folders import check_folder
-from classification.tricks import compose
+from classification.resolve import FOLLOWS, facts_of, resolve
+from classification.schema import ClassificationValues as VALUES
 
-NODE = "pretrain"
+__all__ = ["FOLLOWS", "VALUES", "check_data", "data_folders", "facts_of", "finish", "resolve", "size", "write_card"]
+STAGE = "pretrain"
 RESULT_VERSION = 3  # raise it when the same config no longer gives the same numbers: finished runs are then run again
 METRICS = ("top1", "top5")
 SPLIT = "val"  # what the figures are measured on
 PER_IMAGE = "ranks.npz"
 PUBLISHED_PROTOCOL = "paper"  # that of the paper's numbers
-
-
-def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
-    """Applies ``tricks`` and settles the precision, in place.
-
-    Raises:
-        ValueError: a trick that cannot be applied; an option of the dense tasks; epochs that contradict each other.
-    """
-    if backbone or transfer:
-        raise ValueError(f"--backbone and --transfer are for detection and segmentation; {cfg.task} trains its own backbone.")
-    if tricks:
-        cfg.tricks = compose(cfg, tricks)
-    cfg.setdefault("tricks", [])
-    cfg.model.micro_batch = min(cfg.micro_batch, cfg.batch)
-    if cfg.epochs != cfg.train_cfg.max_epochs:
-        raise ValueError(
-            f"epochs is {cfg.epochs} and train_cfg.max_epochs {cfg.train_cfg.max_epochs}: what a config derives is computed when "
-            "it is read, so --cfg-options must set both (and milestones in param_scheduler), or edit a copy of the config."
-        )
-    cfg.precision = resolve_precision(cfg)
 
 
 def check_data(cfg) -> list[str]:
@@ -49,7 +30,7 @@ def check_data(cfg) -> list[str]:
     if len(names) != cfg.model.num_classes:
         raise ValueError(
             f"{train} has {len(names)} class folders and the config {cfg.model.num_classes} classes; set "
-            f"--cfg-options model.num_classes={len(names)} or move the folders that are too many."
+            f"--cfg-options num_classes={len(names)} or move the folders that are too many."
         )
     if cfg.model.distillation:
         from classification.distillation import load_teacher

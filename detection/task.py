@@ -4,50 +4,19 @@ from pathlib import Path
 
 import backbones.mmcv_ops  # noqa: F401  (before anything imports mmdet)
 from backbones.files import missing_folder
-from backbones.protocols import choose_protocol
 from detection.annotations import check_split, split_of
 from detection.errors import count_errors
 from detection.metrics import load, per_class
-from detection.protocol import apply
+from detection.resolve import FOLLOWS, resolve
+from detection.schema import DetectionValues as VALUES
 
-NODE = "transfer"
+__all__ = ["FOLLOWS", "VALUES", "check_data", "data_folders", "finish", "resolve"]
+STAGE = "transfer"
 METRICS = ("mAP", "mAP_area", "mAP_50_95")  # a learning rate is tuned by the first
 SPLIT = "test"  # what the figures are measured on
 PER_IMAGE = "detections.npz"
 PUBLISHED_PROTOCOL = "he2019"  # that of the paper's numbers
 RESULT_VERSION = 3  # raise it when the same config no longer gives the same numbers: finished runs are then run again
-
-
-def set_protocol(cfg, name: str | None, changes: dict) -> None:
-    """Applies the protocol ``name``, or the config's own, with ``changes``, in place.
-
-    Raises:
-        ValueError: see ``choose_protocol``.
-    """
-    named, protocol = isinstance(cfg.protocol, str), choose_protocol(cfg, name, changes)
-    if named:
-        apply(cfg, protocol)
-
-
-def configure(cfg, tricks=(), backbone=None, transfer=None) -> None:
-    """Plugs the backbone in: the neck, or the heads of a C4 detector, follow its width.
-
-    Raises:
-        ValueError: tricks (they belong to pretraining), no backbone, or a card that cannot be used.
-    """
-    from backbones.transfer import plug, require_backbone
-
-    backbone = require_backbone(cfg, tricks, backbone)
-    for dataset in _datasets(cfg):
-        dataset.metainfo = dict(classes=tuple(cfg.classes))
-    cfg.model.roi_head.bbox_head.num_classes = len(cfg.classes)
-    channels = plug(cfg, backbone, transfer)
-    if "neck" in cfg.model:
-        cfg.model.neck.in_channels = list(channels)
-        return
-    cfg.model.rpn_head.update(in_channels=channels[2], feat_channels=channels[2])
-    cfg.model.roi_head.bbox_roi_extractor.out_channels = channels[2]
-    cfg.model.roi_head.bbox_head.in_channels = channels[3]
 
 
 def check_data(cfg) -> list[str]:

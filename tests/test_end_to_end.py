@@ -192,7 +192,7 @@ from classification.folders import check_folder
 from classification.model import ImagePreprocessor
 from backbones.transfer import plug, require_backbone
 
-NODE, METRICS, SPLIT, PER_IMAGE, RESULT_VERSION = "transfer", ("top1",), "val", "ranks.npz", 1
+STAGE, METRICS, SPLIT, PER_IMAGE, RESULT_VERSION = "transfer", ("top1",), "val", "ranks.npz", 1
 
 
 class Preprocessor(ImagePreprocessor):

@@ -62,7 +62,7 @@ def write_card(checkpoint: Path, folder: Path):
         )
     cfg = load_run(str(config), checkpoint)
     task = task_of(cfg)
-    if task.NODE != "pretrain":
+    if task.STAGE != "pretrain":
         raise ValueError(f"{config} is of the task {cfg.task}; a card comes from a pretraining (classification).")
     model = build_model(cfg)
     fill(str(checkpoint), read_checkpoint(checkpoint).state, model, model.backbone.arch)

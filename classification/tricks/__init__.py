@@ -1,7 +1,7 @@
 """The catalogue: each training trick of the paper once, in the order in which they are applied.
 
 A trick is one file with one pure function ``f(cfg, **options) -> None`` that edits a config, decorated with the keys that it
-sets. A new trick is a new file and one line in ``_CATALOGUE``; every other list of tricks is read from ``TRICKS``.
+sets and those that follow. A new trick is a new file and one line in ``_CATALOGUE``; all other lists are read from ``TRICKS``.
 """
 
 import difflib
@@ -69,36 +69,44 @@ def _value(text: str) -> Any:
     return {"true": True, "false": False}.get(text.lower(), text)
 
 
-def compose(cfg, tricks: Iterable[Trick]) -> list[list]:
-    """Applies tricks to ``cfg`` in catalogue order, whatever the order given.
+def compose(values, tricks: Iterable[Trick], derive: Callable):
+    """Apply tricks in catalogue order, whatever the order given, and return the config that they resolve to.
+
+    A trick edits the values of a config before ``derive``, or, where its ``stage`` is 'derived', the keys that follow from these.
 
     Args:
-        cfg: a classification config (mmengine Config or ConfigDict), edited in place; left as it was on an error.
+        values: of a classification config (an MMEngine Config); it is left as it is.
         tricks: names, or pairs of a name and its options.
+        derive: makes the resolved config from edited values.
 
     Returns:
-        What was applied, for the record: [[name, all its options], ...], those not given at their defaults.
+        The resolved config. Its ``tricks`` has what was applied, for the record: [[name, all its options], ...].
 
     Raises:
         ValueError: an unknown trick (names the nearest) or option, a trick given twice, two tricks that exclude each other,
-            one that cannot apply to this config, one that changed nothing, and a config whose record has tricks already.
+            one that cannot apply to this config, and one that changed nothing.
     """
-    if had := cfg.get("tricks"):
-        names = ", ".join(name for name, _ in had)
-        raise ValueError(f"This config has tricks already: {names}; give all tricks at once, to a config of configs/.")
     wanted = _named(tricks)
-    edited = deepcopy(cfg)
+    edited = deepcopy(values)
+    _apply(edited, wanted, "values")
+    cfg = derive(edited)
+    _apply(cfg, wanted, "derived")
+    cfg.tricks = [[name, _defaults(name) | options] for name, options in wanted.items()]
+    return cfg
+
+
+def _apply(cfg, wanted: dict[str, dict], stage: str) -> None:
+    """Apply those of the tricks that act at ``stage``, in place."""
     for name, options in wanted.items():
-        before = flatten(edited)
-        TRICKS[name](edited, **options)
-        changed = difference(before, flatten(edited))
+        if TRICKS[name].stage != stage:
+            continue
+        before = flatten(cfg)
+        TRICKS[name](cfg, **options)
+        changed = difference(before, flatten(cfg))
         if not changed:
             raise ValueError(f"The trick {name} changed nothing: this config already has it; leave it out.")
-        undeclared = [key for key in changed if not _declared(key, TRICKS[name].sets)]
+        undeclared = [key for key in changed if not declares(TRICKS[name].sets, key)]
         assert not undeclared, f"trick {name} sets {undeclared}, which it does not declare"
-    for key, value in edited.items():
-        cfg[key] = value
-    return [[name, _defaults(name) | options] for name, options in wanted.items()]
 
 
 def _defaults(name: str) -> dict:
@@ -137,8 +145,9 @@ def _other_kind(value: Any, default: Any) -> str | None:
     return None if fits else kinds.get(type(default))
 
 
-def _declared(key: str, sets: tuple[str, ...]) -> bool:
-    return any(key == known or key.startswith(known + ".") for known in sets)
+def declares(keys: tuple[str, ...], key: str) -> bool:
+    """Return whether a dotted ``key`` is one of ``keys``, or below one."""
+    return any(key == declared or key.startswith(declared + ".") for declared in keys)
 
 
 def flatten(cfg, prefix: str = "") -> dict[str, Any]:

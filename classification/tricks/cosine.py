@@ -5,6 +5,7 @@ from classification.tricks.declare import Gain, trick
 
 @trick(
     sets=("param_scheduler",),
+    stage="derived",
     gain=Gain("table6", ("+ cosine decay", "ResNet-50-D_top1"), ("Efficient", "ResNet-50-D_top1")),
 )
 def cosine(cfg) -> None:

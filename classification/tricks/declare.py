@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "configs/studies/published.json"
 
@@ -34,17 +34,26 @@ def published() -> dict:
     return json.loads(PUBLISHED.read_text())
 
 
-def trick(sets: tuple[str, ...], gain: Gain | None = None, group: str = "") -> Callable:
-    """Marks a function of the catalogue.
+def trick(
+    sets: tuple[str, ...],
+    gain: Gain | None = None,
+    group: str = "",
+    stage: Literal["values", "derived"] = "values",
+    follows: tuple[str, ...] = (),
+) -> Callable:
+    """Mark a function of the catalogue.
 
     Args:
         sets: the config keys (dotted; a key stands for all below it) that the trick may change, and no others.
         gain: what the paper gained by it; None for a trick that is not the paper's.
         group: tricks of one group exclude each other, since each sets what the group names.
+        stage: what it edits: the 'values' of a config, or keys 'derived' from these, such as the schedule.
+        follows: the other keys of a resolved config that change with it, since they follow from a value that it sets.
     """
 
     def mark(function: Callable) -> Callable:
         function.sets, function.gain, function.group = sets, gain, group
+        function.stage, function.follows = stage, follows
         return function
 
     return mark

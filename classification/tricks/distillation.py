@@ -30,7 +30,7 @@ def distillation(cfg, teacher: str = "", temperature: float = 20.0, form: str = 
         raise ValueError(
             "The trick distillation needs a teacher: distillation:teacher=CARD, the card of a pretraining "
             "(work_dirs/runs/KEY/card). The paper's is a ResNet-152-D: python tools/train.py "
-            f"configs/classification/{_teacher_config(cfg)} --cfg-options model.backbone.depth=152 network=resnet152 --tricks "
+            f"configs/classification/{_teacher_config(cfg)} --cfg-options model.backbone.depth=152 --tricks "
             "resnet_d large_batch low_precision zero_gamma no_bias_decay warmup cosine label_smoothing; for a student with mixup "
             "add mixup."
         )

@@ -21,7 +21,7 @@ def label_smoothing(cfg, eps: float = 0.1, form: str = "paper") -> None:
     Raises:
         ValueError: eps or form outside these.
     """
-    classes = cfg.model.num_classes
+    classes = cfg.num_classes
     if form not in ("paper", "uniform"):
         raise ValueError(f"label_smoothing:form is {form!r}; allowed: paper, uniform.")
     smoothing = eps * classes / (classes - 1) if form == "paper" else eps

@@ -4,7 +4,11 @@ from classification.tricks.declare import Gain, trick
 
 
 @trick(
-    sets=("batch", "micro_batch", "optim_wrapper.optimizer.lr"),
+    sets=("batch", "micro_batch"),
+    follows=(
+        *("optim_wrapper.optimizer.lr", "optim_wrapper.accumulative_counts", "model.micro_batch"),
+        "train_dataloader.batch_size",
+    ),
     gain=Gain("table4", ("Linear scaling", "bs1024_top1"), ("Linear scaling", "bs256_top1")),
 )
 def large_batch(cfg, factor: int = 4) -> None:
@@ -22,4 +26,3 @@ def large_batch(cfg, factor: int = 4) -> None:
         raise ValueError(f"large_batch:factor is {factor}; give a whole number of at least 2.")
     cfg.batch *= factor
     cfg.micro_batch *= factor
-    cfg.optim_wrapper.optimizer.lr = cfg.lr_at_256 * cfg.batch / 256

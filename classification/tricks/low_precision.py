@@ -4,7 +4,8 @@ from classification.tricks.declare import Gain, trick
 
 
 @trick(
-    sets=("optim_wrapper.type", "optim_wrapper.dtype"),
+    sets=("low_precision",),
+    follows=("optim_wrapper.type", "optim_wrapper.dtype", "optim_wrapper.loss_scale", "precision"),
     gain=Gain("table4", ("+ FP16", "bs1024_top1"), ("+ No bias decay", "bs1024_top1")),
 )
 def low_precision(cfg, dtype: str = "auto") -> None:
@@ -20,5 +21,4 @@ def low_precision(cfg, dtype: str = "auto") -> None:
     allowed = ("auto", "float16", "bfloat16", "float32")
     if dtype not in allowed:
         raise ValueError(f"low_precision:dtype is {dtype!r}; allowed: {', '.join(allowed)}.")
-    cfg.optim_wrapper.type = "classification.LowPrecisionOptimWrapper"
-    cfg.optim_wrapper.dtype = dtype
+    cfg.low_precision = dtype

@@ -8,7 +8,8 @@ LONGER = 5 / 3  # 200 epochs instead of 120
 
 
 @trick(
-    sets=("model.mixup", "epochs", "train_cfg.max_epochs", "param_scheduler"),
+    sets=("model.mixup", "epochs"),
+    follows=("train_cfg.max_epochs", "param_scheduler"),
     gain=Gain("table6", ("+ mixup w/o distill", "ResNet-50-D_top1"), ("+ label smoothing", "ResNet-50-D_top1")),
 )
 def mixup(cfg, alpha: float = 0.2, schedule: str = "paper") -> None:
@@ -27,9 +28,6 @@ def mixup(cfg, alpha: float = 0.2, schedule: str = "paper") -> None:
         raise ValueError(f"mixup:alpha is {alpha}; give a number above 0, and at most {MOST}.")
     if schedule not in SCHEDULES:
         raise ValueError(f"mixup:schedule is {schedule!r}; allowed: {', '.join(SCHEDULES)}.")
-    cfg.model.mixup = dict(alpha=float(alpha), seed=cfg.get("randomness", {}).get("seed", 0))
+    cfg.model.mixup = dict(alpha=float(alpha))
     if schedule == "paper":
-        before, cfg.epochs = cfg.epochs, round(cfg.epochs * LONGER)
-        cfg.train_cfg.max_epochs = cfg.epochs
-        for steps in cfg.param_scheduler:
-            steps.milestones = [int(epoch * cfg.epochs / before) for epoch in steps.milestones]
+        cfg.epochs = round(cfg.epochs * LONGER)

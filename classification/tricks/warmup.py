@@ -7,6 +7,7 @@ STARTS = ("first", "zero")
 
 @trick(
     sets=("param_scheduler",),
+    stage="derived",
     gain=Gain("table4", ("+ LR warmup", "bs1024_top1"), ("Linear scaling", "bs1024_top1")),
 )
 def warmup(cfg, start: str = "first") -> None:

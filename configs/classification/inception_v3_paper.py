@@ -1,58 +1,15 @@
 """Inception-V3 (timm's, without auxiliary head; dropout 0.5 as in GluonCV) on ImageNet, 299 px: Table 2, 77.32 / 93.43.
 
 torchrun --nproc_per_node 8 tools/train.py configs/classification/inception_v3_paper.py --launcher pytorch
-Cost: 19.8 minutes an epoch on 8 V100 in float32, so 40 hours (Table 3). Never run here on a GPU.
+Cost: 19.8 minutes an epoch on 8 V100 in float32, so 40 hours (Table 3). Untested at this scale.
 """
 
-_base_ = ["../_base_/runtime.py", "../_base_/classifier.py"]
-
-scale = "paper"
-network = "inception_v3"
-val_interval = 10
-batch, epochs, warmup_epochs, size = 256, 120, 5, 299  # batch: in all, over every process
-micro_batch = 32  # images over which BN takes its statistics: those of one of eight GPUs
-lr_at_256 = 0.1  # learning rate of a batch of 256; section 3.1 scales it with the batch
-data_root = "{{$DATA_ROOT:data}}/imagenet"
-val_folder = "val"
-model = dict(
-    num_classes=1000,
-    dropout=0.5,
-    backbone=dict(_delete_=True, type="backbones.TimmBackbone", name="inception_v3", width=1.0),
-)
-
-train_pipeline = [
-    dict(
-        type="torchvision.transforms.v2.RandomResizedCrop",
-        size=size,
-        scale=(0.08, 1.0),
-        ratio=(3 / 4, 4 / 3),
-        antialias=True,
-    ),
-    dict(type="torchvision.transforms.v2.RandomHorizontalFlip", p=0.5),
-    dict(type="classification.ColorJitter", strength=0.4, form="bcs"),
-    dict(type="torchvision.transforms.v2.PILToTensor"),
-    dict(type="classification.PCANoise", std=0.1),
+_base_ = [
+    "../_base_/default_runtime.py",
+    "../_base_/models/classifier.py",
+    "../_base_/datasets/imagenet.py",
+    "../_base_/schedules/imagenet_120e.py",
 ]
-test_pipeline = [
-    dict(type="torchvision.transforms.v2.Resize", size=-(-size * 8 // 7), antialias=True),  # ceil(size / 0.875)
-    dict(type="torchvision.transforms.v2.CenterCrop", size=size),
-    dict(type="torchvision.transforms.v2.PILToTensor"),
-]
-train_dataloader = dict(num_workers=8, dataset=dict(root=data_root + "/train", pipeline=train_pipeline))
-test_dataloader = dict(
-    batch_size=250,
-    num_workers=8,
-    dataset=dict(root=data_root + "/" + val_folder, pipeline=test_pipeline),
-)
 
-optim_wrapper = dict(optimizer=dict(lr=lr_at_256 * batch / 256))
-param_scheduler = [
-    dict(
-        type="MultiStepLR",
-        milestones=[int(epochs * part / 120) for part in (30, 60, 90)],
-        gamma=0.1,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    )
-]
-train_cfg = dict(max_epochs=epochs)
+size = 299
+model = dict(dropout=0.5, backbone=dict(type="backbones.TimmBackbone", name="inception_v3", width=1.0))

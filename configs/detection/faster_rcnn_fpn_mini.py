@@ -1,121 +1,27 @@
 """Faster-RCNN with FPN on a small part of VOC2007: 290 images to train, 140 to test, 256 x 192 px.
 
 python tools/train.py configs/detection/faster_rcnn_fpn_mini.py --backbone work_dirs/runs/KEY/card
-
 """
 
-_base_ = ["mmdet::_base_/models/faster-rcnn_r50_fpn.py", "../_base_/runtime.py", "../_base_/voc.py"]
+_base_ = ["../_base_/default_runtime.py", "../_base_/models/faster_rcnn_fpn.py", "../_base_/datasets/voc.py"]
 
 scale = "mini"
-seconds = 620  # expected on 2 cores; a study's estimate of the time left starts from it
-network = "faster_rcnn_fpn"
-batch, epochs = 4, 6  # batch: in all, over every process
-image_scale = (256, 192)  # the long side at most, and the short side
-data_root = "{{$DATA_ROOT:data}}/VOCdevkit"
-classes = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
-    *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
-)
-width, rois, proposals = 128, 64, 300
-scratch_backbone = dict(depth=50, variant="b", base_channels=64)
+seconds = 620  # on two CPU cores; a study's estimate of the time left starts from it
+num_workers = 1
+model = dict(neck=dict(out_channels=128))
 protocol = dict(
     name="faster_rcnn_fpn_mini",
-    selection="last",
-    metric="11-point AP at IoU 0.5, difficult ignored",
-    difficult_in_training=True,
-    image_scale=image_scale,
-    batch=batch,
-    epochs=epochs,
+    base="voc07",
+    source="chosen here, to fit on two cores",
+    chosen="all",
+    image_scales=((256, 192),),  # the long side at most, and the short side
+    test_image_scale=(256, 192),
+    batch=4,  # over all processes
+    lr=0.02,
+    length=dict(epochs=6),
+    warmup=100,
+    anchor_scales=(4,),
+    proposals_train=(600, 300),  # before NMS and after
+    proposals_test=(300, 300),
+    roi_sample=dict(num=64),
 )
-
-train_pipeline = [
-    dict(type="backbones.LoadImage"),
-    dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="Resize", scale=image_scale, keep_ratio=True),
-    dict(type="RandomFlip", prob=0.5),
-    dict(type="PackDetInputs"),
-]
-test_pipeline = [
-    dict(type="backbones.LoadImage"),
-    dict(type="Resize", scale=image_scale, keep_ratio=True),
-    dict(type="LoadAnnotations", with_bbox=True),
-    dict(
-        type="PackDetInputs",
-        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
-    ),
-]
-voc2007 = dict(
-    type="detection.VOCDataset",
-    data_root=data_root,
-    data_prefix=dict(sub_data_root="VOC2007/"),
-)
-train_dataloader = dict(
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    batch_sampler=dict(type="AspectRatioBatchSampler"),
-    dataset=dict(
-        ann_file="VOC2007/ImageSets/Main/trainval.txt",
-        filter_cfg=dict(filter_empty_gt=True),
-        pipeline=train_pipeline,
-        **voc2007,
-    ),
-)
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        ann_file="VOC2007/ImageSets/Main/test.txt",
-        test_mode=True,
-        pipeline=test_pipeline,
-        **voc2007,
-    ),
-)
-
-roi_layer = dict(type="RoIAlign", output_size=7, sampling_ratio=2, use_torchvision=True)
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type="backbones.ResNet",
-        out_indices=(0, 1, 2, 3),
-        frozen_stages=1,
-        norm_eval=True,
-    ),
-    neck=dict(out_channels=width),
-    rpn_head=dict(
-        in_channels=width,
-        feat_channels=width,
-        anchor_generator=dict(scales=[4]),
-    ),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=width, roi_layer=roi_layer),
-        bbox_head=dict(in_channels=width, fc_out_channels=4 * width),
-    ),
-    train_cfg=dict(
-        rpn_proposal=dict(nms_pre=2 * proposals, max_per_img=proposals),
-        rcnn=dict(sampler=dict(num=rois)),
-    ),
-    test_cfg=dict(
-        rpn=dict(nms_pre=proposals, max_per_img=proposals),
-        rcnn=dict(score_thr=0.01),
-    ),
-)
-optim_wrapper = dict(
-    type="OptimWrapper",
-    optimizer=dict(type="SGD", lr=0.02, momentum=0.9, weight_decay=1e-4),
-    clip_grad=dict(max_norm=35, norm_type=2),
-)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=100),
-    dict(
-        type="MultiStepLR",
-        milestones=[int(epochs * 0.7), int(epochs * 0.9)],
-        gamma=0.1,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
-train_cfg = dict(max_epochs=epochs)

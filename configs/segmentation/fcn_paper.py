@@ -1,16 +1,12 @@
 """FCN-ResNet-50 at output stride 8 on ADE20K. Table 9 of the paper has 37.05 (B-standard) to 39.33 mIoU (+ distill w/ mixup).
 
 python tools/train.py configs/segmentation/fcn_paper.py --backbone work_dirs/runs/KEY/card --protocol he2019
-
-Protocols: configs/segmentation/protocols. Never run here on a GPU.
+Protocols: configs/segmentation/protocols. Untested at this scale.
 """
 
-_base_ = ["../_base_/runtime.py", "../_base_/ade20k.py"]
+_base_ = ["../_base_/default_runtime.py", "../_base_/models/fcn.py"]
 
 scale = "paper"
-network = "fcn"
-protocol = "he2019"  # the default; what it says is set when the run is made
-data_root = "{{$DATA_ROOT:data}}/ADEChallengeData2016"
-scratch_backbone = dict(depth=50, variant="b", base_channels=64)
-train_dataloader = dict(num_workers=4)
-test_dataloader = dict(num_workers=4)
+data_root = "ADEChallengeData2016"
+num_workers = 4
+protocol = "he2019"  # the default of --protocol

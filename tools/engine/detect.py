@@ -186,7 +186,7 @@ def needs(detect: float, costs: Costs) -> list[Need]:
     found = []
     for task, bill in bills(costs).items():
         module = task_of({"task": task})
-        metric, kind = module.METRICS[0], "given" if costs.study.cards() else module.NODE
+        metric, kind = module.METRICS[0], "given" if costs.study.cards() else module.STAGE
         noise = noise_of(metric, values_so_far(task, metric, costs), kind)
         if noise.source:
             found.append(need(task, metric, detect, noise, bill, kind == "transfer"))

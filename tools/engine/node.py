@@ -49,7 +49,7 @@ class Node:
 
     @property
     def pretrain(self) -> bool:
-        return task_of({"task": self.task}).NODE == "pretrain"
+        return task_of({"task": self.task}).STAGE == "pretrain"
 
     @property
     def plan(self):

@@ -173,14 +173,14 @@ def detect_table(study: Study, detect: float, found: list[Need]) -> Table:
         bound = ">= " * (need.noise.pretraining is None)
         seeds = [f"{bound}{need.pretrainings}"]
         if not given:
-            seeds.append(str(need.finetunings) if task_of({"task": need.task}).NODE == "transfer" else DASH)
+            seeds.append(str(need.finetunings) if task_of({"task": need.task}).STAGE == "transfer" else DASH)
         cost = "?" if need.cost is None else bound + amount(need.cost, study.scale)
         table.add_row(need.task, heading_of(need.metric), *_stds(need, given), *seeds, f"{need.power:.0%}", cost)
     return table
 
 
 def _stds(need: Need, given: bool) -> tuple[str, str]:
-    noise, transfer = need.noise, task_of({"task": need.task}).NODE == "transfer"
+    noise, transfer = need.noise, task_of({"task": need.task}).STAGE == "transfer"
     pretraining = "unknown" if noise.pretraining is None else f"{sqrt(noise.pretraining):.2f}"
     finetuning = "in it" if noise.finetuning is None else f"{sqrt(noise.finetuning):.2f}"
     return DASH if given else pretraining, finetuning if transfer else DASH

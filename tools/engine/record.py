@@ -71,7 +71,7 @@ def describe(cfg, key: str, status: str, metrics: dict) -> dict:
     task = task_of(cfg)
     return {
         "key": key,
-        "node": task.NODE,
+        "node": task.STAGE,
         "task": cfg.task,
         "network": cfg.network,
         "scale": cfg.scale,

@@ -236,7 +236,7 @@ def check_room(runner: Runner) -> None:
     Raises:
         ValueError: with what it needs, two checkpoints and the card of a pretraining, and what is free.
     """
-    folder, pretrains = Path(runner.work_dir), task_of(runner.cfg).NODE == "pretrain"
+    folder, pretrains = Path(runner.work_dir), task_of(runner.cfg).STAGE == "pretrain"
     weights = sum(tensor.nbytes for tensor in runner.model.state_dict().values())
     groups = runner.optim_wrapper.optimizer.param_groups
     checkpoint = weights + sum(moments(group) * sum(p.nbytes for p in group["params"] if p.requires_grad) for group in groups)

@@ -14,9 +14,6 @@ def prepare(cfg) -> None:
     With ``compile`` (True, or arguments of ``torch.compile``) the backbone is compiled, see ``CompileHook``; MMEngine itself
     would compile the whole step, with all that it logs.
     """
-    if torch.cuda.is_available() and cfg.optim_wrapper.optimizer.type == "SGD":
-        # One kernel, which does a gradient scaler's work too, so that nothing is read. On CPUs it rounds otherwise.
-        cfg.optim_wrapper.optimizer.setdefault("fused", True)
     if "type" not in cfg.get("log_processor", {}):
         cfg.log_processor = dict(cfg.get("log_processor", {}), type="tools.engine.late.LateLogProcessor")
         cfg.default_hooks.runtime_info = dict(type="tools.engine.late.LateInfoHook")

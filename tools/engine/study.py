@@ -83,7 +83,7 @@ class Study:
 
     def _configs(self, node: str) -> dict[str, str]:
         configs = getattr(self.data, "configs", {})
-        return {task: path for task, path in configs.items() if task_of({"task": task}).NODE == node}
+        return {task: path for task, path in configs.items() if task_of({"task": task}).STAGE == node}
 
     def tricks(self, recipe: str, network: str, teacher: str = "") -> list | None:
         """The tricks of a recipe that a network has a use for; None for 'scratch'."""
@@ -314,7 +314,7 @@ def prepare(path: str, options: Options):
     check_config(load(path), where)
     resolved = resolve(path, options)
     check_config(resolved, where)
-    if task_of(cfg).NODE == "pretrain":
+    if task_of(cfg).STAGE == "pretrain":
         return resolved, key_of(resolved, upstream_of(resolved.teacher) if "teacher" in resolved else None)
     backbone = options.backbone or cfg.get("backbone")
     return resolved, transfer_key(cfg, options, upstream_of(backbone)) if backbone else ""

@@ -15,13 +15,13 @@ protocol = dict(
     image_scales=((1000, 600),),  # the long side at most, and the short side; of several one is drawn for each image
     test_image_scale=(1000, 600),
     flip=0.5,
-    batch=4,  # in all
+    batch=4,  # over all processes
     length=dict(epochs=20),
-    steps=(14,),  # in the unit of the length; a second one at 20 never fires
+    steps=(0.7,),  # parts of the length; a second step at the end of the source never acts
     gamma=0.1,
     warmup=0,  # updates
     warmup_start=1.0,  # part of the learning rate
-    lr=1e-3,
+    lr=1e-3,  # of the batch above; another batch scales it
     momentum=0.9,
     weight_decay=5e-4,
     clip=dict(type="value", clip_value=5),
@@ -42,9 +42,9 @@ protocol = dict(
     box_std=(0.1, 0.1, 0.2, 0.2),
     rpn_beta=1 / 9,  # of the smooth L1 loss; 0 is L1
     roi_beta=1.0,
-    score=1e-4,  # smallest of a detection
+    score=1e-4,  # lowest score of a detection
     nms=0.3,
-    detections=400,  # an image, at most
+    detections=400,  # of an image, at most
     metric="11-point",
     selection="last",
 )

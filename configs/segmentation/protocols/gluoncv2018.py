@@ -26,9 +26,9 @@ protocol = dict(
     dropout=0.1,
     aux_weight=0.5,
     avg_non_ignore=True,  # the loss is the mean over labelled pixels
-    batch=16,  # in all
+    batch=16,  # over all processes
     length=dict(epochs=120),
-    lr=0.01,
+    lr=0.01,  # of the batch above; another batch scales it
     head_lr_mult=10.0,
     momentum=0.9,
     weight_decay=1e-4,

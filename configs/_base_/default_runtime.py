@@ -8,5 +8,3 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=1), dist_cfg=dict(backend="nccl"))
-log_level = "INFO"
-val_interval = 0  # epochs between evaluations while training; 0: only at the end

@@ -1,0 +1,113 @@
+"""What a downstream run needs to know of a card before it loads the weights: read from card.json, without torch."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from backbones.architecture import type_of
+from backbones.files import read_json, sha256
+from backbones.schema import Count, Number, Positive, accept
+
+FORMAT = 2
+JSON, WEIGHTS, PROBE, CLASSIFIER = "card.json", "weights.safetensors", "probe.safetensors", "classifier.safetensors"
+SCRATCH = "scratch"
+Percent = Annotated[int, Meta(ge=0, le=100)] | Annotated[float, Meta(ge=0, le=100)]
+
+
+class CardSchema(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The fields of card.json; ``backbones.card.BackboneCard`` says what each is."""
+
+    arch: dict[str, Any]
+    mean: Annotated[list[Number], Meta(min_length=3, max_length=3)]
+    std: Annotated[list[Positive], Meta(min_length=3, max_length=3)]
+    channel_order: Literal["rgb", "bgr"]
+    input_size: Count
+    resampler: str
+    recipe: list[tuple[str, dict[str, Any]]]
+    seed: int | None
+    top1: Percent | None
+    source: dict[str, Any]
+    format: Literal[FORMAT]
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """The facts of a card from which a downstream config follows.
+
+    Args:
+        arch: arguments that decide the weights, see ``backbones.architecture``.
+        mean, std: of the three channels in ``channel_order``, on the 0..255 scale.
+        channel_order: 'rgb' or 'bgr'.
+        folder: of the card; one that a run above has yet to write is named all the same.
+        identity: what a run's key says of the card: the key of the run that writes it, or its own sha256.
+    """
+
+    arch: Mapping[str, Any]
+    mean: list[float]
+    std: list[float]
+    channel_order: str
+    folder: str
+    identity: str = field(default="", compare=False)
+
+    @cached_property
+    def type(self) -> str:
+        """The ``type`` of the network in a config."""
+        return type_of(self.arch)
+
+    @classmethod
+    def read(cls, path: str | Path) -> "CardFacts":
+        """Read the facts of the card at ``path``, as ``find_card`` takes it.
+
+        Raises:
+            ValueError: there is no card, or card.json does not hold what a card has.
+        """
+        folder = find_card(path)
+        about = read_card_json(folder / JSON)
+        identity = about["source"].get("run") or sha256(folder / JSON)
+        return cls(about["arch"], about["mean"], about["std"], about["channel_order"], str(folder), identity)
+
+
+def find_card(path: str | Path) -> Path:
+    """Return the folder of the card at ``path``: the folder itself, its card.json, or a run's folder that holds ``card``.
+
+    Raises:
+        ValueError: there is none; names the nearest.
+    """
+    path = Path(path)
+    for folder in (path, path.parent if path.name == JSON else path, path / "card"):
+        if (folder / JSON).is_file():
+            return folder
+    cards = sorted(str(p.parent) for p in Path("work_dirs").glob("runs/*/card/card.json"))
+    near = difflib.get_close_matches(str(path), cards, n=3, cutoff=0.3) or cards[:3]
+    hint = f"nearest: {', '.join(near)}" if near else "no run under work_dirs has written one yet"
+    raise ValueError(f"There is no backbone card at {path} (a folder with {JSON}); {hint}.")
+
+
+def read_card_json(path: Path) -> dict[str, Any]:
+    """Return the fields of a card.json.
+
+    Raises:
+        ValueError: it is no JSON, a field is missing, unknown or of another type, or it names other files than a card has.
+    """
+    where, again = f"Card {path.parent}: card.json", "; write the card anew with tools/export_backbone.py"
+    try:
+        about = read_json(path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{where} cannot be read as JSON ({error}){again}.") from None
+    if not isinstance(about, dict):
+        raise ValueError(f"{where} holds no fields{again}.")
+    try:
+        accept(about, CardSchema, where)
+    except ValueError as error:
+        raise ValueError(f"{str(error).rstrip('.')}{again}.") from None
+    if set(about["sha256"]) - {CLASSIFIER} != {WEIGHTS, PROBE}:
+        raise ValueError(f"{where} must give the sha256 of {WEIGHTS} and {PROBE}, perhaps of {CLASSIFIER}, and no other.")
+    return about

@@ -1,0 +1,120 @@
+"""From the values of a classifier's config to the MMEngine config that trains it."""
+
+from backbones.architecture import arch_of, check_resnet, network_name
+from backbones.resolving import Request, data_folder, start
+from classification.dtypes import set_precision
+from classification.tricks import compose
+
+# values that ``resolve`` turns into others and that no one reads afterwards
+CONSUMED = (
+    *("seconds", "data_root", "num_workers", "test_batch", "val_folder", "mean", "std", "crop_scale", "warmup_epochs"),
+    *("lr_at_256", "low_precision", "num_classes"),
+)
+STEPS = (30 / 120, 60 / 120, 90 / 120)  # of the training: where the learning rate falls to a tenth (section 2.1 of the paper)
+# keys of a resolved config that follow from a value, which is what to change
+FOLLOWS = {
+    "train_cfg.max_epochs": "epochs",
+    "train_dataloader.batch_size": "batch",
+    "test_dataloader.batch_size": "test_batch",
+    "optim_wrapper.accumulative_counts": "micro_batch",
+    "optim_wrapper.dtype": "low_precision",
+    "model.micro_batch": "micro_batch",
+    "model.num_classes": "num_classes",
+    "model.data_preprocessor.mean": "mean",
+    "model.data_preprocessor.std": "std",
+    "train_dataloader.dataset.root": "data_root",
+    "test_dataloader.dataset.root": "data_root",
+    "network": "model.backbone",
+    "precision": "low_precision",
+}
+
+
+def resolve(values, request: Request):
+    """Return the resolved config of a pretraining, but for overrides of derived keys and ``complete``.
+
+    Args:
+        values: checked, of a config (an MMEngine Config); it is left as it is.
+        request: with the tricks.
+
+    Raises:
+        ValueError: an option of the dense tasks, a trick that cannot be applied, a precision that this machine has not.
+    """
+    for option in ("backbone", "transfer", "protocol", "lr_factor", "hold_out"):
+        if getattr(request, option):
+            hint = "trains its own backbone" if option in ("backbone", "transfer") else "has no protocol"
+            name = option.replace("_", "-")
+            raise ValueError(f"--{name} is for detection and segmentation; {values.task} {hint}.")
+    if "depth" in values.model.backbone:
+        check_resnet(values.model.backbone)
+    cfg = compose(values, request.tricks, lambda changed: derive(changed, request))
+    for key in CONSUMED:
+        cfg.pop(key, None)
+    return cfg
+
+
+def derive(values, request: Request):
+    """Return what follows from ``values``: pipelines, loaders, model, optimiser and schedule; tricks of derived keys come after it."""
+    cfg = start(values, request)
+    cfg.network = network_name(cfg.model.backbone)
+    if cfg.model.get("mixup"):
+        cfg.model.mixup.seed = request.seed
+    cfg.micro_batch = cfg.model.micro_batch = min(values.micro_batch, values.batch)
+    cfg.model.num_classes = values.num_classes
+    cfg.model.data_preprocessor = dict(
+        type="classification.ImagePreprocessor", mean=list(values.mean), std=list(values.std)
+    )
+    _loaders(cfg, values)
+    if request.machine.processes > 1:
+        cfg.model_wrapper_cfg = dict(type="classification.ClassifierDDP", broadcast_buffers=False)
+    cfg.optim_wrapper.optimizer.lr = values.lr_at_256 * values.batch / 256
+    milestones = [int(values.epochs * part) for part in STEPS]
+    steps = dict(type="MultiStepLR", milestones=milestones, gamma=0.1, by_epoch=True, convert_to_iter_based=True)
+    cfg.param_scheduler = [steps]
+    cfg.train_cfg, cfg.test_cfg = dict(by_epoch=True, max_epochs=values.epochs), dict()
+    cfg.precision = set_precision(cfg.optim_wrapper, values.low_precision, request.machine)
+    return cfg
+
+
+def _loaders(cfg, values) -> None:
+    root, size = data_folder(values), values.size
+    transforms = "torchvision.transforms.v2"
+    train = [
+        dict(
+            type=f"{transforms}.RandomResizedCrop",
+            size=size,
+            scale=tuple(values.crop_scale),
+            ratio=(3 / 4, 4 / 3),
+            antialias=True,
+        ),
+        dict(type=f"{transforms}.RandomHorizontalFlip", p=0.5),
+        dict(type="classification.ColorJitter", strength=0.4, form="bcs"),
+        dict(type=f"{transforms}.PILToTensor"),
+        dict(type="classification.PCANoise", std=0.1),
+    ]
+    test = [
+        dict(type=f"{transforms}.Resize", size=-(-size * 8 // 7), antialias=True),  # ceil(size / 0.875)
+        dict(type=f"{transforms}.CenterCrop", size=size),
+        dict(type=f"{transforms}.PILToTensor"),
+    ]
+    common = dict(num_workers=values.num_workers, collate_fn=dict(type="default_collate"))
+    cfg.train_dataloader = dict(
+        persistent_workers=True,
+        drop_last=True,
+        sampler=dict(type="DefaultSampler", shuffle=True),
+        dataset=dict(type="classification.ImageFolder", root=f"{root}/train", pipeline=train),
+        **common,
+    )
+    cfg.test_dataloader = dict(
+        batch_size=values.test_batch,
+        drop_last=False,
+        sampler=dict(type="DefaultSampler", shuffle=False),
+        dataset=dict(type="classification.ImageFolder", root=f"{root}/{values.val_folder}", pipeline=test),
+        **common,
+    )
+
+
+def facts_of(cfg) -> dict:
+    """Return what a card of this pretraining will say of its network: arch, mean, std and channel order."""
+    preprocessor = cfg.model.data_preprocessor
+    facts = dict(mean=list(preprocessor.mean), std=list(preprocessor.std), channel_order="rgb")  # PIL's order
+    return dict(arch=arch_of(cfg.model.backbone), **facts)

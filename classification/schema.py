@@ -1,0 +1,32 @@
+"""Declare what a config of classification may have, with types and ranges."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from backbones.schema import Count, Fraction, Number, Positive
+from backbones.values import Values
+
+Channels = tuple[Number, Number, Number]
+Scales = tuple[Positive, Positive, Positive]
+
+
+class ClassificationValues(Values, kw_only=True, forbid_unknown_fields=True):
+    """The values of a classifier's config."""
+
+    epochs: Count
+    warmup_epochs: Positive  # of the trick warmup
+    batch: Count  # over all processes
+    micro_batch: Count  # images over which BN takes its statistics
+    lr_at_256: Positive  # learning rate of a batch of 256 images; another batch scales it
+    low_precision: Literal["auto", "float16", "bfloat16", "float32"] | None = None
+    num_classes: Count
+    val_folder: str
+    test_batch: Count
+    mean: Channels
+    std: Scales
+    size: Annotated[int, Meta(ge=8)]  # pixels of a side of an image
+    crop_scale: tuple[Fraction, Fraction]
+    resampler: str
+    optim_wrapper: dict[str, Any]
+    teacher: str | None = None  # the folder of a card; set by the trick distillation

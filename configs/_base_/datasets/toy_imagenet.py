@@ -1,0 +1,10 @@
+"""The synthetic images of scale toy: 8 classes, 64 px."""
+
+_base_ = "imagenet.py"
+
+data_root = "toy/imagenet"
+num_workers = 2
+test_batch = 100
+size = 64
+crop_scale = (0.25, 1.0)  # 0.08 in the paper: a twelfth of these small objects tells nothing
+num_classes = 8

@@ -1,0 +1,20 @@
+"""A classifier with every trick off: no zero-gamma, plain cross entropy, float32, SGD with momentum (section 2.1 of 1812.01187).
+
+Momentum and weight decay are defaults of the paper's code; the paper gives none.
+"""
+
+task = "classification"
+default_scope = "mmengine"
+model = dict(
+    type="classification.ImageClassifier",
+    loss=dict(type="torch.nn.CrossEntropyLoss", label_smoothing=0.0),
+    init="xavier",  # as the paper says; its code has msra_prelu
+    mixup=None,
+    distillation=None,
+)
+custom_hooks = [
+    dict(type="classification.UpdateHook"),
+    dict(type="SyncBuffersHook"),  # the mean of all processes' BN statistics, before any evaluation
+]
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", momentum=0.9, nesterov=True, weight_decay=1e-4))
+test_evaluator = dict(type="classification.TopK")

@@ -1,0 +1,8 @@
+"""Faster-RCNN with a feature pyramid (FPN): not the paper's detector, so never put its numbers beside Table 8."""
+
+_base_ = ["mmdet::_base_/models/faster-rcnn_r50_fpn.py", "faster_rcnn.py"]
+
+model = dict(
+    backbone=dict(_delete_=True, type="backbones.ResNet", out_indices=(0, 1, 2, 3)),
+    roi_head=dict(bbox_roi_extractor=dict(roi_layer=dict(use_torchvision=True))),
+)

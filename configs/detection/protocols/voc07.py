@@ -1,0 +1,27 @@
+"""Training on VOC07 trainval alone, with mmdet's usual settings: for Faster-RCNN with FPN, and the base of small scales.
+
+Not the paper's: never put its numbers beside Table 8.
+"""
+
+protocol = dict(
+    name="voc07",
+    base="detectron2",
+    source="chosen here, after mmdet's Faster-RCNN",
+    chosen="all",
+    networks=("faster_rcnn_fpn", "faster_rcnn_c4"),
+    train=("VOC2007/trainval",),
+    image_scales=((1000, 600),),
+    test_image_scale=(1000, 600),
+    length=dict(epochs=12),
+    steps=(0.7, 0.9),
+    warmup=500,
+    warmup_start=0.1,
+    clip=dict(max_norm=35, norm_type=2),
+    norm="eval",  # statistics of all BN; gamma and beta are trained
+    anchor_scales=(8,),  # times the stride of each level
+    proposals_train=(2000, 1000),
+    proposals_test=(1000, 1000),
+    roi_size=7,
+    roi_sampling=2,
+    score=0.01,
+)

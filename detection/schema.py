@@ -1,0 +1,70 @@
+"""Declare what a config and a protocol of detection may have, with types and ranges."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from backbones.protocols import Pixels, Protocol
+from backbones.schema import Count, Fraction, Index, NonNegative, Positive
+from backbones.values import Values
+
+
+class DetectionValues(Values, kw_only=True, forbid_unknown_fields=True):
+    """The values of a detector's config."""
+
+    classes: tuple[str, ...]
+    scratch_backbone: dict[str, Any]  # the network of a row from scratch, as a card's ``arch``
+    protocol: str | dict[str, Any]
+
+
+class RPNSample(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Anchors that the region proposal network trains on: how many of an image, the positive part, and the IoU of each kind."""
+
+    num: Count
+    positive: Fraction
+    high: Fraction
+    low: Fraction
+
+
+class RoISample(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Regions that the second stage trains on: how many of an image, the positive part, and the least IoU of these."""
+
+    num: Count
+    positive: Fraction
+    iou: Fraction
+
+
+class DetectionProtocol(Protocol, kw_only=True, forbid_unknown_fields=True):
+    """The values of a detection protocol; ``configs/detection/protocols/gluoncv2018.py`` says what each is."""
+
+    train: tuple[str, ...]
+    test: str
+    difficult_in_training: bool
+    smallest_box: Index
+    image_scales: Annotated[tuple[Pixels, ...], Meta(min_length=1)]
+    steps: tuple[Fraction, ...]
+    gamma: Positive
+    warmup_start: Fraction
+    clip: dict[str, Any] | None
+    frozen_stages: Annotated[int, Meta(ge=-1, le=4)]
+    norm: Literal["frozen", "eval", "sync"]
+    extra_norm: bool
+    anchor_scales: Annotated[tuple[Positive, ...], Meta(min_length=1)]
+    anchor_ratios: Annotated[tuple[Positive, ...], Meta(min_length=1)]
+    rpn_sample: RPNSample
+    rpn_border: int
+    proposals_train: tuple[Count, Count]
+    proposals_test: tuple[Count, Count]
+    proposal_nms: Fraction
+    smallest_proposal: NonNegative
+    roi_size: Count
+    roi_sampling: Index
+    roi_sample: RoISample
+    box_std: tuple[Positive, Positive, Positive, Positive]
+    rpn_beta: NonNegative
+    roi_beta: NonNegative
+    score: Fraction
+    nms: Fraction
+    detections: Count
+    metric: Literal["11-point"]

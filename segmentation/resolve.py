@@ -1,0 +1,160 @@
+"""From the values of a segmenter's config, a protocol and a backbone to the MMEngine config that trains it."""
+
+from backbones.plugging import plug
+from backbones.protocols import choose_protocol, set_length
+from backbones.resolving import Request, check_backbone, data_folder, start
+from backbones.tuning import tune
+from segmentation.schema import SegmentationProtocol
+
+LOADER = dict(type="backbones.LoadImage")
+MASK = dict(type="segmentation.LoadMask")
+PACK = dict(type="PackSegInputs")
+INFERENCE = {
+    "whole": dict(mode="whole"),
+    "slide": dict(mode="slide"),
+    "multi_scale": dict(mode="whole", scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), flip=True),
+}
+CONSUMED = ("seconds", "data_root", "num_workers", "scratch_backbone")
+# keys of a resolved config that follow from a value, which is what to change
+FOLLOWS = {
+    "batch": "protocol.batch",
+    "epochs": "protocol.length.epochs",
+    "updates": "protocol.length.updates",
+    "train_cfg.max_epochs": "protocol.length.epochs",
+    "train_cfg.max_iters": "protocol.length.updates",
+    "train_dataloader.batch_size": "protocol.batch",
+    "network": "model",
+    "model.decode_head.in_channels": "the backbone",
+    "model.decode_head.channels": "the backbone",
+    "model.auxiliary_head.in_channels": "the backbone",
+    "model.auxiliary_head.channels": "the backbone",
+    "model.data_preprocessor.size": "protocol.crop",
+    "train_dataloader.dataset.data_root": "data_root",
+    "test_dataloader.dataset.data_root": "data_root",
+    "test_evaluator.classes": "protocol.metric_classes",
+    "model.test_cfg.mode": "protocol.inference",
+}
+
+
+def resolve(values, request: Request):
+    """Return the resolved config of a transfer, but for overrides of derived keys and ``complete``.
+
+    Args:
+        values: checked, of a config (an MMEngine Config); it is left as it is.
+        request: with the card, or from scratch, and the protocol.
+
+    Raises:
+        ValueError: tricks, no backbone, a protocol or a card that cannot be used.
+    """
+    check_backbone(values.task, request)
+    cfg = start(values, request)
+    cfg.network = "fcn"
+    protocol = choose_protocol(values, SegmentationProtocol, cfg.network, request.protocol, request.protocol_changes)
+    cfg.protocol, cfg.batch = protocol, protocol["batch"]
+    _data(cfg, values, protocol)
+    _heads(cfg, protocol)
+    _schedule(cfg, protocol)
+    set_inference(cfg, protocol["inference"])
+    tune(cfg, request.lr_factor, request.hold_out)
+    channels = plug(cfg, values.scratch_backbone, request)
+    if cfg.model.backbone.type == "backbones.ResNet":
+        cfg.model.backbone.shortcut_pool = protocol["shortcut_pool"]
+    else:
+        cfg.protocol["shortcut_pool"] = "timm's own"
+    # a quarter as wide as stage 4, and the auxiliary head as stage 3, as in GluonCV
+    for head, width in ((cfg.model.decode_head, channels[3]), (cfg.model.auxiliary_head, channels[2])):
+        head.update(in_channels=width, channels=width // 4)
+    for key in CONSUMED:
+        cfg.pop(key, None)
+    return cfg
+
+
+def set_inference(cfg, name: str) -> None:
+    """Set how a segmenter looks at a test image, in place, and in the protocol that the record keeps.
+
+    Args:
+        cfg: with its protocol.
+        name: 'whole' (one pass over the whole image), 'slide' (mmseg's windows of the size of a crop, two thirds of it apart)
+            or 'multi_scale' (the mean probability of 0.5, 0.75, 1, 1.25, 1.5 and 1.75 times its size, each with its mirror
+            image).
+
+    Raises:
+        ValueError: another name.
+    """
+    if name not in INFERENCE:
+        raise ValueError(f"There is no inference {name!r} for segmentation; allowed: {', '.join(INFERENCE)}.")
+    crop = cfg.protocol["crop"]
+    windows = dict(crop_size=(crop, crop), stride=(2 * crop // 3, 2 * crop // 3))
+    cfg.protocol["inference"] = name
+    cfg.model.test_cfg = dict(**INFERENCE[name], **(windows if name == "slide" else {}))
+
+
+def _data(cfg, values, protocol: dict) -> None:
+    size = (protocol["crop"], protocol["crop"])
+    scale, ratios = tuple(protocol["image_scale"]), tuple(protocol["ratio_range"])
+    train = [
+        LOADER,
+        MASK,
+        dict(type="RandomResize", scale=scale, ratio_range=ratios, keep_ratio=True),
+        dict(type="Pad", size=size, pad_val=dict(img=(0, 0, 0), seg=255)),  # smaller images; 255 is ignored
+        dict(type="RandomCrop", crop_size=size, cat_max_ratio=protocol["crop_max_ratio"]),
+        dict(type="RandomFlip", prob=protocol["flip"]),
+    ]
+    if protocol["blur"]:
+        train.append(dict(type="segmentation.RandomBlur", prob=protocol["blur"]))
+    if protocol["photometric"]:
+        train.append(dict(type="PhotoMetricDistortion"))
+    # the mask after Resize: it is compared at its own size
+    test = [LOADER, dict(type="Resize", scale=tuple(protocol["test_image_scale"]), keep_ratio=True), MASK, PACK]
+    workers = dict(num_workers=values.num_workers, persistent_workers=True)
+    root = data_folder(values)
+    cfg.train_dataloader = dict(
+        drop_last=True,
+        sampler=dict(type="DefaultSampler", shuffle=True),
+        dataset=_split(root, "training") | dict(pipeline=[*train, PACK]),
+        **workers,
+    )
+    cfg.test_dataloader = dict(
+        batch_size=1,
+        drop_last=False,
+        sampler=dict(type="DefaultSampler", shuffle=False),
+        dataset=_split(root, "validation") | dict(test_mode=True, pipeline=test),
+        **workers,
+    )
+    cfg.model.data_preprocessor.size = size
+    cfg.test_evaluator.classes = protocol["metric_classes"]
+
+
+def _split(root: str, name: str) -> dict:
+    return dict(
+        type="segmentation.ADE20KDataset",
+        data_root=root,
+        data_prefix=dict(img_path=f"images/{name}", seg_map_path=f"annotations/{name}"),
+    )
+
+
+def _heads(cfg, protocol: dict) -> None:
+    model = cfg.model
+    model.decode_head.update(num_convs=protocol["num_convs"], concat_input=protocol["concat_input"])
+    for head, weight in ((model.decode_head, 1.0), (model.auxiliary_head, protocol["aux_weight"])):
+        head.dropout_ratio = protocol["dropout"]
+        head.loss_decode.update(loss_weight=weight, avg_non_ignore=protocol["avg_non_ignore"])
+    if protocol["norm"] == "sync":
+        cfg.sync_bn = "torch"  # where there are several processes; MMEngine leaves BN as it is in one
+
+
+def _schedule(cfg, protocol: dict) -> None:
+    length, by_epoch = set_length(cfg, protocol)
+    faster = dict(lr_mult=protocol["head_lr_mult"])
+    optimizer = dict(type="SGD", lr=protocol["lr"], momentum=protocol["momentum"], weight_decay=protocol["weight_decay"])
+    cfg.optim_wrapper = dict(
+        type="OptimWrapper",
+        optimizer=optimizer,
+        paramwise_cfg=dict(custom_keys={"decode_head": faster, "auxiliary_head": faster}),
+    )
+    poly = dict(type="PolyLR", power=protocol["power"], eta_min=protocol["min_lr"], begin=0, end=length, by_epoch=by_epoch)
+    cfg.param_scheduler = [poly | (dict(convert_to_iter_based=True) if by_epoch else {})]
+    if protocol["warmup"]:
+        first = dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=protocol["warmup"])
+        cfg.param_scheduler.insert(0, first)
+    cfg.test_cfg = dict()

@@ -1,0 +1,37 @@
+"""Declare what a config and a protocol of segmentation may have, with types and ranges."""
+
+from typing import Any, Literal
+
+from backbones.protocols import Pixels, Protocol
+from backbones.schema import Count, Fraction, NonNegative, Positive
+from backbones.values import Values
+
+
+class SegmentationValues(Values, kw_only=True, forbid_unknown_fields=True):
+    """The values of a segmenter's config."""
+
+    scratch_backbone: dict[str, Any]  # the network of a row from scratch, as a card's ``arch``
+    protocol: str | dict[str, Any]
+
+
+class SegmentationProtocol(Protocol, kw_only=True, forbid_unknown_fields=True):
+    """The values of a segmentation protocol; ``configs/segmentation/protocols/gluoncv2018.py`` says what each is."""
+
+    image_scale: Pixels
+    ratio_range: tuple[Positive, Positive]
+    crop: Count
+    crop_max_ratio: Fraction
+    blur: Fraction
+    photometric: bool
+    shortcut_pool: Literal["pool1x1", "pool2x2"]
+    num_convs: Count
+    concat_input: bool
+    dropout: Fraction
+    aux_weight: NonNegative
+    avg_non_ignore: bool
+    head_lr_mult: Positive
+    power: NonNegative
+    min_lr: NonNegative
+    norm: Literal["sync", "local"]
+    inference: Literal["whole", "slide", "multi_scale"]
+    metric_classes: Literal["gt", "union", "all"]

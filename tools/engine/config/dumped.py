@@ -1,0 +1,175 @@
+"""What a config was resolved from, as the dumped config of a run keeps it, and the text of that file."""
+
+import copy
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from backbones.card_facts import SCRATCH, CardFacts
+from backbones.resolving import Machine
+from backbones.schema import refuse_unknown
+from classification.tricks import flatten
+
+ORIGIN = "resolved_from"
+GONE = "$GONE"  # the value of a key that was taken out by hand
+ROOT_TEXT = "os.environ.get('DATA_ROOT', 'data')"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a config was resolved from: the file, its values, and what was asked.
+
+    Args:
+        file: path of the config file.
+        values: in it, before any override.
+        tricks, backbone, transfer, protocol, lr_factor, hold_out, seed, overrides, on_bad_image: see ``Options``.
+        edits: derived keys that were changed by hand in a dumped config, by dotted key.
+        card: facts of the card of a transfer.
+        machine: on which the config was resolved.
+        run: the key of the run.
+    """
+
+    file: str
+    values: dict[str, Any]
+    tricks: list = field(default_factory=list)
+    backbone: str | None = None
+    transfer: str | None = None
+    protocol: str | None = None
+    lr_factor: float | None = None
+    hold_out: bool = False
+    seed: int | str | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+    on_bad_image: str = "stop"
+    edits: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, Any] | None = None
+    machine: dict[str, Any] | None = None
+    run: str | None = None
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any], where: str) -> "Origin":
+        """Read what a dumped config says of itself.
+
+        Raises:
+            ValueError: a key is unknown or missing.
+        """
+        refuse_unknown(data, cls.__dataclass_fields__, where, ORIGIN)
+        for name in ("file", "values", "machine"):
+            if not data.get(name):
+                raise ValueError(f"{where} lacks {ORIGIN}.{name}; take the config.py that the run itself wrote.")
+        return cls(**json.loads(json.dumps(dict(data), default=_plain)))
+
+    @property
+    def resolved_on(self) -> Machine:
+        """The machine on which a dumped config was resolved."""
+        return Machine(**self.machine)
+
+    def copied_values(self) -> dict[str, Any]:
+        """Return the values, to be changed by the caller."""
+        return copy.deepcopy(self.values)
+
+    def request(self) -> dict[str, Any]:
+        """Return the arguments of a ``Request`` that are taken over as they are."""
+        names = ("tricks", "backbone", "transfer", "protocol", "lr_factor", "hold_out")
+        same = {name: getattr(self, name) for name in names}
+        return same | {"seed": 0 if self.seed is None else self.seed, "skip_bad_images": self.on_bad_image == "skip"}
+
+    def find_card(self) -> CardFacts | None:
+        """Return the facts of the card that was asked for: those in a dumped config, else those of its card.json.
+
+        Raises:
+            ValueError: there is no such card.
+        """
+        if self.backbone in (None, SCRATCH):
+            return None
+        return CardFacts(**self.card) if self.card else CardFacts.read(self.backbone)
+
+    def asked(self, options: Mapping[str, Any]) -> "Origin":
+        """Return this origin with what a person asked on top: an option at its default leaves what the run had.
+
+        Raises:
+            ValueError: tricks, where the run had its own.
+        """
+        default = Origin("", {})
+        given = {name: value for name, value in options.items() if value != getattr(default, name)}
+        if "tricks" in given and self.tricks:
+            names = ", ".join(trick if isinstance(trick, str) else trick[0] for trick in self.tricks)
+            raise ValueError(f"This config has tricks already: {names}; give all tricks at once, to a config of configs/.")
+        given["overrides"] = self.overrides | given.get("overrides", {})
+        if given.get("backbone") not in (None, self.backbone):
+            given["card"] = None
+        return replace(self, **given)
+
+    def edit(self, edits: Mapping[str, Any]) -> "Origin":
+        """Return this origin with keys that were edited by hand."""
+        return replace(self, edits=self.edits | dict(edits))
+
+
+def edits_of(resolved, dumped) -> dict[str, Any]:
+    """Return what was edited in a dumped config, by dotted key, given what it was ``resolved`` as; GONE for what was taken out."""
+    before, after = _comparable(resolved), _comparable(dumped)
+    changed = {key: value for key, value in after.items() if key not in before or before[key] != value}
+    return changed | {key: GONE for key in before if key not in after and not any(k.startswith(f"{key}.") for k in after)}
+
+
+def _comparable(cfg) -> dict[str, Any]:
+    flat = flatten(json.loads(json.dumps(cfg.to_dict(), default=_plain)))
+    return {key: value for key, value in flat.items() if key.partition(".")[0] not in ("work_dir", "run", "launcher")}
+
+
+def put(cfg, key: str, value: Any) -> None:
+    """Set, or take out, the value at a dotted key of a config, in place."""
+    *parents, last = key.split(".")
+    node = cfg
+    for name in parents:
+        if isinstance(node, list):
+            node = node[int(name)]
+        else:
+            if node.get(name) is None:
+                node[name] = {}
+            node = node[name]
+    if isinstance(node, list):
+        node[int(last)] = value
+    elif value == GONE:
+        node.pop(last, None)
+    else:
+        node[last] = value
+
+
+def dumped_text(cfg, origin: Origin, machine: Machine, card: CardFacts | None, data_root: str, run: str | None = None) -> str:
+    """Return the text of a config file that holds a resolved config and what it was resolved from.
+
+    It finds its data by the variable DATA_ROOT, and loads with MMEngine alone.
+
+    Args:
+        cfg: the resolved config.
+        origin: what it was resolved from.
+        machine: on which.
+        card: of a transfer.
+        data_root: the folder that DATA_ROOT names now.
+        run: key of the run.
+    """
+    from mmengine.config import Config
+
+    facts = asdict(card) if card else None
+    about = asdict(replace(origin, machine=asdict(machine), card=facts, run=run))
+    marker = "$DATA_ROOT$"
+    data = _marked(cfg.to_dict() | {ORIGIN: about}, data_root, marker)
+    text = Config(data).pretty_text
+    text = re.sub(rf"(['\"]){re.escape(marker)}", lambda match: f"{ROOT_TEXT} + {match[1]}", text)
+    return "import os\n\n" + text
+
+
+def _marked(value: Any, root: str, marker: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _marked(item, root, marker) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_marked(item, root, marker) for item in value)
+    if isinstance(value, str) and value.startswith(f"{root}/"):
+        return marker + value[len(root) :]
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)

@@ -1,0 +1,93 @@
+"""Read config files: the values that a person may change, checked against the schema of their task."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from backbones.configs import read_config
+from backbones.schema import accept, field_names
+from tools.engine.config.tasks import ROOT, task_of
+
+ORIGIN = "resolved_from"  # in the dumped config of a run: what it was resolved from
+
+
+def find_config(name: str | Path) -> Path:
+    """Return the config file ``name``, from the working folder or from the project's.
+
+    Raises:
+        ValueError: there is none; names the nearest.
+    """
+    for path in (Path(name), ROOT / name):
+        if path.is_file():
+            return path
+    files = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "configs").rglob("*.py"))]
+    near = difflib.get_close_matches(str(name), files, n=3, cutoff=0.4)
+    hint = f"nearest: {', '.join(near)}" if near else "see configs/"
+    raise ValueError(f"There is no config {name}; {hint}.")
+
+
+def untrusted_notice(name: str | Path) -> str:
+    """Return a sentence on a config that is not one of configs/; empty for one of those."""
+    if find_config(name).resolve().is_relative_to(ROOT / "configs"):
+        return ""
+    return f"{name} is not one of configs/. A config is Python code that is run: use one only from people whom you trust."
+
+
+def read(path: str | Path):
+    """Read a config file and the files under it, unchecked, as an MMEngine Config.
+
+    A config is Python code, which is run.
+
+    Raises:
+        ValueError: there is no such file, or it is no config.
+    """
+    file = find_config(path)
+    try:
+        return read_config(file)
+    except RecursionError:
+        raise ValueError(f"{path} is a base of itself (_base_); take it out of the list.") from None
+    except Exception as error:  # whatever the code of a config raises
+        said = (str(error).strip().splitlines() or ["no message"])[0]
+        raise ValueError(f"{path} cannot be read as a config ({type(error).__name__}: {said}); correct it.") from None
+
+
+def load(path: str | Path, changes: Mapping[str, Any] | None = None):
+    """Read the values of a config file, with ``changes`` merged in, checked against the schema of its task.
+
+    Args:
+        path: of a file in the layout of configs/TASK/.
+        changes: values by dotted key.
+
+    Returns:
+        An MMEngine Config with every value of the schema.
+
+    Raises:
+        ValueError: see ``read``; an unknown key, or a value of another type or out of range.
+    """
+    return checked(read(path), str(path), changes)
+
+
+def checked(cfg, where: str, changes: Mapping[str, Any] | None = None):
+    """Return the values ``cfg`` with ``changes`` merged in and defaults filled in, checked against the schema of their task."""
+    schema, typed = task_of(cfg).VALUES, field_names(task_of(cfg).VALUES)
+    for key in [key for key in cfg if key not in typed and (key.startswith("_") or _of_library(cfg[key]))]:
+        cfg.pop(key)  # a name that starts with an underscore is the file's own helper
+    accept(cfg._cfg_dict, schema, where)
+    for key, value in (changes or {}).items():
+        merge(cfg, {key: value})
+        accept(cfg._cfg_dict, schema, f"--cfg-options {key}={value}: the config")
+    values = accept(cfg._cfg_dict, schema, where)
+    for name in typed:
+        cfg.setdefault(name, getattr(values, name))
+    return cfg
+
+
+def merge(cfg, changes: Mapping[str, Any]) -> None:
+    """Merge values by dotted key into a config, in place; a dict given for a dict with another ``type`` replaces it."""
+    cfg.merge_from_dict(dict(changes))
+
+
+def _of_library(value: Any) -> bool:
+    """Return whether a value is a helper of a library's own base config, which MMEngine marks with the library's scope."""
+    return isinstance(value, Mapping) and "_scope_" in value

@@ -1,0 +1,157 @@
+"""What --cfg-options may change, and how: values of the config, values of its protocol, or keys that follow from these."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from backbones.resolving import follows
+from backbones.schema import field_names, join, refuse_unknown
+from tools.engine.config.structures import allowed_keys
+from tools.engine.config.tasks import task_of
+
+OPTIONS = {  # keys that have an option of their own
+    **dict(tricks="--tricks", backbone="--backbone", transfer="--transfer", lr_factor="--lr-factor", hold_out="--hold-out"),
+    **dict(seed="--seed", randomness="--seed", work_dir="--work-dir", run="--work-dir", launcher="--launcher", resume="--resume"),
+    **dict(on_bad_image="--on-bad-image", teacher="--tricks distillation:teacher=CARD", visualizer="--vis"),
+}
+FIXED = ("task", "scale", "resolved_from")  # what a config is, not what it says
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Overrides by dotted key, apart by what they change.
+
+    Args:
+        values: of the config, before anything is derived.
+        protocol: of its protocol, without the leading 'protocol.'.
+        derived: keys of the resolved config, once all else is derived; those below a dict of ``values`` are among them, too.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
+    derived: dict[str, Any] = field(default_factory=dict)
+
+
+def sort_overrides(cfg, overrides: Mapping[str, Any]) -> Overrides:
+    """Sort overrides by what they change.
+
+    Args:
+        cfg: the values of a config, checked, without the overrides.
+        overrides: by dotted key.
+
+    Raises:
+        ValueError: a key that has an option of its own, or that says what the config is.
+    """
+    sorted_ = Overrides()
+    typed = field_names(task_of(cfg).VALUES)
+    for key, value in overrides.items():
+        top, _, rest = key.partition(".")
+        if option := OPTIONS.get(top):
+            raise ValueError(f"--cfg-options {key}: {option} sets that; use it instead.")
+        if top in FIXED:
+            raise ValueError(f"--cfg-options {key}: it says which config this is and cannot be changed; choose another config.")
+        if top == "protocol" and top in typed:
+            if not rest:
+                raise ValueError("--cfg-options protocol: --protocol NAME chooses one, and protocol.KEY=VALUE changes a value of it.")
+            sorted_.protocol[rest] = value
+        elif top in typed:
+            if not rest or _reaches(cfg, key):
+                sorted_.values[key] = value
+            if rest:
+                sorted_.derived[key] = value
+        else:
+            sorted_.derived[key] = value
+    return sorted_
+
+
+def _reaches(cfg, key: str) -> bool:
+    """Return whether a dotted key leads into a dict or list of the config, so that its value can be set there."""
+    node: Any = cfg
+    for name in key.split(".")[:-1]:
+        if isinstance(node, list | tuple):
+            node = node[int(name)] if name.isdigit() and int(name) < len(node) else None
+        else:
+            node = node.get(name) if isinstance(node, Mapping) or hasattr(node, "_cfg_dict") else None
+    return node is not None
+
+
+def apply_derived(cfg, changes: Mapping[str, Any]) -> None:
+    """Apply overrides of derived keys to a resolved config, in place.
+
+    Raises:
+        ValueError: an unknown key, a number outside of a list, a value of another kind than the one it replaces, or a key that
+            follows from a value, which is what to change.
+    """
+    task = task_of(cfg)
+    for key, value in changes.items():
+        if key.partition(".")[0] not in cfg and key.partition(".")[0] in field_names(task.VALUES):
+            continue  # a value that was used up while the config was resolved
+        if source := follows(key, task.FOLLOWS):
+            raise ValueError(f"--cfg-options {key}: it follows from {source}; change that instead.")
+        _check_path(cfg, key, value, field_names(task.VALUES))
+        cfg.merge_from_dict({key: value})
+
+
+def _check_path(cfg, key: str, value: Any, values: tuple[str, ...]) -> None:
+    node, path, who = cfg, "", f"--cfg-options {key}"
+    *parents, last = key.split(".")
+    for name in parents:
+        node = _step(node, path, name, who, values)
+        path = join(path, name)
+    if isinstance(node, list | tuple):
+        _step(node, path, last, who, values)
+        return
+    if not hasattr(node, "keys"):
+        raise ValueError(f"{who}: {path} is {node!r:.60}, which has no parts.")
+    if last in node:
+        if mismatch := kind_mismatch(node[last], value):
+            raise ValueError(f"{who}={value!r}: the config has {node[last]!r:.80} there; give {mismatch}.")
+    elif not path:
+        raise ValueError(_unknown(cfg, last, who, values))
+    elif "type" not in node and last != "_delete_":
+        refuse_unknown([last], allowed_keys(path, node) or tuple(node), who, path)
+
+
+def _step(node: Any, path: str, name: str, who: str, values: tuple[str, ...]) -> Any:
+    """Return the part ``name`` of ``node``, which stands at ``path``."""
+    if isinstance(node, list | tuple):
+        if not name.isdigit() or int(name) >= len(node):
+            raise ValueError(f"{who}: {path} is a list of {len(node)}; give 0 to {len(node) - 1}.")
+        return node[int(name)]
+    if not hasattr(node, "keys"):
+        raise ValueError(f"{who}: {path} is {node!r:.60}, which has no parts.")
+    if name not in node:
+        if not path:
+            raise ValueError(_unknown(node, name, who, values))
+        refuse_unknown([name], tuple(node), who, path)
+    return node[name]
+
+
+def _unknown(cfg, name: str, who: str, values: tuple[str, ...]) -> str:
+    names = sorted({*cfg, *values})
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"{who}: there is no {name}; {'nearest' if near else 'allowed'}: {', '.join(near or names)}."
+
+
+def kind_mismatch(old: Any, new: Any) -> str | None:
+    """Say what may replace ``old``, where ``new`` may not; None where it may.
+
+    Numbers replace numbers, and so on; None replaces anything and is replaced by anything.
+    """
+    if old is None or new is None:
+        return None
+    kinds = (
+        (bool, "True or False"),
+        (int | float, "a number"),
+        (str, "text"),
+        (Mapping, "a dict"),
+        (list | tuple, "a list, such as [1,2]"),
+    )
+    for kind, words in kinds:
+        if isinstance(old, kind):
+            same = isinstance(new, kind) and isinstance(new, bool) == isinstance(old, bool)
+            if same and kind == (list | tuple) and old and not hasattr(old[0], "keys"):
+                return next((f"a list in which each is {fault}" for item in new if (fault := kind_mismatch(old[0], item))), None)
+            return None if same else words
+    return None

@@ -1,0 +1,203 @@
+"""From a config file and what a person asks of it to the complete config that runs.
+
+The steps: read the values, override values, let tricks edit them, derive everything else, let tricks edit what was derived, override
+derived keys, divide the batch over the processes. Nothing is derived before an override, and nothing afterwards.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from backbones.card_facts import SCRATCH, CardFacts
+from backbones.resolving import Machine, Request, complete, data_folder
+from classification.tricks import difference, flatten
+from tools.engine.config.dumped import Origin, edits_of, put
+from tools.engine.config.loading import ORIGIN, checked, find_config, read
+from tools.engine.config.overrides import apply_derived, sort_overrides
+from tools.engine.config.run_key import SEED, RunKey, hashable_config, make_key, replaced
+from tools.engine.config.structures import check_structures
+from tools.engine.config.tasks import task_of
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``tools/train.py`` takes beside the config: see its --help."""
+
+    tricks: list = field(default_factory=list)
+    backbone: str | None = None
+    transfer: str | None = None
+    protocol: str | None = None
+    lr_factor: float | None = None
+    hold_out: bool = False
+    seed: int | str | None = None  # None: 0, or that of the run whose dumped config is resolved
+    overrides: dict = field(default_factory=dict)
+    on_bad_image: str = "stop"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A complete config and what it was resolved from.
+
+    Args:
+        cfg: the MMEngine config that runs, with the facts that a record keeps.
+        origin: the file, its values and what was asked.
+        machine: for which it was resolved.
+        card: the facts of the card that a transfer starts from; None from scratch and for a pretraining.
+        data_folder: of its data.
+        notices: sentences for the person who started it.
+    """
+
+    cfg: Any
+    origin: Origin
+    machine: Machine
+    card: CardFacts | None
+    data_folder: str
+    notices: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> ModuleType:
+        """The module ``<task>.task`` of its task."""
+        return task_of(self.cfg)
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether the run ends with a card."""
+        return self.task.STAGE == "pretrain"
+
+    @cached_property
+    def upstream(self) -> str | None:
+        """The identity of the card or teacher that the run rests on; None for a pretraining without a teacher."""
+        if not self.pretrains:
+            return self.card.identity if self.card else SCRATCH
+        return CardFacts.read(self.cfg.teacher).identity if "teacher" in self.cfg else None
+
+    @cached_property
+    def hashable(self) -> dict[str, Any]:
+        """What of the config decides a result."""
+        return hashable_config(self.cfg, self.data_folder)
+
+    @cached_property
+    def _seeded(self) -> dict[str, Any]:
+        return {name: value for name, value in self.hashable.items() if SEED in json.dumps(value)}
+
+    @cached_property
+    def key(self) -> RunKey:
+        """The key of the run."""
+        return make_key(self.cfg, self.hashable, self.machine, self.upstream)
+
+    def key_of(self, seed: int, upstream: str | None) -> RunKey:
+        """Return the key of the run with ``seed``, where the config has a placeholder for it, on ``upstream``."""
+        config = self.hashable | replaced(self._seeded, SEED, seed)
+        return make_key(self.cfg, config, self.machine, upstream)
+
+    @property
+    def card_facts(self) -> CardFacts:
+        """The facts of the card that a pretraining will write; its folder and identity are not known here."""
+        return CardFacts(**self.task.facts_of(self.cfg), folder="")
+
+
+def processes_of(launcher: str) -> int:
+    """Return how many processes share the batch of a run that ``launcher`` started."""
+    return 1 if launcher == "none" else int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1)))
+
+
+def resolve(
+    path: str | Path,
+    options: Options | None = None,
+    machine: Machine | None = None,
+    card: CardFacts | None = None,
+) -> Resolved:
+    """Resolve a config file, or the dumped config of a run.
+
+    Args:
+        path: of the config.
+        options: what is asked of it.
+        machine: for which; this one by default.
+        card: facts of a card that has not been written yet; by default those of the card that ``options`` names.
+
+    Raises:
+        ValueError: one sentence on what is wrong: the file, a value, an option, an override or the card.
+    """
+    origin, notices = origin_of(path, options or Options())
+    machine = machine or Machine.here()
+    if card is None:
+        card = origin.find_card()
+    cfg, folder = _resolve(origin, machine, card)
+    return Resolved(cfg, origin, machine, card, folder, notices)
+
+
+def origin_of(path: str | Path, options: Options) -> tuple[Origin, tuple[str, ...]]:
+    """Return what a config is resolved from, and notices.
+
+    Of a dumped config that is what its run was resolved from, with ``options`` on top; a key of it that was edited by hand counts
+    as an override of a derived key, and a notice says so.
+    """
+    cfg = read(path)
+    if ORIGIN not in cfg:
+        return Origin(str(path), cfg._cfg_dict.to_dict(), **_asked(options)), ()
+    origin = Origin.parse(cfg.pop(ORIGIN), str(path))
+    before, _ = _resolve(origin, origin.resolved_on, origin.find_card())
+    edited = edits_of(before, cfg)
+    notices = (f"{path} was edited by hand after it was resolved; kept as overrides: {', '.join(edited)}.",) if edited else ()
+    return origin.asked(_asked(options)).edit(edited), notices
+
+
+def _asked(options: Options) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in Options.__dataclass_fields__}
+
+
+def _resolve(origin: Origin, machine: Machine, card: CardFacts | None) -> tuple[Any, str]:
+    from mmengine.config import Config
+
+    cfg = Config(origin.copied_values(), filename=origin.file)
+    values = checked(cfg, origin.file)
+    overrides = sort_overrides(values, origin.overrides)
+    values = checked(values, origin.file, overrides.values)
+    request = Request(machine, card=card, protocol_changes=overrides.protocol, **origin.request())
+    resolved = task_of(values).resolve(values, request)
+    apply_derived(resolved, overrides.derived)
+    for key, value in origin.edits.items():
+        put(resolved, key, value)
+    complete(resolved, machine)
+    check_structures(resolved, origin.file)
+    return resolved, data_folder(values)
+
+
+def refuse_ineffective(resolved: Resolved) -> None:
+    """Refuse an override that a person typed and that leaves the resolved config as it was.
+
+    Raises:
+        ValueError: names the first such override; it repeats what is there, or another option hides it.
+    """
+    own = flatten(resolved.cfg)
+    for key, value in resolved.origin.overrides.items():
+        rest = {name: other for name, other in resolved.origin.overrides.items() if name != key}
+        try:
+            without, _ = _resolve(replace(resolved.origin, overrides=rest), resolved.machine, resolved.card)
+        except ValueError:
+            continue  # the others need it
+        if not difference(flatten(without), own):
+            raise ValueError(
+                f"--cfg-options {key}={value} changes nothing: the config has that already, nothing uses it here, or another "
+                "option decides it; leave it out."
+            )
+
+
+def effective(overrides: Mapping[str, Any], path: str | Path, options: Options) -> dict[str, Any]:
+    """Return those of the overrides of a study that change something, as a launcher hands them on."""
+    bare = flatten(resolve(path, replace(options, overrides={})).cfg)
+    return {
+        key: value
+        for key, value in overrides.items()
+        if difference(bare, flatten(resolve(path, replace(options, overrides={key: value})).cfg))
+    }
+
+
+def config_path(resolved: Resolved) -> str:
+    """Return the path of the file that a config was resolved from, as a command line may have it."""
+    return str(find_config(resolved.origin.file))

@@ -1,0 +1,99 @@
+"""The key of a run: a hash of everything that decides its result, and of nothing else."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from backbones.resolving import TRANSFER_HOOK, Machine
+from tools.engine.config.tasks import task_of
+
+SEED = "$SEED"  # stands for the seed in a config that is shared by all seeds
+# keys that decide no result: places, notes, and what is in a key by other words (threads; the batch for its division)
+NOT_KEYED = ("work_dir", "run", "launcher", "backbone", "visualizer", "log_level", "log_processor", "threads", "model_wrapper_cfg")
+OWN_HOOKS = (TRANSFER_HOOK, "SyncBuffersHook", "classification.UpdateHook")  # that resolving puts in, and that follow from the rest
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """The key of a run: ``name``, 12 hexadecimal digits of a sha256, and the ``content`` that it is the hash of."""
+
+    name: str
+    content: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def make_key(cfg, config: dict[str, Any], machine: Machine, upstream: str | None) -> RunKey:
+    """Return the key of a run.
+
+    Args:
+        cfg: the resolved config.
+        config: ``hashable_config`` of it, with the seed.
+        machine: on which it runs.
+        upstream: identity of the card or teacher that it rests on; 'scratch', or None for a pretraining without a teacher.
+    """
+    task = task_of(cfg)
+    content = {
+        "config": config,
+        "upstream": upstream,
+        "data": data_fingerprint(tuple(task.data_folders(cfg))),
+        "threads": None if machine.cuda else cfg.get("threads") or machine.threads,
+        "device": "cuda" if machine.cuda else "cpu",
+        "version": task.RESULT_VERSION,
+    }
+    return RunKey(hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12], content)
+
+
+def hashable_config(cfg, data_folder: str) -> dict[str, Any]:
+    """Return what of a resolved config decides a result, as plain values.
+
+    Args:
+        cfg: the resolved config.
+        data_folder: of its data, which is left out of paths: moving data changes nothing.
+    """
+    data = {key: value for key, value in cfg.to_dict().items() if key not in NOT_KEYED}
+    data["custom_hooks"] = [hook for hook in data.get("custom_hooks", []) if hook["type"] not in OWN_HOOKS]
+    for loader in ("train_dataloader", "test_dataloader", "val_dataloader"):
+        if loader in data:
+            data[loader] = {key: value for key, value in data[loader].items() if key != "num_workers"}
+    data["train_dataloader"].pop("batch_size", None)  # the batch stands at the top; its division decides nothing
+    data["optim_wrapper"] = {key: value for key, value in data["optim_wrapper"].items() if key != "accumulative_counts"}
+    if isinstance(data.get("protocol"), dict):
+        data["protocol"] = {key: value for key, value in data["protocol"].items() if key not in ("source", "chosen")}
+    places = {data_folder: "$DATA"} | ({cfg.teacher: "$TEACHER"} if "teacher" in cfg else {})
+    return json.loads(json.dumps(_without_places(data, places), sort_keys=True, default=str))
+
+
+def _without_places(value: Any, places: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_places(item, places) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_places(item, places) for item in value]
+    if isinstance(value, str):
+        for place, name in places.items():
+            if value == place or value.startswith(f"{place}/"):
+                return name + value[len(place) :]
+    return value
+
+
+def replaced(value: Any, old: str, new: Any) -> Any:
+    """Return a copy of ``value`` with every string ``old`` in it replaced by ``new``."""
+    if isinstance(value, dict):
+        return {key: replaced(item, old, new) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [replaced(item, old, new) for item in value]
+    return new if value == old else value
+
+
+@cache
+def data_fingerprint(folders: tuple[Path, ...]) -> str:
+    """Return the sha256 of the sorted relative paths and sizes of all files under ``folders``; read once a process."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        files = sorted((str(p.relative_to(folder)), p.stat().st_size) for p in folder.rglob("*") if p.is_file())
+        digest.update(repr(files).encode())
+    return digest.hexdigest()

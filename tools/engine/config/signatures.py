@@ -1,0 +1,142 @@
+"""Check the dicts of a resolved config from which classes are built against the signatures of these classes.
+
+It imports what a config names, mmdet and mmseg among it, so it belongs to the start of a run or of a study, not to a plan.
+"""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+from backbones.schema import join, refuse_unknown
+from tools.engine.quiet import quiet
+
+BESIDE = ("type", "_scope_", "_delete_")  # MMEngine's own keys, in any dict
+# what MMEngine takes out of a dict before it calls the class, by the last part of the dict's place
+TAKEN = {
+    "param_scheduler": ("convert_to_iter_based",),
+    "custom_hooks": ("priority",),
+    "default_hooks": ("priority",),
+    "visualizer": ("vis_backends",),
+    "norm_cfg": ("requires_grad",),
+}
+REGISTRIES = (  # the order in which a name is looked for
+    *("MODELS", "DATASETS", "TRANSFORMS", "HOOKS", "OPTIMIZERS", "OPTIM_WRAPPERS", "PARAM_SCHEDULERS", "LOOPS", "DATA_SAMPLERS"),
+    *("TASK_UTILS", "WEIGHT_INITIALIZERS", "MODEL_WRAPPERS", "FUNCTIONS", "VISUALIZERS", "VISBACKENDS", "LOG_PROCESSORS"),
+    *("OPTIM_WRAPPER_CONSTRUCTORS", "EVALUATOR", "METRICS"),
+)
+NOTES = ("protocol", "tricks")  # what a record keeps
+# dicts with a ``type`` that name no class, or arguments of a function; tools.engine.config.structures declares them
+DECLARED = ("nms", "clip_grad", "optim_wrapper")
+
+
+@quiet()  # a run imports mmdet and mmseg here
+def check_signatures(cfg, where: str) -> None:
+    """Check every dict with a ``type`` in a resolved config: there is such a class, and it takes the other keys.
+
+    Args:
+        cfg: an MMEngine Config.
+        where: what an error calls it.
+
+    Raises:
+        ValueError: no class has that name, a library that it needs cannot be imported, or the class does not take a key; says
+            where and what is nearest.
+    """
+    for path, node in typed_dicts("", cfg.to_dict()):
+        steps = [part for part in path.split(".") if not part.isdigit()]
+        if steps[-1] in DECLARED or steps[0] in NOTES:
+            continue
+        name = f"mmcv.ops.{node['type']}" if steps[-1] == "roi_layer" else node["type"]
+        kind = _kind(name, cfg.default_scope, f"{where} has {path}.type={node['type']}")
+        keys, more = arguments(kind, node)
+        before = TAKEN.get(steps[-1], TAKEN.get(steps[0], ()) if len(steps) == 2 else ())
+        if not more:
+            refuse_unknown(node, {*keys, *before, *BESIDE}, where, path, kind.__name__)
+
+
+def typed_dicts(path: str, value: Any) -> Iterator[tuple[str, dict]]:
+    """Yield every dict that has a ``type``, with its dotted path."""
+    if isinstance(value, dict):
+        if isinstance(value.get("type"), str):
+            yield path, value
+        items = value.items()
+    else:
+        items = enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, item in items:
+        yield from typed_dicts(join(path, str(key)), item)
+
+
+def _kind(name: str, scope: str, who: str) -> Callable:
+    try:
+        return kind_of(name, scope)
+    except LookupError as error:
+        import difflib
+
+        near = difflib.get_close_matches(name, error.args, n=3)
+        hint = f"nearest: {', '.join(near)}" if near else "give the full path of a class, as in backbones.ResNet"
+        raise ValueError(f"{who}, and nothing has that name; {hint}.") from None
+    except ImportError as error:
+        raise ValueError(f"{who}, which cannot be imported ({error}); install what is missing.") from None
+
+
+@cache
+def kind_of(name: str, scope: str) -> Callable:
+    """Return what a ``type`` means: the object of that full path, or that of this name in the registries that a scope sees.
+
+    Raises:
+        LookupError: there is none; its ``args`` are the names that there are.
+        ImportError: its module is there and cannot be imported.
+    """
+    from mmengine import registry, runner  # noqa: F401  (the second registers what MMEngine itself has)
+
+    names: set[str] = set()
+    if (kind := _by_path(name)) is not None:
+        return kind
+    logging.disable(logging.WARNING)  # MMEngine warns of a registry that a scope does not have
+    try:
+        for one in (getattr(registry, name) for name in REGISTRIES):
+            with one.switch_scope_and_registry(scope) as scoped:
+                if "." not in name and (kind := scoped.get(name)) is not None:
+                    return kind
+                names |= {*scoped.module_dict, *one.module_dict}
+    finally:
+        logging.disable(logging.NOTSET)
+    raise LookupError(*sorted(names))
+
+
+def _by_path(name: str) -> Callable | None:
+    """Return the object of a full path such as backbones.ResNet; None where there is none."""
+    from importlib import import_module
+
+    module, _, attribute = name.rpartition(".")
+    if not module:
+        return None
+    try:
+        return getattr(import_module(module), attribute, None)
+    except ModuleNotFoundError as error:
+        if error.name and (module == error.name or module.startswith(f"{error.name}.")):
+            return None
+        raise
+
+
+def arguments(called: Callable, node: dict) -> tuple[set[str], bool]:
+    """Return what can be given to a class or function by name, and whether it takes any other name, too.
+
+    A class that takes ``**kwargs`` hands them on to the next one that has its own ``__init__``; ``**resize_kwargs`` beside an
+    argument ``resize_type``, as mmcv has it, go to the class of that name.
+    """
+    keys, rest = set(), None
+    for one in called.__mro__[:-1] if inspect.isclass(called) else (called,):
+        if inspect.isclass(one) and "__init__" not in vars(one):
+            continue
+        parameters = inspect.signature(one.__init__ if inspect.isclass(one) else one).parameters
+        keys |= {p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {"self"}
+        rest = next((p.name for p in parameters.values() if p.kind is p.VAR_KEYWORD), None)
+        if rest is None:
+            return keys, False
+        chooser = rest.replace("_kwargs", "_type")
+        if chooser != rest and chooser in parameters:
+            own, more = arguments(kind_of(node.get(chooser, parameters[chooser].default), "mmdet"), {})
+            return keys | own, more
+    return keys, rest is not None

@@ -1,0 +1,221 @@
+"""Declare what may stand in those dicts of a resolved config from which no class is built, so that no signature says it.
+
+Each schema names the keys that MMEngine, mmdet or mmseg takes out of the dict itself. Checked without importing any of them.
+"""
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from backbones.schema import Count, Fraction, Index, NonNegative, Number, Positive, accept, field_names
+
+Dict = dict[str, Any]
+
+
+class Loader(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A ``train_dataloader``, ``val_dataloader`` or ``test_dataloader``: arguments of torch's DataLoader and of MMEngine."""
+
+    dataset: Dict
+    sampler: Dict
+    batch_sampler: Dict | None = None
+    batch_size: Count
+    num_workers: Index
+    persistent_workers: bool = False
+    drop_last: bool = False
+    pin_memory: bool = False
+    prefetch_factor: Count | None = None
+    timeout: NonNegative = 0
+    collate_fn: Dict | None = None
+    worker_init_fn: Dict | None = None
+    num_batch_per_epoch: Count | None = None
+
+
+class OptimWrapper(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``optim_wrapper``: what builds the wrapper of the optimiser."""
+
+    type: str
+    optimizer: Dict
+    accumulative_counts: Count
+    clip_grad: Dict | None = None
+    paramwise_cfg: Dict | None = None
+    constructor: str | None = None
+    dtype: str | None = None
+    loss_scale: str | Number | Dict | None = None
+    use_fsdp: bool = False
+
+
+class Paramwise(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``optim_wrapper.paramwise_cfg``: factors of learning rate and decay (MMEngine's DefaultOptimWrapperConstructor)."""
+
+    custom_keys: dict[str, dict[Literal["lr_mult", "decay_mult"], NonNegative]] = {}
+    bias_lr_mult: NonNegative = 1
+    bias_decay_mult: NonNegative = 1
+    norm_decay_mult: NonNegative = 1
+    flat_decay_mult: NonNegative = 1
+    dwconv_decay_mult: NonNegative = 1
+    dcn_offset_lr_mult: NonNegative = 1
+    bypass_duplicate: bool = False
+
+
+class ClipGrad(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``optim_wrapper.clip_grad``: arguments of torch's clip_grad_norm_ or, with type 'value', clip_grad_value_."""
+
+    type: Literal["norm", "value"] = "norm"
+    max_norm: Positive | None = None
+    norm_type: Positive | None = None
+    error_if_nonfinite: bool = False
+    clip_value: Positive | None = None
+    foreach: bool | None = None
+
+
+class TrainLoop(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``train_cfg``: the length of training and the evaluations in it."""
+
+    by_epoch: bool
+    type: str | None = None
+    max_epochs: Count | None = None
+    max_iters: Count | None = None
+    val_begin: Index = 1
+    val_interval: Count = 1
+    dynamic_intervals: list[tuple[int, int]] | None = None
+
+
+class EvaluationLoop(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``val_cfg`` and ``test_cfg``."""
+
+    type: str | None = None
+    fp16: bool = False
+
+
+class Randomness(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``randomness``: the seed of a run; a plan has a placeholder there."""
+
+    seed: int | str
+    diff_rank_seed: bool = False
+    deterministic: bool = False
+
+
+class Environment(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``env_cfg``: settings of the process."""
+
+    cudnn_benchmark: bool = False
+    mp_cfg: dict[Literal["mp_start_method", "opencv_num_threads"], Any] = {}
+    dist_cfg: Dict = {}
+    resource_limit: Count = 4096
+
+
+class Hooks(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``default_hooks``: MMEngine's own hooks by name; None leaves one out."""
+
+    runtime_info: Dict | None = None
+    timer: Dict | None = None
+    sampler_seed: Dict | None = None
+    logger: Dict | None = None
+    param_scheduler: Dict | None = None
+    checkpoint: Dict | None = None
+    visualization: Dict | None = None
+
+
+class NMS(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An ``nms`` of a detector."""
+
+    type: Literal["nms", "soft_nms", "nms_match"] = "nms"
+    iou_threshold: Fraction
+    max_num: int = -1
+    class_agnostic: bool = False
+    split_thr: Count = 10000
+    score_threshold: Fraction = 0
+
+
+class Proposals(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``model.train_cfg.rpn_proposal`` and ``model.test_cfg.rpn``: which proposals reach the regions."""
+
+    nms_pre: Count
+    max_per_img: Count
+    nms: Dict
+    min_bbox_size: NonNegative = 0
+
+
+class StageTraining(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``model.train_cfg.rpn`` and ``model.train_cfg.rcnn``: on what a stage of a detector trains."""
+
+    assigner: Dict
+    sampler: Dict
+    allowed_border: int = -1
+    pos_weight: Number = -1
+    debug: bool = False
+    mask_size: Count | None = None
+
+
+class Detections(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``model.test_cfg.rcnn``: which detections count."""
+
+    score_thr: Fraction
+    nms: Dict
+    max_per_img: Count
+    mask_thr_binary: Fraction | None = None
+
+
+class Inference(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``model.test_cfg`` of a segmenter: how it looks at an image."""
+
+    mode: Literal["whole", "slide"]
+    crop_size: tuple[Count, Count] | None = None
+    stride: tuple[Count, Count] | None = None
+    scales: tuple[Positive, ...] | None = None
+    flip: bool = False
+
+
+SCHEMAS = (  # the dotted place of a dict, numbers in it left out, and its schema
+    (r"(train|val|test)_dataloader", Loader),
+    (r"optim_wrapper", OptimWrapper),
+    (r"optim_wrapper\.paramwise_cfg", Paramwise),
+    (r"optim_wrapper\.clip_grad", ClipGrad),
+    (r"train_cfg", TrainLoop),
+    (r"(val|test)_cfg", EvaluationLoop),
+    (r"randomness", Randomness),
+    (r"env_cfg", Environment),
+    (r"default_hooks", Hooks),
+    (r"model\..*\.nms", NMS),
+    (r"model\.train_cfg\.rpn_proposal|model\.test_cfg\.rpn", Proposals),
+    (r"model\.train_cfg\.(rpn|rcnn)", StageTraining),
+    (r"model\.test_cfg\.rcnn", Detections),
+)
+
+
+def schema_of(path: str, node: Dict) -> type[msgspec.Struct] | None:
+    """Return the schema of the dict ``node`` at the dotted ``path`` of a resolved config; None where none is declared."""
+    place = re.sub(r"\.\d+", "", path)
+    if place == "model.test_cfg" and "mode" in node:
+        return Inference
+    return next((schema for pattern, schema in SCHEMAS if re.fullmatch(pattern, place)), None)
+
+
+def allowed_keys(path: str, node: Dict) -> tuple[str, ...] | None:
+    """Return the keys that the schema of a dict declares; None where there is none."""
+    schema = schema_of(path, node)
+    return schema and field_names(schema)
+
+
+def check_structures(cfg, where: str) -> None:
+    """Check every dict of a resolved config that has a declared schema.
+
+    Raises:
+        ValueError: an unknown key, or a value of another type or out of range; names the place in the config.
+    """
+    for path, node in _dicts("", cfg):
+        if schema := schema_of(path, node):
+            accept(node, schema, where, path)
+
+
+def _dicts(path: str, value: Any):
+    """Yield every dict in a config with its dotted path."""
+    if hasattr(value, "items"):
+        if path:
+            yield path, value
+        items = value.items()
+    else:
+        items = enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, item in items:
+        yield from _dicts(f"{path}.{key}".lstrip("."), item)

@@ -1,0 +1,33 @@
+"""Find the task packages and their modules by name: all that the tools know of a task."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def task_of(cfg: Mapping) -> ModuleType:
+    """Return the module ``<task>.task`` of the package that a config or a record names.
+
+    Raises:
+        ValueError: it names none, or there is no such package.
+    """
+    if "task" not in cfg:
+        raise ValueError(f"This config names no task: set task to one of the task packages: {having('task')}.")
+    task = cfg["task"]
+    if not isinstance(task, str) or not task.isidentifier() or not (ROOT / task / "task.py").is_file():
+        raise ValueError(f"There is no task {task!r}; set task to one of the task packages: {having('task')}.")
+    return import_module(f"{task}.task")
+
+
+def part_of(task: str, name: str) -> ModuleType | None:
+    """Return the module ``<task>.<name>`` of a task package, or None where it has none."""
+    return import_module(f"{task}.{name}") if find_spec(f"{task}.{name}") else None
+
+
+def having(name: str) -> str:
+    """List the task packages that have a module ``name``, for a sentence."""
+    return ", ".join(sorted(path.parent.name for path in ROOT.glob(f"*/{name}.py")))
