@@ -60,9 +60,10 @@ def derive(values, request: Request):
         cfg.model.mixup.seed = request.seed
     cfg.micro_batch = cfg.model.micro_batch = min(values.micro_batch, values.batch)
     cfg.model.num_classes = values.num_classes
-    cfg.model.data_preprocessor = dict(
-        type="classification.ImagePreprocessor", mean=list(values.mean), std=list(values.std)
-    )
+    cfg.model.data_preprocessor = dict(type="classification.ImagePreprocessor", mean=list(values.mean), std=list(values.std))
+    # SyncBuffersHook: the mean of all processes' BN statistics, before any evaluation
+    own = (dict(type="classification.UpdateHook"), dict(type="SyncBuffersHook"))
+    cfg.custom_hooks = [*own, *values.custom_hooks]
     _loaders(cfg, values)
     if request.machine.processes > 1:
         cfg.model_wrapper_cfg = dict(type="classification.ClassifierDDP", broadcast_buffers=False)

@@ -11,6 +11,7 @@ __all__ = ["FOLLOWS", "VALUES", "check_data", "data_folders", "facts_of", "finis
 STAGE = "pretrain"
 RESULT_VERSION = 3  # raise it when the same config no longer gives the same numbers: finished runs are then run again
 METRICS = ("top1", "top5")
+FIGURES = METRICS  # all that a run scores, by name
 SPLIT = "val"  # what the figures are measured on
 PER_IMAGE = "ranks.npz"
 PUBLISHED_PROTOCOL = "paper"  # that of the paper's numbers

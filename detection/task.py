@@ -13,6 +13,7 @@ from detection.schema import DetectionValues as VALUES
 __all__ = ["FOLLOWS", "VALUES", "check_data", "data_folders", "finish", "resolve"]
 STAGE = "transfer"
 METRICS = ("mAP", "mAP_area", "mAP_50_95")  # a learning rate is tuned by the first
+FIGURES = METRICS  # all that a run scores, by name
 SPLIT = "test"  # what the figures are measured on
 PER_IMAGE = "detections.npz"
 PUBLISHED_PROTOCOL = "he2019"  # that of the paper's numbers

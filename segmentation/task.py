@@ -4,13 +4,18 @@ from pathlib import Path
 
 import backbones.mmcv_ops  # noqa: F401  (before anything imports mmseg)
 from backbones.files import missing_folder
-from segmentation.metrics import load, per_class
+from segmentation.metrics import REGIONS, load, per_class
 from segmentation.resolve import FOLLOWS, resolve, set_inference
 from segmentation.schema import SegmentationValues as VALUES
 
 __all__ = ["FOLLOWS", "VALUES", "check_data", "data_folders", "finish", "resolve", "set_inference"]
 STAGE = "transfer"
 METRICS = ("mIoU", "pixAcc", "mAcc")  # a learning rate is tuned by the first
+FIGURES = (  # all that a run scores, by name
+    *METRICS,
+    *(f"{metric}_{region}" for metric in ("pixAcc", "mIoU") for region in REGIONS),
+    *("mIoU_frequent", "mIoU_rare"),
+)
 SPLIT = "validation"  # what the figures are measured on
 PER_IMAGE = "confusion.npz"
 PUBLISHED_PROTOCOL = "he2019"  # that of the paper's numbers

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from tools.engine.known_keys import check_config, check_protocol_file, check_study, names_read
 
 from tools.engine import known_keys
 from tools.engine.config import ROOT, Options, find_config, load, resolve, task_of
-from tools.engine.known_keys import check_config, check_protocol_file, check_study, names_read
 from tools.engine.study import load_study, prepare
 
 CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs").glob("*ion/*.py"))

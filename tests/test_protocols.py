@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 import torch
+from detection.protocol import apply
 from mmengine.registry import MODELS, init_default_scope
 
 from backbones.protocols import choose_protocol
-from detection.protocol import apply
 from detection.task import check_data, data_folders
 from tools.engine.config import Options, load, resolve
 from tools.engine.run import build_runner

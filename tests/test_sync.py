@@ -10,11 +10,11 @@ from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.runner import LogProcessor
 from test_exact import CLASSIFIER, SEGMENTER, config
+from tools.engine.known_keys import check_config
 from torch.profiler import ProfilerActivity, profile
 
 from tools.engine.config import Options, key_of, resolve
 from tools.engine.hooks import ProgressHook
-from tools.engine.known_keys import check_config
 from tools.engine.late import LateInfoHook, LateLogProcessor
 from tools.engine.run import build_runner
 from tools.engine.runner import ExactRunner, check_checkpoint, last_checkpoint

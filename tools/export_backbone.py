@@ -48,7 +48,6 @@ def write_card(checkpoint: Path, folder: Path):
     """
     from backbones.checkpoint import read_checkpoint
     from backbones.convert import fill
-    from tools.engine.config import task_of
     from tools.engine.record import CONFIG, read_record
     from tools.engine.run import build_model, load_run
 
@@ -60,9 +59,9 @@ def write_card(checkpoint: Path, folder: Path):
             f"There is no {config}, and a checkpoint is exported with its run's config beside it; weights from elsewhere come in "
             "by tools/import_backbone.py."
         )
-    cfg = load_run(str(config), checkpoint)
-    task = task_of(cfg)
-    if task.STAGE != "pretrain":
+    resolved = load_run(str(config), checkpoint)
+    cfg, task = resolved.cfg, resolved.task
+    if not resolved.pretrains:
         raise ValueError(f"{config} is of the task {cfg.task}; a card comes from a pretraining (classification).")
     model = build_model(cfg)
     fill(str(checkpoint), read_checkpoint(checkpoint).state, model, model.backbone.arch)

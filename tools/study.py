@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import add_study_arguments, main, share_threads, study_of
+from tools.engine.cli import add_study_arguments, count_or_none, jobs_of, main, share_threads, study_of
 
 
 def parse() -> argparse.Namespace:
@@ -49,8 +49,8 @@ def parse() -> argparse.Namespace:
             command.add_argument("--partition", metavar="NAME", help="slurm: of the jobs; the cluster's own choice")
             command.add_argument("--time", type=int, metavar="MINUTES", help="slurm: of one start of a run, which goes on; 240")
             command.add_argument("--cpus", type=int, help="slurm: of each run; 8 for each of its processes")
-            command.add_argument("--gpus", type=int, default=0, help="of each run; several share its batch")
-            command.add_argument("--retry", type=int, default=0, help="how often a failed run is tried again; 0")
+            command.add_argument("--gpus", type=count_or_none, default=0, help="of each run; several share its batch")
+            command.add_argument("--retry", type=count_or_none, default=0, help="how often a failed run is tried again; 0")
             command.add_argument("--vis", nargs="+", default=[], metavar="NAME", help="scalars go to tensorboard, wandb, ... too")
     return parser.parse_args()
 
@@ -73,12 +73,12 @@ def run(study, args: argparse.Namespace) -> int:
     from tools.engine import warm
     from tools.engine.cards import make_cards
     from tools.engine.collect import collect
+    from tools.engine.graph import check, nodes_of, rows_of
     from tools.engine.launch import run_study
     from tools.engine.progress import Screen
     from tools.engine.report import terminal_table, write_report
     from tools.engine.show import draw_pairs, draw_sheets
     from tools.engine.slurm import refuse_queued, run_on_slurm, settings_of
-    from tools.engine.study import check, nodes_of, rows_of
     from tools.engine.vis import visualizer
 
     slurm = settings_of(args)
@@ -95,7 +95,7 @@ def run(study, args: argparse.Namespace) -> int:
         if slurm:
             failed = run_on_slurm(study, screen.watch, screen.log, slurm, args.retry)
         else:
-            failed = run_study(study, screen.watch, screen.log, args.jobs or 1, args.gpus, args.retry)
+            failed = run_study(study, screen.watch, screen.log, jobs_of(args, nodes), args.gpus, args.retry)
     try:
         draw_sheets(rows_of(study), print)
         folder = collect(study)
@@ -105,25 +105,25 @@ def run(study, args: argparse.Namespace) -> int:
         print(f"{written['report.html']}\n{written['report.md']}")
     finally:  # where nothing has finished there is no table
         for node in failed:
-            words = (node.folder / "failed.txt").read_text()
-            print(f"failed: {node.name} ({node.folder / 'log.txt'})\n{words}", file=sys.stderr)
+            print(f"failed: {node.name} ({node.log})\n{node.failure.read_text()}", file=sys.stderr)
     return 1 if failed else 0
 
 
 def show_status(study) -> int:
     from tools.engine.curves import against_published
+    from tools.engine.graph import nodes_of
     from tools.engine.slurm import waiting_jobs
-    from tools.engine.study import nodes_of
 
     jobs = waiting_jobs(print)
     for node in nodes_of(study):
         compared = against_published(node, study.scale)
-        print(f"{node.key}  {node.state(jobs.get(node.key)):21}  {node.name}" + f" ({compared})" * bool(compared))
+        note = f" ({compared})" if compared else ""
+        print(f"{node.key}  {node.state(jobs.get(node.key)):21}  {node.name}{note}")
     return 0
 
 
 def show_why(study, key: str) -> int:
-    from tools.engine.study import nodes_of, why
+    from tools.engine.graph import nodes_of, why
 
     nodes = {node.key: node for node in nodes_of(study)}
     if key not in nodes:

@@ -26,13 +26,16 @@ def test() -> None:
     args = parser.parse_args()
 
     from backbones.files import write_json
-    from tools.engine.config import foreign, task_of
-    from tools.engine.run import build_runner, load_run
+    from tools.engine.config import untrusted_notice
+    from tools.engine.run import build_runner, load_run, set_threads
 
-    if said := foreign(args.config):
-        print(said)
-    cfg = load_run(args.config, args.checkpoint)
-    task = task_of(cfg)
+    if notice := untrusted_notice(args.config):
+        print(notice)
+    resolved = load_run(args.config, args.checkpoint, args.launcher)
+    for notice in resolved.notices:
+        print(notice)
+    cfg, task = resolved.cfg, resolved.task
+    set_threads(cfg)
     if args.inference:
         if not hasattr(task, "set_inference"):
             raise ValueError(f"--inference is for segmentation; {cfg.task} has one way of testing.")

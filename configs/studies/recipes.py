@@ -94,7 +94,7 @@ recipes.update(
 # The teacher of every distilled network, ResNet-152 (D by its recipe; section 5.3), of seed 0 whatever the student's.
 teacher = dict(
     config="configs/classification/resnet50_{scale}.py",
-    overrides={"model.backbone.depth": 152, "network": "resnet152"},
+    overrides={"model.backbone.depth": 152},
 )
 
 # Tricks that a network has no use for: variants of the ResNet, and zero-gamma without residual blocks, as in the paper's code.

@@ -9,24 +9,24 @@ The paper takes the figures of the other networks from their authors; here they 
 name = "table1"
 recipes = ("baseline", "mixup_distill")
 reference = "baseline"
-_timm = dict(resnext50="resnext50_32x4d", seresnet50="seresnet50", seresnext50="seresnext50_32x4d", densenet201="densenet201")
+_timm = ("resnext50_32x4d", "seresnet50", "seresnext50_32x4d", "densenet201")
 networks = dict(
     resnet50=dict(config="configs/classification/resnet50_{scale}.py"),
     **{
         network: dict(
             config="configs/classification/timm_{scale}.py",
-            overrides={"model.backbone.name": timm, "network": network},
+            overrides={"model.backbone.name": network},
             recipes=("baseline",),
         )
-        for network, timm in _timm.items()
+        for network in _timm
     },
 )
 metrics = ("top1", "top5")
 _rows = dict(
     resnet50="ResNet-50",
-    resnext50="ResNeXt-50",
+    resnext50_32x4d="ResNeXt-50",
     seresnet50="SE-ResNet-50",
-    seresnext50="SE-ResNeXt-50",
+    seresnext50_32x4d="SE-ResNeXt-50",
     densenet201="DenseNet-201",
 )
 _metrics = ("top1", "top5", "flops_g")

@@ -9,7 +9,7 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from classification.dtypes import resolve_dtype, resolve_precision
+from classification.dtypes import resolve_dtype, set_precision
 from tools.benchmarks.driven import Rounds, started
 
 LR = 1e-5  # so small that no loss explodes, however many rounds there are; no step is faster or slower for it
@@ -29,10 +29,8 @@ def low_precision(optim_wrapper: dict) -> dict:
     """A copy of an optimiser's config as ``low_precision`` with dtype 'auto' leaves it on this machine."""
     from mmengine.config import ConfigDict
 
-    made = ConfigDict(optim_wrapper=dict(optim_wrapper, type="classification.LowPrecisionOptimWrapper", dtype="auto"))
-    if resolve_precision(made) == "float32":
-        return ConfigDict(optim_wrapper)
-    return made.optim_wrapper
+    wrapper = ConfigDict(optim_wrapper)
+    return ConfigDict(optim_wrapper) if set_precision(wrapper, "auto") == "float32" else wrapper
 
 
 def started_runner(cfg, folder: str, data: dict):

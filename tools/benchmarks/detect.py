@@ -42,7 +42,7 @@ def comparisons(settings: Settings) -> Iterator[Comparison]:
 
 def product_config(kind: str):
     """The config of our detector at scale paper with counts that fit the small images, frozen as with a card."""
-    cfg = resolve(f"configs/detection/faster_rcnn_{kind}_paper.py", Options(backbone="scratch"))
+    cfg = resolve(f"configs/detection/faster_rcnn_{kind}_paper.py", Options(backbone="scratch")).cfg
     cfg.model.backbone.update(frozen_stages=1, norm_eval=True, norm_frozen=kind == "c4")
     if kind == "c4":
         cfg.model.roi_head.shared_head.update(norm_eval=True, norm_frozen=True)

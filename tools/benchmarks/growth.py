@@ -128,9 +128,9 @@ def fill(root: Path, number: int, side: int) -> Path:
 
 
 def manifest_of(root: str) -> Callable:
-    from tools.engine.config import manifest
+    from tools.engine.config import data_fingerprint
 
-    return partial(manifest, (Path(root),))
+    return partial(data_fingerprint, (Path(root),))
 
 
 def check_of(root: str) -> Callable:
@@ -146,11 +146,11 @@ def pass_of(root: str) -> Callable:
     """Builds the training set of scale toy and takes one pass of its loader, without workers."""
     import torch
 
-    from tools.engine.config import load
+    from tools.engine.config import resolve
     from tools.engine.runner import ExactRunner
 
     torch.set_num_threads(1)
-    loader = load("configs/classification/resnet50_toy.py").train_dataloader.to_dict()
+    loader = resolve("configs/classification/resnet50_toy.py").cfg.train_dataloader.to_dict()
     loader |= dict(num_workers=0, persistent_workers=False)
     loader["dataset"]["root"] = f"{root}/train"
 

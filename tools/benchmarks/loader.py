@@ -17,7 +17,7 @@ from timm.data import create_dataset, create_loader
 from torch.utils.data import DataLoader
 
 from tools.benchmarks.rounds import Comparison, Contender, Settings, same
-from tools.engine.config import load
+from tools.engine.config import resolve
 from tools.engine.runner import ExactRunner
 
 IMAGES, BATCH = 128, 32
@@ -102,7 +102,7 @@ def mean_level(loader: DataLoader, float_of: Callable) -> float:
 
 def ours(root: Path, config: str, colours: bool) -> DataLoader:
     """The loader of a training run, but without processes of its own and with fewer images."""
-    cfg = load(config).train_dataloader.to_dict()
+    cfg = resolve(config).cfg.train_dataloader.to_dict()
     cfg |= dict(num_workers=0, persistent_workers=False, batch_size=BATCH)
     steps = [step for step in cfg["dataset"]["pipeline"] if colours or step["type"] not in COLOURS]
     cfg["dataset"] |= dict(root=str(root), pipeline=steps)
@@ -111,7 +111,7 @@ def ours(root: Path, config: str, colours: bool) -> DataLoader:
 
 def torchvisions(root: Path, config: str, colours: bool) -> DataLoader:
     """torchvision's reference of training: PIL, then ToTensor and Normalize."""
-    crop, flip = load(config).train_pipeline[:2]
+    crop, flip = steps_of(config)[:2]
     mean, std = ([value / 255 for value in values] for values in statistics(config))
     t = torchvision.transforms
     steps = [
@@ -127,7 +127,7 @@ def torchvisions(root: Path, config: str, colours: bool) -> DataLoader:
 
 def timms(root: Path, config: str, colours: bool) -> DataLoader:
     """timm's training loader up to its batch of uint8, which its prefetcher would normalise on the device."""
-    crop, flip = load(config).train_pipeline[:2]
+    crop, flip = steps_of(config)[:2]
     mean, std = ([value / 255 for value in values] for values in statistics(config))
     prefetcher = create_loader(
         create_dataset("", str(root), is_training=True),
@@ -148,13 +148,18 @@ def timms(root: Path, config: str, colours: bool) -> DataLoader:
 
 
 def statistics(config: str) -> tuple[list[float], list[float]]:
-    cfg = load(config)
-    return cfg.mean, cfg.std
+    preprocessor = resolve(config).cfg.model.data_preprocessor
+    return preprocessor.mean, preprocessor.std
+
+
+def steps_of(config: str) -> list[dict]:
+    """Return the steps by which a config reads a training image."""
+    return resolve(config).cfg.train_dataloader.dataset.pipeline
 
 
 def jitter(config: str) -> float:
     """The strength of the config's colour jitter."""
-    return next(step["strength"] for step in load(config).train_pipeline if step["type"] == COLOURS[0])
+    return next(step["strength"] for step in steps_of(config) if step["type"] == COLOURS[0])
 
 
 # ---- images

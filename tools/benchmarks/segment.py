@@ -35,7 +35,7 @@ TORCHVISION = {  # names of its head -> ours
 
 def comparisons(settings: Settings) -> Iterator[Comparison]:
     torch.manual_seed(0)
-    cfg = resolve(CONFIG, Options(backbone="scratch", overrides={"protocol.crop": SIZE, "protocol.batch": BATCH}))
+    cfg = resolve(CONFIG, Options(backbone="scratch", overrides={"protocol.crop": SIZE, "protocol.batch": BATCH})).cfg
     with tempfile.TemporaryDirectory() as folder:
         yield compare(cfg, folder)
 

@@ -21,9 +21,9 @@ ANSWERS = {  # command lines, and the seconds hoped for
     "tools/study.py status configs/studies/table8.py --scale toy": 2.0,
 }
 CONFIGS = {  # of each task the config, and what makes it a run of one update
-    "classification": ("configs/classification/resnet50_toy.py", {"epochs": 1, "train_cfg.max_epochs": 1}),
-    "detection": ("configs/detection/faster_rcnn_fpn_toy.py", {"train_cfg.max_epochs": 1}),
-    "segmentation": ("configs/segmentation/fcn_toy.py", {"train_cfg.max_epochs": 1}),
+    "classification": ("configs/classification/resnet50_toy.py", {"epochs": 1}),
+    "detection": ("configs/detection/faster_rcnn_fpn_toy.py", {"protocol.length.epochs": 1}),
+    "segmentation": ("configs/segmentation/fcn_toy.py", {"protocol.length.epochs": 1}),
 }
 
 
@@ -99,14 +99,17 @@ def one(number: int) -> tuple[str, float]:
     Raises:
         ValueError: it failed; with the end of its log.
     """
-    from tools.engine.config import Options
-    from tools.engine.launch import FAILED, run_node
+    from tools.engine.config import Options, RunKey, resolve
+    from tools.engine.launch import run_node
     from tools.engine.node import Node
 
     task = list(CONFIGS)[number % len(CONFIGS)]
     config, overrides = CONFIGS[task]
-    node = Node(f"run-{number}-{time.time_ns()}", "scratch", "", task, config, Options(seed=number, overrides=overrides))
+    backbone = None if task == "classification" else "scratch"
+    options = Options(seed=number, overrides=overrides, backbone=backbone)
+    key = RunKey(f"run-{number}-{time.time_ns()}", {})
+    node = Node(key, "scratch", "", config, options, resolve(config, options))
     taken = seconds(lambda: run_node(node, lambda *_: None))
     if not node.record:
-        raise ValueError(f"A run of {task} failed: {(node.folder / FAILED).read_text()}")
+        raise ValueError(f"A run of {task} failed: {node.failure.read_text()}")
     return task, taken

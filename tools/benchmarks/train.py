@@ -31,8 +31,8 @@ def comparisons(settings: Settings) -> Iterator[Comparison]:
 
 def product_config(network: str, folder: Path, px: int = SIZE, batch: int = BATCH):
     """The config of our classifier with timm's ``network``, in low precision where that pays, whose runs go to ``folder``."""
-    overrides = {"model.num_classes": CLASSES, "size": px, "batch": batch, "micro_batch": batch}
-    cfg = resolve(CONFIG, Options(tricks=[NETWORKS[network][1], "low_precision"], overrides=overrides))
+    overrides = {"num_classes": CLASSES, "size": px, "batch": batch, "micro_batch": batch}
+    cfg = resolve(CONFIG, Options(tricks=[NETWORKS[network][1], "low_precision"], overrides=overrides)).cfg
     cfg.train_cfg = dict(type=Rounds, max_epochs=cfg.epochs)
     cfg.default_hooks.checkpoint.interval = 10**9  # no round ends with writing one
     cfg.work_dir, cfg.run, cfg.launcher = str(folder), "benchmark", "none"
@@ -117,7 +117,10 @@ class PlainLoop:
 
     def __init__(self, net: nn.Module, cfg, dtype: str, layout: torch.memory_format):
         self.net, self.layout = net.to(device(), memory_format=layout).train(), layout
-        self.mean, self.std = (torch.tensor(values, device=device()).view(3, 1, 1) for values in (cfg.mean, cfg.std))
+        preprocessor = cfg.model.data_preprocessor
+        self.mean, self.std = (
+            torch.tensor(values, device=device()).view(3, 1, 1) for values in (preprocessor.mean, preprocessor.std)
+        )
         settings = {name: value for name, value in cfg.optim_wrapper.optimizer.items() if name != "type"}
         fused = (layout == torch.channels_last and device() == "cuda") or None  # None: what torch takes by itself
         self.optimizer, self.criterion = torch.optim.SGD(self.net.parameters(), **settings, fused=fused), nn.CrossEntropyLoss()

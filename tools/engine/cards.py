@@ -8,10 +8,11 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from backbones.card_facts import JSON, CardFacts
 from backbones.files import read_json, sha256
 
+IMAGENET_MEAN, IMAGENET_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # of most published weights
 FILES, CARDS = Path("checkpoints"), Path("work_dirs/cards")
-JSON = "card.json"  # in every card, see backbones.card, which takes seconds to import
 HUB = "https://huggingface.co/{}/resolve/main/model.safetensors"
 
 
@@ -75,6 +76,14 @@ class Weights:
         from backbones.stock import arch_of
 
         return card_arch(self.folder) or arch_of(self.source.split(":", 1)[1])
+
+    @property
+    def facts(self) -> CardFacts:
+        """The facts of the card; of one that is not made yet, what its name says, with a provisional identity."""
+        if self.made:
+            return CardFacts.read(self.folder)
+        plain = dict(mean=IMAGENET_MEAN, std=IMAGENET_STD, channel_order="rgb")
+        return CardFacts(self.arch, **plain, folder=str(self.folder), identity=f"no card yet in {self.folder}")
 
     @property
     def digest(self) -> str | None:

@@ -14,10 +14,12 @@ from tools.engine.config import ROOT, Options, part_of, resolve, task_of
 from tools.engine.curves import CURVES, collect_curves
 from tools.engine.details import DETAILS, collect_details
 from tools.engine.gains import pairs_of
+from tools.engine.graph import rows_of
 from tools.engine.launch import command
+from tools.engine.node import Node
 from tools.engine.record import CONTENT
 from tools.engine.show import SHEET
-from tools.engine.study import Node, Study, rows_of
+from tools.engine.study import Study
 from tools.engine.tuning import describe
 
 COLUMNS = (
@@ -80,15 +82,15 @@ def _about(study: Study, runs: Runs) -> dict:
     return {
         "name": study.name,
         "scale": study.scale,
-        "recipes": study.recipes,
-        "labels": {name: study.label(name) for name in study.catalogue.recipes},
-        "reference": study.data.reference,
-        "metrics": list(study.data.metrics),
+        "recipes": list(study.recipes),
+        "labels": {name: row.label for name, row in study.catalogue.items()},
+        "reference": study.file.reference,
+        "metrics": list(study.file.metrics),
         "parents": parents,
-        "images": images(runs, study.data.metrics, pairs_of(study.recipes, study.data.reference, parents)),
+        "images": images(runs, study.file.metrics, pairs_of(study.recipes, study.file.reference, parents)),
         "published": published_of(study),
         "tricks": {name: _made_by(study, name) for name in study.recipes},
-        "left_out": {n: list(study.catalogue.without[n]) for n in study.networks() if n in study.catalogue.without},
+        "left_out": {n.name: list(study.without[n.name]) for n in study.networks if n.name in study.without},
         "differences": {name: diff for name in study.recipes if (diff := _difference(study, name))},
         "tuning": [found for node, _ in runs if (found := describe(node))],
         "protocols": {record["task"]: record["protocol"] for _, record in runs},
@@ -118,14 +120,14 @@ def _command(node: Node, record: dict) -> str:
 
 def _made_by(study: Study, recipe: str) -> list | str | None:
     """The tricks of a recipe; of published weights, in words, what they are and how they were trained."""
-    card = study.card(recipe)
+    card = study.catalogue[recipe].weights
     return f"{card.source}: {card.about}" if card else study.tricks(recipe, "")
 
 
 def _parents(study: Study, recipe: str) -> list[str]:
     """The recipes of this study that ``recipe`` is a step from: its parent, and the one it is shown against as well."""
-    facts = study.catalogue.recipes[recipe]
-    return [name for name in (facts["parent"], facts.get("also")) if name in study.recipes]
+    row = study.catalogue[recipe]
+    return [name for name in (row.parent, row.also) if name in study.recipes]
 
 
 def _per_image(node: Node, record: dict) -> Path | None:
@@ -167,23 +169,21 @@ def published_of(study: Study) -> dict:
     from classification.tricks.declare import PUBLISHED, cell, published
 
     values = []
-    for table, wanted in study.data.published.items():
+    for table, wanted in study.file.published.items():
         for item in wanted:
-            row = item.get("row") or study.catalogue.recipes[item["recipe"]]["label"]
+            row = item.row or (study.catalogue[item.recipe].label if item.recipe in study.catalogue else item.recipe)
             try:
-                value = cell(table, row, item["column"])
+                value = cell(table, row, item.column)
             except (KeyError, ValueError):
-                raise ValueError(f"{study.name}: {table} has no {row!r}, {item['column']!r}; see {PUBLISHED}.") from None
+                raise ValueError(f"{study.name}: {table} has no {row!r}, {item.column!r}; see {PUBLISHED}.") from None
             if value is not None:
-                values.append(
-                    {"recipe": item["recipe"], "network": item.get("network"), "metric": item["metric"], "value": value}
-                )
-    own = [card for name in getattr(study.data, "cards", {}) if (card := study.card(name)).top1 is not None]
+                values.append({"recipe": item.recipe, "network": item.network, "metric": item.metric, "value": value})
+    own = [card for name in study.file.cards if (card := study.catalogue[name].weights).top1 is not None]
     values += [{"recipe": card.name, "network": None, "metric": "top1", "value": card.top1} for card in own]
-    tables = ", ".join(table.replace("table", "Table ") for table in study.data.published)
+    tables = ", ".join(table.replace("table", "Table ") for table in study.file.published)
     sources = [f"{tables} of {published()['source']}"] if tables else []
-    sources += [study.data.published_source] if own else []
-    modules = {task: task_of({"task": task}) for task in getattr(study.data, "configs", {"classification": ""})}
+    sources += [study.file.published_source] if own else []
+    modules = {task: task_of({"task": task}) for task in (study.file.configs or ("classification",))}
     protocols = {task: found for task, module in modules.items() if (found := getattr(module, "PUBLISHED_PROTOCOL", None))}
     return {"source": "; ".join(sources), "values": values, "protocols": protocols}
 
@@ -192,11 +192,11 @@ def _difference(study: Study, recipe: str) -> dict | None:
     """The keys in which the resolved pretraining config of a recipe differs from its parent's: [parent's, own]."""
     from classification.tricks import difference, flatten
 
-    parent, network = study.catalogue.recipes[recipe]["parent"], next(iter(study.networks()))
+    parent, network = study.catalogue[recipe].parent, study.networks[0]
     if not parent:
         return None
-    path = study.networks()[network]["config"].format(scale=study.scale)
-    pair = [Options(tricks=study.tricks(name, network, "CARD")) for name in (parent, recipe)]
-    old, new = (flatten(resolve(path, options)) for options in pair)
+    path = network.config.format(scale=study.scale)
+    pair = [Options(tricks=study.tricks(name, network.name, "CARD") or []) for name in (parent, recipe)]
+    old, new = (flatten(resolve(path, options).cfg) for options in pair)
     keys = [key for key in difference(old, new) if not key.startswith("tricks")]
     return {"parent": parent, "keys": {key: [str(old.get(key, "-")), str(new.get(key, "-"))] for key in keys}}

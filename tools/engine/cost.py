@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from backbones.architecture import arch_of
 from backbones.files import read_json
 from backbones.kept import kept, machine, sources
-from tools.engine.cards import card_arch
-from tools.engine.config import ROOT, RUNS, load, task_of
+from tools.engine.config import ROOT, RUNS, Options, task_of
+from tools.engine.graph import rows_of, runs_behind, shared
 from tools.engine.node import Node
 from tools.engine.record import CONTENT, read_record
-from tools.engine.study import SCRATCH, Study, rows_of, runs_behind
+from tools.engine.study import Study
 
 PACE = ROOT / "configs/studies/published_pace.json"
 # what Table 3 of the paper calls the networks for which it has a pace
@@ -103,8 +104,8 @@ class Costs:
         if node.key not in self._identities:
             above, contents = node.above, {}
             while above:
-                contents[above.key], above = above.key.content, above.above
-            self._identities[node.key] = identity(node.key.content, self.contents | contents)
+                contents[above.key], above = above.run_key.content, above.above
+            self._identities[node.key] = identity(node.run_key.content, self.contents | contents)
         return self._identities[node.key]
 
     def _similar(self, node: Node) -> Estimate | None:
@@ -123,23 +124,26 @@ class Costs:
         return Estimate(fmean(rates) * work_of(node), f"other runs of {cfg.network}, by multiply-adds and length")
 
     def _work_of(self, run: Past) -> float:
-        config, backbone = run.content["config"], run.record["backbone"]
+        config = run.content["config"]
         if run.record["node"] == "pretrain":
             return 3 * run.record["size"]["multiply_adds"] * run.record["epochs"]
-        arch = config["scratch_backbone"] if backbone == SCRATCH else card_arch(backbone)
-        return multiply_adds(arch) * length_of(config) if arch else 0.0
+        return multiply_adds(arch_of(config["model"]["backbone"])) * length_of(config)
 
     def _config(self, node: Node) -> Estimate | None:
-        cfg = load(node.config) if node.pretrain else node.plan
-        if "seconds" not in cfg:
+        values = node.resolved.origin.values
+        if not values.get("seconds"):
             return None
-        one = 3 * size_of(cfg)["multiply_adds"] if node.pretrain else multiply_adds(cfg.scratch_backbone)
-        seconds = cfg.seconds * work_of(node) / (one * length_of(cfg))
+        if node.pretrain:
+            plain = shared(node.config, Options()).cfg
+            one = 3 * size_of(plain)["multiply_adds"] * length_of(plain)
+        else:
+            one = multiply_adds(values["scratch_backbone"]) * length_of(node.plan)
+        seconds = values["seconds"] * work_of(node) / one
         return Estimate(seconds, f"seconds of {Path(node.config).name} (on two CPU cores), by multiply-adds and length")
 
     def _published(self, node: Node) -> Estimate | None:
         cfg, pace = node.plan, read_json(PACE)
-        images = images_of(cfg, pace["images"])
+        images = images_of(cfg, node.resolved.data_folder, pace["images"])
         found = _table_3(node, cfg) if node.pretrain else _gpu_seconds(pace.get(node.task))
         if cfg.scale != "paper" or not images or not found:
             return None
@@ -178,7 +182,7 @@ def work_of(node: Node) -> float:
     cfg = node.plan
     if node.pretrain:
         return (3 * size_of(cfg)["multiply_adds"] + _teacher(node)) * length_of(cfg)
-    return multiply_adds(backbone_of(node, cfg)) * length_of(cfg)
+    return multiply_adds(arch_of(cfg.model.backbone)) * length_of(cfg)
 
 
 def _teacher(node: Node) -> int:
@@ -186,28 +190,16 @@ def _teacher(node: Node) -> int:
     return size_of(node.above.plan)["multiply_adds"] if node.above else 0
 
 
-def backbone_of(node: Node, cfg) -> dict:
-    """The ``arch`` of the network that a transfer starts from."""
-    if node.above:
-        backbone = node.above.plan.model.backbone
-        return {key: backbone[key] for key in ("depth", "variant", "base_channels", "name", "width") if key in backbone}
-    if node.card:
-        from backbones.stock import arch_of  # timm takes seconds to import
-
-        return card_arch(node.card) or arch_of(Path(node.card).name.split("-", 1)[1])
-    return dict(cfg.scratch_backbone)
-
-
 def length_of(cfg: Mapping) -> float:
     """Epochs, or updates where the config counts these."""
     return cfg["epochs"] if "epochs" in cfg else cfg["updates"]
 
 
-def images_of(cfg, known: Mapping[str, int]) -> float | None:
-    """The images that a run trains on, all epochs together; ``known`` has those of an epoch by the name of the data's folder."""
+def images_of(cfg, folder: str, known: Mapping[str, int]) -> float | None:
+    """Return the images that a run trains on, all epochs together; ``known`` has those of an epoch by the name of the data's folder."""
     if "epochs" not in cfg:
         return cfg.updates * cfg.batch
-    one = known.get(Path(cfg.data_root).name)
+    one = known.get(Path(folder).name)
     return one and one * cfg.epochs
 
 

@@ -127,15 +127,8 @@ def against_published(node: Any, scale: str) -> str:
     if scale != "paper" or not (lines := read_curve(node.folder / CURVE)):
         return ""
     for metric in measured(lines):
-        published = published_curve(node.recipe, node.config, network_of(node), metric)
+        published = published_curve(node.recipe, node.config, node.plan.network, metric)
         if published and (found := distance(lines, published)):
             epoch, points = found
             return f"{heading_of(metric)} {points:+.2f} against {published.name} at epoch {epoch}"
     return ""
-
-
-def network_of(node: Any) -> str:
-    """The network that a node's records name: of its overrides, else of its config."""
-    from tools.engine.config import load
-
-    return load(node.config, node.options.overrides).network

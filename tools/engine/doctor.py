@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tools.engine.config import ROOT, Options, load, set_protocol, task_of
-from tools.engine.study import SCALES
+from backbones.values import SCALES
+from tools.engine.config import ROOT, Options, load, resolve, task_of
 
 TESTED_PYTHON = (3, 11)
 NEEDED = (
@@ -197,7 +197,7 @@ def check_machine() -> list[Finding]:
     """Devices, threads and bfloat16, as torch sees them."""
     import torch
 
-    from classification.dtypes import bf16_in_hardware
+    from backbones.kept import machine
 
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     cpu = torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()
@@ -209,7 +209,7 @@ def check_machine() -> list[Finding]:
             "threads",
             f"{torch.get_num_threads()} in torch, {cores} cores for this process, OMP_NUM_THREADS {limit}",
         ),
-        check_precision(bf16_in_hardware(), measure_bf16()),
+        check_precision(machine()["bf16"], measure_bf16()),
     ]
 
 
@@ -234,13 +234,13 @@ def check_data() -> list[Finding]:
 
 
 def _data_of(what: str, path: Path) -> Finding:
-    cfg = load(path)
-    set_protocol(cfg, Options())
-    task = task_of(cfg)
+    transfers = task_of(load(path)).STAGE == "transfer"
+    resolved = resolve(path, Options(backbone="scratch") if transfers else None)
+    cfg, task = resolved.cfg, resolved.task
     try:
         task.check_data(cfg)
     except ValueError as error:
-        hint = "; python tools/prepare_data.py toy makes it" if cfg["scale"] == "toy" else ""
+        hint = "; python tools/prepare_data.py toy makes it" if cfg.scale == "toy" else ""
         return Finding(what, f"{re.split('[;.] ', str(error))[0].rstrip('.')}{hint}", note=True)
     return Finding(what, f"found in {os.path.commonpath(task.data_folders(cfg))}")
 

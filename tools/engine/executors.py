@@ -13,8 +13,8 @@ import submitit
 from submitit.core.utils import FailedJobError
 from submitit.helpers import DelayedSubmission
 
-from tools.engine.launch import FAILED, SAVING, last_lines
-from tools.engine.record import read_record
+from tools.engine.launch import SAVING, last_lines
+from tools.engine.record import failure_of, keep_log, log_of, open_log, read_record
 
 ROOT = Path(__file__).resolve().parents[2]
 RESUME = "--resume"
@@ -32,13 +32,13 @@ class TrainNode:
 
     Args:
         command: ``RESUME`` is added to it for every start but the first.
-        folder: of the run; made if need be. ``failed.txt`` there has the end of the log of a run that failed without a record.
-        log: the output is appended to it.
+        folder: of the run, which the run makes itself. The output goes to ``log_of`` it, and the end of it, where the run fails
+            without a record, to ``failure_of``.
         grace: seconds from SIGTERM to SIGKILL for a run that is to save its state.
     """
 
-    def __init__(self, command: list[str], folder: str, log: str, grace: float = GRACE):
-        self.command, self.folder, self.log, self.grace = list(command), str(folder), str(log), grace
+    def __init__(self, command: list[str], folder: str, grace: float = GRACE):
+        self.command, self.folder, self.grace = list(command), str(folder), grace
         self._process: subprocess.Popen | None = None
         self._signals = -1  # a pipe that tells in which order signals came
 
@@ -48,24 +48,24 @@ class TrainNode:
         Raises:
             RuntimeError: any other exit status, so that the job fails and those that depend on it do not start.
         """
-        failure = Path(self.folder) / FAILED
-        failure.parent.mkdir(parents=True, exist_ok=True)
-        failure.unlink(missing_ok=True)
+        folder = Path(self.folder)
         again = int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0  # put back by Slurm itself, after a node's failure for one
-        with open(self.log, "a") as out, self._listening():
+        with open_log(folder) as out, self._listening():
             status = self._run(_resumed(self.command) if again else self.command, out)
             if status in (STOPPED, -signal.SIGTERM) or (status and self._told()):  # torchrun turns the first two into 1
                 time.sleep(self.grace)  # USR2 or Slurm's SIGKILL follows a SIGTERM of Slurm; both put the job back
+        keep_log(folder)
         if status:
-            if read_record(Path(self.folder)) is None:  # one that diverged has its record
-                failure.write_text(last_lines(Path(self.log)))
-            raise RuntimeError(f"{shlex.join(self.command)} ended with status {status}; see {self.log}")
+            if read_record(folder) is None:  # one that diverged has its record
+                failure_of(folder).write_text(last_lines(log_of(folder)))
+            raise RuntimeError(f"{shlex.join(self.command)} ended with status {status}; see {log_of(folder)}")
         return status
 
     def checkpoint(self, *args) -> DelayedSubmission:
         """Lets the run save its state, and returns what goes on from there."""
         self._stop()
-        return DelayedSubmission(TrainNode(_resumed(self.command), self.folder, self.log, self.grace), *args)
+        keep_log(Path(self.folder))
+        return DelayedSubmission(TrainNode(_resumed(self.command), self.folder, self.grace), *args)
 
     def _run(self, command: list[str], out) -> int:
         # A blocked signal stays blocked in the child, and here it waits until there is a process to stop.
@@ -203,7 +203,7 @@ def submit(
         )
         try:
             with undisturbed():
-                job = executor.submit(TrainNode(command(node), str(node.folder), str(Path(node.folder) / "log.txt")))
+                job = executor.submit(TrainNode(command(node), str(node.folder)))
         except FailedJobError as error:
             said = [line for line in str(error).splitlines() if line.strip()] or ["no reason"]
             raise ValueError(f"Slurm takes no job for {node.key}: {said[0].removeprefix('sbatch: ')}") from None

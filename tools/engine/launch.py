@@ -11,11 +11,12 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from tools.engine import warm
-from tools.engine.config import find_config, load, task_of
-from tools.engine.record import PROGRESS, is_locked
-from tools.engine.study import SCRATCH, Node, Study, nodes_of
+from tools.engine.config import find_config, task_of
+from tools.engine.graph import nodes_of
+from tools.engine.node import Node
+from tools.engine.record import PROGRESS, is_locked, keep_log, open_log
+from tools.engine.study import Study
 
-FAILED = "failed.txt"  # the end of the log of a run that failed
 # What torchrun says when a process of a run has failed, after that process's own words, and before a page of its own.
 TORCHRUN = re.compile(r"failed \(exitcode: -?\d+\)|Sending process \d+ closing signal")
 PAUSE = 0.2  # seconds between looks at a run
@@ -115,7 +116,7 @@ def _run_or_leave(node: Node, slot, processes: int, retry: int, watch, log, stop
     elif any(run_node(node, watch, slot, processes, stop) for _ in range(1 + retry)):
         log(result(node))
     else:
-        log(f"{node.name}: failed, see {node.folder / 'log.txt'}")
+        log(f"{node.name}: failed, see {node.log}")
         return False
     return True
 
@@ -128,7 +129,7 @@ def left_out(node: Node) -> str:
 
 def result(node: Node) -> str:
     """The line of a run that has finished."""
-    shown, record = task_of(load(node.config)).METRICS, node.record
+    shown, record = task_of(node.plan).METRICS, node.record
     figures = ", ".join(f"{k} {v:.2f}" for k, v in record["metrics"].items() if k in shown) or record["status"]
     return f"{node.name}: {record['seconds']['total']:.0f} s, {figures}"
 
@@ -162,11 +163,8 @@ def run_node(
         processes: that share a batch.
         stop: when it is set, the process is asked to save and stop.
     """
-    node.folder.mkdir(parents=True, exist_ok=True)
-    failure = node.folder / FAILED
     while not node.record and not (stop and stop.is_set()):
         if not is_locked(node.folder):
-            failure.unlink(missing_ok=True)
             (node.folder / PROGRESS).unlink(missing_ok=True)
             _call(node, watch, slot or {}, processes, stop)
             if not is_locked(node.folder):  # else another launcher was faster
@@ -174,18 +172,21 @@ def run_node(
         watch(node, node.progress())
         time.sleep(PAUSE)
     if not node.record and not (stop and stop.is_set()):
-        failure.write_text(last_lines(node.folder / "log.txt"))
+        node.failure.write_text(last_lines(node.log))
     return node.record is not None
 
 
 def _call(node: Node, watch, slot: dict[str, str], processes: int, stop: threading.Event | None) -> None:
-    with open(node.folder / "log.txt", "a") as out:
-        words, env = command(node, processes), os.environ | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": SAVING} | slot
+    words, env = command(node, processes), os.environ | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": SAVING} | slot
+    if "threads" in node.plan:
+        env["OMP_NUM_THREADS"] = str(node.plan.threads)
+    with open_log(node.folder) as out:
         # A session of its own: Ctrl-C at a terminal is for the launcher, which asks each run once.
         own = dict(stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
         process = warm.fork(words, env, out.name) if warm.serves(words) else subprocess.Popen(words, env=env, **own)
         try:
             while process.poll() is None:
+                keep_log(node.folder)
                 watch(node, node.progress())
                 if stop and stop.is_set():
                     break
@@ -194,6 +195,7 @@ def _call(node: Node, watch, slot: dict[str, str], processes: int, stop: threadi
             if process.poll() is None:
                 process.terminate()  # it saves its state
                 process.wait()
+            keep_log(node.folder)
 
 
 def command(node: Node, processes: int = 1) -> list[str]:
@@ -203,15 +205,18 @@ def command(node: Node, processes: int = 1) -> list[str]:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
     words = [sys.executable, *launch, str(warm.SCRIPT), str(find_config(node.config))]
     words += ["--launcher", "pytorch"] if processes > 1 else []
-    words += ["--seed", str(node.options.seed), "--work-dir", str(node.folder), "--resume"]
-    if node.options.protocol:
-        words += ["--protocol", node.options.protocol]
-    if node.options.lr_factor is not None:
-        words += ["--lr-factor", f"{node.options.lr_factor:g}"]
-    words += ["--hold-out"] * node.options.hold_out
-    words += ["--vis", *node.options.vis] if node.options.vis else []
-    if node.options.overrides:
-        words += ["--cfg-options", *(f"{key}={value}" for key, value in node.options.overrides.items())]
+    options = node.options
+    words += ["--seed", str(options.seed), "--work-dir", str(node.folder), "--resume"]
+    if options.protocol:
+        words += ["--protocol", options.protocol]
+    if options.lr_factor is not None:
+        words += ["--lr-factor", f"{options.lr_factor:g}"]
+    if options.hold_out:
+        words.append("--hold-out")
+    if options.vis:
+        words += ["--vis", *options.vis]
+    if options.overrides:
+        words += ["--cfg-options", *(f"{key}={value}" for key, value in options.overrides.items())]
     if node.pretrain:
-        return words + (["--tricks", *map(format_trick, node.options.tricks)] if node.options.tricks else [])
-    return [*words, "--backbone", str(node.above.folder / "card") if node.above else node.card or SCRATCH]
+        return words + (["--tricks", *map(format_trick, options.tricks)] if options.tricks else [])
+    return [*words, "--backbone", options.backbone]

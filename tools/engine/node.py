@@ -2,41 +2,73 @@
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tools.engine.config import RUNS, Options, load, plan_of, task_of
-from tools.engine.record import PROGRESS, read_record
+from tools.engine.config import RUNS, Options, Resolved, RunKey
+from tools.engine.record import PROGRESS, failure_of, log_of, read_record
 
 
-@dataclass
+@dataclass(frozen=True)
 class Node:
     """One run of a study: a pretraining (``above``: its teacher), or a transfer of the card of ``above`` (None: from scratch).
 
-    ``grid`` has the runs that tune the learning rate of a transfer, and ``note`` is what sets its row apart from the shared one.
-    ``card`` is the folder of a card that no run has written, of published weights.
+    Args:
+        run_key: of the run.
+        recipe, network: of the row.
+        config: path of the config.
+        options: what is asked of it, with the seed.
+        resolved: the config, which may be shared by several seeds: it may have a placeholder for the seed.
+        above: the run on which this one rests.
+        grid: the runs that tune the learning rate of a transfer.
+        note: what sets its row apart from the shared one.
+        card: the folder of a card that no run has written, of published weights.
     """
 
-    key: str
+    run_key: RunKey
     recipe: str
     network: str
-    task: str
     config: str
     options: Options
+    resolved: Resolved
     above: "Node | None" = None
-    grid: "list[Node]" = field(default_factory=list)
+    grid: "tuple[Node, ...]" = ()
     note: str = ""
     card: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.run_key.name
+
+    @property
+    def plan(self) -> Any:
+        """The resolved config, to be read only; it may have a placeholder for the seed."""
+        return self.resolved.cfg
+
+    @property
+    def task(self) -> str:
+        return self.plan.task
 
     @property
     def folder(self) -> Path:
         return RUNS / self.key
 
     @property
+    def log(self) -> Path:
+        """The output of the run."""
+        return log_of(self.folder)
+
+    @property
+    def failure(self) -> Path:
+        """The last words of a run that failed, while it is not tried again."""
+        return failure_of(self.folder)
+
+    @property
     def name(self) -> str:
         name = " ".join(part for part in (self.task, self.network, self.recipe, f"seed {self.options.seed}") if part)
         factor = "" if self.options.lr_factor is None else f", lr x{self.options.lr_factor:g}"
-        return name + factor + ", held out" * self.options.hold_out
+        return name + factor + (", held out" if self.options.hold_out else "")
 
     @property
     def record(self) -> dict | None:
@@ -45,22 +77,14 @@ class Node:
     @property
     def expected_seconds(self) -> float:
         """What the run is expected to take here: the ``seconds`` of its config."""
-        return float(load(self.config).get("seconds", 60))
+        return float(self.resolved.origin.values.get("seconds") or 60)
 
     @property
     def pretrain(self) -> bool:
-        return task_of({"task": self.task}).STAGE == "pretrain"
-
-    @property
-    def plan(self):
-        """To be read only: the config of a pretraining with its tricks, or of a transfer with its protocol and without its card.
-
-        It may be another seed's.
-        """
-        return plan_of(self.config, self.options).cfg
+        return self.resolved.pretrains
 
     def state(self, job=None) -> str:
-        """'done', 'diverged', 'failed', 'running 40 %' or 'waiting'; with its job, 'queued (job 12)' or 'running 40 % (job 12)'.
+        """Return 'done', 'diverged', 'failed', 'running 40 %' or 'waiting'; with a job, 'queued (job 12)' or 'running 40 % (job 12)'.
 
         ``job``: of the run, while it is in the queue of Slurm, with ``id`` and ``state``.
         """
@@ -69,14 +93,14 @@ class Node:
         if job:
             word = f"running {100 * self.progress():.0f} %" if job.state == "RUNNING" else "queued"
             return f"{word} (job {job.id})"
-        if (self.folder / "failed.txt").is_file():
+        if self.failure.is_file():
             return "failed"
         if progress := self.progress():
             return f"running {100 * progress:.0f} %"
         return "waiting"
 
     def progress(self) -> float:
-        """Part of the updates done, 0..1, as the run last wrote it; 0 when nothing was written in the last minute."""
+        """Return the part of the updates done, 0..1, as the run last wrote it; 0 when nothing was written in the last minute."""
         try:
             written = json.loads((self.folder / PROGRESS).read_text())
         except (OSError, ValueError):

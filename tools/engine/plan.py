@@ -10,6 +10,7 @@ from tools.engine.collect import published_of
 from tools.engine.config import task_of
 from tools.engine.cost import Costs, amount, multiply_adds, parameters, past_runs, size_of
 from tools.engine.detect import ASSUMED, POWER, Need, needs, together
+from tools.engine.graph import missing_data
 from tools.engine.node import Node
 from tools.engine.results import DASH, heading_of
 from tools.engine.study import MOST_SEEDS, Study
@@ -53,7 +54,7 @@ def plan_table(study: Study, costs: Costs | None = None) -> Table:
         cfg = node.plan
         figures = _published(published, metrics, node, node.network or cfg.network)
         state = node.state()
-        if (weights := study.card(node.recipe)) and not node.record:
+        if (weights := study.catalogue[node.recipe].weights) and not node.record:
             state += "" if weights.made else f", {weights.state}"
         table.add_row(*_cells(study, node, cfg), *figures, _cost(node, costs, notes, study.scale), node.key, state)
     return table
@@ -144,17 +145,10 @@ def cost_lines(costs: Costs) -> Iterator[str]:
 
 def provisional_lines(costs: Costs) -> Iterator[str]:
     """What the keys of the table lack to be final."""
-    if missing := provisional(costs.nodes):
+    if missing := missing_data(costs.nodes):
         yield f"Keys are provisional: without data at hand ({', '.join(missing)}) they do not say what it is."
     if names := [row.name for row in costs.study.cards() if not row.made]:
         yield f"Keys are provisional: {', '.join(names)} have no card yet; run makes them, or says which file to put where."
-
-
-def provisional(nodes: list[Node]) -> list[str]:
-    """The folders of the runs' data that are not at hand: without them a key is provisional."""
-    configs = {node.config: node.plan for node in nodes}
-    folders = {folder for cfg in configs.values() for folder in task_of(cfg).data_folders(cfg)}
-    return sorted(str(folder) for folder in folders if not folder.is_dir())
 
 
 # ---- what it takes to see a difference

@@ -5,7 +5,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tools.engine.study import Node
+from tools.engine.node import Node
 
 
 class Screen:

@@ -1,5 +1,6 @@
 """What lies in the folder of a run: the names of its files, the lock of whoever is at it, and its record."""
 
+import os
 import platform
 import resource
 import subprocess
@@ -14,6 +15,8 @@ from backbones.files import read_json
 from tools.engine.config import ROOT, task_of
 
 RECORD, PROGRESS, CONFIG, CONTENT, LOCK = "record.json", "progress.json", "config.py", "key.json", "lock"
+LOG, FAILED = "log.txt", "failed.txt"  # the output of a run, and the end of it where the run failed
+LOGS = "logs"  # beside the folder of all runs: the output of starts that made no folder
 SKIPPED = "skipped.txt"  # a line for each time that --on-bad-image skip replaced a training image
 PACKAGES = ("torch", "torchvision", "timm", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation")
 
@@ -22,6 +25,37 @@ def read_record(folder: Path) -> dict | None:
     """The record in ``folder``, or None where the run has not finished."""
     path = Path(folder) / RECORD
     return read_json(path) if path.is_file() else None
+
+
+def log_of(folder: Path) -> Path:
+    """Return where the output of a run goes: into its folder, and elsewhere as long as it has none."""
+    return folder / LOG if folder.is_dir() else folder.parent.parent / LOGS / f"{folder.name}.txt"
+
+
+def failure_of(folder: Path) -> Path:
+    """Return the file with the last words of a run that failed."""
+    return folder / FAILED if folder.is_dir() else folder.parent.parent / LOGS / f"{folder.name}.failed.txt"
+
+
+def failed(folder: Path) -> bool:
+    """Return whether the last start of a run failed."""
+    return failure_of(folder).is_file()
+
+
+def open_log(folder: Path):
+    """Open the log of a run, to be added to; the log of a start that made no folder is begun anew."""
+    path = log_of(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (folder.parent.parent / LOGS / f"{folder.name}.failed.txt").unlink(missing_ok=True)
+    (folder / FAILED).unlink(missing_ok=True)
+    return open(path, "a" if folder.is_dir() else "w")
+
+
+def keep_log(folder: Path) -> None:
+    """Move the log of a start into the run's folder once that is there; what still writes to it goes on doing so."""
+    early = folder.parent.parent / LOGS / f"{folder.name}.txt"
+    if folder.is_dir() and early.is_file():
+        os.replace(early, folder / LOG)
 
 
 @contextmanager

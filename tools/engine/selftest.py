@@ -143,11 +143,10 @@ def check_resume() -> str:
     from tools.engine.run import build_runner
     from tools.engine.runner import check_checkpoint, end_workers, last_checkpoint
 
-    words = {"model.backbone.base_channels": 8, "batch": 4, "micro_batch": 4, "epochs": 2, "train_cfg.max_epochs": 2}
-    words |= {"train_dataloader.num_workers": 0, "test_dataloader.num_workers": 0}
+    words = {"model.backbone.base_channels": 8, "batch": 4, "micro_batch": 4, "epochs": 2, "num_workers": 0}
 
     def train(folder: Path, resume: bool = False, stop: int | None = None) -> None:
-        cfg = resolve("configs/classification/resnet50_toy.py", Options(tricks=["resnet_d", "mixup"], overrides=words))
+        cfg = resolve("configs/classification/resnet50_toy.py", Options(tricks=["resnet_d", "mixup"], overrides=words)).cfg
         cfg.work_dir, cfg.launcher, cfg.log_level = str(folder), "none", "ERROR"
         runner = build_runner(cfg, resume)
         if stop:
@@ -188,6 +187,7 @@ def check_certificate(device: str) -> str:
 
     from backbones import BackboneCard, ResNet
     from backbones.transfer import certify, downstream_preprocessor
+    from backbones.tuning import test_pipeline
     from classification import ImagePreprocessor
     from tools.engine.config import Options, resolve
     from tools.engine.run import build_model
@@ -197,7 +197,7 @@ def check_certificate(device: str) -> str:
         net = ResNet(50, "d", base_channels=8)
         facts = dict(mean=MEAN, std=STD, channel_order="rgb", input_size=64, resampler="bilinear", seed=0, top1=None)
         card = BackboneCard.write(folder / "card", net, ImagePreprocessor(MEAN, STD).normalise, **facts)
-        cfg = resolve("configs/segmentation/fcn_toy.py", Options(backbone=str(card.path)))
+        cfg = resolve("configs/segmentation/fcn_toy.py", Options(backbone=str(card.path))).cfg
         cfg.model.data_preprocessor.pop("size", None)
         init_default_scope(cfg.default_scope)
         differences = []
@@ -206,7 +206,7 @@ def check_certificate(device: str) -> str:
             model = build_model(cfg).to(device)
             card.place(model.backbone)
             try:
-                differences.append(certify(model.backbone, card, downstream_preprocessor(model, dict(cfg.test_pipeline[0]))))
+                differences.append(certify(model.backbone, card, downstream_preprocessor(model, dict(test_pipeline(cfg)[0]))))
             except ValueError as error:
                 assert swapped, str(error)
                 return f"features of the probe differ by {differences[0]:.1e} at most; swapped channels are refused"

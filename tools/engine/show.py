@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from backbones.drawing import marks
 from backbones.files import atomic
-from tools.engine.config import RUNS, having, load, part_of, task_of
+from tools.engine.config import RUNS, having, part_of, resolve, task_of
 from tools.engine.details import run_folders
 from tools.engine.record import CONFIG, RECORD, read_record
 from tools.engine.render import Sheet
@@ -46,7 +46,7 @@ def show(runs: Sequence[str | Path] | str | Path, num: int, out: Path | None = N
     if len(tasks := {record["task"] for record in records}) > 1:
         raise ValueError(f"The runs are of {' and '.join(sorted(tasks))}; give two of one task.")
     task = pictures_of(records[0]["task"])
-    cfg = load(folders[0] / CONFIG)
+    cfg = resolve(folders[0] / CONFIG).cfg
     heads = [mark + title(record) for mark, record in zip(marks(len(records)), records, strict=True)]
     image = sheet(task.pictures(cfg, folders, num), [*[caption] * bool(caption), *heads], task.legend(cfg))
     out = Path(out or folders[0] / (SHEET if len(runs) == 1 else f"beside_{records[1]['key']}.png"))

@@ -15,9 +15,10 @@ from backbones.files import write_text
 from backbones.kept import DEVICE, machine
 from tools.engine.config import RUNS
 from tools.engine.executors import WARNING, slurm_executor, submit
-from tools.engine.launch import FAILED, command, last_lines, left_out, result, rounds
+from tools.engine.launch import command, last_lines, left_out, result, rounds
+from tools.engine.node import Node
 from tools.engine.record import is_locked
-from tools.engine.study import Node, Study
+from tools.engine.study import Study
 
 PROGRAMS = ("sbatch", "squeue", "srun", "scontrol")
 LOGS = RUNS.parent / "slurm"  # submitit's own files and each job's output beside the run's log.txt
@@ -233,7 +234,7 @@ class Jobs:
         if job and job.id == known.id:
             self.jobs[node.key] = job  # with how it ended
         gone = self._gone.setdefault(node.key, time.monotonic())
-        sure = self.jobs[node.key].reason == NEVER or (node.folder / FAILED).is_file()
+        sure = self.jobs[node.key].reason == NEVER or node.failure.is_file()
         return not sure and time.monotonic() - gone < SETTLE
 
     def _decide(self, node: Node, ready: dict[str, Node]) -> None:
@@ -245,7 +246,7 @@ class Jobs:
             self.log(reason)
             del self.waiting[node.key]
         elif job and job.reason != NEVER and (not open_above or job.state == "CANCELLED") and not self._again(node, job):
-            self.log(f"{node.name}: failed, see {node.folder / 'log.txt'}")
+            self.log(f"{node.name}: failed, see {node.log}")
             self.failed.append(self.waiting.pop(node.key))
         elif not open_above or above.key in ready or above.key in self.jobs:
             ready[node.key] = node
@@ -254,7 +255,7 @@ class Jobs:
     def _again(self, node: Node, job: Job) -> bool:
         """Whether a run whose job ended without a result is tried again; if not, ``failed.txt`` says why it ended."""
         self._tries[node.key] += 1
-        failure = node.folder / FAILED
+        failure = node.failure
         if not failure.is_file():
             end = f"ended as {job.state}" if job.state in ENDED else "is no longer in the queue"
             said = last_lines(LOGS / f"{job.id}_0_log.err")
@@ -263,7 +264,7 @@ class Jobs:
 
     def _submit(self, nodes: dict[str, Node]) -> None:
         for node in nodes.values():
-            (node.folder / FAILED).unlink(missing_ok=True)
+            node.failure.unlink(missing_ok=True)
         its, known = self.settings, {key: job.id for key, job in self.jobs.items()}
         executor = slurm_executor(LOGS, its.cpus)
         words = (lambda node: command(node, max(its.gpus, 1))), its.partition, its.minutes, its.gpus, LOGS, executor, known

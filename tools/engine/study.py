@@ -1,103 +1,200 @@
-"""Studies: which runs a study needs, which of them are done, and what makes the others new."""
+"""Read study files: which recipes or cards, on which networks and tasks, beside which published numbers."""
 
 import difflib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
+import msgspec
+
+from backbones.card_facts import SCRATCH
 from backbones.configs import read_config
-from backbones.files import read_json
-from tools.engine.cards import JSON, Weights
-from tools.engine.config import (
-    ROOT,
-    RUNS,
-    Options,
-    before_card,
-    find_config,
-    key_of,
-    load,
-    plan_of,
-    resolve,
-    set_protocol,
-    task_of,
-)
-from tools.engine.known_keys import check_config, check_study
-from tools.engine.node import Node
-from tools.engine.record import CONTENT, RECORD
+from backbones.protocols import protocol_files
+from backbones.schema import accept
+from backbones.values import SCALES
+from tools.engine.cards import Weights
+from tools.engine.config import ROOT, find_config, task_of
 
-SCALES = ("toy", "mini", "paper")
-SCRATCH = "scratch"
 MOST_SEEDS = 100  # the seeds of fine-tunings are so far apart
+RECIPES = ROOT / "configs/studies/recipes.py"
 
 
-@dataclass
+class RecipeSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A recipe of configs/studies/recipes.py."""
+
+    tricks: tuple[str | tuple[str, dict[str, Any]], ...] | None
+    parent: str | None
+    label: str
+    also: str | None = None
+    teacher: str | None = None
+
+
+class TeacherSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The network from which distilled ones learn."""
+
+    config: str
+    overrides: dict[str, Any] = {}
+
+
+class CatalogueSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """configs/studies/recipes.py."""
+
+    recipes: dict[str, RecipeSchema]
+    teacher: TeacherSchema
+    without: dict[str, tuple[str, ...]]
+
+
+class NetworkSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A network that a study pretrains."""
+
+    config: str
+    overrides: dict[str, Any] = {}
+    recipes: tuple[str, ...] | None = None
+
+
+class CardSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A row of a study that starts from published weights."""
+
+    source: str
+    file: str
+    label: str
+    about: str
+    top1: float | int | None = None
+
+
+class PublishedSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A published number beside a recipe's: a cell of a table of the paper."""
+
+    recipe: str
+    metric: str
+    column: str
+    network: str | None = None
+    row: str | None = None
+
+
+class StudySchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A file of configs/studies/."""
+
+    name: str
+    recipes: tuple[str, ...]
+    reference: str
+    metrics: tuple[str, ...]
+    configs: dict[str, str] = {}
+    networks: dict[str, NetworkSchema] = {}
+    labels: dict[str, str] = {}
+    cards: dict[str, CardSchema] = {}
+    published: dict[str, tuple[PublishedSchema, ...]]
+    published_source: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A row of a study.
+
+    Args:
+        name: of the recipe, or of the published weights.
+        label: what tables print.
+        tricks: pairs of a name and its options; None for a row that pretrains nothing.
+        parent: the recipe that it is compared with, and ``also`` another one.
+        teacher: the recipe of the network that a distilled one learns from.
+        weights: published ones that the row starts from.
+    """
+
+    name: str
+    label: str
+    tricks: tuple[tuple[str, dict], ...] | None
+    parent: str | None = None
+    also: str | None = None
+    teacher: str | None = None
+    weights: Weights | None = None
+
+    def tricks_for(self, left_out: Collection[str], teacher: str = "") -> list[tuple[str, dict]] | None:
+        """Return the tricks without those ``left_out``, with the folder of the teacher's card; None for 'scratch'."""
+        if self.tricks is None:
+            return None
+        own = {"distillation": {"teacher": teacher}}
+        return [(name, options | own.get(name, {})) for name, options in self.tricks if name not in left_out]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that a study pretrains: the pattern of its config, overrides, and the recipes that it is trained with."""
+
+    name: str
+    config: str
+    overrides: Mapping[str, Any]
+    recipes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Study:
     """A study at one scale with the recipes and seeds asked for: see ``load_study``."""
 
-    name: str
+    file: StudySchema
     scale: str
-    recipes: list[str]
-    seeds: int
-    data: SimpleNamespace
-    catalogue: SimpleNamespace
-    teachers: dict[str, str] = field(default_factory=dict)
-    tune_lr: bool = False
+    recipes: tuple[str, ...]
+    catalogue: Mapping[str, Recipe]
+    networks: tuple[Network, ...]
+    teacher: TeacherSchema
+    without: Mapping[str, tuple[str, ...]]
+    tasks: tuple[str, ...]
+    seeds: int = 1
     fine_tunings: int = 1
-    tasks: list[str] = field(default_factory=list)
+    teachers: Mapping[str, str] | None = None
+    tune_lr: bool = False
     protocol: str | None = None
-    vis: list[str] = field(default_factory=list)
+    vis: tuple[str, ...] = ()
 
-    def label(self, recipe: str) -> str:
-        """What the study's table prints for a recipe."""
-        labels = getattr(self.data, "labels", {})
-        return labels.get(recipe) or self.catalogue.recipes.get(recipe, {}).get("label", recipe)
-
-    def networks(self) -> dict[str, dict]:
-        """What is pretrained: {name: config (a pattern with {scale}), overrides, recipes}; one, unnamed, in most studies.
-
-        It has no config where all rows start from published weights.
-        """
-        if own := getattr(self.data, "networks", None):
-            return own
-        pretraining = list(self._configs("pretrain").values())
-        return {"": dict(config=pretraining[0]) if pretraining else {}}
-
-    def card(self, recipe: str) -> Weights | None:
-        """The published weights that a row starts from, in a study that has such rows."""
-        facts = getattr(self.data, "cards", {}).get(recipe)
-        return facts and Weights(recipe, facts["source"], facts["file"], facts["about"], facts.get("top1"))
-
-    def cards(self) -> list[Weights]:
-        """Those of all rows asked for."""
-        return [card for recipe in self.recipes if (card := self.card(recipe))]
-
-    def transfers(self) -> dict[str, str]:
-        """The tasks asked for that take a card, and the patterns of their configs."""
-        return {task: path for task, path in self._configs("transfer").items() if task in self.tasks}
-
-    def protocol_of(self, task: str) -> str | None:
-        """The protocol asked for, where the task has one of that name; else its own is meant."""
-        return self.protocol if (ROOT / f"configs/{task}/protocols/{self.protocol}.py").is_file() else None
-
-    def _configs(self, node: str) -> dict[str, str]:
-        configs = getattr(self.data, "configs", {})
-        return {task: path for task, path in configs.items() if task_of({"task": task}).STAGE == node}
-
-    def tricks(self, recipe: str, network: str, teacher: str = "") -> list | None:
-        """The tricks of a recipe that a network has a use for; None for 'scratch'."""
-        if (tricks := self.catalogue.recipes[recipe]["tricks"]) is None:
-            return None
-        pairs = [(t, {}) if isinstance(t, str) else (t[0], dict(t[1])) for t in tricks]
-        left_out = self.catalogue.without.get(network, ())
-        own = {"distillation": {"teacher": teacher}}
-        return [(name, options | own.get(name, {})) for name, options in pairs if name not in left_out]
+    @property
+    def name(self) -> str:
+        return self.file.name
 
     @property
     def folder(self) -> Path:
         """Where its table and report go."""
         return Path("work_dirs") / f"{self.name}-{self.scale}"
+
+    def label(self, recipe: str) -> str:
+        """Return what the study's table prints for a recipe."""
+        return self.catalogue[recipe].label if recipe in self.catalogue else recipe
+
+    def cards(self) -> list[Weights]:
+        """Return the published weights of all rows asked for."""
+        return [weights for name in self.recipes if (weights := self.catalogue[name].weights)]
+
+    def transfers(self) -> dict[str, str]:
+        """Return the tasks asked for that take a card, and the patterns of their configs."""
+        return {task: path for task, path in self.configs("transfer").items() if task in self.tasks}
+
+    def configs(self, stage: str) -> dict[str, str]:
+        """Return the patterns of the configs of the tasks of a stage, 'pretrain' or 'transfer'."""
+        return {task: path for task, path in self.file.configs.items() if task_of({"task": task}).STAGE == stage}
+
+    def protocol_of(self, task: str) -> str | None:
+        """Return the protocol asked for, where the task has one of that name; else None, the config's own."""
+        return self.protocol if self.protocol in protocol_files(task) else None
+
+    def tricks(self, recipe: str, network: str, teacher: str = "") -> list | None:
+        """Return the tricks of a recipe that a network has a use for; None for 'scratch'."""
+        return self.catalogue[recipe].tricks_for(self.without.get(network, ()), teacher)
+
+
+def read_catalogue() -> tuple[CatalogueSchema, dict[str, Recipe]]:
+    """Return configs/studies/recipes.py as it is, and its recipes by name.
+
+    Raises:
+        ValueError: the file does not fit its schema, or names a parent that is not in it.
+    """
+    schema = accept(_public(read_config(RECIPES)), CatalogueSchema, str(RECIPES))
+    recipes = {}
+    for name, row in schema.recipes.items():
+        for other in (row.parent, row.also, row.teacher):
+            if other is not None:
+                refuse_unknown_name(f"recipe beside {name} in {RECIPES.name}", other, schema.recipes)
+        pairs = row.tricks and tuple((t, {}) if isinstance(t, str) else (t[0], dict(t[1])) for t in row.tricks)
+        recipes[name] = Recipe(name, row.label, pairs, row.parent, row.also, row.teacher)
+    return schema, recipes
 
 
 def load_study(
@@ -112,7 +209,7 @@ def load_study(
     protocol: str | None = None,
     vis: list[str] | None = None,
 ) -> Study:
-    """Reads a study's file and checks what was asked of it.
+    """Read a study's file and check what was asked of it.
 
     Args:
         path: of the study.
@@ -127,204 +224,87 @@ def load_study(
         vis: where the scalars of its runs go besides their folders, as ``tools/train.py --vis`` takes it.
 
     Raises:
-        ValueError: an unknown study, scale, recipe, task or protocol (names the nearest), a network without a config at that
-            scale, fewer than one seed.
+        ValueError: an unknown study, scale, recipe, task, metric or protocol (names the nearest), a network without a config at
+            that scale, fewer than one seed, or a file that does not fit its schema.
     """
-    data = SimpleNamespace(**read_config(find_config(path)).to_dict())
-    check_study(vars(data), str(find_config(path)))
-    catalogue = read_config(ROOT / "configs/studies/recipes.py")
-    catalogue = SimpleNamespace(recipes=catalogue.recipes.to_dict(), teacher=catalogue.teacher, without=catalogue.without)
-    _known("scale", scale, SCALES)
-    cards = getattr(data, "cards", {})
-    catalogue.recipes |= {name: dict(tricks=(), parent=None, label=card["label"]) for name, card in cards.items()}
-    wanted = list(recipes or data.recipes)
-    for name in wanted:
-        _known("recipe", name, [SCRATCH, *cards] if cards else catalogue.recipes)
-    for name in getattr(data, "labels", {}):
-        _known(f"recipe for a label of {data.name}", name, catalogue.recipes)
+    where = str(find_config(path))
+    file = accept(_public(read_config(where)), StudySchema, where)
+    catalogue, known = read_catalogue()
+    refuse_unknown_name("scale", scale, SCALES)
+    for name, card in file.cards.items():
+        weights = Weights(name, card.source, card.file, card.about, card.top1)
+        known[name] = Recipe(name, card.label, (), weights=weights)
+    for name, label in file.labels.items():
+        refuse_unknown_name(f"recipe for a label of {file.name}", name, known)
+        known[name] = replace(known[name], label=label)
+    allowed = [SCRATCH, *file.cards] if file.cards else list(known)
+    for name in (*file.recipes, *(recipes or ())):
+        refuse_unknown_name("recipe", name, allowed)
+    refuse_unknown_name(f"recipe for the reference of {file.name}", file.reference, file.recipes)
+    wanted = tuple(recipes or file.recipes)
+    own = tuple(file.configs or ("classification",))
+    _check_metrics(file, own)
     if not (1 <= seeds <= MOST_SEEDS and fine_tunings >= 1):
         raise ValueError(
             f"--seeds is {seeds}x{fine_tunings}; give 1 to {MOST_SEEDS} pretrainings, and 1 fine-tuning of each or more."
         )
-    own = list(getattr(data, "configs", {"classification": ""}))
     for name in tasks or ():
-        _known(f"task in {data.name}", name, own)
+        refuse_unknown_name(f"task in {file.name}", name, own)
     if protocol:
-        known = [path.stem for task in own for path in sorted((ROOT / f"configs/{task}/protocols").glob("*.py"))]
-        _known(f"protocol for the tasks of {data.name}", protocol, known)
+        refuse_unknown_name(f"protocol for the tasks of {file.name}", protocol, [p for task in own for p in protocol_files(task)])
+    taught = {row.teacher for name in wanted if (row := known[name]).teacher}
     for recipe in teachers or {}:
-        _known("teacher", recipe, {r["teacher"] for r in catalogue.recipes.values() if "teacher" in r})
-    given = dict(tune_lr=tune_lr, fine_tunings=fine_tunings, tasks=list(tasks or own), protocol=protocol, vis=list(vis or ()))
-    study = Study(data.name, scale, wanted, seeds, data, catalogue, dict(teachers or {}), **given)
+        if recipe not in taught:
+            hint = f"its distilled rows learn from {', '.join(sorted(taught))}" if taught else "none of its rows is distilled"
+            raise ValueError(f"--teachers {recipe}=...: no row of {file.name} asked for has such a teacher; {hint}.")
+    study = Study(
+        file=file,
+        scale=scale,
+        recipes=wanted,
+        catalogue=known,
+        networks=_networks(file, wanted),
+        teacher=catalogue.teacher,
+        without=catalogue.without,
+        tasks=tuple(tasks or own),
+        seeds=seeds,
+        fine_tunings=fine_tunings,
+        teachers=dict(teachers or {}),
+        tune_lr=tune_lr,
+        protocol=protocol,
+        vis=tuple(vis or ()),
+    )
     for pattern in (*pretrained(study), *study.transfers().values()):
         find_config(pattern.format(scale=scale))
     return study
 
 
 def pretrained(study: Study) -> list[str]:
-    """The patterns of the configs that a study pretrains by."""
-    return [network["config"] for network in study.networks().values() if "config" in network]
+    """Return the patterns of the configs that a study pretrains by."""
+    return [network.config for network in study.networks if network.config]
 
 
-def _known(what: str, name: str, allowed) -> None:
+def _networks(file: StudySchema, recipes: tuple[str, ...]) -> tuple[Network, ...]:
+    """Return what is pretrained; one network without a name in most studies, and without a config where all rows are cards."""
+    if file.networks:
+        return tuple(Network(name, n.config, n.overrides, n.recipes or recipes) for name, n in file.networks.items())
+    patterns = [path for task, path in file.configs.items() if task_of({"task": task}).STAGE == "pretrain"]
+    return (Network("", patterns[0] if patterns else "", {}, recipes),)
+
+
+def _check_metrics(file: StudySchema, tasks: tuple[str, ...]) -> None:
+    figures = [name for task in tasks for name in task_of({"task": task}).FIGURES]
+    for name in file.metrics:
+        refuse_unknown_name(f"metric in {file.name}", name, figures)
+
+
+def _public(cfg) -> dict[str, Any]:
+    """Return a file's values without the names that start with an underscore, which are its own helpers."""
+    return {key: value for key, value in cfg.to_dict().items() if not key.startswith("_")}
+
+
+def refuse_unknown_name(what: str, name: str, allowed: Collection[str]) -> None:
+    """Raise ValueError unless ``name`` is allowed; names the nearest and all."""
     if name not in allowed:
-        near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.4)
         hint = f"nearest: {', '.join(near)}; " if near else ""
-        raise ValueError(f"There is no {what} {name!r}; {hint}all: {', '.join(allowed)}.")
-
-
-def nodes_of(study: Study) -> list[Node]:
-    """The runs of a study, each after the one above it; a run that several recipes share stands once."""
-    return runs_behind(rows_of(study))
-
-
-def why(node: Node) -> list[str]:
-    """What makes a run new: in what its key differs from that of the most similar run there is, a line each.
-
-    Empty for a run that is done.
-    """
-    from classification.tricks import flatten
-
-    if node.record:
-        return []
-    own, best = flatten(node.key.content), None
-    for path in RUNS.glob(f"*/{CONTENT}"):
-        if path.parent.name == node.key or not (path.parent / RECORD).is_file():
-            continue
-        other = flatten(read_json(path))
-        if other.get("config.task") == own["config.task"]:
-            differ = sorted(k for k in own.keys() | other.keys() if own.get(k) != other.get(k))
-            if best is None or len(differ) < len(best[1]):
-                best = path.parent.name, differ, other
-    if best is None:
-        return [f"no run of {node.task} has finished yet"]
-    name, differ, other = best
-    return [f"nearest finished run: {name}", *(f"{k}: {other.get(k, '-')} there, {own.get(k, '-')} here" for k in differ)]
-
-
-def runs_behind(rows: Iterable[Node]) -> list[Node]:
-    """The runs behind rows, those above them too, each once and after the one above it."""
-    found: dict[str, Node] = {}
-
-    def add(node: Node) -> None:
-        if node.above:
-            add(node.above)
-        for needed in (node, *node.grid):
-            found.setdefault(needed.key, needed)
-
-    for node in rows:
-        add(node)
-    return list(found.values())
-
-
-def rows_of(study: Study) -> Iterator[Node]:
-    """The run behind each network, recipe, seed and task of a study: a shared run once for each recipe.
-
-    A teacher is no row of its own: it stands above the runs that it teaches.
-    """
-    for seed in range(study.seeds):
-        for network, what in study.networks().items():
-            for recipe in study.recipes:
-                if recipe in what.get("recipes", study.recipes):
-                    yield from _recipe_nodes(study, network, recipe, seed)
-
-
-def _recipe_nodes(study: Study, network: str, recipe: str, seed: int) -> Iterator[Node]:
-    from tools.engine.tuning import grid_of, tuned
-
-    above, weights = None, study.card(recipe)
-    if not weights and study.catalogue.recipes[recipe]["tricks"] is not None:
-        above = _pretrain_node(study, network, recipe, seed)
-        if above.task in study.tasks:
-            yield above
-    for task, pattern in study.transfers().items():
-        for k in range(study.fine_tunings if above or weights else 1):
-            options = Options(seed=seed + MOST_SEEDS * k, protocol=study.protocol_of(task), vis=study.vis)
-            node = Node("", recipe, network, task, pattern.format(scale=study.scale), options, above)
-            node.card = str(weights.folder) if weights else ""
-            node.key = key_below(node)
-            if study.tune_lr:
-                node.grid = grid_of(node)
-            yield node
-            if node.grid and (best := tuned(node, node.grid)):
-                yield best
-
-
-def key_below(node: Node) -> str:
-    """The key of a transfer of a study."""
-    upstream = node.above.key if node.above else SCRATCH
-    if node.card:  # without the card its key is provisional
-        file = Path(node.card).absolute() / JSON
-        upstream = _upstream(str(file), file.stat().st_mtime_ns) if file.is_file() else f"no card yet in {node.card}"
-    return plan_of(node.config, node.options).key(node.options.seed, upstream)
-
-
-@cache
-def _upstream(file: str, changed: int) -> str:
-    """See ``upstream_of``, which reads a card as a whole: once for all rows that share it."""
-    return upstream_of(file)
-
-
-def _pretrain_node(study: Study, network: str, recipe: str, seed: int) -> Node:
-    what = study.networks()[network]
-    teacher, card = _teacher(study, recipe)
-    overrides = dict(what.get("overrides", {}))
-    options = Options(tricks=study.tricks(recipe, network, card), seed=seed, overrides=overrides, vis=study.vis)
-    config = what["config"].format(scale=study.scale)
-    node = Node("", recipe, network, plan_of(config, options).cfg.task, config, options, teacher)
-    upstream = teacher.key if teacher else upstream_of(card) if card else None
-    node.key = plan_of(config, options).key(seed, upstream)
-    return node
-
-
-def _teacher(study: Study, recipe: str) -> tuple[Node | None, str]:
-    """The run that a distilled recipe learns from, where it is part of the study, and the folder of its card."""
-    kind = study.catalogue.recipes[recipe].get("teacher")
-    if not kind or kind in study.teachers:
-        return None, study.teachers.get(kind, "")
-    what = study.catalogue.teacher
-    options = Options(tricks=study.tricks(kind, ""), overrides=dict(what.overrides), vis=study.vis)
-    name, config = f"teacher {what.overrides['network']}", what.config.format(scale=study.scale)
-    node = Node("", kind, name, plan_of(config, options).cfg.task, config, options)
-    node.key = plan_of(config, options).key(options.seed, None)
-    return node, str(node.folder / "card")
-
-
-def transfer_key(cfg, options: Options, upstream: str) -> str:
-    """The key of a transfer: its config before the card is plugged in, what was asked of it, and the key above."""
-    return key_of(before_card(cfg, options), upstream)
-
-
-def check(study: Study) -> None:
-    """Raises ValueError when data of any task of the study is missing, before anything runs."""
-    for pattern in dict.fromkeys([*pretrained(study), *study.transfers().values()]):
-        cfg = load(pattern.format(scale=study.scale))
-        check_config(cfg, str(find_config(pattern.format(scale=study.scale))))
-        set_protocol(cfg, Options())
-        task_of(cfg).check_data(cfg)
-
-
-def prepare(path: str, options: Options):
-    """The resolved config of a run and its key, for ``tools/train.py``.
-
-    Raises:
-        ValueError: see ``load``, ``resolve`` and ``check_config``.
-    """
-    cfg, where = load(path, options.overrides), str(find_config(path))
-    check_config(load(path), where)
-    resolved = resolve(path, options)
-    check_config(resolved, where)
-    if task_of(cfg).STAGE == "pretrain":
-        return resolved, key_of(resolved, upstream_of(resolved.teacher) if "teacher" in resolved else None)
-    backbone = options.backbone or cfg.get("backbone")
-    return resolved, transfer_key(cfg, options, upstream_of(backbone)) if backbone else ""
-
-
-def upstream_of(backbone: str) -> str:
-    """What a transfer's key says of its card: the key of the run that wrote it, else the card's own sha256."""
-    from backbones.card import BackboneCard
-
-    if backbone == SCRATCH:
-        return SCRATCH
-    card = BackboneCard.load(backbone)
-    return card.source.get("run") or card.sha256
+        raise ValueError(f"There is no {what} {name!r}; {hint}all: {', '.join(dict.fromkeys(allowed))}.")

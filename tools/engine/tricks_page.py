@@ -104,7 +104,7 @@ def draw(path: Path) -> None:
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     axes = figure.subplots()
     for label, tricks in SHOWN.items():
-        rates = learning_rates(resolve(BASE, Options(tricks=tricks)), UPDATES)
+        rates = learning_rates(resolve(BASE, Options(tricks=tricks)).cfg, UPDATES)
         axes.plot([i / UPDATES for i in range(len(rates))], rates, label=label, linewidth=1.2)
     axes.set(xlabel="epoch", ylabel="learning rate", ylim=0, xlim=0)
     axes.legend(frameon=False)

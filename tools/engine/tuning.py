@@ -2,45 +2,48 @@
 
 from dataclasses import replace
 
+from backbones.card_facts import CardFacts
 from backbones.tuning import GRID
-from tools.engine.config import load, task_of
-from tools.engine.study import Node, key_below
+from tools.engine.config import task_of
+from tools.engine.graph import transfer_node
+from tools.engine.node import Node
 
 TUNED = "tuned lr"  # what the protocol's name ends in, in a row whose learning rate was tuned
 
 
-def grid_of(node: Node) -> list[Node]:
-    """A run for each learning rate of the grid, of the same card and seed, tested on the held-out images."""
-    found = [replace(node, options=replace(node.options, lr_factor=factor, hold_out=True)) for factor in GRID]
-    return [replace(run, key=key_below(run)) for run in found]
+def grid_of(node: Node, card: CardFacts | None) -> list[Node]:
+    """Return a run for each learning rate of the grid, of the same card and seed, tested on the held-out images."""
+    return [_tuned_node(node, card, lr_factor=factor, hold_out=True) for factor in GRID]
 
 
-def tuned(node: Node, grid: list[Node]) -> Node | None:
-    """The transfer at the best learning rate of a finished grid; it is the shared one's own run where that is the best."""
-    factor = best(scores(grid))
-    if factor is None:
-        return None
-    run = replace(node, options=replace(node.options, lr_factor=factor), note=TUNED, grid=[])
-    return replace(run, key=key_below(run))
+def tuned(node: Node, card: CardFacts | None) -> Node | None:
+    """Return the transfer at the best learning rate of its finished grid; the shared one's own run where that is the best."""
+    factor = best(scores(node.grid))
+    return None if factor is None else _tuned_node(node, card, TUNED, lr_factor=factor)
 
 
-def scores(grid: list[Node]) -> dict[float, float | None] | None:
-    """{factor: the task's first metric on the held-out images, in percent, or None if it diverged}; None while any is to do."""
+def _tuned_node(node: Node, card: CardFacts | None, note: str = "", **changes) -> Node:
+    options = replace(node.options, **changes)
+    return transfer_node(node.recipe, node.network, node.config, options, card, node.above, note)
+
+
+def scores(grid: tuple[Node, ...]) -> dict[float, float | None] | None:
+    """Return {factor: the task's first metric on the held-out images, in percent, or None if it diverged}; None while any is to do."""
     records = {run.options.lr_factor: run.record for run in grid}
     if not all(records.values()):
         return None
-    (metric, *_) = task_of(load(grid[0].config)).METRICS
+    metric = task_of(grid[0].plan).METRICS[0]
     return {factor: record["metrics"].get(metric) for factor, record in records.items()}
 
 
 def best(values: dict[float, float | None] | None) -> float | None:
-    """The factor of the highest value, of equal ones that nearest to 1; None where there is no value."""
-    known = {factor: value for factor, value in (values or {}).items() if value is not None}
-    return max(known, key=lambda factor: (known[factor], -abs(factor - 1))) if known else None
+    """Return the factor of the highest value, of equal ones that nearest to 1; None where there is no value."""
+    scored = {factor: value for factor, value in (values or {}).items() if value is not None}
+    return max(scored, key=lambda factor: (scored[factor], -abs(factor - 1))) if scored else None
 
 
 def describe(node: Node) -> dict | None:
-    """For study.json: what was tried for a transfer, and which was the best, with whether that is at the edge of the grid."""
+    """Return for study.json what was tried for a transfer, and which was the best, with whether that is at the edge of the grid."""
     values = scores(node.grid) if node.grid else None
     if (factor := best(values)) is None:
         return None
@@ -48,7 +51,7 @@ def describe(node: Node) -> dict | None:
         "recipe": node.recipe,
         "task": node.task,
         "seed": node.options.seed,
-        "metric": task_of(load(node.config)).METRICS[0],
+        "metric": task_of(node.plan).METRICS[0],
         "values": {f"{f:g}": value for f, value in values.items()},
         "best": factor,
         "edge": factor in (min(GRID), max(GRID)),

@@ -12,9 +12,5 @@ model = dict(
     mixup=None,
     distillation=None,
 )
-custom_hooks = [
-    dict(type="classification.UpdateHook"),
-    dict(type="SyncBuffersHook"),  # the mean of all processes' BN statistics, before any evaluation
-]
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", momentum=0.9, nesterov=True, weight_decay=1e-4))
 test_evaluator = dict(type="classification.TopK")

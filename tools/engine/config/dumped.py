@@ -2,13 +2,15 @@
 
 import copy
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from backbones.card_facts import SCRATCH, CardFacts
-from backbones.resolving import Machine
+from backbones.resolving import TRANSFER_HOOK, Machine
 from backbones.schema import refuse_unknown
 from classification.tricks import flatten
 
@@ -159,6 +161,18 @@ def dumped_text(cfg, origin: Origin, machine: Machine, card: CardFacts | None, d
     text = Config(data).pretty_text
     text = re.sub(rf"(['\"]){re.escape(marker)}", lambda match: f"{ROOT_TEXT} + {match[1]}", text)
     return "import os\n\n" + text
+
+
+def printed_text(resolved) -> str:
+    """Return the text of a resolved config as MMEngine runs it by itself, with absolute paths of cards and the run's key."""
+    cfg = copy.deepcopy(resolved.cfg)
+    for hook in cfg.custom_hooks:
+        if hook["type"] == TRANSFER_HOOK:
+            hook["card"] = str(Path(hook["card"]).absolute())
+    if cfg.get("backbone") not in (None, SCRATCH):
+        cfg.backbone = str(Path(cfg.backbone).absolute())
+    root = os.environ.get("DATA_ROOT", "data")
+    return dumped_text(cfg, resolved.origin, resolved.machine, resolved.card, root)
 
 
 def _marked(value: Any, root: str, marker: str) -> Any:

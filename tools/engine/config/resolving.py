@@ -37,6 +37,7 @@ class Options:
     seed: int | str | None = None  # None: 0, or that of the run whose dumped config is resolved
     overrides: dict = field(default_factory=dict)
     on_bad_image: str = "stop"
+    vis: list = field(default_factory=list)  # trackers of experiments, which decide nothing
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def origin_of(path: str | Path, options: Options) -> tuple[Origin, tuple[str, ..
 
 
 def _asked(options: Options) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in Options.__dataclass_fields__}
+    return {name: getattr(options, name) for name in Options.__dataclass_fields__ if name != "vis"}
 
 
 def _resolve(origin: Origin, machine: Machine, card: CardFacts | None) -> tuple[Any, str]:

@@ -3,6 +3,7 @@
 It imports what a config names, mmdet and mmseg among it, so it belongs to the start of a run or of a study, not to a plan.
 """
 
+import difflib
 import inspect
 import logging
 from collections.abc import Callable, Iterator
@@ -51,8 +52,8 @@ def check_signatures(cfg, where: str) -> None:
         kind = _kind(name, cfg.default_scope, f"{where} has {path}.type={node['type']}")
         keys, more = arguments(kind, node)
         before = TAKEN.get(steps[-1], TAKEN.get(steps[0], ()) if len(steps) == 2 else ())
-        if not more:
-            refuse_unknown(node, {*keys, *before, *BESIDE}, where, path, kind.__name__)
+        extra = [key for key in node if key not in (*before, *BESIDE) and (not more or _misspelt(key, keys))]
+        refuse_unknown(extra, {*keys, *before}, where, path, kind.__name__)
 
 
 def typed_dicts(path: str, value: Any) -> Iterator[tuple[str, dict]]:
@@ -67,12 +68,15 @@ def typed_dicts(path: str, value: Any) -> Iterator[tuple[str, dict]]:
         yield from typed_dicts(join(path, str(key)), item)
 
 
+def _misspelt(key: str, keys: set[str]) -> bool:
+    """Return whether ``key``, of a class that hands on any key, is most likely one of its own written wrongly."""
+    return key not in keys and bool(difflib.get_close_matches(key, keys, n=1, cutoff=0.8))
+
+
 def _kind(name: str, scope: str, who: str) -> Callable:
     try:
         return kind_of(name, scope)
     except LookupError as error:
-        import difflib
-
         near = difflib.get_close_matches(name, error.args, n=3)
         hint = f"nearest: {', '.join(near)}" if near else "give the full path of a class, as in backbones.ResNet"
         raise ValueError(f"{who}, and nothing has that name; {hint}.") from None

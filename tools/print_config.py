@@ -1,0 +1,31 @@
+"""Print the resolved MMEngine config of what tools/train.py would run, and change nothing.
+
+  python tools/print_config.py configs/classification/resnet50_toy.py --tricks resnet_d cosine --cfg-options batch=32
+  python tools/print_config.py configs/detection/faster_rcnn_fpn_toy.py --backbone work_dirs/runs/KEY/card > detector.py
+  python $(python -c "import mmdet; print(mmdet.__path__[0])")/.mim/tools/train.py detector.py
+
+It takes the options of tools/train.py. What it prints is a config that MMEngine, and so the tools of mmdet and mmseg, run by
+themselves where this project can be imported: paths of cards are absolute, and data is found by the variable DATA_ROOT.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
+
+from tools.engine.cli import add_run_arguments, main, resolved_of
+
+
+def print_config() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_arguments(parser)
+    args = parser.parse_args()
+
+    from tools.engine.config.dumped import printed_text
+
+    print(printed_text(resolved_of(args)), end="")
+
+
+if __name__ == "__main__":
+    main(print_config)
