@@ -1,7 +1,7 @@
-"""What follows from the arguments of a network, without building it: its name, the channels of its stages, its place in a config.
+"""What follows from the arguments of a network, without building it: its name, the channels of its stages, its type in a config.
 
-An ``arch`` is the dict of arguments that decide a network's weights: depth, variant and base_channels of a ``ResNet``, or name and
-width of a ``TimmBackbone``. Nothing here imports torch, so that plans answer at once.
+An ``arch`` is the dict of arguments that decide a network's weights: depth, variant and base_channels of a ``ResNet``, or name
+and width of a ``TimmBackbone``. Nothing here imports torch, so that plans answer at once.
 """
 
 from collections.abc import Mapping

@@ -90,7 +90,7 @@ def choose_protocol(values, schema: type[Protocol], network: str, name: str | No
     else:
         if name not in (None, default.get("name")):
             raise ValueError(
-                f"--protocol {name}: this config has its own protocol, {default.get('name')}; protocols are chosen at scale paper, "
+                f"--protocol {name}: this config has its own protocol, {default.get('name')}; choose protocols at scale paper, "
                 f"with configs/{values['task']}/*_paper.py."
             )
         protocol, where = with_base(values["task"], default), f"The protocol {default.get('name')}"

@@ -146,9 +146,7 @@ def divide(cfg, processes: int) -> tuple[int, int]:
         return cfg.batch // processes, cfg.batch // (processes * micro) if micro else 1
     parts = cfg.batch // (micro or 1)
     if not micro:
-        raise ValueError(
-            f"The batch of {cfg.batch} cannot be divided among {processes} processes; choose another number of them."
-        )
+        raise ValueError(f"The batch of {cfg.batch} cannot be divided among {processes} processes; choose another number.")
     if cfg.batch % micro:
         raise ValueError(f"The batch of {cfg.batch} is no multiple of micro_batch, {micro}; give --cfg-options micro_batch=N.")
     counts = ", ".join(str(n) for n in range(1, parts + 1) if parts % n == 0)

@@ -1,6 +1,6 @@
-"""Check what a user wrote, a config, protocol, study or card, against a declared schema: one clear sentence for what does not fit.
+"""Check what a user wrote, a config, protocol, study or card, against a declared schema, and say what does not fit.
 
-A schema is a ``msgspec.Struct``: a field for each key, with its type and range. Tasks and tools declare theirs; this module checks.
+A schema is a ``msgspec.Struct``: a field for each key, with its type and range. Tasks and tools declare their own.
 """
 
 import difflib
@@ -88,7 +88,7 @@ def join(path: str, key: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return ``value`` made of dicts and lists, as msgspec takes it (MMEngine's own dicts answer for attributes that they lack)."""
+    """Return ``value`` made of plain dicts and lists: msgspec would take MMEngine's own dicts for objects."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -53,7 +53,7 @@ def resolve(values, request: Request):
 
 
 def derive(values, request: Request):
-    """Return what follows from ``values``: pipelines, loaders, model, optimiser and schedule; tricks of derived keys come after it."""
+    """Return what follows from ``values``: pipelines, loaders, model, optimiser and schedule."""
     cfg = start(values, request)
     cfg.network = network_name(cfg.model.backbone)
     if cfg.model.get("mixup"):

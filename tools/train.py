@@ -21,9 +21,7 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     add_run_arguments(parser)
     parser.add_argument("--work-dir", metavar="D", help="folder of the run (default: work_dirs/runs/KEY)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the same run")
-    parser.add_argument(
-        "--vis", nargs="+", default=[], metavar="NAME", help="also send scalars to tensorboard, wandb, mlflow, ..."
-    )
+    parser.add_argument("--vis", nargs="+", default=[], metavar="NAME", help="send scalars to tensorboard, wandb, ... too")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args(args)
 

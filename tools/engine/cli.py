@@ -52,9 +52,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--protocol", metavar="NAME", help="a file of configs/TASK/protocols, at scale paper (default: that of the config)"
     )
     parser.add_argument("--lr-factor", type=float, metavar="F", help="multiply the protocol's learning rate (default: 1)")
-    parser.add_argument(
-        "--hold-out", action="store_true", help="downstream: test on a fifth of the training data, kept out of it"
-    )
+    parser.add_argument("--hold-out", action="store_true", help="downstream: test on a fifth of the training data")
     parser.add_argument("--seed", type=int, help="random seed (default: 0, or that of the run whose config.py is given)")
     parser.add_argument(
         "--on-bad-image",
@@ -124,8 +122,8 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs",
         type=count,
-        help="runs at once, each with its share of threads or its GPUs (default: at scale toy, whose runs take one thread each, as "
-        f"many as there are cores, {MOST_JOBS} at most; else 1). On CPUs the threads of a run are a part of its key",
+        help="runs at once, each with its share of threads or its GPUs (default: at scale toy, whose runs take one thread "
+        f"each, as many as there are cores, {MOST_JOBS} at most; else 1). On CPUs threads are a part of a run's key",
     )
     parser.add_argument("--tune-lr", action="store_true", help="show each transfer at the best of x1/2, x1, x2 of its lr, too")
 

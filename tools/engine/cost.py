@@ -196,7 +196,7 @@ def length_of(cfg: Mapping) -> float:
 
 
 def images_of(cfg, folder: str, known: Mapping[str, int]) -> float | None:
-    """Return the images that a run trains on, all epochs together; ``known`` has those of an epoch by the name of the data's folder."""
+    """Return the images of all epochs of a run; ``known`` has those of one epoch by the name of the data's folder."""
     if "epochs" not in cfg:
         return cfg.updates * cfg.batch
     one = known.get(Path(folder).name)

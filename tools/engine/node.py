@@ -84,9 +84,9 @@ class Node:
         return self.resolved.pretrains
 
     def state(self, job=None) -> str:
-        """Return 'done', 'diverged', 'failed', 'running 40 %' or 'waiting'; with a job, 'queued (job 12)' or 'running 40 % (job 12)'.
+        """Return 'done', 'diverged', 'failed', 'running 40 %' or 'waiting'.
 
-        ``job``: of the run, while it is in the queue of Slurm, with ``id`` and ``state``.
+        With its ``job`` (``id`` and ``state``), while it is in the queue of Slurm: 'queued (job 12)' or 'running 40 % (job 12)'.
         """
         if record := self.record:
             return record["status"]

@@ -28,7 +28,7 @@ def _tuned_node(node: Node, card: CardFacts | None, note: str = "", **changes) -
 
 
 def scores(grid: tuple[Node, ...]) -> dict[float, float | None] | None:
-    """Return {factor: the task's first metric on the held-out images, in percent, or None if it diverged}; None while any is to do."""
+    """Return the task's first metric on the held-out images by factor, None where a run diverged; None while any is to do."""
     records = {run.options.lr_factor: run.record for run in grid}
     if not all(records.values()):
         return None
@@ -43,7 +43,7 @@ def best(values: dict[float, float | None] | None) -> float | None:
 
 
 def describe(node: Node) -> dict | None:
-    """Return for study.json what was tried for a transfer, and which was the best, with whether that is at the edge of the grid."""
+    """Return for study.json what was tried for a transfer, and which was best, and whether that is at the edge of the grid."""
     values = scores(node.grid) if node.grid else None
     if (factor := best(values)) is None:
         return None

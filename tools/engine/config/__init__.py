@@ -10,6 +10,19 @@ from tools.engine.config.tasks import ROOT, having, part_of, task_of
 RUNS = Path("work_dirs/runs")
 
 __all__ = [
-    *("ROOT", "RUNS", "Options", "Resolved", "RunKey", "data_fingerprint", "find_config", "having", "load", "part_of"),
-    *("processes_of", "refuse_ineffective", "resolve", "task_of", "untrusted_notice"),
+    "ROOT",
+    "RUNS",
+    "Options",
+    "Resolved",
+    "RunKey",
+    "data_fingerprint",
+    "find_config",
+    "having",
+    "load",
+    "part_of",
+    "processes_of",
+    "refuse_ineffective",
+    "resolve",
+    "task_of",
+    "untrusted_notice",
 ]

@@ -50,8 +50,8 @@ class Origin:
     run: str | None = None
 
     @classmethod
-    def parse(cls, data: Mapping[str, Any], where: str) -> "Origin":
-        """Read what a dumped config says of itself.
+    def parse(cls, data, where: str) -> "Origin":
+        """Read what a dumped config says of itself, an MMEngine ConfigDict.
 
         Raises:
             ValueError: a key is unknown or missing.
@@ -60,7 +60,7 @@ class Origin:
         for name in ("file", "values", "machine"):
             if not data.get(name):
                 raise ValueError(f"{where} lacks {ORIGIN}.{name}; take the config.py that the run itself wrote.")
-        return cls(**json.loads(json.dumps(dict(data), default=_plain)))
+        return cls(**data.to_dict())
 
     @property
     def resolved_on(self) -> Machine:
@@ -109,7 +109,7 @@ class Origin:
 
 
 def edits_of(resolved, dumped) -> dict[str, Any]:
-    """Return what was edited in a dumped config, by dotted key, given what it was ``resolved`` as; GONE for what was taken out."""
+    """Return what was edited in a dumped config since it was ``resolved``, by dotted key; GONE stands for what was taken out."""
     before, after = _comparable(resolved), _comparable(dumped)
     changed = {key: value for key, value in after.items() if key not in before or before[key] != value}
     return changed | {key: GONE for key in before if key not in after and not any(k.startswith(f"{key}.") for k in after)}

@@ -53,9 +53,7 @@ def sort_overrides(cfg, overrides: Mapping[str, Any]) -> Overrides:
             raise ValueError(f"--cfg-options {key}: it says which config this is and cannot be changed; choose another config.")
         if top == "protocol" and top in typed:
             if not rest:
-                raise ValueError(
-                    "--cfg-options protocol: --protocol NAME chooses one, and protocol.KEY=VALUE changes a value of it."
-                )
+                raise ValueError("--cfg-options protocol: --protocol NAME chooses one, protocol.KEY=VALUE changes a value.")
             sorted_.protocol[rest] = value
         elif top in typed:
             if not rest or _reaches(cfg, key):

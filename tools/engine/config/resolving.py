@@ -1,7 +1,7 @@
 """From a config file and what a person asks of it to the complete config that runs.
 
-The steps: read the values, override values, let tricks edit them, derive everything else, let tricks edit what was derived, override
-derived keys, divide the batch over the processes. Nothing is derived before an override, and nothing afterwards.
+The steps: read the values, override values, let tricks edit them, derive everything else, let tricks edit what was derived,
+override derived keys, divide the batch over the processes. Nothing that an override changes is derived before it.
 """
 
 import json

@@ -13,21 +13,10 @@ from tools.engine.config.tasks import task_of
 SEED = "$SEED"  # stands for the seed in a config that is shared by all seeds
 # keys that decide no result: places, notes, and what is in a key by other words (threads; the batch for its division)
 NOT_KEYED = (
-    "work_dir",
-    "run",
-    "launcher",
-    "backbone",
-    "visualizer",
-    "log_level",
-    "log_processor",
-    "threads",
+    *("work_dir", "run", "launcher", "backbone", "visualizer", "log_level", "log_processor", "threads"),
     "model_wrapper_cfg",
 )
-OWN_HOOKS = (
-    TRANSFER_HOOK,
-    "SyncBuffersHook",
-    "classification.UpdateHook",
-)  # that resolving puts in, and that follow from the rest
+OWN_HOOKS = (TRANSFER_HOOK, "SyncBuffersHook", "classification.UpdateHook")  # that resolving puts in; they follow from the rest
 
 
 @dataclass(frozen=True)
