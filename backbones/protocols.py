@@ -115,7 +115,7 @@ def _changed(protocol: dict[str, Any], changes: Mapping[str, Any], schema: type[
     for key, value in changes.items():
         before = dict(changed)
         _set(changed, key, value, schema)
-        changed = as_dict(accept(changed, schema, f"--cfg-options protocol.{key}"))
+        changed = as_dict(accept(changed, schema, "--cfg-options", "protocol"))
         if changed != before:
             notes.append(f"{key}={value}")
     if changed["batch"] != protocol["batch"] and "lr" not in changes:

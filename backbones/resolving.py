@@ -120,6 +120,8 @@ def complete(cfg, machine: Machine):
             loader.persistent_workers = False
     if machine.cuda and cfg.optim_wrapper.optimizer.type == "SGD":
         cfg.optim_wrapper.optimizer.setdefault("fused", True)
+    if cfg.optim_wrapper.type == "AmpOptimWrapper" and not machine.cuda:
+        raise ValueError("optim_wrapper.type=AmpOptimWrapper needs a GPU; on a CPU the trick low_precision trains in bfloat16.")
     if cfg.val_interval:
         cfg.train_cfg.val_interval = cfg.val_interval
         cfg.val_dataloader, cfg.val_cfg, cfg.val_evaluator = cfg.test_dataloader, dict(), cfg.test_evaluator

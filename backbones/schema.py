@@ -104,6 +104,10 @@ def _sentence(message: str, data: Mapping[str, Any], schema: type[msgspec.Struct
     for step in steps:
         value = value[int(step)] if step.isdigit() and not isinstance(value, Mapping) else value[step]
         name = join(name, step)
+    if place.endswith("[...]`") and isinstance(value, Mapping):  # msgspec does not say under which key
+        kind = _below_all(schema, [*steps, ""])
+        key = next((key for key, item in value.items() if not _fits(item, kind)), "")
+        steps, name, value = [*steps, key], join(name, key), value.get(key)
     if unknown := re.match(r"Object contains unknown field `([^`]+)`", fault):
         return f"{where} has {join(name, unknown[1])}, which is unknown; remove it."
     return f"{where} has {name}={value!r}; give {_of_field(schema, steps) or _expected(fault)}."
@@ -111,14 +115,38 @@ def _sentence(message: str, data: Mapping[str, Any], schema: type[msgspec.Struct
 
 def _of_field(schema: type[msgspec.Struct], steps: list[str]) -> str | None:
     """Return in words what the field at ``steps`` may be, where its type says more than msgspec's message does."""
-    if len(steps) != 1:
-        return None
-    hint = get_type_hints(schema, include_extras=True).get(steps[0])
+    hint = _below_all(schema, steps)
     for kind, words in PHRASES:
         if hint in (kind, kind | None):
             return words
     choices = [str(word) for part in (hint, *get_args(hint)) if get_origin(part) is Literal for word in get_args(part)]
     return f"one of {', '.join(choices)}" if choices else None
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(_plain(value), kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _below_all(hint: Any, steps: list[str]) -> Any:
+    for step in steps:
+        hint = _below(hint, step)
+    return hint
+
+
+def _below(hint: Any, step: str) -> Any:
+    """Return the type of the part ``step`` of something of type ``hint``; None where that is not known."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return get_type_hints(hint, include_extras=True).get(step)
+    if get_origin(hint) is Annotated:
+        return _below(get_args(hint)[0], step)
+    inner = [part for part in get_args(hint) if part is not Ellipsis]
+    if get_origin(hint) in (tuple, list) and step.isdigit():
+        return inner[int(step) if int(step) < len(inner) else -1]
+    return inner[1] if get_origin(hint) is dict else None
 
 
 def _expected(fault: str) -> str:

@@ -10,6 +10,7 @@ CONSUMED = (
     *("seconds", "data_root", "num_workers", "test_batch", "val_folder", "mean", "std", "crop_scale", "warmup_epochs"),
     *("lr_at_256", "low_precision", "num_classes"),
 )
+RESAMPLER = "bilinear, antialiased (torchvision on PIL images), the same in training and validation"
 STEPS = (30 / 120, 60 / 120, 90 / 120)  # of the training: where the learning rate falls to a tenth (section 2.1 of the paper)
 # keys of a resolved config that follow from a value, which is what to change
 FOLLOWS = {
@@ -55,7 +56,7 @@ def resolve(values, request: Request):
 def derive(values, request: Request):
     """Return what follows from ``values``: pipelines, loaders, model, optimiser and schedule."""
     cfg = start(values, request)
-    cfg.network = network_name(cfg.model.backbone)
+    cfg.network, cfg.resampler = network_name(cfg.model.backbone), RESAMPLER
     if cfg.model.get("mixup"):
         cfg.model.mixup.seed = request.seed
     cfg.micro_batch = cfg.model.micro_batch = min(values.micro_batch, values.batch)

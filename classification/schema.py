@@ -27,6 +27,5 @@ class ClassificationValues(Values, kw_only=True, forbid_unknown_fields=True):
     std: Scales
     size: Annotated[int, Meta(ge=8)]  # pixels of a side of an image
     crop_scale: tuple[Fraction, Fraction]
-    resampler: str
     optim_wrapper: dict[str, Any]
     teacher: str | None = None  # the folder of a card; set by the trick distillation

@@ -10,6 +10,10 @@ CONSUMED = ("seconds", "data_root", "num_workers", "scratch_backbone")
 # keys of a resolved config that follow from a value, which is what to change
 FOLLOWS = {
     "batch": "protocol.batch",
+    "optim_wrapper.optimizer.lr": "protocol.lr",
+    "optim_wrapper.optimizer.momentum": "protocol.momentum",
+    "optim_wrapper.optimizer.weight_decay": "protocol.weight_decay",
+    "optim_wrapper.clip_grad": "protocol.clip",
     "epochs": "protocol.length.epochs",
     "updates": "protocol.length.updates",
     "train_cfg.max_epochs": "protocol.length.epochs",

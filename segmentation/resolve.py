@@ -18,6 +18,11 @@ CONSUMED = ("seconds", "data_root", "num_workers", "scratch_backbone")
 # keys of a resolved config that follow from a value, which is what to change
 FOLLOWS = {
     "batch": "protocol.batch",
+    "optim_wrapper.optimizer.lr": "protocol.lr",
+    "optim_wrapper.optimizer.momentum": "protocol.momentum",
+    "optim_wrapper.optimizer.weight_decay": "protocol.weight_decay",
+    "model.decode_head.num_classes": "the dataset, which has 150 classes",
+    "model.auxiliary_head.num_classes": "the dataset, which has 150 classes",
     "epochs": "protocol.length.epochs",
     "updates": "protocol.length.updates",
     "train_cfg.max_epochs": "protocol.length.epochs",

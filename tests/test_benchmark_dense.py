@@ -70,7 +70,8 @@ def segmenter():
     from tools.engine.config import Options, resolve
     from tools.engine.run import build_model
 
-    cfg = resolve("configs/segmentation/fcn_toy.py", Options(backbone="scratch", overrides={"scratch_backbone.base_channels": 8}))
+    options = Options(backbone="scratch", overrides={"scratch_backbone.base_channels": 8})
+    cfg = resolve("configs/segmentation/fcn_toy.py", options).cfg
     cfg.model.data_preprocessor.size = (64, 64)
     torch.manual_seed(0)
     model = build_model(cfg).to(memory_format=torch.channels_last).train()
@@ -103,7 +104,7 @@ def test_the_segmenters_compared_do_equal_work(tmp_path):
     from tools.engine.config import Options, resolve
 
     overrides = {"protocol.crop": 64, "protocol.batch": 2}
-    made = segment.compare(resolve(segment.CONFIG, Options(backbone="scratch", overrides=overrides)), str(tmp_path))
+    made = segment.compare(resolve(segment.CONFIG, Options(backbone="scratch", overrides=overrides)).cfg, str(tmp_path))
     assert len(made.equal) == 3 and made.equal[0] == "trainable parameters 35421548"
     ours, plain, stock, _ = made.contenders
     for contender in (ours, plain, stock):

@@ -6,7 +6,8 @@ from conftest import MEAN, STD, randomise_norms
 from mmengine.registry import MODELS, init_default_scope
 
 from backbones import BackboneCard, LastStage, ResNet, TimmBackbone
-from backbones.transfer import certify, downstream_preprocessor, parts_of, place, plug
+from backbones.transfer import certify, downstream_preprocessor, parts_of, place
+from backbones.tuning import test_pipeline as pipeline_of
 from classification import ImagePreprocessor
 from tools.engine.config import Options, resolve
 
@@ -15,7 +16,7 @@ LAST = "roi_head.shared_head"
 
 
 def built(card, transfer=None):
-    cfg = resolve(CONFIG, Options(backbone=str(card.path), transfer=transfer))
+    cfg = resolve(CONFIG, Options(backbone=str(card.path), transfer=transfer)).cfg
     init_default_scope(cfg.default_scope)
     return cfg, MODELS.build(cfg.model)
 
@@ -36,13 +37,13 @@ def timm_card(tmp_path):
 def test_every_tensor_arrives_in_one_of_the_two_parts(make_card, variant):
     card = make_card(variant)
     cfg, model = built(card)
-    assert not hasattr(model.backbone, "layer4") and cfg.custom_hooks[-1].last_stage == LAST
+    assert not hasattr(model.backbone, "layer4") and cfg.custom_hooks[-1]["last_stage"] == LAST
     net = place(card, parts_of(model, LAST))
     held = dict(model.backbone.state_dict()) | {
         f"layer4.{k}": v for k, v in model.roi_head.shared_head.stage.state_dict().items()
     }
     assert held.keys() == card.weights.keys() and all(torch.equal(held[k], card.weights[k]) for k in held)
-    assert certify(net, card, downstream_preprocessor(model, cfg.test_pipeline[0])) < 1e-6
+    assert certify(net, card, downstream_preprocessor(model, pipeline_of(cfg)[0])) < 1e-6
     images = torch.randn(2, 3, 65, 97)
     whole = ResNet(**card.arch).eval()
     card.place(whole)
@@ -63,7 +64,7 @@ def test_a_tensor_that_is_not_the_cards_is_refused_in_both_parts(make_card, part
     place(card, parts)
     torch.nn.init.normal_(model.get_submodule(part).weight)
     with pytest.raises(ValueError, match="is not the card's; it was not placed"):
-        certify(assembled(build(card.arch), parts), card, downstream_preprocessor(model, cfg.test_pipeline[0]))
+        certify(assembled(build(card.arch), parts), card, downstream_preprocessor(model, pipeline_of(cfg)[0]))
 
 
 def test_widths_follow_the_card(make_card):
@@ -90,7 +91,7 @@ def test_fine_tuning_keeps_bn_as_the_config_says(make_card):
 
 
 def test_from_scratch_freezes_nothing():
-    cfg = resolve(CONFIG, Options(backbone="scratch"))
+    cfg = resolve(CONFIG, Options(backbone="scratch")).cfg
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model).train()
     for part in (model.backbone, model.roi_head.shared_head):
@@ -103,7 +104,7 @@ def test_resnets_of_timm_can_be_split(timm_card, name):
     card = timm_card(name)
     cfg, model = built(card)
     net = place(card, parts_of(model, LAST))
-    assert certify(net, card, downstream_preprocessor(model, cfg.test_pipeline[0])) < 1e-6
+    assert certify(net, card, downstream_preprocessor(model, pipeline_of(cfg)[0])) < 1e-6
     whole = TimmBackbone(**card.arch).eval()
     card.place(whole)
     images = torch.randn(1, 3, 64, 96)
@@ -117,13 +118,7 @@ def test_resnets_of_timm_can_be_split(timm_card, name):
 def test_other_networks_are_refused_by_name(timm_card, name):
     card = timm_card(name)
     with pytest.raises(ValueError, match=f"The last stage of {name} cannot be split off for a C4 detector; take a ResNet"):
-        plug(resolve_base(), str(card.path), None)
-
-
-def resolve_base():
-    from tools.engine.config import load
-
-    return load(CONFIG)
+        resolve(CONFIG, Options(backbone=str(card.path)))
 
 
 @pytest.mark.parametrize("words", [dict(out_indices=(3,)), dict(output_stride=16, out_indices=(2,))])

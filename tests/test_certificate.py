@@ -1,6 +1,5 @@
 """Cards of timm networks, the certificate (features come back downstream, or the run stops), cards in the real configs."""
 
-import copy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,20 +12,26 @@ from test_card import DETECTION, LOADER, SEGMENTATION, edit_json, one_sentence
 import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
 from backbones import BackboneCard, ResNet, TimmBackbone
 from backbones.card import TOLERANCE
-from backbones.transfer import TransferHook, certify, downstream_preprocessor, plug, require_backbone
+from backbones.transfer import TransferHook, certify, downstream_preprocessor
 from classification import ImagePreprocessor
-from detection import task as detection
-from segmentation import task as segmentation
-from tools.engine.config import Options, load, set_protocol
+from tools.engine.config import Options, resolve
+from tools.engine.run import dump
 
 # ---- networks of timm
 
 
-def with_protocol(path: str):
-    """A dense task's config before a backbone is plugged in."""
-    cfg = load(path)
-    set_protocol(cfg, Options())
-    return cfg
+def plugged(path: str, backbone, transfer: str | None = None):
+    """A dense task's resolved config with a backbone: that of a card, or 'scratch'."""
+    return resolve(path, Options(backbone=str(getattr(backbone, "path", backbone)), transfer=transfer)).cfg
+
+
+def assert_channels_follow(cfg, channels: tuple[int, ...]) -> None:
+    """Neck or heads take maps of as many channels as the four stages of the backbone have."""
+    model = cfg.model
+    if "neck" in model:
+        assert tuple(model.neck.in_channels) == channels
+    else:
+        assert (model.auxiliary_head.in_channels, model.decode_head.in_channels) == channels[2:]
 
 
 @pytest.fixture
@@ -74,8 +79,8 @@ def test_a_network_of_timm_is_certified_as_it_is_and_dilated(timm_card):
 
 @pytest.mark.parametrize("path", ["configs/detection/faster_rcnn_fpn_toy.py", "configs/segmentation/fcn_toy.py"])
 def test_a_network_of_timm_takes_its_place_in_a_config(timm_card, path):
-    cfg = with_protocol(path)
-    assert plug(cfg, str(timm_card.path), "finetune") == (32, 64, 128, 256)
+    cfg = plugged(path, timm_card)
+    assert_channels_follow(cfg, (32, 64, 128, 256))
     backbone = cfg.model.backbone
     assert (backbone.type, backbone.name, backbone.width) == ("backbones.TimmBackbone", "mobilenetv1_100", 0.25)
     assert "depth" not in backbone and "variant" not in backbone
@@ -144,9 +149,7 @@ def test_a_card_with_an_edited_json_is_refused(make_card, changes, field):
     card = make_card("d")
     edit_json(card, **changes)
     for path in (DETECTION, SEGMENTATION):
-        cfg = with_protocol(path)
-        plug(cfg, str(card.path), "finetune")
-        words = cfg.model.data_preprocessor
+        words = plugged(path, card).model.data_preprocessor
         edited = BackboneCard.load(card.path)
         own = preprocessor("mmdet", mean=words.mean, std=words.std, bgr_to_rgb=words.bgr_to_rgb)
         with pytest.raises(ValueError, match=field):
@@ -200,67 +203,72 @@ def test_features_without_numbers_are_refused(make_card):
 # ---- cards in the real configs
 
 
-@pytest.mark.parametrize("path", [DETECTION, SEGMENTATION])
-def test_a_card_sets_architecture_and_preprocessing_of_a_config(make_card, path):
+# what of the backbone the config and its protocol say, whatever the card
+COMMON = dict(type="backbones.ResNet", out_indices=(0, 1, 2, 3))
+OWN = {
+    DETECTION: COMMON | dict(frozen_stages=1, norm_eval=True, output_stride=None),
+    SEGMENTATION: COMMON | dict(frozen_stages=-1, norm_eval=False, output_stride=8),
+}
+
+
+@pytest.mark.parametrize("path", OWN)
+def test_a_card_sets_architecture_and_preprocessing_of_a_config(make_card, tmp_path, path):
     card = make_card("c", channel_order="bgr", mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0])
-    cfg = with_protocol(path)
-    before = copy.deepcopy(cfg.model)
-    assert plug(cfg, str(card.path), "finetune") == (32, 64, 128, 256)
+    resolved = resolve(path, Options(backbone=str(card.path)))
+    cfg = resolved.cfg
+    assert_channels_follow(cfg, (32, 64, 128, 256))
     backbone, own = cfg.model.backbone, cfg.model.data_preprocessor
     assert {k: backbone[k] for k in card.arch} == card.arch
-    for name in ("type", "out_indices", "frozen_stages", "norm_eval"):
-        assert backbone[name] == before.backbone[name]
-    assert backbone.get("output_stride") == before.backbone.get("output_stride")
+    assert {name: backbone.get(name) for name in OWN[path]} == OWN[path]
     assert (own.mean, own.std, own.bgr_to_rgb) == ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0], False)
     hook = cfg.custom_hooks[-1]
-    assert (hook.type, hook.card, hook.loader.type) == (
+    assert (hook["type"], hook["card"], hook["loader"]["type"]) == (
         "backbones.TransferHook",
         str(card.path),
         "backbones.LoadImage",
     )
     assert (cfg.backbone, cfg.transfer) == (str(card.path), "finetune")
-    again = copy.deepcopy(cfg)
-    plug(again, str(card.path), "finetune")
-    assert again.to_dict() == cfg.to_dict()
+    (tmp_path / "config.py").write_text(dump(resolved))
+    for options in (Options(), Options(backbone=str(card.path), transfer="finetune")):
+        assert resolve(tmp_path / "config.py", options).cfg.to_dict() == cfg.to_dict()
 
 
 @pytest.mark.parametrize("path", [DETECTION, SEGMENTATION])
 def test_frozen_means_the_whole_backbone_and_scratch_means_nothing(make_card, path):
     card = make_card("d")
-    cfg = with_protocol(path)
-    plug(cfg, str(card.path), "frozen")
+    cfg = plugged(path, card, "frozen")
     assert (cfg.model.backbone.frozen_stages, cfg.model.backbone.norm_eval) == (4, True)
-    cfg = with_protocol(path)
-    assert plug(cfg, "scratch", "finetune") == (64, 128, 256, 512)
+    cfg = plugged(path, "scratch", "finetune")
+    assert_channels_follow(cfg, (64, 128, 256, 512))
     assert (cfg.model.backbone.frozen_stages, cfg.model.backbone.norm_eval) == (-1, False)
-    assert not [hook for hook in cfg.custom_hooks if hook.type == "backbones.TransferHook"]
+    assert not [hook for hook in cfg.custom_hooks if hook["type"] == "backbones.TransferHook"]
     with pytest.raises(ValueError, match="would never train the backbone"):
-        plug(with_protocol(path), "scratch", "frozen")
+        plugged(path, "scratch", "frozen")
     with pytest.raises(ValueError, match="--transfer is 'fine'; allowed: finetune, frozen"):
-        plug(with_protocol(path), str(card.path), "fine")
+        plugged(path, card, "fine")
     with pytest.raises(ValueError, match="no backbone card at nowhere"):
-        plug(with_protocol(path), "nowhere", "finetune")
+        plugged(path, "nowhere", "finetune")
 
 
 @pytest.mark.parametrize("path", [DETECTION, SEGMENTATION])
-def test_a_backbone_must_be_named(path):
-    cfg = with_protocol(path)
+def test_a_backbone_must_be_named(make_card, tmp_path, path):
     with pytest.raises(ValueError, match="needs --backbone"):
-        require_backbone(cfg, [], None)
+        resolve(path)
     with pytest.raises(ValueError, match="--tricks belong to pretraining"):
-        require_backbone(cfg, ["cosine"], "scratch")
-    assert require_backbone(cfg, [], "scratch") == "scratch"
-    cfg.backbone = "work_dirs/runs/abc/card"
-    assert require_backbone(cfg, [], None) == "work_dirs/runs/abc/card"
+        resolve(path, Options(["cosine"], "scratch"))
+    for backbone in ("scratch", str(make_card("d").path)):
+        resolved = resolve(path, Options(backbone=backbone))
+        assert resolved.cfg.backbone == backbone
+        (tmp_path / "config.py").write_text(dump(resolved))
+        assert resolve(tmp_path / "config.py").cfg.backbone == backbone  # a run's config names its own
 
 
-@pytest.mark.parametrize(("path", "task"), [(DETECTION, detection), (SEGMENTATION, segmentation)])
-def test_the_built_model_is_filled_and_certified_by_the_hook(make_card, path, task):
+@pytest.mark.parametrize("path", [DETECTION, SEGMENTATION])
+def test_the_built_model_is_filled_and_certified_by_the_hook(make_card, path):
     from mmengine.registry import MODELS, init_default_scope
 
     card = make_card("d")
-    cfg = with_protocol(path)
-    task.configure(cfg, backbone=str(card.path))
+    cfg = plugged(path, card)
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     hook = TransferHook(**{k: v for k, v in cfg.custom_hooks[-1].items() if k not in ("type", "priority")})

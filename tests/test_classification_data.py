@@ -16,7 +16,7 @@ from classification import ColorJitter, ImageFolder, ImagePreprocessor, PCANoise
 from classification.data import EIGENVALUES, EIGENVECTORS, Crop, Flip, Planes
 from classification.folders import check_folder
 from classification.task import check_data, data_folders
-from tools.engine.config import load
+from tools.engine.config import Options, resolve
 
 TO_TENSOR = [dict(type="torchvision.transforms.v2.PILToTensor")]
 
@@ -58,7 +58,7 @@ def test_palettes_and_alpha_become_rgb(tmp_path, mode):
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_the_toy_pipelines_give_square_uint8_images(toy_root, monkeypatch, split):
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
-    cfg = load("configs/classification/resnet50_toy.py")
+    cfg = resolve("configs/classification/resnet50_toy.py").cfg
     check_data(cfg)
     assert [str(p) for p in data_folders(cfg)] == [str(toy_root / "imagenet" / part) for part in ("train", "val")]
     dataset = cfg[f"{split}_dataloader"].dataset
@@ -124,14 +124,14 @@ def test_folders_that_do_not_agree_are_refused(folder, tmp_path_factory):
     for name in ("a", "b"):
         (val / name).mkdir()
         Image.new("RGB", (4, 4)).save(val / name / "x.png")
-    cfg = load("configs/classification/resnet50_toy.py", {"model.num_classes": 3})
+    cfg = resolve("configs/classification/resnet50_toy.py", Options(overrides={"num_classes": 3})).cfg
     cfg.train_dataloader.dataset.root, cfg.test_dataloader.dataset.root = str(folder), str(val)
     with pytest.raises(ValueError, match="should have the same class folders; only one has c"):
         check_data(cfg)
     cfg.test_dataloader.dataset.root = str(folder)
     check_data(cfg)
     cfg.model.num_classes = 8
-    with pytest.raises(ValueError, match="3 class folders and the config 8 classes.*model.num_classes=3"):
+    with pytest.raises(ValueError, match="3 class folders and the config 8 classes; set --cfg-options num_classes=3"):
         check_data(cfg)
 
 

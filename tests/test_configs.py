@@ -20,8 +20,10 @@ from mmengine.registry import (
     init_default_scope,
 )
 
+from backbones.tuning import test_pipeline as pipeline_of
 from classification.tricks import flatten
 from tools.engine.config import ROOT, Options, load, resolve, task_of
+from tools.engine.run import dump
 
 CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs").glob("*ion/*.py"))
 REGISTRIES = (
@@ -63,7 +65,7 @@ def test_there_is_a_config_for_each_task_and_scale():
 
 @pytest.mark.parametrize("path", CONFIGS)
 def test_every_type_resolves(path, make_card):
-    cfg = resolve(path, options_of(path, make_card))
+    cfg = resolve(path, options_of(path, make_card)).cfg
     init_default_scope(cfg.default_scope)
     for name in sorted(types_in(cfg.to_dict()) - ELSEWHERE):
         found = []
@@ -78,15 +80,17 @@ def test_every_type_resolves(path, make_card):
 
 @pytest.mark.parametrize("path", CONFIGS)
 def test_a_dumped_config_is_the_same_config_again(path, make_card, tmp_path):
-    cfg = resolve(path, options_of(path, make_card))
-    cfg.dump(str(tmp_path / "config.py"))
-    again = resolve(tmp_path / "config.py", Options(seed=0))
-    assert flatten(again.to_dict()) == flatten(Config.fromfile(str(tmp_path / "config.py")).to_dict()) == flatten(cfg.to_dict())
+    resolved, file = resolve(path, options_of(path, make_card)), tmp_path / "config.py"
+    file.write_text(dump(resolved))
+    again, read = resolve(file, Options(seed=0)), Config.fromfile(str(file)).to_dict()
+    assert read.pop("resolved_from")["file"] == path
+    assert flatten(again.cfg.to_dict()) == flatten(read) == flatten(resolved.cfg.to_dict())
+    assert again.key == resolved.key and not again.notices
 
 
 @pytest.mark.parametrize("path", CONFIGS)
 def test_every_model_builds_with_the_widths_of_its_backbone(path, make_card):
-    cfg = resolve(path, options_of(path, make_card))
+    cfg = resolve(path, options_of(path, make_card)).cfg
     init_default_scope(cfg.default_scope)
     with torch.device("meta"):
         model = MODELS.build(cfg.model)
@@ -107,33 +111,38 @@ def test_every_model_builds_with_the_widths_of_its_backbone(path, make_card):
 
 @pytest.mark.parametrize("path", CONFIGS)
 def test_every_trick_is_off_in_the_base(path):
-    cfg = load(path)
-    if cfg.task != "classification":
-        assert not {"depth", "variant", "base_channels"} & set(cfg.model.backbone)  # only a card, or scratch, says these
+    values = load(path)
+    if values.task != "classification":
+        assert not {"depth", "variant", "base_channels"} & set(values.model.backbone)  # only a card, or scratch, says these
         return
+    cfg = resolve(path).cfg
+    assert values.teacher is None and values.low_precision is None and cfg.tricks == []
     assert cfg.model.backbone.get("variant", "a") == "a" and not cfg.model.backbone.get("zero_gamma")
     assert cfg.model.mixup is None and cfg.model.distillation is None and "teacher" not in cfg
     assert cfg.model.loss.label_smoothing == 0 and cfg.optim_wrapper.type == "OptimWrapper"
     assert "paramwise_cfg" not in cfg.optim_wrapper
     assert [s.type for s in cfg.param_scheduler] == ["MultiStepLR"]
-    assert cfg.optim_wrapper.optimizer.lr == cfg.lr_at_256 * cfg.batch / 256
+    assert cfg.optim_wrapper.optimizer.lr == values.lr_at_256 * values.batch / 256
 
 
 def test_the_paper_scale_has_the_papers_values():
-    cfg = load("configs/classification/resnet50_paper.py")
-    assert (cfg.batch, cfg.epochs, cfg.warmup_epochs, cfg.size) == (256, 120, 5, 224)
+    path = "configs/classification/resnet50_paper.py"
+    values, cfg = load(path), resolve(path).cfg
+    for found in (values, cfg):
+        assert (found.batch, found.epochs, found.size) == (256, 120, 224)
+    assert values.warmup_epochs == 5 and cfg.train_cfg.max_epochs == 120
     assert cfg.optim_wrapper.optimizer.lr == 0.1 and cfg.param_scheduler[0].milestones == [30, 60, 90]
-    assert cfg.test_pipeline[0].size == 256
+    assert pipeline_of(cfg)[0].size == 256
 
 
 @pytest.mark.parametrize("path", [c for c in CONFIGS if "/classification/" not in c])
 def test_scratch_freezes_nothing(path):
-    backbone = resolve(path, Options(backbone="scratch")).model.backbone
+    backbone = resolve(path, Options(backbone="scratch")).cfg.model.backbone
     assert backbone.frozen_stages == -1 and backbone.norm_eval is False
 
 
 def test_frozen_transfer_trains_nothing_of_the_backbone(make_card):
-    cfg = resolve("configs/detection/faster_rcnn_fpn_toy.py", Options(backbone=str(make_card().path), transfer="frozen"))
+    cfg = resolve("configs/detection/faster_rcnn_fpn_toy.py", Options(backbone=str(make_card().path), transfer="frozen")).cfg
     init_default_scope(cfg.default_scope)
     backbone = MODELS.build(cfg.model.backbone).train()
     assert not any(p.requires_grad for p in backbone.parameters())

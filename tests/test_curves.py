@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tools.engine.config import ROOT, Options
+from tools.engine.config import ROOT, Options, RunKey
 from tools.engine.curves import (
     CURVE,
     CURVES,
@@ -22,7 +22,8 @@ from tools.engine.curves import (
     read_curve,
     thin,
 )
-from tools.engine.study import Node
+from tools.engine.graph import shared
+from tools.engine.node import Node
 
 PAPER, DETECTOR = "configs/classification/resnet50_paper.py", "configs/detection/faster_rcnn_c4_paper.py"
 
@@ -50,7 +51,8 @@ def node(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def make(recipe="smooth", config=PAPER, lines=(), **overrides):
-        made = Node("key", recipe, "", "classification", config, Options(overrides=overrides))
+        options = Options(overrides=overrides)
+        made = Node(RunKey("key", {}), recipe, "", config, options, shared(config, options))
         write_curve(made.folder, list(lines))
         return made
 
@@ -181,6 +183,6 @@ def test_where_there_is_no_published_curve_nothing_is_said(node):
     assert against_published(node("cosine", lines=evaluated(20, 58.0)), "paper") == ""
     assert against_published(node(lines=made(3, 1251)), "paper") == ""  # nothing evaluated yet
     assert against_published(node(lines=()), "paper") == ""
-    assert against_published(node(lines=evaluated(20, 58.0), **{"network": "resnet152"}), "paper") == ""  # a teacher, say
+    assert against_published(node(lines=evaluated(20, 58.0), **{"model.backbone.depth": 152}), "paper") == ""  # a teacher, say
     places = "configs/classification/resnet50_places365_paper.py"
     assert against_published(node(config=places, lines=evaluated(20, 50.0)), "paper") == ""

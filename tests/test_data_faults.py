@@ -14,13 +14,15 @@ import pytest
 import torch
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
-from test_bad_input import CLASSIFIER, DETECTOR, SEGMENTER, SMALL, refused, world  # noqa: F401
+from test_bad_input import CLASSIFIER, DETECTOR, SEGMENTER, SMALL, SMALL_DENSE, refused, world  # noqa: F401
 
 from backbones.images import BadImage
 from tools.engine.config import ROOT, Options, resolve
 from tools.engine.runner import last_checkpoint
 from tools.engine.seeded import REPLACED, SampleIndex, SeededDataset
 
+# with processes that load the training images
+WITH_WORKERS = [word.replace("num_workers", "test_dataloader.num_workers") for word in SMALL]
 CONFIGS = {"classification": CLASSIFIER, "detection": DETECTOR, "segmentation": SEGMENTER}
 ORIENTATION = 0x112  # EXIF's tag; 6: to be shown turned by a quarter
 
@@ -101,7 +103,7 @@ class Set:
     """The test data of a task, and the file of its first sample."""
 
     def __init__(self, task: str):
-        cfg = resolve(CONFIGS[task], Options(backbone=None if task == "classification" else "scratch"))
+        cfg = resolve(CONFIGS[task], Options(backbone=None if task == "classification" else "scratch")).cfg
         init_default_scope(cfg.default_scope)
         self.data = DATASETS.build(cfg.test_dataloader.dataset)
         first = self.data.samples[0][0] if task == "classification" else self.data.get_data_info(0)["img_path"]
@@ -229,7 +231,8 @@ def trained(tool_args: list[str], folder: Path) -> tuple[dict, dict]:
 
 @pytest.mark.slow
 def test_a_run_that_leaves_images_out_says_which(world, tmp_path):  # noqa: F811
-    skip = [CLASSIFIER, *SMALL, "model.backbone.base_channels=8", "micro_batch=2", "--on-bad-image", "skip"]
+    narrow = ["model.backbone.base_channels=8", "--on-bad-image", "skip"]
+    skip = [CLASSIFIER, *SMALL, *narrow]
     whole = trained(skip, tmp_path / "whole")
     plain = trained(skip[:-2], tmp_path / "plain")
     assert whole[0]["skipped_images"] == [] and whole[0]["remarks"] == [] and "skipped_images" not in plain[0]
@@ -238,8 +241,7 @@ def test_a_run_that_leaves_images_out_says_which(world, tmp_path):  # noqa: F811
 
     broken, following = sorted((world / "imagenet/train/solid_star").iterdir())
     broken.write_bytes(b"no image")
-    workers = [word for word in skip if "train_dataloader" not in word]
-    spoilt = trained(workers, tmp_path / "spoilt")
+    spoilt = trained([CLASSIFIER, *WITH_WORKERS, *narrow], tmp_path / "spoilt")
     (said,) = spoilt[0]["skipped_images"]
     assert str(broken) in said and str(broken) in spoilt[0]["remarks"][0] and "(1)" in spoilt[0]["remarks"][0]
     shutil.copy(following, broken)  # what takes its place
@@ -255,8 +257,7 @@ def test_dense_tasks_leave_images_out_too(world, tmp_path, config, part):  # noq
     names = (world / "VOCdevkit/VOC2007/ImageSets/Main/trainval.txt").read_text().split()
     file = world / part / f"{names[0]}.jpg" if config == DETECTOR else sorted((world / part).iterdir())[0]
     file.write_bytes(file.read_bytes()[:60])
-    small = [w for w in SMALL if "epochs" not in w] if config == SEGMENTER else SMALL
-    args = [config, "--backbone", "scratch", *small, "scratch_backbone.base_channels=8", "--on-bad-image", "skip"]
+    args = [config, "--backbone", "scratch", *SMALL_DENSE, "scratch_backbone.base_channels=8", "--on-bad-image", "skip"]
     record, _ = trained(args, tmp_path / "run")
     assert [str(file) in said for said in record["skipped_images"]] == [True]
 
@@ -273,7 +274,7 @@ def test_a_worker_that_is_killed(refused, world, monkeypatch):  # noqa: F811
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr("classification.data.read_rgb", die)
-    text = refused("train", CLASSIFIER, *[a for a in SMALL if "train_dataloader" not in a])
+    text = refused("train", CLASSIFIER, *WITH_WORKERS)
     assert "DataLoader worker (pid" in text and "--resume" in text and "num_workers" in text
 
 

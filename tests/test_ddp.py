@@ -23,6 +23,7 @@ from tools.engine.run import build_runner
 from tools.engine.runner import end_workers, last_checkpoint
 
 PER_IMAGE = {CLASSIFIER: "ranks.npz", DETECTOR: "detections.npz", SEGMENTER: "confusion.npz"}
+PROCESSES = {"one": 1, "two": 2}
 
 
 def free_port() -> int:
@@ -73,7 +74,7 @@ def test_two_processes_train_as_one_with_the_same_batch(toy_root, tmp_path, monk
     )
     curves, weights = [], []
     for name in ("one", "two"):
-        cfg = config(CLASSIFIER, tmp_path / name, batch=4, micro_batch=2)
+        cfg = config(CLASSIFIER, tmp_path / name, processes=PROCESSES[name], batch=4, micro_batch=2)
         cfg.model.backbone = dict(type="TwoConvolutions", norm=norm)
         trained(cfg) if name == "one" else in_two_processes(trained, cfg)
         curves.append([line["loss"] for line in read_curve(tmp_path / name / CURVE)])
@@ -115,7 +116,7 @@ def test_two_processes_test_as_one_and_count_no_image_twice(odd_root, tmp_path, 
     monkeypatch.chdir(tmp_path)
     found, batch = [], dict(micro_batch=1) if path == CLASSIFIER else {}
     for name in ("one", "two"):
-        cfg = config(path, tmp_path / name, **batch)
+        cfg = config(path, tmp_path / name, processes=PROCESSES[name], **batch)
         cfg.load_from = str(tmp_path / "weights.pth")
         if name == "one":
             (tmp_path / "one").mkdir()  # TopK and others write there
@@ -131,8 +132,7 @@ def test_two_processes_test_as_one_and_count_no_image_twice(odd_root, tmp_path, 
         assert len(found[0][1]["rank"]) == 9
 
 
-SMALL = ["batch=4", "micro_batch=2", "epochs=15", "train_cfg.max_epochs=15", "model.backbone.base_channels=4"]
-SMALL += ["train_dataloader.num_workers=1", "test_dataloader.num_workers=1"]
+SMALL = ["batch=4", "micro_batch=2", "epochs=15", "num_workers=1", "model.backbone.base_channels=4"]
 
 
 def launch(folder: Path, root: Path) -> subprocess.Popen:

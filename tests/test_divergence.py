@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from test_exact import CLASSIFIER, DETECTOR, config
+from test_exact import CLASSIFIER, DETECTOR, resolved_config
 
 from tools.engine.hooks import Diverged, DivergenceHook, Pulse, not_finite
 from tools.engine.run import run
@@ -36,9 +36,9 @@ HOOKS.register_module(module=Spoil)
 
 
 def spoiled(path: str, folder, *words, **more) -> dict:
-    cfg = config(path, folder, **more)
-    cfg.custom_hooks.append(dict(type="Spoil", what=words[0], update=words[1], value=words[2]))
-    return run(cfg, "key", folder)
+    resolved = resolved_config(path, **more)
+    resolved.cfg.custom_hooks.append(dict(type="Spoil", what=words[0], update=words[1], value=words[2]))
+    return run(resolved, folder)
 
 
 @pytest.mark.slow
@@ -88,10 +88,10 @@ def test_a_detector_that_fails_on_its_weights_has_diverged(toy_root, tmp_path, m
 @pytest.mark.slow
 def test_another_error_is_no_divergence(toy_root, tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
-    cfg = config(CLASSIFIER, tmp_path)
+    resolved = resolved_config(CLASSIFIER)
     monkeypatch.setattr("tools.engine.hooks.CurveHook.after_train_iter", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run(cfg, "key", tmp_path)
+        run(resolved, tmp_path)
     assert not (tmp_path / "record.json").exists()
 
 

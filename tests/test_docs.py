@@ -24,7 +24,7 @@ def test_the_page_of_the_tricks_is_that_of_the_docstrings():
 def test_the_figure_is_drawn_from_the_schedulers(tmp_path):
     draw(tmp_path / "schedules.png")
     assert (tmp_path / "schedules.png").read_bytes()[:4] == b"\x89PNG" and (ROOT / "docs/schedules.png").is_file()
-    rates = learning_rates(resolve(BASE, Options(tricks=SHOWN["cosine, warmup"])), UPDATES)
+    rates = learning_rates(resolve(BASE, Options(tricks=SHOWN["cosine, warmup"])).cfg, UPDATES)
     assert len(rates) == 120 * UPDATES and max(rates) == rates[5 * UPDATES - 1] == 0.4
 
 

@@ -27,11 +27,11 @@ def tree(tmp_path_factory, toy_root) -> Path:
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(toy_root, tree / "data/toy")
     edits = {
-        "configs/classification/resnet50_toy.py": [
-            ("= 16, 4, 0.5, 64", "= 2, 1, 0.5, 64"),
-            ("base_channels=16", "base_channels=8"),
+        "configs/_base_/schedules/toy_4e.py": [("batch = 16  # over", "batch = 2  # over"), ("= 4, 0.5", "= 1, 0.5")],
+        "configs/classification/resnet50_toy.py": [("base_channels=16", "base_channels=8")],
+        "configs/detection/faster_rcnn_fpn_toy.py": [
+            *(("batch=8", "batch=2"), ("epochs=4", "epochs=1"), ("base_channels=16", "base_channels=8")),
         ],
-        "configs/detection/faster_rcnn_fpn_toy.py": [("= 8, 4 ", "= 2, 1 "), ("base_channels=16", "base_channels=8")],
         "configs/segmentation/fcn_toy.py": [
             *(("batch=4", "batch=2"), ("epochs=2", "epochs=1"), ("base_channels=16", "base_channels=8")),
         ],
@@ -152,7 +152,7 @@ def test_two_processes_train_one_run(tree, studied):
 def test_a_teacher_on_the_command_line(tree, studied):
     """A ResNet-152-D of the same width teaches; where its card lies decides no key."""
     config = "configs/classification/resnet50_toy.py"
-    deep = ["model.backbone.depth=152", "network=resnet152", "epochs=1"]
+    deep = ["model.backbone.depth=152"]
     call(tree, "tools/train.py", config, "--cfg-options", *deep, "--tricks", "resnet_d", "mixup:schedule=same")
     records = [json.loads(p.read_text()) for p in (tree / "work_dirs/runs").glob("*/record.json")]
     (teacher,) = [r for r in records if r["network"] == "resnet152"]
@@ -184,15 +184,30 @@ def half_decay(cfg, factor: float = 0.5) -> None:
 '''
 
 TASK = """
-import torch
 from pathlib import Path
+
+import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
+
+from backbones.plugging import plug
+from backbones.resolving import check_backbone, data_folder, start
+from backbones.schema import Count, Positive
+from backbones.values import Values
 from classification.folders import check_folder
 from classification.model import ImagePreprocessor
-from backbones.transfer import plug, require_backbone
 
 STAGE, METRICS, SPLIT, PER_IMAGE, RESULT_VERSION = "transfer", ("top1",), "val", "ranks.npz", 1
+FIGURES = METRICS
+FOLLOWS = {"model.num_classes": "num_classes"}
+
+
+class VALUES(Values, kw_only=True, forbid_unknown_fields=True):
+    epochs: Count
+    batch: Count
+    lr: Positive
+    num_classes: Count
+    scratch_backbone: dict
 
 
 class Preprocessor(ImagePreprocessor):
@@ -219,12 +234,32 @@ class LinearProbe(BaseModel):
         return [{"scores": s, "label": int(y)} for s, y in zip(logits, labels)]
 
 
-def set_protocol(cfg, name, changes):
-    assert name is None and not changes
+def resolve(values, request):
+    check_backbone(values.task, request)
+    cfg = start(values, request)
+    cfg.network, cfg.model.num_classes = "linear_probe", values.num_classes
+    cfg.train_dataloader, cfg.test_dataloader = loader(values, "train"), loader(values, "val") | dict(batch_size=4)
+    cfg.optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=values.lr, momentum=0.9))
+    cfg.param_scheduler = []
+    cfg.train_cfg, cfg.test_cfg = dict(by_epoch=True, max_epochs=values.epochs), dict()
+    plug(cfg, values.scratch_backbone, request)
+    for hook in cfg.custom_hooks:
+        hook.loader = dict(type="backbones.LoadImage")
+    for key in ("seconds", "data_root", "num_workers", "scratch_backbone", "num_classes", "lr"):
+        cfg.pop(key, None)
+    return cfg
 
 
-def configure(cfg, tricks=(), backbone=None, transfer=None):
-    plug(cfg, require_backbone(cfg, tricks, backbone), transfer)
+def loader(values, split):
+    steps = ("Resize", dict(size=74)), ("CenterCrop", dict(size=64)), ("PILToTensor", {})
+    pipeline = [dict(type=f"torchvision.transforms.v2.{name}", **more) for name, more in steps]
+    return dict(
+        num_workers=values.num_workers,
+        persistent_workers=True,
+        collate_fn=dict(type="default_collate"),
+        sampler=dict(type="DefaultSampler", shuffle=split == "train"),
+        dataset=dict(type="classification.ImageFolder", root=f"{data_folder(values)}/{split}", pipeline=pipeline),
+    )
 
 
 def check_data(cfg):
@@ -240,16 +275,17 @@ def finish(runner, cfg, metrics, folder):
     return {}
 """
 
-CONFIG = '''"""A linear probe on the made images."""
+CONFIG = '''"""A linear probe on the synthetic images."""
 
-_base_ = "../classification/resnet50_toy.py"
-task, network = "linear_probe", "linear_probe"
+_base_ = "../_base_/default_runtime.py"
+task, scale, default_scope = "linear_probe", "toy", "mmengine"
+threads, num_workers = 1, 1
+data_root, num_classes = "toy/imagenet", 8
+epochs, batch, lr = 1, 2, 0.01
 scratch_backbone = dict(depth=50, variant="b", base_channels=8)
-test_pipeline = [dict(type="backbones.LoadImage")]
+test_evaluator = dict(type="classification.TopK")
 model = dict(
-    _delete_=True,
     type="linear_probe.task.LinearProbe",
-    num_classes=8,
     backbone=dict(type="backbones.ResNet", frozen_stages=4, norm_eval=True),
     data_preprocessor=dict(type="linear_probe.task.Preprocessor", mean=[0, 0, 0], std=[1, 1, 1], bgr_to_rgb=True),
 )

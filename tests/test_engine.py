@@ -3,22 +3,26 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tools.engine.cli import sentence
-from tools.engine.config import ROOT, Options, find_config, key_of, load, manifest, resolve
+from tools.engine.config import ROOT, Options, data_fingerprint, find_config, resolve
+from tools.engine.graph import nodes_of, rows_of
 from tools.engine.launch import run_node
-from tools.engine.study import SCRATCH, load_study, nodes_of, prepare, rows_of, transfer_key
+from tools.engine.run import build_model
+from tools.engine.study import load_study
 
 CLASSIFIER = "configs/classification/resnet50_toy.py"
 DETECTOR = "configs/detection/faster_rcnn_fpn_toy.py"
+SEGMENTER = "configs/segmentation/fcn_toy.py"
 DEMO = "configs/studies/demo.py"
 
 
 @pytest.fixture(autouse=True)
-def _forget_manifests():
-    manifest.cache_clear()
+def _forget_fingerprints():
+    data_fingerprint.cache_clear()
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def data_root(toy_root, monkeypatch):
 
 
 def key(tricks=("resnet_b",), seed=0, **overrides) -> str:
-    return key_of(resolve(CLASSIFIER, Options(tricks=list(tricks), seed=seed, overrides=overrides)))
+    return resolve(CLASSIFIER, Options(tricks=list(tricks), seed=seed, overrides=overrides)).key.name
 
 
 def test_a_key_follows_what_decides_the_result(data_root):
@@ -37,7 +41,7 @@ def test_a_key_follows_what_decides_the_result(data_root):
         key(seed=1),
         key(("resnet_d",)),
         key(**{"optim_wrapper.optimizer.lr": 0.5}),
-        key(**{"epochs": 3, "train_cfg.max_epochs": 3}),
+        key(epochs=3),
     ]
     assert len({key(), *others}) == 5
     assert key(seconds=1) == key()
@@ -52,39 +56,47 @@ def test_a_moved_folder_changes_no_key_but_other_data_does(data_root, tmp_path, 
     assert key() == before
     image = next((tmp_path / "elsewhere/toy/imagenet/train").rglob("*.jpg"))
     image.write_bytes(image.read_bytes() + b"\0")
-    manifest.cache_clear()
+    data_fingerprint.cache_clear()
     assert key() != before
 
 
-def test_manifest_is_of_names_and_sizes(tmp_path):
+def test_the_fingerprint_of_data_is_of_names_and_sizes(tmp_path):
     (tmp_path / "a").write_text("1")
-    first = manifest((tmp_path,))
+    first = data_fingerprint((tmp_path,))
     (tmp_path / "a").write_text("2")
-    manifest.cache_clear()
-    assert manifest((tmp_path,)) == first
+    data_fingerprint.cache_clear()
+    assert data_fingerprint((tmp_path,)) == first
     (tmp_path / "a").rename(tmp_path / "b")
-    manifest.cache_clear()
-    assert manifest((tmp_path,)) != first
+    data_fingerprint.cache_clear()
+    assert data_fingerprint((tmp_path,)) != first
 
 
-def test_a_transfers_key_follows_its_card_and_mode(data_root):
-    keys = {
-        transfer_key(load(DETECTOR), options, above)
-        for options in (Options(), Options(seed=1), Options(transfer="frozen"))
-        for above in (SCRATCH, "0123", "4567")
-    }
-    assert len(keys) == 9
-    assert transfer_key(load(DETECTOR), Options(transfer="finetune"), "0123") == transfer_key(load(DETECTOR), Options(), "0123")
+def test_a_transfers_key_follows_its_card_and_mode(data_root, make_card):
+    cards = [make_card(name=name, source={"run": name}) for name in ("0123", "4567")]
+
+    def transfer_key(backbone: str, **options) -> str:
+        return resolve(DETECTOR, Options(backbone=backbone, **options)).key.name
+
+    places = ["scratch", *(str(card.path) for card in cards)]
+    keys = [transfer_key(place, seed=seed) for seed in (0, 1) for place in places]
+    keys += [transfer_key(place, transfer="frozen") for place in places[1:]]
+    assert len(set(keys)) == len(keys) == 8
+    assert transfer_key(places[1], transfer="finetune") == transfer_key(places[1])
+    with pytest.raises(ValueError, match="scratch with --transfer frozen would never train the backbone"):
+        transfer_key("scratch", transfer="frozen")
 
 
-def test_train_gives_a_run_the_key_that_the_study_expects(data_root, make_card):
+def test_train_gives_a_run_the_key_that_the_study_expects(data_root, tmp_path):
     study = load_study(DEMO, "toy", ["scratch", "b_standard"])
     nodes = {node.name: node for node in nodes_of(study)}
     pretraining = nodes["classification b_standard seed 0"]
-    assert prepare(CLASSIFIER, Options(tricks=["resnet_b"]))[1] == pretraining.key
-    card = make_card(source={"run": pretraining.key})
-    assert prepare(DETECTOR, Options(backbone=str(card.path)))[1] == nodes["detection b_standard seed 0"].key
-    assert prepare(DETECTOR, Options(backbone="scratch"))[1] == nodes["detection scratch seed 0"].key
+    resolved = resolve(CLASSIFIER, Options(tricks=["resnet_b"]))
+    assert resolved.key == pretraining.run_key
+    resolved.cfg.run = resolved.key.name
+    card = resolved.task.write_card(build_model(resolved.cfg), resolved.cfg, 50.0, tmp_path / "card")
+    for task, config in (("detection", DETECTOR), ("segmentation", SEGMENTER)):
+        assert resolve(config, Options(backbone=str(card.path))).key == nodes[f"{task} b_standard seed 0"].run_key
+        assert resolve(config, Options(backbone="scratch")).key == nodes[f"{task} scratch seed 0"].run_key
 
 
 def test_the_nodes_of_the_demo(data_root):
@@ -99,8 +111,10 @@ def test_the_nodes_of_the_demo(data_root):
 
 def test_a_run_shared_by_two_recipes_stands_once_among_the_nodes(data_root):
     study = load_study(DEMO, "toy", ["scratch", "b_standard"])
-    study.catalogue.recipes["again"] = study.catalogue.recipes["b_standard"]
-    study.recipes.append("again")
+    (network,), recipes = study.networks, (*study.recipes, "again")
+    again = replace(study.catalogue["b_standard"], name="again")
+    catalogue, networks = study.catalogue | {"again": again}, (replace(network, recipes=recipes),)
+    study = replace(study, recipes=recipes, catalogue=catalogue, networks=networks)
     assert len(nodes_of(study)) == 5 and len(list(rows_of(study))) == 8
 
 
@@ -124,9 +138,17 @@ def test_a_finished_node_is_not_run_and_a_failed_one_leaves_its_last_lines(data_
     node = nodes_of(load_study(DEMO, "toy", ["b_standard"]))[0]
     monkeypatch.setattr("tools.engine.launch.command", lambda *_: [sys.executable, "-c", "print('why'); raise SystemExit(3)"])
     assert not run_node(node, lambda *_: None)
-    assert node.state() == "failed" and (node.folder / "failed.txt").read_text() == "why\n"
+    assert node.state() == "failed" and node.failure.read_text() == "why\n" == node.log.read_text()
+    assert not node.folder.exists()  # the run has not made it, and its launcher does not
+    code = f"import os; os.makedirs({str(node.folder)!r}); print('why not'); raise SystemExit(3)"
+    monkeypatch.setattr("tools.engine.launch.command", lambda *_: [sys.executable, "-c", code])
+    assert not run_node(node, lambda *_: None)
+    assert node.state() == "failed" and (node.folder / "failed.txt").read_text() == "why not\n"
+    assert (node.folder / "log.txt").read_text() == "why not\n" and not any((tmp_path / "work_dirs/logs").iterdir())
     (node.folder / "record.json").write_text(json.dumps({"status": "done"}))
     assert node.state() == "done"
+    monkeypatch.setattr("tools.engine.launch.command", lambda *_: pytest.fail("it was run again"))
+    assert run_node(node, lambda *_: None)
 
 
 def test_the_sentence_of_a_loaders_worker_is_without_its_traceback():

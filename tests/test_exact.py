@@ -12,7 +12,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from tools.engine.config import Options, resolve
+from backbones.resolving import Machine
+from tools.engine.config import Options, Resolved, resolve
 from tools.engine.hooks import STOPPED, Stopped
 from tools.engine.run import build_runner
 from tools.engine.runner import check_checkpoint, end_workers, last_checkpoint
@@ -40,17 +41,21 @@ class Kill(Hook):
 HOOKS.register_module(module=Kill)
 
 
-def config(path: str, folder: Path, workers: int = 0, kill: int | None = None, **overrides):
+def resolved_config(path: str, processes: int = 1, workers: int = 0, tricks: list = (), **overrides) -> Resolved:
+    """Resolve the config ``path`` for two epochs of two images at a narrow width."""
     dense = path != CLASSIFIER
-    words = {"scratch_backbone.base_channels": 8} if dense else dict(SMALL)
-    if path == SEGMENTER:
-        words |= {"protocol.batch": 2, "protocol.length": dict(epochs=2)}
+    if dense:
+        words = {"scratch_backbone.base_channels": 8, "protocol.batch": 2, "protocol.length.epochs": 2}
     else:
-        words |= {"batch": 2, "epochs": 2, "train_cfg.max_epochs": 2}
-    words |= {"train_dataloader.num_workers": workers, "test_dataloader.num_workers": 0} | overrides
-    tricks = overrides.pop("tricks", [])
-    words.pop("tricks", None)
-    cfg = resolve(path, Options(tricks=tricks, backbone="scratch" if dense else None, overrides=words))
+        words = SMALL | {"epochs": 2}
+    words = words | {"train_dataloader.num_workers": workers, "test_dataloader.num_workers": 0} | overrides
+    options = Options(tricks=list(tricks), backbone="scratch" if dense else None, overrides=words)
+    return resolve(path, options, Machine.here(processes))
+
+
+def config(path: str, folder: Path, workers: int = 0, kill: int | None = None, processes: int = 1, **overrides):
+    """Return the config of ``resolved_config``, to be run in ``folder`` by ``build_runner``."""
+    cfg = resolved_config(path, processes, workers, **overrides).cfg
     cfg.work_dir, cfg.launcher = str(folder), "none"
     if kill:
         cfg.custom_hooks.append(dict(type="Kill", after=kill))

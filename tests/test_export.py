@@ -132,12 +132,10 @@ def test_an_imported_card_is_certified_in_a_detector(tmp_path, name):
     from mmengine.registry import MODELS, init_default_scope
 
     from backbones.transfer import TransferHook
-    from detection import task
-    from tools.engine.config import load
+    from tools.engine.config import Options, resolve
 
     card = from_timm(tamed(timm.create_model(name))).write(tmp_path / "card")
-    cfg = load("configs/detection/faster_rcnn_fpn_toy.py")
-    task.configure(cfg, backbone=str(card.path))
+    cfg = resolve("configs/detection/faster_rcnn_fpn_toy.py", Options(backbone=str(card.path))).cfg
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     assert list(cfg.model.data_preprocessor.mean) == card.mean
@@ -188,20 +186,19 @@ def test_the_tools_import_and_export(small, tmp_path, export):  # noqa: F811
 
 def test_a_checkpoint_of_a_run_is_exported(toy_root, tmp_path, monkeypatch, export):
     from tools.engine.config import Options, resolve
-    from tools.engine.run import build_model
+    from tools.engine.run import build_model, dump
 
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     narrow = {"model.backbone.base_channels": 8}
-    cfg = resolve("configs/classification/resnet50_toy.py", Options([("resnet_d", {})], overrides=narrow))
-    cfg.run, cfg.work_dir = "abc", str(tmp_path)
-    cfg.dump(str(tmp_path / "config.py"))
+    resolved = resolve("configs/classification/resnet50_toy.py", Options([("resnet_d", {})], overrides=narrow))
+    (tmp_path / "config.py").write_text(dump(resolved))
     torch.manual_seed(0)
-    model = build_model(cfg)
+    model = build_model(resolved.cfg)
     save(tmp_path / "epoch_1.pth", {"state_dict": model.state_dict(), "meta": {}})
 
     assert "ResNet(depth=50, variant=d, base_channels=8)" in export(tmp_path / "epoch_1.pth", "--out", tmp_path / "new")
     card = BackboneCard.load(tmp_path / "new")
-    assert card.source["run"] == "abc" and card.top1 is None
+    assert card.source["run"] == resolved.key.name and card.top1 is None
     assert_equal_tensors(card.weights, model.backbone.state_dict())
     assert torch.equal(card.classifier["weight"], model.fc.weight)
     assert "mmseg" in export(tmp_path / "epoch_1.pth", "--format", "mm", "--out", tmp_path / "mm.pth")

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tools.engine.graph import nodes_of, rows_of, why
 from tools.engine.launch import command, run_node, run_study, slots_of
 from tools.engine.record import LOCK, PROGRESS, is_locked, locked
-from tools.engine.study import load_study, nodes_of, rows_of, why
+from tools.engine.study import load_study
 
 DEMO = "configs/studies/demo.py"
 
@@ -65,14 +66,14 @@ with filelock.FileLock({str(node.folder / LOCK)!r}):
 def test_why_names_what_differs(nodes):
     pretrain, detection = (next(n for n in nodes if n.task == task) for task in ("classification", "detection"))
     assert why(pretrain) == ["no run of classification has finished yet"]
-    other = json.loads(json.dumps(pretrain.key.content))
+    other = json.loads(json.dumps(pretrain.run_key.content))
     other["config"]["optim_wrapper"]["optimizer"]["lr"] = 7.0
     folder = pretrain.folder.parent / "0123456789ab"
     folder.mkdir(parents=True)
     (folder / "key.json").write_text(json.dumps(other))
     (folder / "record.json").write_text("{}")
     lines = why(pretrain)
-    lr = pretrain.key.content["config"]["optim_wrapper"]["optimizer"]["lr"]
+    lr = pretrain.run_key.content["config"]["optim_wrapper"]["optimizer"]["lr"]
     assert lines == ["nearest finished run: 0123456789ab", f"config.optim_wrapper.optimizer.lr: 7.0 there, {lr} here"]
     assert why(detection) == ["no run of detection has finished yet"]
     pretrain.folder.mkdir()
@@ -80,7 +81,7 @@ def test_why_names_what_differs(nodes):
     assert why(pretrain) == []
 
 
-SMALL = ["--cfg-options", "batch=2", "micro_batch=2", "epochs=3", "train_cfg.max_epochs=3", "model.backbone.base_channels=8"]
+SMALL = ["--cfg-options", "batch=2", "micro_batch=2", "epochs=3", "model.backbone.base_channels=8"]
 ROOT = Path(__file__).parents[1]
 
 
@@ -150,6 +151,7 @@ def test_a_study_killed_twice_ends_in_the_undisturbed_table(toy_root, tmp_path):
 FAKE = """
 import json, os, pathlib, sys, time
 folder = pathlib.Path(sys.argv[1])
+folder.mkdir(parents=True, exist_ok=True)
 tries = folder / "tries"
 tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
 (folder / "env").write_text(json.dumps({k: os.environ.get(k) for k in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}))

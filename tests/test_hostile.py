@@ -24,7 +24,7 @@ from classification.resample import resampled
 from detection.annotations import read_annotation
 from detection.metrics import load as load_detections
 from segmentation.metrics import load as load_confusion
-from tools.engine.config import ROOT, Options, foreign, resolve
+from tools.engine.config import ROOT, Options, resolve, untrusted_notice
 from tools.engine.record import read_record
 from tools.engine.report import write_report
 from tools.engine.run import build_runner
@@ -77,7 +77,7 @@ def test_a_checkpoint_with_code(mark, tmp_path, kind):
 
 
 def test_a_run_does_not_go_on_from_a_checkpoint_with_code(world, mark, tmp_path):  # noqa: F811
-    cfg = resolve(CLASSIFIER, Options(overrides={"model.backbone.base_channels": 8}))
+    cfg = resolve(CLASSIFIER, Options(overrides={"model.backbone.base_channels": 8})).cfg
     (tmp_path / "run").mkdir()
     path = attacks(mark, tmp_path / "run")["zip"]
     assert last_checkpoint(tmp_path / "run") is None
@@ -196,12 +196,13 @@ def test_nothing_unpacks_archives():
 def test_a_config_is_code_and_the_tools_say_so(tmp_path, refused, capsys):  # noqa: F811
     own = tmp_path / "own.py"
     own.write_text("task = 'none'\n")
-    assert foreign(own).startswith(f"{own} is none of configs/. A config is Python, whose code is run")
-    assert foreign(CLASSIFIER) == foreign(ROOT / CLASSIFIER) == ""
+    notice = f"{own} is not one of configs/. A config is Python code that is run: use one only from people whom you trust."
+    assert untrusted_notice(own) == notice
+    assert untrusted_notice(CLASSIFIER) == untrusted_notice(ROOT / CLASSIFIER) == ""
     refused("train", own)
-    for tool in ("train", "test"):
+    for tool, words in (("train", "it is Python code, which is run"), ("test", "it is Python, and is run")):
         text = subprocess.run([sys.executable, f"tools/{tool}.py", "--help"], cwd=ROOT, capture_output=True, text=True).stdout
-        assert "it is Python, and is run" in " ".join(text.split())
+        assert words in " ".join(text.split())
 
 
 def test_the_train_tool_says_that_it_runs_a_config_from_elsewhere(world, tmp_path):  # noqa: F811
@@ -209,7 +210,7 @@ def test_the_train_tool_says_that_it_runs_a_config_from_elsewhere(world, tmp_pat
     own.write_text(f"_base_ = [{str(ROOT / CLASSIFIER)!r}]\n")
     words = ["tools/train.py", str(own), *SMALL, "no_such_key=1"]
     ended = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 2 and "own.py is none of configs/. A config is Python" in ended.stdout
+    assert ended.returncode == 2 and "own.py is not one of configs/. A config is Python" in ended.stderr
 
 
 SCRIPT = "<script>alert(1)</script>"

@@ -6,11 +6,12 @@ from math import sqrt
 import pytest
 
 from tools.engine.compare import power_of, seeds_needed
-from tools.engine.config import manifest
+from tools.engine.config import data_fingerprint
 from tools.engine.cost import Costs, Past, amount, past_runs
 from tools.engine.detect import ASSUMED, Bill, Noise, choices, need, needed, needs, noise_of, together
+from tools.engine.graph import nodes_of
 from tools.engine.plan import cost_lines, detect_lines, show_plan
-from tools.engine.study import load_study, nodes_of
+from tools.engine.study import load_study
 
 TABLE8, DEMO = "configs/studies/table8.py", "configs/studies/demo.py"
 # multiply-adds at scale toy, 64 px, a quarter of the width, 8 classes, and of ResNet-152-D
@@ -22,7 +23,7 @@ A, D, TEACHER = SIZES["a"], SIZES["d"], 60125184
 def no_data(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nowhere"))
-    manifest.cache_clear()
+    data_fingerprint.cache_clear()
 
 
 def finish(node, seconds: float = 1.0, device: str = "cpu", processes: int | None = None, **metrics) -> None:
@@ -46,7 +47,7 @@ def finish(node, seconds: float = 1.0, device: str = "cpu", processes: int | Non
     )
     node.folder.mkdir(parents=True, exist_ok=True)
     (node.folder / "record.json").write_text(json.dumps(record))
-    (node.folder / "key.json").write_text(json.dumps(node.key.content))
+    (node.folder / "key.json").write_text(json.dumps(node.run_key.content))
 
 
 def costs_of(study) -> tuple[Costs, dict]:

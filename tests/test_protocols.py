@@ -4,14 +4,14 @@ import shutil
 
 import pytest
 import torch
-from detection.protocol import apply
 from mmengine.registry import MODELS, init_default_scope
 
 from backbones.protocols import choose_protocol
+from detection.schema import DetectionProtocol
 from detection.task import check_data, data_folders
 from tools.engine.config import Options, load, resolve
 from tools.engine.run import build_runner
-from tools.engine.study import transfer_key
+from tools.engine.toy_world import CLASSES
 
 CONFIG = "configs/detection/faster_rcnn_c4_paper.py"
 NAMES = ("gluoncv2018", "he2019", "detectron2", "moco")
@@ -29,7 +29,7 @@ FACTS = {
 
 
 def resolved(name, card=None):
-    return resolve(CONFIG, Options(backbone=str(card.path) if card else "scratch", protocol=name))
+    return resolve(CONFIG, Options(backbone=str(card.path) if card else "scratch", protocol=name)).cfg
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -78,13 +78,13 @@ def test_the_default_is_he2019_and_its_own_values_are_named():
     assert set(cfg.protocol.chosen) == {"length", "steps", "warmup", "warmup_start"}
     other = resolved("gluoncv2018").protocol
     differ = {key for key in cfg.protocol if cfg.protocol[key] != other[key]}
-    assert differ == {"name", "source", "chosen", "length", "steps", "warmup", "warmup_start"}
+    assert differ == {"name", "source", "chosen", "length", "warmup", "warmup_start"}
+    assert cfg.protocol.steps == [0.7]  # parts of the length; FACTS has the epochs of both
 
 
 def test_a_key_follows_the_protocol():
-    keys = {transfer_key(load(CONFIG), Options(backbone="scratch", protocol=name), "scratch") for name in NAMES}
-    assert len(keys) == 4
-    assert transfer_key(load(CONFIG), Options(backbone="scratch"), "scratch") in keys
+    keys = {name: resolve(CONFIG, Options(backbone="scratch", protocol=name)).key.name for name in (None, *NAMES)}
+    assert len(set(keys.values())) == 4 and keys[None] == keys["he2019"]
 
 
 @pytest.mark.parametrize(
@@ -98,14 +98,17 @@ def test_a_key_follows_the_protocol():
 )
 def test_another_protocol_is_refused(path, name, message):
     with pytest.raises(ValueError, match=message):
-        resolve(path, Options(backbone="scratch", protocol=name))
+        resolve(path, Options(backbone=None if "classification" in path else "scratch", protocol=name))
 
 
 def test_a_protocol_of_c4_is_not_for_fpn():
-    cfg = load(CONFIG)
-    cfg.network = "faster_rcnn_fpn"
-    with pytest.raises(ValueError, match="The protocol moco is for faster_rcnn_c4, not for faster_rcnn_fpn"):
-        choose_protocol(cfg, "moco")
+    fpn = "configs/detection/faster_rcnn_fpn_paper.py"
+    for choose in (
+        lambda: choose_protocol(load(CONFIG), DetectionProtocol, "faster_rcnn_fpn", "moco", {}),
+        lambda: resolve(fpn, Options(backbone="scratch", protocol="moco")),
+    ):
+        with pytest.raises(ValueError, match="The protocol moco is for faster_rcnn_c4, not for faster_rcnn_fpn; choose another"):
+            choose()
 
 
 def test_voc2012_is_missed_before_anything_runs(toy_root, monkeypatch, tmp_path):
@@ -121,19 +124,12 @@ def test_voc2012_is_missed_before_anything_runs(toy_root, monkeypatch, tmp_path)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_paper_config_trains_two_iterations_with_shrunk_images(toy_root, tmp_path, monkeypatch, name):
     monkeypatch.setenv("DATA_ROOT", str(toy_root))
-    cfg = load(CONFIG, {"scratch_backbone.base_channels": 8})
-    from tools.engine.toy_world import CLASSES
-
-    cfg.classes = CLASSES
-    protocol = choose_protocol(cfg, name)
     small = dict(train=("VOC2007/trainval", "VOC2007/trainval"), image_scales=((128, 96),), batch=2, length=dict(updates=2))
-    apply(cfg, protocol | small | dict(steps=(1,), test_image_scale=(128, 96)))
-    from detection.task import configure
-
-    cfg.randomness = dict(seed=0)
-    configure(cfg, backbone="scratch")
+    small |= dict(steps=(1,), test_image_scale=(128, 96))
+    words = {"classes": CLASSES, "scratch_backbone.base_channels": 8, "num_workers": 0}
+    words |= {f"protocol.{key}": value for key, value in small.items()}
+    cfg = resolve(CONFIG, Options(backbone="scratch", protocol=name, overrides=words)).cfg
     cfg.work_dir, cfg.launcher = str(tmp_path), "none"
-    cfg.train_dataloader.num_workers = cfg.test_dataloader.num_workers = 0
     runner = build_runner(cfg)
     runner.train()
     assert runner.iter == 2

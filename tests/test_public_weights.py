@@ -16,11 +16,12 @@ from backbones import BackboneCard
 from tools.engine import cards
 from tools.engine.cards import Weights, make_cards
 from tools.engine.collect import collect, published_of
-from tools.engine.config import Options, load
+from tools.engine.config import Options, resolve
 from tools.engine.cost import Costs, past_runs
+from tools.engine.graph import nodes_of, rows_of
 from tools.engine.launch import command
 from tools.engine.plan import card_table, plan_table, show_plan
-from tools.engine.study import load_study, nodes_of, prepare, rows_of, transfer_key, upstream_of
+from tools.engine.study import load_study
 
 STUDY = "configs/studies/public_weights.py"
 # shallow networks whose files are made here, as rows of a study of their own
@@ -79,7 +80,7 @@ def made_file(name: str) -> Path:
 def test_every_row_names_weights_that_its_library_has():
     study = load_study(STUDY, "paper")
     assert study.recipes[0] == "scratch" and len(study.cards()) == len(study.recipes) - 1 >= 15
-    assert study.data.reference in study.recipes
+    assert study.file.reference in study.recipes
     for row in study.cards():
         library, name = row.source.split(":")
         if library == "torchvision":
@@ -101,7 +102,7 @@ def test_what_gluoncv_calls_v1d_is_said_to_be_the_row_with_mixup():
     (row,) = (row for row in study.cards() if row.source == "timm:resnet50d.gluon_in1k")
     assert "mixup" in study.label(row.name) and "+ mixup w/o distill" in row.about
     for name in ("gluon_b", "gluon_c"):
-        assert "all but mixup" in study.label(name) and "no row of the paper" in study.card(name).about
+        assert "all but mixup" in study.label(name) and "no row of the paper" in study.catalogue[name].weights.about
 
 
 def test_its_runs_are_transfers_alone():
@@ -254,9 +255,9 @@ def test_from_a_file_to_a_command(tiny):
     assert card.arch == {"depth": 18, "variant": "b", "base_channels": 64} and card.top1 == 71.5 and row.state == "card made"
     assert card.source["probe"] == "timm"  # by timm's own network: the weights are where they belong
     (node,) = nodes_of(study)
-    options = Options(backbone=node.card)
-    assert node.key != before.key and node.key.content["upstream"] == card.sha256 == upstream_of(node.card)
-    assert node.key == transfer_key(load(node.config), Options(), card.sha256) == prepare(node.config, options)[1]
+    resolved = resolve(node.config, Options(backbone=node.card))
+    assert node.key != before.key and node.run_key.content["upstream"] == card.sha256 == resolved.upstream
+    assert node.run_key == resolved.key
     assert command(node)[-2:] == ["--backbone", str(row.folder)]
     assert Costs(study, past_runs()).of(node).seconds > 40  # the toy's own backbone is a quarter as wide
 
@@ -272,9 +273,9 @@ def test_made_files_end_in_a_report_with_the_published_figures_beside(tiny, toy_
     study = load_study(tiny, "toy", tasks=["detection"])
     make_cards(study.cards(), print)
     for node in nodes_of(study):
-        cfg, key = prepare(node.config, Options(backbone=node.card or "scratch"))
-        assert key == node.key
-        record = run(cfg, key, node.folder)
+        resolved = resolve(node.config, Options(backbone=node.card or "scratch"))
+        assert resolved.key == node.run_key
+        record = run(resolved, node.folder)
         assert record["status"] == "done" and ("certificate" in record) == bool(node.card)
     folder = collect(study)
     rows = list(csv.DictReader((folder / "results.csv").open()))

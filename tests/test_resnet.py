@@ -13,7 +13,7 @@ import backbones.mmcv_ops  # noqa: F401  (before mmseg, which is imported below)
 from backbones import ResNet
 from classification import ImageClassifier
 from classification.task import size
-from tools.engine.config import load
+from tools.engine.config import Options, resolve
 
 SIZES = ((64, 64), (65, 97))
 
@@ -60,7 +60,7 @@ def test_parameters_and_multiply_adds_at_depth_50(variant, parameters, operation
 )
 def test_the_size_of_the_networks_at_paper_scale(config, changes, parameters, operations):
     overrides = {f"model.backbone.{key}": value for key, value in changes.items()}
-    found = size(load(f"configs/classification/{config}_paper.py", overrides))
+    found = size(resolve(f"configs/classification/{config}_paper.py", Options(overrides=overrides)).cfg)
     assert (round(found["parameters"] / 1e6, 2), round(found["multiply_adds"] / 1e9, 2)) == (parameters, operations)
     assert config != "mobilenet" or round(found["multiply_adds"] / 1e6) == 569
 

@@ -9,17 +9,18 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from test_exact import CLASSIFIER, assert_same, config, trained
+from test_exact import CLASSIFIER, assert_same, config, resolved_config, trained
 from test_graph import run_fakes
 
 from tools.engine.collect import collect
-from tools.engine.config import Options
+from tools.engine.config import Options, resolve
+from tools.engine.graph import nodes_of, rows_of
 from tools.engine.launch import run_study
 from tools.engine.record import LOCK, RECORD, is_locked, read_record
 from tools.engine.report import write_report
 from tools.engine.run import run
 from tools.engine.runner import check_checkpoint, last_checkpoint
-from tools.engine.study import load_study, nodes_of, prepare, rows_of, upstream_of
+from tools.engine.study import load_study
 
 DEMO = "configs/studies/demo.py"
 
@@ -28,6 +29,7 @@ import json, pathlib, sys, time
 sys.path[:0] = [{root!r}]
 from tools.engine.record import locked
 folder = pathlib.Path(sys.argv[1])
+folder.mkdir(parents=True, exist_ok=True)
 with locked(folder):
     if not (folder / "record.json").exists():
         with open(folder / "runs", "a") as file:
@@ -71,7 +73,7 @@ def test_a_folder_of_a_dead_process_is_gone_on_with(here):
         (here / "run" / name).write_text("")
     assert not is_locked(here / "run")
     saved = check_checkpoint(here / "run/iter_3.pth")["seconds"]
-    record = run(config(CLASSIFIER, here / "run"), "key", here / "run", resume=True)
+    record = run(resolved_config(CLASSIFIER), here / "run", resume=True)
     assert record["status"] == "done" and record["resumed_from"] == "iter_3.pth" and record["remarks"] == []
     seconds = record["seconds"]
     assert seconds["earlier"] == saved > 0 and seconds["total"] >= saved + seconds["train"] + seconds["test"]
@@ -87,7 +89,7 @@ def test_a_checkpoint_that_cannot_be_read_is_in_the_record(here, whole, start):
     (folder / "iter_9.pth").write_bytes((folder / "iter_3.pth").read_bytes()[:1000])
     if not whole:
         (folder / "iter_3.pth").unlink()
-    record = run(config(CLASSIFIER, folder), "key", folder, resume=True)
+    record = run(resolved_config(CLASSIFIER), folder, resume=True)
     assert record["remarks"] == [f"iter_9.pth could not be read as a checkpoint, so the run {start}."]
     assert record["resumed_from"] == ("iter_3.pth" if whole else None) and record["status"] == "done"
     assert (record["seconds"]["earlier"] > 0) == whole and [p.name for p in folder.glob("*.pth")] == ["epoch_2.pth"]

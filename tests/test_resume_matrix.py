@@ -101,16 +101,16 @@ def config(row: dict, folder: Path, card: Path, workers: int, hook: dict | None 
         if row["subject"] == "low_precision" or row["precision"] != "float32":
             chosen["low_precision"] = dict(dtype=row["precision"])
         tricks = list(chosen.items())
-    if path == SEGMENTER:
-        length = dict(_delete_=True, updates=5) if row["subject"] == "by updates" else dict(epochs=2)
-        words = {"protocol.batch": 2, "protocol.length": length}
+        words["epochs"] = 2
+    elif row["subject"] == "by updates":
+        words = {"protocol.batch": 2, "protocol.length.updates": 5}
     else:
-        words |= {"batch": words.get("batch", 2), "epochs": 2, "train_cfg.max_epochs": 2}
+        words = {"protocol.batch": 2, "protocol.length.epochs": 2}
     words |= {"train_dataloader.num_workers": workers, "test_dataloader.num_workers": 0, "val_interval": int(row["evaluates"])}
     if row["subject"] == "detection":  # from scratch, where BN trains
         words["scratch_backbone.base_channels"] = 8
     backbone = None if path == CLASSIFIER else "scratch" if row["subject"] == "detection" else str(card)
-    cfg = resolve(path, Options(tricks=tricks, backbone=backbone, overrides=words))
+    cfg = resolve(path, Options(tricks=tricks, backbone=backbone, overrides=words)).cfg
     cfg.work_dir, cfg.launcher = str(folder), "none"
     if hook:
         cfg.custom_hooks.append(hook)

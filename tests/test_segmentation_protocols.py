@@ -5,11 +5,11 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from tools.engine.config import Options, load, resolve
+from segmentation.task import set_inference
+from tools.engine.config import Options, resolve
 from tools.engine.run import build_runner
-from tools.engine.study import transfer_key
 
-CONFIG = "configs/segmentation/fcn_paper.py"
+CONFIG, TOY = "configs/segmentation/fcn_paper.py", "configs/segmentation/fcn_toy.py"
 # by hand, from the sources that each file names
 GLUON = dict(batch=16, lr=0.01, decay=1e-4, length=120, power=0.9, floor=0.0, head=10.0, aux=0.5, convs=1, concat=False, crop=480)
 FACTS = {
@@ -24,7 +24,11 @@ FACTS = {
 
 
 def resolved(name, card=None, **words):
-    return resolve(CONFIG, Options(backbone=str(card.path) if card else "scratch", protocol=name, **words))
+    return resolve(CONFIG, Options(backbone=str(card.path) if card else "scratch", protocol=name, **words)).cfg
+
+
+def resolved_toy(**overrides):
+    return resolve(TOY, Options(backbone="scratch", overrides={key.replace("__", "."): v for key, v in overrides.items()})).cfg
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -77,33 +81,27 @@ def test_values_of_a_protocol_change_under_another_name():
         None, overrides={"protocol.lr": 0.005, "protocol.shortcut_pool": "pool2x2", "model.decode_head.dropout_ratio": 0}
     )
     assert cfg.optim_wrapper.optimizer.lr == 0.005 and cfg.model.decode_head.dropout_ratio == 0
-    assert cfg.protocol.name == "he2019, lr=0.005, shortcut_pool=pool2x2" and cfg.model.backbone.shortcut_pool == "pool2x2"
-    assert resolve(
-        "configs/segmentation/fcn_toy.py", Options(backbone="scratch", overrides={"protocol.lr": 0.5})
-    ).protocol.name == ("fcn_toy, lr=0.5")
+    name = "he2019, lr=0.005, shortcut_pool=pool2x2, model.decode_head.dropout_ratio=0"
+    assert cfg.protocol.name == name and cfg.model.backbone.shortcut_pool == "pool2x2"
+    assert resolved_toy(protocol__lr=0.5).protocol.name == "fcn_toy, lr=0.5"
     assert resolved(None, overrides={"protocol.length.updates": 7}).train_cfg.max_iters == 7
-    with pytest.raises(ValueError, match="give length.epochs or .updates"):
+    with pytest.raises(ValueError, match="protocol.length=7.* give .*length.epochs"):
         resolved(None, overrides={"protocol.length": 7})
-    with pytest.raises(ValueError, match="The protocol he2019 has no 'lrr'; nearest: lr"):
+    with pytest.raises(ValueError, match="protocol.lrr, which is unknown; nearest: lr"):
         resolved(None, overrides={"protocol.lrr": 0.005})
 
 
 def test_a_key_follows_the_protocol():
-    names = {transfer_key(load(CONFIG), Options(backbone="scratch", protocol=name), "scratch") for name in FACTS}
+    names = {resolve(CONFIG, Options(backbone="scratch", protocol=name)).key.name for name in FACTS}
     changed = Options(backbone="scratch", overrides={"protocol.crop": 128})
-    assert len(names | {transfer_key(load(CONFIG), changed, "scratch")}) == 5
+    assert len(names | {resolve(CONFIG, changed).key.name}) == 5
 
 
 def test_a_network_of_timm_says_whose_pool_it_has():
     import timm  # noqa: F401
 
-    from backbones.transfer import SCRATCH
-
-    words = {
-        "scratch_backbone": dict(_delete_=True, name="resnet18d", width=0.25),
-        "model.backbone.type": "backbones.TimmBackbone",
-    }
-    cfg = resolve("configs/segmentation/fcn_toy.py", Options(backbone=SCRATCH, overrides=words))
+    cfg = resolved_toy(scratch_backbone=dict(_delete_=True, name="resnet18d", width=0.25))
+    assert cfg.model.backbone.type == "backbones.TimmBackbone"
     assert cfg.protocol.shortcut_pool == "timm's own" and "shortcut_pool" not in cfg.model.backbone
 
 
@@ -114,10 +112,9 @@ def test_a_paper_config_trains_two_iterations_with_a_small_crop(toy_root, tmp_pa
     small = {
         f"protocol.{key}": value for key, value in dict(crop=64, image_scale=(96, 64), test_image_scale=(96, 64), batch=2).items()
     }
-    words = small | {"protocol.length": dict(updates=2), "scratch_backbone.base_channels": 8}
+    words = small | {"protocol.length": dict(updates=2), "scratch_backbone.base_channels": 8, "num_workers": 0}
     cfg = resolved(name, overrides=words)
     cfg.work_dir, cfg.launcher = str(tmp_path), "none"
-    cfg.train_dataloader.num_workers = cfg.test_dataloader.num_workers = 0
     runner = build_runner(cfg)
     runner.train()
     assert runner.iter == 2 and {"mIoU", "pixAcc", "mAcc"} <= set(runner.test())
@@ -128,7 +125,7 @@ def test_a_crop_larger_than_its_image_is_padded_with_what_is_ignored(toy_root, m
 
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     words = {"protocol.crop": 200, "protocol.image_scale": (64, 48), "protocol.ratio_range": (1.0, 1.0), "protocol.flip": 0.0}
-    cfg = resolve("configs/segmentation/fcn_toy.py", Options(backbone="scratch", overrides=words))
+    cfg = resolve(TOY, Options(backbone="scratch", overrides=words)).cfg
     init_default_scope(cfg.default_scope)
     item = DATASETS.build(cfg.train_dataloader.dataset)[0]
     image, mask = item["inputs"], item["data_samples"].gt_sem_seg.data[0]
@@ -147,13 +144,15 @@ def test_a_crop_larger_than_its_image_is_padded_with_what_is_ignored(toy_root, m
     ],
 )
 def test_inference_is_kept_in_the_protocol(name, expected):
-    cfg = resolve("configs/segmentation/fcn_toy.py", Options(backbone="scratch", overrides={"protocol.inference": name}))
+    cfg = resolved_toy(protocol__inference=name)
     assert cfg.model.test_cfg.to_dict() == expected and cfg.protocol.inference == name
 
 
 def test_another_inference_is_refused():
+    with pytest.raises(ValueError, match="protocol.inference='tta'; give one of whole, slide, multi_scale"):
+        resolved_toy(protocol__inference="tta")
     with pytest.raises(ValueError, match="no inference 'tta' for segmentation; allowed: whole, slide, multi_scale"):
-        resolve("configs/segmentation/fcn_toy.py", Options(backbone="scratch", overrides={"protocol.inference": "tta"}))
+        set_inference(resolved_toy(), "tta")
 
 
 def test_blur_leaves_some_images_alone():

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backbones.files import write_json, write_npz
+from backbones.files import write_json, write_npz, write_text
 from detection.annotations import read_annotation
 from detection.metrics import Boxes
 from detection.pictures import ALARM, HIT, IGNORED, PANEL, Panel, colour_of, picture, shown
 from tools.engine import collect
-from tools.engine.config import Options, load
+from tools.engine.config import Options, RunKey, load, resolve
+from tools.engine.node import Node
+from tools.engine.run import dump
 from tools.engine.show import SHEET, find_run, pictures_of, sheet, show
-from tools.engine.study import Node, load_study
+from tools.engine.study import load_study
 
 DETECTOR, CLASSIFIER = "configs/detection/faster_rcnn_fpn_toy.py", "configs/classification/resnet50_toy.py"
 
@@ -33,7 +35,8 @@ def make_run(task: str, config: str, per_image: str, **changes) -> Path:
     """A run's folder without its per-image results."""
     folder = Path("work_dirs/runs") / f"{task}_run"
     folder.mkdir(parents=True)
-    load(config).dump(str(folder / "config.py"))
+    resolved = resolve(config, Options(backbone=None if config == CLASSIFIER else "scratch"))
+    write_text(folder / "config.py", dump(resolved))
     record = dict(key=folder.name, task=task, network="net", scale="toy", status="done", seed=3, split="test")
     write_json(folder / "record.json", record | dict(metrics={"mAP": 12.345, "top1": 50.0}, per_image=per_image) | changes)
     return folder
@@ -155,7 +158,7 @@ def test_a_sheet_of_a_detector_is_the_same_each_time(detected):
     assert image.format == "PNG" and rgb(HIT) in colours(image) and rgb(ALARM) not in colours(image)
     again = show(detected.name, 12, Path("elsewhere/again.png"))
     assert again.read_bytes() == first.read_bytes()
-    assert len(pictures_of("detection").pictures(load(detected / "config.py"), [detected], 2)) == 2
+    assert len(pictures_of("detection").pictures(resolve(detected / "config.py").cfg, [detected], 2)) == 2
 
 
 def test_the_script_prints_the_path(detected, monkeypatch, capsys):
@@ -183,7 +186,7 @@ def test_a_sheet_of_a_classifier_tells_right_from_wrong(classified):
     from classification import pictures
 
     assert show(classified, 100) == classified / SHEET
-    drawn = pictures.pictures(load(classified / "config.py"), [classified], 100)
+    drawn = pictures.pictures(resolve(classified / "config.py").cfg, [classified], 100)
     assert len(drawn) == 8
     for i, image in enumerate(drawn):
         border = {rgb(pictures.RIGHT), rgb(pictures.WRONG)} & colours(image)
@@ -244,6 +247,7 @@ def test_what_cannot_be_shown_is_refused(detected):
 
 def test_a_study_says_where_the_pictures_of_its_runs_lie(world):
     make_run("detection", DETECTOR, "detections.npz", protocol={"name": "p"}, machine={"device": "cpu", "threads": 1})
-    node = Node("detection_run", "scratch", "", "detection", DETECTOR, Options())
+    options = Options(backbone="scratch", seed=0)
+    node = Node(RunKey("detection_run", {}), "scratch", "", DETECTOR, options, resolve(DETECTOR, options))
     about = collect._about(load_study("configs/studies/demo.py", "toy", ["scratch"]), [(node, node.record)])
     assert about["runs"]["detection_run"]["pictures"] == "../runs/detection_run/pictures.png"

@@ -22,7 +22,7 @@ from backbones.files import write_json, write_npz
 from detection import pictures as detection
 from segmentation import pictures as segmentation
 from tools.engine import show as engine
-from tools.engine.config import load
+from tools.engine.config import resolve
 from tools.engine.results import load_results
 from tools.engine.show import best_pair, caption_of, draw_pairs, pair_sheets, show
 
@@ -62,7 +62,7 @@ def test_both_detectors_are_drawn_on_the_same_images(detected):
         write_npz(other / "detections.npz", **dict(saved) | {"det_label": (saved["det_label"] + 1) % 8})
     path = show([detected, other.name], 3)
     assert path == detected / "beside_no_hits.png"
-    drawn = detection.pictures(load(detected / "config.py"), [detected, other], 3)
+    drawn = detection.pictures(resolve(detected / "config.py").cfg, [detected, other], 3)
     assert len(drawn) == 3
     for image in drawn:
         truth, first, second = panels(image, PANEL[0], detection.GAP)
@@ -73,7 +73,7 @@ def test_two_segmenters_stand_beside_image_and_truth(segmented):
     other = other_run(segmented, "trees")
     for path in (other / "masks").iterdir():
         save(path, np.full(SIZE[::-1], 5))
-    drawn = segmentation.pictures(load(segmented / "config.py"), [segmented, other], 2)
+    drawn = segmentation.pictures(resolve(segmented / "config.py").cfg, [segmented, other], 2)
     assert len(drawn) == 2 and drawn[0].width == 4 * PANEL[0] + 3 * segmentation.GAP
     found = [set(map(tuple, segmented_panel(drawn[0], i).reshape(-1, 3).tolist())) for i in (1, 2, 3)]
     assert {WALL, CAR} <= found[0] and found[1:] == [{WALL}, {TREE}]
@@ -85,7 +85,7 @@ def test_segmenters_are_shown_where_both_kept_a_mask(segmented, monkeypatch):
     other = other_run(segmented, "fewer")
     for i in (0, 3):
         (other / f"masks/im_{i}.png").unlink()
-    cfg = load(segmented / "config.py")
+    cfg = resolve(segmented / "config.py").cfg
     assert segmentation.pictures(cfg, [segmented, other], 9) == ["im_1", "im_2", "im_4"]
     for i in (1, 2, 4):
         (other / f"masks/im_{i}.png").rename(other / f"masks/other_{i}.png")
@@ -98,7 +98,7 @@ def test_each_classifier_has_its_half_of_the_border(classified):
 
     other = other_run(classified, "wrong")
     write_npz(other / "ranks.npz", rank=np.full(8, 2, np.uint16), label=np.arange(8, dtype=np.uint16))
-    for i, image in enumerate(pictures.pictures(load(classified / "config.py"), [classified, other], 8)):
+    for i, image in enumerate(pictures.pictures(resolve(classified / "config.py").cfg, [classified, other], 8)):
         left, right = (colours(image.crop((x, 0, x + image.width // 2 - 4, pictures.SIDE))) for x in (0, image.width // 2 + 4))
         assert rgb(pictures.WRONG if i % 2 else pictures.RIGHT) in left
         assert rgb(pictures.WRONG) in right and rgb(pictures.RIGHT) not in right

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from backbones.drawing import FONT, GROUND, draw_tag, fitted, read_rgb, shorten, spread
-from backbones.files import write_json, write_npz
+from backbones.files import write_json, write_npz, write_text
 from segmentation import pictures
 from segmentation.pictures import GAP, HATCH, HEAD, IGNORED, PANEL, percent, picture, scores
-from tools.engine.config import load
+from tools.engine.config import Options, resolve
+from tools.engine.run import dump
 from tools.engine.show import SHEET, show
 
 CONFIG = "configs/segmentation/fcn_toy.py"
@@ -46,10 +47,8 @@ def run(tmp_path) -> Path:
     folder = tmp_path / "run"
     for i in range(5):
         add_image(folder, f"im_{i}", np.full((*SIZE[::-1], 3), 200), truth_of(), np.full(SIZE[::-1], 1))
-    cfg = load(CONFIG)
-    prefix = dict(img_path="images/validation", seg_map_path="annotations/validation")
-    cfg.test_dataloader.dataset = dict(data_root=str(tmp_path / "ade"), data_prefix=prefix)
-    cfg.dump(str(folder / "config.py"))
+    resolved = resolve(CONFIG, Options(backbone="scratch", overrides={"data_root": str(tmp_path / "ade")}))
+    write_text(folder / "config.py", dump(resolved))
     record = dict(key="run", task="segmentation", network="fcn", scale="toy", status="done", seed=0, split="validation")
     write_json(folder / "record.json", record | dict(metrics={"pixAcc": 50.0, "mIoU": 25.0}, per_image="confusion.npz"))
     write_npz(folder / "confusion.npz", image=np.zeros(0))
@@ -57,7 +56,7 @@ def run(tmp_path) -> Path:
 
 
 def draw(run: Path, num: int) -> list[Image.Image]:
-    return pictures.pictures(load(run / "config.py"), [run], num)
+    return pictures.pictures(resolve(run / "config.py").cfg, [run], num)
 
 
 def panel(triple: Image.Image, i: int) -> np.ndarray:

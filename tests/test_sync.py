@@ -5,20 +5,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.runner import LogProcessor
 from test_exact import CLASSIFIER, SEGMENTER, config
-from tools.engine.known_keys import check_config
 from torch.profiler import ProfilerActivity, profile
 
-from tools.engine.config import Options, key_of, resolve
+from backbones.resolving import Machine
+from tools.engine.config import Options, resolve
+from tools.engine.config.signatures import check_signatures
 from tools.engine.hooks import ProgressHook
 from tools.engine.late import LateInfoHook, LateLogProcessor
 from tools.engine.run import build_runner
 from tools.engine.runner import ExactRunner, check_checkpoint, last_checkpoint
-from tools.engine.speed import prepare, set_tf32
+from tools.engine.speed import set_tf32
 
 WAITS = ("aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero")
 UPDATE = 3  # the one that is looked at: no line of the log or of the curve is due
@@ -123,15 +123,14 @@ def test_gradients_are_clipped_and_their_norm_is_logged():
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_sgd_is_fused_where_there_is_a_gpu(monkeypatch, there):
+@pytest.mark.parametrize("path", [CLASSIFIER, SEGMENTER])
+def test_sgd_is_fused_where_there_is_a_gpu(there, path):
     """On a CPU it must not be: its last digits would be others."""
-    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
-    cfg = ConfigDict(optim_wrapper=dict(optimizer=dict(type="SGD")), default_hooks={})
-    prepare(cfg)
-    assert cfg.optim_wrapper.optimizer.get("fused", False) is there
-    cfg.optim_wrapper.optimizer.fused = False
-    prepare(cfg)
-    assert cfg.optim_wrapper.optimizer.fused is False
+    backbone, machine = "scratch" if path == SEGMENTER else None, Machine(threads=1, cuda=there, bf16=False)
+    optimiser = resolve(path, Options(backbone=backbone), machine).cfg.optim_wrapper.optimizer
+    assert optimiser.type == "SGD" and optimiser.get("fused", False) is there
+    unfused = Options(backbone=backbone, overrides={"optim_wrapper.optimizer.fused": False})
+    assert resolve(path, unfused, machine).cfg.optim_wrapper.optimizer.fused is False
 
 
 @pytest.fixture
@@ -173,11 +172,11 @@ def test_switches_are_known_and_in_the_key(monkeypatch, toy_root):
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     keys = set()
     for overrides in ({}, {"compile": True}, {"compile.mode": "max-autotune"}, {"tf32": "none"}):
-        cfg = resolve(CLASSIFIER, Options(overrides=overrides))
-        check_config(cfg, CLASSIFIER)
-        keys.add(key_of(cfg))
+        resolved = resolve(CLASSIFIER, Options(overrides=overrides))
+        check_signatures(resolved.cfg, CLASSIFIER)
+        keys.add(resolved.key.name)
     assert len(keys) == 4
-    with pytest.raises(ValueError, match="nothing reads compil; nearest: compile"):
+    with pytest.raises(ValueError, match="--cfg-options compil: there is no compil; nearest: compile"):
         resolve(CLASSIFIER, Options(overrides={"compil": True}))
 
 
@@ -186,7 +185,7 @@ def test_a_compiled_run_is_the_eager_one_but_for_rounding(monkeypatch, toy_root,
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     found, backbones = {}, {}
     for name, options in (("eager", {}), ("compiled", {"compile": {"backend": "aot_eager"}})):
-        words = {"epochs": 1, "train_cfg.max_epochs": 1, "model.backbone.depth": 18, "model.backbone.variant": "b"}
+        words = {"epochs": 1, "model.backbone.depth": 18, "model.backbone.variant": "b"}
         runner = build_runner(config(CLASSIFIER, tmp_path / name, **words, **options))
         runner.train()
         runner.test()

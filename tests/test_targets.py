@@ -1,6 +1,5 @@
 """What the loss compares with: smoothed and mixed targets, and a teacher's; each against a formula in float64."""
 
-import copy
 import math
 from types import SimpleNamespace
 
@@ -15,25 +14,20 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
 from backbones import BackboneCard, ResNet
-from classification import ImageClassifier, UpdateHook, compose
+from classification import ImageClassifier, UpdateHook
 from classification.distillation import load_teacher, soft_cross_entropy
 from classification.mixup import Mixup
-from classification.task import check_data, configure, write_card
-from tools.engine.config import load
+from classification.task import check_data, write_card
+from tools.engine.config import Options, resolve
 
 CLASSES = 7
 OTHER_MEAN, OTHER_STD = [104.0, 117.5, 123.25], [57.0, 1.0, 80.0]
 PREPROCESSOR = dict(type="classification.ImagePreprocessor", mean=MEAN, std=STD)
 
 
-@pytest.fixture(scope="module")
-def base():
-    return load("configs/classification/resnet50_paper.py")
-
-
-@pytest.fixture
-def paper(base):
-    return copy.deepcopy(base)
+def composed(tricks: list, scale: str = "paper", **overrides):
+    """The resolved config of ResNet-50 with these tricks."""
+    return resolve(f"configs/classification/resnet50_{scale}.py", Options(tricks=tricks, overrides=overrides)).cfg
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -79,9 +73,8 @@ def batch(size: int = 6) -> dict:
 
 @pytest.mark.parametrize("eps", [0.05, 0.1, 0.4])
 @pytest.mark.parametrize("classes", [2, 3, 12, 20, 1000])
-def test_label_smoothing_of_the_paper(paper, classes, eps):
-    paper.model.num_classes = classes
-    compose(paper, [("label_smoothing", {"eps": eps})])
+def test_label_smoothing_of_the_paper(classes, eps):
+    paper = composed([("label_smoothing", {"eps": eps})], num_classes=classes)
     rng = np.random.default_rng(classes)
     logits, labels = 3 * rng.standard_normal((40, classes)), rng.integers(classes, size=40)
     value = loss_of(paper)(torch.from_numpy(logits), torch.from_numpy(labels))
@@ -90,9 +83,8 @@ def test_label_smoothing_of_the_paper(paper, classes, eps):
 
 @pytest.mark.parametrize("eps", [0.1, 0.3])
 @pytest.mark.parametrize("classes", [2, 12, 1000])
-def test_uniform_label_smoothing_is_that_of_timm(paper, classes, eps):
-    paper.model.num_classes = classes
-    compose(paper, [("label_smoothing", {"eps": eps, "form": "uniform"})])
+def test_uniform_label_smoothing_is_that_of_timm(classes, eps):
+    paper = composed([("label_smoothing", {"eps": eps, "form": "uniform"})], num_classes=classes)
     rng = torch.Generator().manual_seed(classes)
     logits = torch.randn(30, classes, generator=rng, dtype=torch.float64)
     labels = torch.randint(classes, (30,), generator=rng)
@@ -101,10 +93,9 @@ def test_uniform_label_smoothing_is_that_of_timm(paper, classes, eps):
 
 
 @pytest.mark.parametrize(("classes", "eps"), [(3, 0.1), (20, 0.1), (1000, 0.1), (1000, 0.3)])
-def test_the_best_logits_are_those_whose_softmax_is_the_target(paper, classes, eps):
+def test_the_best_logits_are_those_whose_softmax_is_the_target(classes, eps):
     """With the gap log((K - 1) (1 - eps) / eps) between the truth's logit and the others: 9.1 in the paper."""
-    paper.model.num_classes = classes
-    compose(paper, [("label_smoothing", {"eps": eps})])
+    paper = composed([("label_smoothing", {"eps": eps})], num_classes=classes)
     gap = math.log((classes - 1) * (1 - eps) / eps)
     assert (classes, eps) != (1000, 0.1) or round(gap, 1) == 9.1
     label = torch.tensor([classes // 2])
@@ -122,7 +113,8 @@ def test_the_best_logits_are_those_whose_softmax_is_the_target(paper, classes, e
     np.testing.assert_allclose(np.exp(log_softmax([[gap] + [0] * (classes - 1)]))[0, 0], 1 - eps, rtol=1e-12)
 
 
-def test_without_the_trick_the_loss_is_plain_cross_entropy(paper):
+def test_without_the_trick_the_loss_is_plain_cross_entropy():
+    paper = composed([])
     rng = np.random.default_rng(0)
     logits, labels = rng.standard_normal((9, 5)), rng.integers(5, size=9)
     value = loss_of(paper)(torch.from_numpy(logits), torch.from_numpy(labels))
@@ -284,10 +276,9 @@ def test_the_soft_loss_of_16_bit_logits_is_computed_in_32(dtype, classes):
 def test_the_teacher_is_left_as_it_is_and_is_no_part_of_the_student(teacher, toy_root, monkeypatch, tmp_path):
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     card = teacher(classes=8, mean=OTHER_MEAN)
-    cfg = load("configs/classification/resnet50_toy.py", {"model.backbone.base_channels": 4})
-    cfg.randomness = dict(seed=0)
-    plain = MODELS.build(cfg.model)
-    configure(cfg, [("distillation", {"teacher": str(card.path)})])
+    small = {"model.backbone.base_channels": 4}
+    plain = MODELS.build(composed([], "toy", **small).model)
+    cfg = composed([("distillation", {"teacher": str(card.path)})], "toy", **small)
     model = MODELS.build(cfg.model).train()
     frozen = model.distillation.teacher
     before = {k: v.clone() for k, v in frozen.state_dict().items()}
@@ -334,8 +325,7 @@ def test_a_run_checks_its_teacher_before_it_starts(teacher, toy_root, monkeypatc
         (dict(classes=8, source={"class_names": names[::-1]}), "the same names in another order"),
         (dict(classes=8, source={"class_names": names}), None),
     ):
-        cfg = load("configs/classification/resnet50_toy.py")
-        configure(cfg, [("distillation", {"teacher": str(teacher(**facts).path)})])
+        cfg = composed([("distillation", {"teacher": str(teacher(**facts).path)})], "toy")
         if message:
             with pytest.raises(ValueError, match=message):
                 check_data(cfg)

@@ -1,14 +1,18 @@
 """Tuning a transfer's learning rate: the split that is held out, what a grid chooses, and the rows it adds to a study."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from backbones.tuning import EVERY, GRID, in_part
-from tools.engine.config import Options, load, resolve
-from tools.engine.study import load_study, nodes_of, rows_of, transfer_key
+from backbones.tuning import test_pipeline as pipeline_of
+from tools.engine.config import Options, resolve
+from tools.engine.graph import nodes_of, rows_of
+from tools.engine.run import dump
+from tools.engine.study import load_study
 from tools.engine.tuning import TUNED, best
 
 DETECTORS = ["configs/detection/faster_rcnn_fpn_toy.py", "configs/detection/faster_rcnn_c4_paper.py"]
@@ -29,21 +33,21 @@ def options(**words) -> Options:
 
 @pytest.mark.parametrize("path", DENSE)
 def test_a_factor_scales_the_learning_rate_and_nothing_else(path):
-    plain, half = (resolve(path, options(lr_factor=factor)).to_dict() for factor in (None, 0.5))
+    plain, half = (resolve(path, options(lr_factor=factor)).cfg.to_dict() for factor in (None, 0.5))
     assert half["optim_wrapper"]["optimizer"]["lr"] == 0.5 * plain["optim_wrapper"]["optimizer"]["lr"]
     half["optim_wrapper"]["optimizer"]["lr"] *= 2
     assert half.pop("lr_factor") == 0.5 and half == plain
-    assert resolve(path, options(lr_factor=1.0)).to_dict() == plain
+    assert resolve(path, options(lr_factor=1.0)).cfg.to_dict() == plain
 
 
 @pytest.mark.parametrize("path", DENSE)
 def test_held_out_images_are_tested_as_test_images_are(path):
-    plain, held = (resolve(path, options(hold_out=flag)) for flag in (False, True))
+    plain, held = (resolve(path, options(hold_out=flag)).cfg for flag in (False, True))
     train, test = held.train_dataloader.dataset, held.test_dataloader.dataset
     trained, tested = (data.get("datasets", [data]) for data in (train, test))
     assert len(trained) == len(tested) == len(plain.train_dataloader.dataset.get("datasets", [0]))
     for a, b in zip(trained, tested, strict=True):
-        assert (a.part, b.part) == ("rest", "held_out") and b.test_mode and b.pipeline == held.test_pipeline
+        assert (a.part, b.part) == ("rest", "held_out") and b.test_mode and b.pipeline == pipeline_of(plain)
         assert a.data_prefix == b.data_prefix and a.get("ann_file") == b.get("ann_file")
         assert "filter_cfg" not in b and "difficult_in_training" not in b
     assert "part" not in plain.train_dataloader.dataset.get("datasets", [plain.train_dataloader.dataset])[0]
@@ -56,7 +60,7 @@ def test_the_two_parts_of_a_toy_split_share_no_image(toy_root, monkeypatch):
 
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     for path in (DETECTORS[0], DENSE[2]):
-        cfg, whole = resolve(path, options(hold_out=True)), resolve(path, options())
+        cfg, whole = (resolve(path, options(hold_out=flag)).cfg for flag in (True, False))
         init_default_scope(cfg.default_scope)
         data = (cfg.train_dataloader.dataset, cfg.test_dataloader.dataset, whole.train_dataloader.dataset)
         sets = [DATASETS.build(part) for part in data]
@@ -65,9 +69,11 @@ def test_the_two_parts_of_a_toy_split_share_no_image(toy_root, monkeypatch):
 
 
 def test_every_choice_has_its_key():
-    cfg = DETECTORS[0]
-    keys = [transfer_key(load(cfg), options(lr_factor=f, hold_out=h), "up") for f in GRID for h in (False, True)]
-    assert len(set(keys)) == 6 and transfer_key(load(cfg), options(), "up") == keys[2]
+    def key(**words) -> str:
+        return resolve(DETECTORS[0], options(**words)).key.name
+
+    keys = [key(lr_factor=f, hold_out=h) for f in GRID for h in (False, True)]
+    assert len(set(keys)) == 6 and key() == keys[2]
 
 
 @pytest.mark.parametrize(
@@ -85,19 +91,19 @@ def test_a_wrong_factor_is_refused(path, words, message):
 
 @pytest.mark.parametrize(("words", "name"), [(dict(lr_factor=2.0), "--lr-factor"), (dict(hold_out=True), "--hold-out")])
 def test_a_pretraining_has_no_such_options(words, name):
-    with pytest.raises(ValueError, match=f"{name} is for detection and segmentation; classification has none"):
+    with pytest.raises(ValueError, match=f"{name} is for detection and segmentation; classification has no protocol"):
         resolve("configs/classification/resnet50_toy.py", Options(**words))
 
 
 @pytest.mark.parametrize("words", [dict(lr_factor=2.0), dict(hold_out=True)])
 def test_a_dumped_config_runs_again_as_it_is(tmp_path, words):
-    cfg = resolve(DETECTORS[0], options(**words))
-    cfg.dump(tmp_path / "config.py")
-    again = resolve(tmp_path / "config.py", Options())
-    assert again.to_dict() == cfg.to_dict()
-    other = dict(lr_factor=0.5) if "lr_factor" in words else dict(lr_factor=2.0)
-    with pytest.raises(ValueError, match="This config is that of a finished run with its own --lr-factor and --hold-out"):
-        resolve(tmp_path / "config.py", Options(**other))
+    resolved = resolve(DETECTORS[0], options(**words))
+    (tmp_path / "config.py").write_text(dump(resolved))
+    again = resolve(tmp_path / "config.py")
+    assert again.cfg.to_dict() == resolved.cfg.to_dict() and again.key == resolved.key
+    other = dict(lr_factor=0.5)  # asked of a run's config, it takes the place of the run's own factor and leaves the rest
+    changed, fresh = resolve(tmp_path / "config.py", Options(**other)), resolve(DETECTORS[0], options(**words | other))
+    assert changed.cfg.to_dict() == fresh.cfg.to_dict() and changed.key == fresh.key
 
 
 def test_the_best_of_a_grid():
@@ -149,7 +155,8 @@ def test_a_study_tunes_each_transfer_and_reports_both(finish):
     tuned = {(node.recipe, node.task): node for node in rows if node.note == TUNED}
     shared = {(node.recipe, node.task): node for node in rows if not node.note}
     assert len(tuned) == 4 and tuned["smooth", "detection"].key == shared["smooth", "detection"].key
-    assert tuned["scratch", "detection"].options == Options(lr_factor=2.0)
+    assert tuned["scratch", "detection"].options == replace(shared["scratch", "detection"].options, lr_factor=2.0)
+    assert shared["scratch", "detection"].options == Options(backbone="scratch", seed=0)
     left = [node for node in nodes_of(study) if not node.record]
     assert {node.key for node in left} == {tuned["scratch", task].key for task in ("detection", "segmentation")}
     for node in left:

@@ -12,8 +12,10 @@ import torch
 from backbones.configs import read_config
 from backbones.kept import DEVICE, check_device, machine
 from classification.dtypes import resolve_dtype
-from tools.engine.config import Options, before_card, key_of, load, plan_of, resolve
-from tools.engine.study import load_study, rows_of
+from tools.engine.config import Options, resolve
+from tools.engine.graph import card_of, rows_of, shared
+from tools.engine.record import failure_of, log_of
+from tools.engine.study import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,8 +33,9 @@ def python(code: str, tmp_path: Path, **variables: str) -> str:
 
 CONTENTS = f"""
 import json
-from tools.engine.study import load_study, nodes_of
-print(json.dumps([node.key.content for node in nodes_of(load_study("{ROOT}/configs/studies/demo.py", "toy", ["smooth"]))]))
+from tools.engine.graph import nodes_of
+from tools.engine.study import load_study
+print(json.dumps([node.run_key.content for node in nodes_of(load_study("{ROOT}/configs/studies/demo.py", "toy", ["smooth"]))]))
 """
 ASK = "import json, sys; from backbones.kept import machine; print(json.dumps(machine())); print('torch' in sys.modules)"
 
@@ -103,19 +106,22 @@ def test_a_second_plan_takes_no_torch_and_says_the_same(tmp_path):
 def test_the_keys_of_a_plan_are_those_of_its_runs(seeds):
     study = load_study("configs/studies/table8.py", "toy", seeds=seeds)
     for node in rows_of(study):
-        upstream = node.key.content["upstream"]
-        if node.pretrain:
-            assert node.key == key_of(resolve(node.config, node.options), upstream), node.name
-        else:
-            assert node.key == key_of(before_card(load(node.config), node.options), upstream), node.name
+        card = card_of(node.above) if node.above and not node.pretrain else None
+        resolved = resolve(node.config, node.options, card=card)
+        upstream = node.above.key if node.above else None if node.pretrain else "scratch"
+        assert node.run_key.content["upstream"] == upstream
+        assert node.run_key == resolved.key_of(node.options.seed, upstream), node.name
+        if not (node.pretrain and node.above):  # the card of its teacher has yet to be written
+            assert node.run_key == resolved.key, node.name
 
 
 def test_a_plan_knows_its_options_and_its_data(monkeypatch):
     path, options = "configs/classification/resnet50_toy.py", Options()
-    assert plan_of(path, options) is plan_of(path, Options(seed=5))
-    assert plan_of(path, Options(tricks=["cosine"])) is not plan_of(path, options)
+    assert shared(path, options) is shared(path, Options(seed=5))
+    assert shared(path, Options(tricks=["cosine"])) is not shared(path, options)
     monkeypatch.setenv("DATA_ROOT", "elsewhere")
-    assert plan_of(path, options).cfg.data_root == "elsewhere/toy/imagenet"
+    assert shared(path, options).data_folder == "elsewhere/toy/imagenet"
+    assert shared(path, options).cfg.train_dataloader.dataset.root == "elsewhere/toy/imagenet/train"
 
 
 def test_a_config_is_read_anew_where_it_has_changed_and_is_ones_own(tmp_path):
@@ -136,7 +142,7 @@ RUN = """
 import json, sys
 from pathlib import Path
 from tools.engine import warm
-from tools.engine.config import Options
+from tools.engine.config import Options, RunKey, resolve
 from tools.engine.launch import run_node
 from tools.engine.node import Node
 
@@ -144,14 +150,15 @@ if __name__ == "__main__":
     forked, task, config, overrides = json.loads(sys.argv[1])
     if forked:
         warm.start()
-    node = Node(f"{task}-{forked}", "scratch", "", task, config, Options(overrides=overrides))
+    options = Options(seed=0, backbone=None if task == "classification" else "scratch", overrides=overrides)
+    node = Node(RunKey(f"{task}-{forked}", {}), "scratch", "", config, options, resolve(config, options))
     print(run_node(node, lambda *_: None))
 """
-ONE = {"epochs": 1, "train_cfg.max_epochs": 1}
+ONE, SHORT = {"epochs": 1}, {"protocol.length.epochs": 1}
 TASKS = {
     "classification": ["configs/classification/resnet50_toy.py", ONE],
-    "detection": ["configs/detection/faster_rcnn_fpn_toy.py", {"train_cfg.max_epochs": 1}],
-    "segmentation": ["configs/segmentation/fcn_toy.py", {"train_cfg.max_epochs": 1}],
+    "detection": ["configs/detection/faster_rcnn_fpn_toy.py", SHORT],
+    "segmentation": ["configs/segmentation/fcn_toy.py", SHORT],
 }
 
 
@@ -182,5 +189,6 @@ def test_a_forked_run_is_that_of_a_new_python(toy_root, tmp_path, task):
 @pytest.mark.slow
 def test_a_forked_run_that_fails_leaves_the_end_of_its_log(toy_root, tmp_path):
     said, folder = run(tmp_path, tmp_path / "nowhere", True, "classification", TASKS["classification"][0], ONE)
-    assert said == "False" and "error:" in (folder / "failed.txt").read_text()
-    assert (folder / "failed.txt").read_text() in (folder / "log.txt").read_text()
+    assert said == "False" and not folder.exists()
+    assert "error:" in failure_of(folder).read_text() and "nowhere" in failure_of(folder).read_text()
+    assert failure_of(folder).read_text() in log_of(folder).read_text()

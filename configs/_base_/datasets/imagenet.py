@@ -7,5 +7,4 @@ test_batch = 250  # images in a forward pass of the test; no result depends on i
 mean, std = [123.68, 116.779, 103.939], [58.393, 57.12, 57.375]  # of R, G, B, on the 0..255 scale
 size = 224
 crop_scale = (0.08, 1.0)  # part of an image's area that a training crop covers
-resampler = "bilinear, antialiased (torchvision on PIL images), the same in training and validation"
 num_classes = 1000

@@ -1,12 +1,13 @@
 """What --cfg-options may change, and how: values of the config, values of its protocol, or keys that follow from these."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from backbones.resolving import follows
 from backbones.schema import field_names, join, refuse_unknown
+from classification.tricks import TRICKS, declares
 from tools.engine.config.structures import allowed_keys
 from tools.engine.config.tasks import task_of
 
@@ -56,6 +57,8 @@ def sort_overrides(cfg, overrides: Mapping[str, Any]) -> Overrides:
                 raise ValueError("--cfg-options protocol: --protocol NAME chooses one, protocol.KEY=VALUE changes a value.")
             sorted_.protocol[rest] = value
         elif top in typed:
+            if rest and not isinstance(cfg[top], Mapping | list):
+                raise ValueError(f"--cfg-options {key}: {top} is {cfg[top]!r}, which has no parts.")
             if not rest or _reaches(cfg, key):
                 sorted_.values[key] = value
             if rest:
@@ -74,6 +77,18 @@ def _reaches(cfg, key: str) -> bool:
         else:
             node = node.get(name) if isinstance(node, Mapping) or hasattr(node, "_cfg_dict") else None
     return node is not None
+
+
+def refuse_undone(overrides: Overrides, tricks: Iterable[str]) -> None:
+    """Raise ValueError for an override of a key that an applied trick sets: the record would name a trick that is undone."""
+    for key in overrides.derived:
+        for name in tricks:
+            trick = TRICKS[name]
+            if trick.stage == "values" and declares(trick.sets, key):
+                raise ValueError(
+                    f"--cfg-options {key}: the trick {name} sets that; leave one of the two out, or give the trick an option "
+                    "of its own (docs/tricks.md)."
+                )
 
 
 def apply_derived(cfg, changes: Mapping[str, Any]) -> None:
@@ -121,10 +136,11 @@ def _step(node: Any, path: str, name: str, who: str, values: tuple[str, ...]) ->
         return node[int(name)]
     if not hasattr(node, "keys"):
         raise ValueError(f"{who}: {path} is {node!r:.60}, which has no parts.")
-    if name not in node:
+    if name not in node or node[name] is None:
         if not path:
             raise ValueError(_unknown(node, name, who, values))
-        refuse_unknown([name], tuple(node), who, path)
+        refuse_unknown([name], allowed_keys(path, node) or tuple(node), who, path)
+        return {}
     return node[name]
 
 

@@ -6,7 +6,7 @@ override derived keys, divide the batch over the processes. Nothing that an over
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from backbones.resolving import Machine, Request, complete, data_folder
 from classification.tricks import difference, flatten
 from tools.engine.config.dumped import Origin, edits_of, put
 from tools.engine.config.loading import ORIGIN, checked, find_config, read
-from tools.engine.config.overrides import apply_derived, sort_overrides
+from tools.engine.config.overrides import apply_derived, refuse_undone, sort_overrides
 from tools.engine.config.run_key import SEED, RunKey, hashable_config, make_key, replaced
 from tools.engine.config.structures import check_structures
 from tools.engine.config.tasks import task_of
@@ -161,12 +161,23 @@ def _resolve(origin: Origin, machine: Machine, card: CardFacts | None) -> tuple[
     values = checked(values, origin.file, overrides.values)
     request = Request(machine, card=card, protocol_changes=overrides.protocol, **origin.request())
     resolved = task_of(values).resolve(values, request)
-    apply_derived(resolved, overrides.derived)
+    refuse_undone(overrides, [name for name, _ in resolved.get("tricks", [])])
+    folder = data_folder(values)
+    for key, value in overrides.derived.items():
+        _name_in_protocol(resolved, f"{key}={value}", folder, lambda key=key, value=value: apply_derived(resolved, {key: value}))
     for key, value in origin.edits.items():
         put(resolved, key, value)
     complete(resolved, machine)
     check_structures(resolved, origin.file)
-    return resolved, data_folder(values)
+    return resolved, folder
+
+
+def _name_in_protocol(cfg, note: str, folder: str, change: Callable[[], None]) -> None:
+    """Make a change; where it decides a downstream number beside the protocol, the protocol's name says so from now on."""
+    before = hashable_config(cfg, folder) if "protocol" in cfg else None
+    change()
+    if before is not None and hashable_config(cfg, folder) != before:
+        cfg.protocol.name = f"{cfg.protocol.name}, {note}"
 
 
 def refuse_ineffective(resolved: Resolved) -> None:
@@ -175,18 +186,23 @@ def refuse_ineffective(resolved: Resolved) -> None:
     Raises:
         ValueError: names the first such override; it repeats what is there, or another option hides it.
     """
-    own = flatten(resolved.cfg)
+    own = _running(resolved.cfg)
     for key, value in resolved.origin.overrides.items():
         rest = {name: other for name, other in resolved.origin.overrides.items() if name != key}
         try:
             without, _ = _resolve(replace(resolved.origin, overrides=rest), resolved.machine, resolved.card)
         except ValueError:
             continue  # the others need it
-        if not difference(flatten(without), own):
+        if not difference(_running(without), own):
             raise ValueError(
                 f"--cfg-options {key}={value} changes nothing: the config has that already, nothing uses it here, or another "
                 "option decides it; leave it out."
             )
+
+
+def _running(cfg) -> dict[str, Any]:
+    """Return what of a resolved config runs, flat: a protocol acts by what follows from it."""
+    return flatten({key: value for key, value in cfg.items() if key != "protocol"})
 
 
 def effective(overrides: Mapping[str, Any], path: str | Path, options: Options) -> dict[str, Any]:

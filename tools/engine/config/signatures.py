@@ -44,6 +44,10 @@ def check_signatures(cfg, where: str) -> None:
         ValueError: no class has that name, a library that it needs cannot be imported, or the class does not take a key; says
             where and what is nearest.
     """
+    if isinstance(cfg.get("compile"), dict):
+        import torch
+
+        refuse_unknown(cfg.compile, arguments(torch.compile, {})[0] - {"model"}, where, "compile", "torch.compile")
     for path, node in typed_dicts("", cfg.to_dict()):
         steps = [part for part in path.split(".") if not part.isdigit()]
         if steps[-1] in DECLARED or steps[0] in NOTES:
