@@ -1,6 +1,5 @@
 """Large batch and its micro-batches, low precision, and which parameters decay."""
 
-import copy
 import math
 from types import SimpleNamespace
 
@@ -15,12 +14,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from classification import ImageClassifier, LowPrecisionOptimWrapper, UpdateHook, compose, dtypes
-from classification.dtypes import resolve_dtype, resolve_precision
+from backbones.resolving import Machine, Request, divide
+from classification import ImageClassifier, LowPrecisionOptimWrapper, UpdateHook
+from classification.dtypes import resolve_dtype, set_precision
 from classification.model import micro_batches
-from classification.task import configure
-from tools.engine.config import load
-from tools.engine.run import divide
+from classification.resolve import resolve as resolve_values
+from tools.engine.config import Options, load, resolve
 
 SCALES = ("paper", "mini", "toy")
 PREPROCESSOR = dict(type="classification.ImagePreprocessor", mean=MEAN, std=STD)
@@ -42,19 +41,9 @@ class TwoConvolutions(nn.Module):
         return x, self.conv2(x).relu()
 
 
-@pytest.fixture(scope="module")
-def bases() -> dict:
-    return {scale: load(f"configs/classification/resnet50_{scale}.py") for scale in SCALES}
-
-
-@pytest.fixture
-def paper(bases):
-    return copy.deepcopy(bases["paper"])
-
-
-@pytest.fixture
-def toy(bases):
-    return copy.deepcopy(bases["toy"])
+def composed(tricks: list, scale: str = "toy", machine: Machine | None = None, **overrides):
+    """The resolved config of ResNet-50 with these tricks."""
+    return resolve(f"configs/classification/resnet50_{scale}.py", Options(tricks=tricks, overrides=overrides), machine).cfg
 
 
 # ---- large batch
@@ -62,19 +51,20 @@ def toy(bases):
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
 @pytest.mark.parametrize("scale", SCALES)
-def test_large_batch_scales_the_learning_rate_and_the_group_of_bn(bases, scale, factor):
-    cfg, base = copy.deepcopy(bases[scale]), bases[scale]
-    compose(cfg, [("large_batch", {"factor": factor})])
+def test_large_batch_scales_the_learning_rate_and_the_group_of_bn(scale, factor):
+    cfg, base = composed([("large_batch", {"factor": factor})], scale), composed([], scale)
+    values = load(f"configs/classification/resnet50_{scale}.py")
+    assert (base.batch, base.micro_batch) == (values.batch, values.micro_batch)
     assert (cfg.batch, cfg.micro_batch) == (factor * base.batch, factor * base.micro_batch)
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(factor * base.optim_wrapper.optimizer.lr)
 
 
-def test_the_learning_rates_of_the_paper(paper):
+def test_the_learning_rates_of_the_paper():
+    paper = composed([], "paper")
     assert (paper.batch, paper.micro_batch, paper.optim_wrapper.optimizer.lr, paper.epochs) == (256, 32, 0.1, 120)
-    compose(paper, ["large_batch"])
+    paper = composed(["large_batch"], "paper")
     assert (paper.batch, paper.micro_batch, paper.optim_wrapper.optimizer.lr) == (1024, 128, pytest.approx(0.4))
-    configure(paper)
-    assert paper.model.micro_batch == 128
+    assert paper.model.micro_batch == 128 and paper.optim_wrapper.accumulative_counts == 8
 
 
 @pytest.mark.parametrize(
@@ -101,7 +91,7 @@ def test_a_batch_is_divided_among_processes_and_then_into_micro_batches(batch, m
         (96, 16, 4, r"can be divided among 1, 2, 3, 6 processes, not 4"),
         (16, 16, 2, r"can be divided among 1 processes, not 2"),
         (100, 32, 1, r"batch of 100 is no multiple of micro_batch, 32"),
-        (12, None, 5, r"batch of 12 cannot be divided among 5 processes; choose another number of them"),
+        (12, None, 5, r"batch of 12 cannot be divided among 5 processes; choose another number\."),
     ],
 )
 def test_a_batch_that_cannot_be_divided_is_refused(batch, micro, world, message):
@@ -216,9 +206,10 @@ SMALL = [
 
 
 @pytest.mark.parametrize(("arch", "norms"), SMALL, ids=lambda value: "-".join(map(str, getattr(value, "values", list)())))
-def test_no_bias_decay_spares_every_bias_and_every_norm(toy, arch, norms):
-    toy.model.backbone = dict(type="backbones.TimmBackbone" if "name" in arch else "backbones.ResNet", **arch)
-    compose(toy, ["no_bias_decay"])
+def test_no_bias_decay_spares_every_bias_and_every_norm(arch, norms):
+    values = load("configs/classification/resnet50_toy.py")
+    values.model.backbone = dict(type="backbones.TimmBackbone" if "name" in arch else "backbones.ResNet", **arch)
+    toy = resolve_values(values, Request(Machine.here(), tricks=["no_bias_decay"]))
     model = MODELS.build(toy.model)
     groups = build_optim_wrapper(model, toy.optim_wrapper).optimizer.param_groups
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
@@ -234,7 +225,8 @@ def test_no_bias_decay_spares_every_bias_and_every_norm(toy, arch, norms):
     assert {group["lr"] for group in groups} == {toy.optim_wrapper.optimizer.lr}
 
 
-def test_without_the_trick_everything_decays(toy):
+def test_without_the_trick_everything_decays():
+    toy = composed([])
     groups = build_optim_wrapper(MODELS.build(toy.model), toy.optim_wrapper).optimizer.param_groups
     assert {group["weight_decay"] for group in groups} == {1e-4}
     assert toy.optim_wrapper.optimizer.to_dict() == dict(type="SGD", lr=0.0125, momentum=0.9, nesterov=True, weight_decay=1e-4)
@@ -248,28 +240,33 @@ def test_without_the_trick_everything_decays(toy):
     [(True, True, "float16"), (True, False, "float16"), (False, True, "bfloat16"), (False, False, "float32")],
 )
 def test_auto_is_what_the_machine_is_good_at(monkeypatch, cuda, hardware, dtype):
+    monkeypatch.delenv("TRICKTRANSFER_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(dtypes, "bf16_in_hardware", lambda: hardware)
-    assert resolve_dtype("auto") == dtype
-    assert [resolve_dtype(d) for d in ("bfloat16", "float32")] == ["bfloat16", "float32"]
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": hardware})
+    for machine in (None, Machine(threads=1, cuda=cuda, bf16=hardware)):
+        assert resolve_dtype("auto", machine) == dtype
+        assert [resolve_dtype(d, machine) for d in ("bfloat16", "float32")] == ["bfloat16", "float32"]
+        assert composed(["low_precision"], machine=machine).precision == dtype
 
 
-def test_float16_needs_cuda(toy, monkeypatch):
+def test_float16_needs_cuda(monkeypatch):
+    monkeypatch.delenv("TRICKTRANSFER_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    compose(toy, [("low_precision", {"dtype": "float16"})])
-    with pytest.raises(ValueError, match="dtype=float16 needs CUDA.*give bfloat16"):
-        resolve_precision(toy)
+    for machine in (None, Machine(threads=1, cuda=False, bf16=True)):
+        with pytest.raises(ValueError, match="dtype=float16 needs CUDA.*give bfloat16"):
+            composed([("low_precision", {"dtype": "float16"})], machine=machine)
 
 
-def test_float16_is_mmengines_own_wrapper_with_loss_scaling(toy, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    configure(toy, ["low_precision"])
+def test_float16_is_mmengines_own_wrapper_with_loss_scaling():
+    toy = composed(["low_precision"], machine=Machine(threads=1, cuda=True, bf16=False))
     assert (toy.precision, toy.optim_wrapper.type, toy.optim_wrapper.loss_scale) == ("float16", "AmpOptimWrapper", "dynamic")
 
 
-def test_the_precision_of_a_config_without_the_trick_is_float32(toy):
+def test_the_precision_of_a_config_without_the_trick_is_float32():
+    toy = composed([])
     before = toy.optim_wrapper.to_dict()
-    assert resolve_precision(toy) == "float32" and toy.optim_wrapper.to_dict() == before
+    assert toy.precision == "float32" and toy.optim_wrapper.type == "OptimWrapper" and "dtype" not in toy.optim_wrapper
+    assert set_precision(toy.optim_wrapper, None) == "float32" and toy.optim_wrapper.to_dict() == before
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
@@ -293,11 +290,10 @@ def test_low_precision_computes_in_16_bits_and_keeps_weights_in_32(dtype):
         assert parameter.dtype == torch.float32 and not torch.equal(before[name], parameter)
 
 
-def loss_curve(toy, dtype: str, updates: int) -> list[float]:
+def loss_curve(dtype: str, updates: int) -> list[float]:
     """Of a ResNet-50-D at an eighth of the width, on noisy images that have the colours of their class."""
-    cfg = copy.deepcopy(toy)
-    cfg.merge_from_dict({"model.backbone.base_channels": 8, "batch": 32, "micro_batch": 32})
-    configure(cfg, ["resnet_d", "zero_gamma", ("low_precision", {"dtype": dtype})])
+    tricks = ["resnet_d", "zero_gamma", ("low_precision", {"dtype": dtype})]
+    cfg = composed(tricks, **{"model.backbone.base_channels": 8, "batch": 32, "micro_batch": 32})
     cfg.optim_wrapper.optimizer.lr = 0.005
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).train()
@@ -316,13 +312,13 @@ def loss_curve(toy, dtype: str, updates: int) -> list[float]:
     return losses
 
 
-def test_the_loss_curve_in_bfloat16_is_that_in_float32(toy):
-    half, full = (np.array(loss_curve(toy, dtype, 16)) for dtype in ("bfloat16", "float32"))
+def test_the_loss_curve_in_bfloat16_is_that_in_float32():
+    half, full = (np.array(loss_curve(dtype, 16)) for dtype in ("bfloat16", "float32"))
     assert 0 < np.abs(half - full).mean() < 0.05 and np.abs(half - full).max() < 0.15
     assert full[0] > 2 and full[-1] < 0.5
 
 
-def test_a_classifier_trains_one_step_with_everything_on(toy, make_card):
+def test_a_classifier_trains_one_step_with_everything_on(make_card):
     rng = torch.Generator().manual_seed(0)
     classifier = {"weight": torch.randn(8, 256, generator=rng) / 16, "bias": torch.randn(8, generator=rng)}
     chosen = [
@@ -330,10 +326,8 @@ def test_a_classifier_trains_one_step_with_everything_on(toy, make_card):
         ("low_precision", {"dtype": "bfloat16"}),
         ("distillation", {"teacher": str(make_card(classifier=classifier).path)}),
     ]
-    toy.merge_from_dict({"model.backbone.base_channels": 4, "batch": 2, "micro_batch": 1})
-    configure(toy, chosen)
-    assert toy.precision == "bfloat16"
-    toy.optim_wrapper.accumulative_counts = divide(toy, 1)[1]
+    toy = composed(chosen, **{"model.backbone.base_channels": 4, "batch": 2, "micro_batch": 1})
+    assert toy.precision == "bfloat16" and toy.optim_wrapper.accumulative_counts == divide(toy, 1)[1] == 2
     torch.manual_seed(0)
     model = MODELS.build(toy.model).train()
     wrapper = build_optim_wrapper(model, toy.optim_wrapper)

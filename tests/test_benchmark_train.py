@@ -1,5 +1,7 @@
 """The benchmark of a classifier's step compares equal work: the same network, loss and updates, through our real runner."""
 
+from contextlib import ExitStack
+
 import pytest
 import torch
 
@@ -8,11 +10,21 @@ from tools.benchmarks.train import compared, equal_work, made_batches, product_c
 
 
 @pytest.fixture(scope="module")
-def resnet(tmp_path_factory):
-    """Ours and timm's ResNet-50-D, an update of four images a round."""
-    cfg = product_config("resnet50d", tmp_path_factory.mktemp("run"), px=64, batch=4)
-    with compared("resnet50d", cfg, updates=1) as comparison:
-        yield comparison
+def both(tmp_path_factory):
+    """Ours and timm's ResNet-50-D, an update of four images a round: on a CPU without bfloat16, and on one with it."""
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        found = []
+        for bf16 in (False, True):
+            patch.setattr(torch.cpu, "get_capabilities", lambda bf16=bf16: {"avx512_bf16": bf16})
+            cfg = product_config("resnet50d", tmp_path_factory.mktemp("run"), px=64, batch=4)
+            found.append(stack.enter_context(compared("resnet50d", cfg, updates=1)))
+        yield found
+
+
+@pytest.fixture(scope="module")
+def resnet(both):
+    """In float32, as on a CPU without bfloat16."""
+    return both[0]
 
 
 def network(contender) -> torch.nn.Module:
@@ -30,21 +42,38 @@ def test_other_weights_are_refused(resnet):
     rival.fc.weight.data = weight
 
 
-def test_a_round_makes_the_same_update_in_all(resnet):
-    ours, *rivals, _ = resnet.contenders
-    assert [c.units for c in resnet.contenders[:3]] == [4, 4, 4] and len(resnet.equal) >= 2
-    before = {name: value.clone() for name, value in network(ours).state_dict().items()}
-    for contender in (ours, *rivals):
-        contender.run()
-    state = network(ours).state_dict()
-    for rival in rivals:  # rounding differs, and BN over four images makes much of it
-        moved = off = 0.0
-        for name, value in network(rival).named_parameters():
-            found, old = (values[name if name in values else f"backbone.{name}"] for values in (state, before))
-            moved, off = moved + float((found - old).square().sum()), off + float((found - value.detach()).square().sum())
-        assert moved and off**0.5 <= 0.1 * moved**0.5
-    assert state["backbone.bn1.num_batches_tracked"] - before["backbone.bn1.num_batches_tracked"] == 1
-    hooks = {type(hook).__name__ for hook in ours.run.__self__.runner.hooks}
+def weights(contender) -> dict[str, torch.Tensor]:
+    """A copy of all tensors of a contender's network, by timm's names."""
+    return {name.removeprefix("backbone."): value.clone() for name, value in network(contender).state_dict().items()}
+
+
+def distance(one: dict, other: dict, names: list[str]) -> float:
+    return sum(float((one[name] - other[name]).square().sum()) for name in names) ** 0.5
+
+
+def test_a_round_makes_the_same_update_in_all(both):
+    """A contender is compared with ours of the same precision: BN over four images makes as much of bfloat16 as the update is."""
+    names = [name for name, _ in network(both[0].contenders[1]).named_parameters()]
+    before, ours, moved = weights(both[0].contenders[0]), {}, {}
+    for comparison, dtype in zip(both, ("float32", "bfloat16"), strict=True):
+        own, *rivals, _ = comparison.contenders
+        assert [c.units for c in comparison.contenders[:3]] == [4, 4, 4] and len(comparison.equal) >= 2
+        assert [c.name for c in (own, *rivals)] == [
+            *(f"{whose}, {dtype}, channels last" for whose in ("ours", "timm")),
+            "timm, float32, NCHW",
+        ]
+        done = weights(own)["bn1.num_batches_tracked"]
+        for contender in (own, *rivals):
+            assert distance(weights(contender), before, names) == 0  # all start from the same weights, in both precisions
+            contender.run()
+        ours[dtype] = weights(own)
+        moved[dtype] = distance(ours[dtype], before, names)
+        for rival in rivals:  # rounding differs, and BN makes much of it
+            same = rival.name.split(", ")[1]
+            assert moved[same] and distance(weights(rival), ours[same], names) <= 0.1 * moved[same]
+        assert ours[dtype]["bn1.num_batches_tracked"] - done == 1
+    assert distance(ours["float32"], ours["bfloat16"], names) > 0.1 * moved["float32"]  # the second did compute in 16 bits
+    hooks = {type(hook).__name__ for hook in own.run.__self__.runner.hooks}
     assert hooks >= {"ExactHook", "DivergenceHook", "ProgressHook", "CurveHook", "StopHook", "UpdateHook", "LoggerHook"}
     assert hooks >= {"CheckpointHook", "ParamSchedulerHook", "IterTimerHook"}
 

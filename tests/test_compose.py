@@ -10,10 +10,13 @@ import pytest
 from mmengine.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from backbones.resolving import Machine, Request, complete
 from classification import TRICKS, compose
-from classification.task import configure
+from classification.resolve import CONSUMED, derive
+from classification.resolve import resolve as resolve_values
 from classification.tricks import difference, flatten, format_trick, parse_trick
-from tools.engine.config import ROOT, load
+from tools.engine.config import ROOT, Options, load, refuse_ineffective, resolve
+from tools.engine.config.dumped import printed_text
 
 TEACHER = "work_dirs/runs/0123456789ab/card"
 NEEDED = {"distillation": {"teacher": TEACHER}}  # options that a trick cannot do without
@@ -25,19 +28,24 @@ DEFAULTS = {
     "distillation": {"teacher": TEACHER, "temperature": 20.0, "form": "paper"},
     "warmup": {"start": "first"},
 }
-SETS = {
+SETS = {  # what a trick edits: values, or the schedule
     "resnet_b": {"model.backbone.variant"},
     "resnet_c": {"model.backbone.variant"},
     "resnet_d": {"model.backbone.variant"},
     "zero_gamma": {"model.backbone.zero_gamma"},
-    "large_batch": {"batch", "micro_batch", "optim_wrapper.optimizer.lr"},
-    "low_precision": {"optim_wrapper.type", "optim_wrapper.dtype"},
-    "mixup": {"model.mixup", "epochs", "train_cfg.max_epochs", "param_scheduler"},
+    "large_batch": {"batch", "micro_batch"},
+    "low_precision": {"low_precision"},
+    "mixup": {"model.mixup", "epochs"},
     "label_smoothing": {"model.loss.label_smoothing"},
     "distillation": {"model.distillation", "teacher"},
     "no_bias_decay": {"optim_wrapper.paramwise_cfg"},
     "cosine": {"param_scheduler"},
     "warmup": {"param_scheduler"},
+}
+FOLLOWS = {  # what else of a resolved config changes with it
+    "large_batch": {"optim_wrapper.optimizer.lr", "model.micro_batch", "train_dataloader.batch_size"},
+    "low_precision": {"optim_wrapper.type", "optim_wrapper.dtype", "optim_wrapper.loss_scale", "precision"},
+    "mixup": {"train_cfg.max_epochs", "param_scheduler"},
 }
 GAINS = {
     "resnet_b": 0.45,
@@ -55,6 +63,7 @@ GAINS = {
 }
 VARIANTS = ("resnet_b", "resnet_c", "resnet_d")
 CONFIGS = sorted(p.stem for p in (ROOT / "configs/classification").glob("*.py"))
+CPU, GPU = (Machine(threads=1, cuda=cuda, bf16=True) for cuda in (False, True))
 WITHOUT = {"timm": VARIANTS, "mobilenet": (*VARIANTS, "zero_gamma"), "inception": (*VARIANTS, "zero_gamma")}
 
 
@@ -64,6 +73,18 @@ def named(name: str) -> tuple[str, dict]:
 
 def record(*names: str) -> list:
     return [[name, DEFAULTS.get(name, {})] for name in names]
+
+
+def composed(values, tricks=(), machine: Machine = CPU):
+    """The resolved config of these values with these tricks."""
+    return complete(resolve_values(values, Request(machine, tricks=tricks)), machine)
+
+
+def changed_by(values, tricks, machine: Machine = CPU) -> list[str]:
+    """The keys of the resolved config that tricks change, but for the list of tricks itself."""
+    changed = difference(*(flatten(composed(values, chosen, machine)) for chosen in ((), tricks)))
+    changed.remove("tricks")
+    return changed
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +102,23 @@ def toy(bases):
     return copy.deepcopy(bases["resnet50_toy"])
 
 
+@pytest.fixture
+def again(tmp_path):
+    """``again(resolved)``: the path of a config file that holds this resolved config, as tools/print_config.py prints it."""
+
+    def write(resolved) -> Path:
+        path = tmp_path / "config.py"
+        path.write_text(printed_text(resolved))
+        return path
+
+    return write
+
+
 # ---- what composes
 
 
 def test_the_tables_above_hold_every_trick_and_config():
-    assert set(TRICKS) == set(SETS) == set(GAINS) and len(TRICKS) == 12
+    assert set(TRICKS) == set(SETS) == set(GAINS) and set(FOLLOWS) < set(TRICKS) and len(TRICKS) == 12
     assert {name.rsplit("_", 1)[0] for name in CONFIGS} == {
         *("resnet50", "resnet50_places365", "inception_v3", "mobilenet", "timm"),
     }
@@ -94,29 +127,34 @@ def test_the_tables_above_hold_every_trick_and_config():
 
 @pytest.mark.parametrize(("first", "second"), itertools.combinations(TRICKS, 2))
 def test_every_pair_composes_or_is_refused_with_a_reason(bases, first, second):
-    base = bases["resnet50_paper"]
-    one, other = copy.deepcopy(base), copy.deepcopy(base)
+    base = copy.deepcopy(bases["resnet50_paper"])
     pair = [named(first), named(second)]
     group = TRICKS[first].group
     if group and group == TRICKS[second].group:
-        for cfg, tricks in ((one, pair), (other, pair[::-1])):
+        for tricks in (pair, pair[::-1]):
             with pytest.raises(ValueError, match=f"{first}.*{second}|{second}.*{first}") as error:
-                compose(cfg, tricks)
+                composed(base, tricks)
             assert "exclude each other" in str(error.value) and group in str(error.value)
-            assert cfg.to_dict() == base.to_dict()
+            assert base.to_dict() == bases["resnet50_paper"].to_dict()
         return
-    applied = compose(one, pair)
-    assert compose(other, pair[::-1]) == applied == record(first, second)
+    one, other = composed(base, pair), composed(base, pair[::-1])
+    assert one.tricks == other.tricks == record(first, second)
     assert one.to_dict() == other.to_dict()
-    changed = difference(flatten(base), flatten(one))
+    assert base.to_dict() == bases["resnet50_paper"].to_dict()
+    changed = changed_by(base, pair)
     for name in (first, second):
-        assert any(covers(SETS[name], key) for key in changed)
-    assert all(covers(SETS[first] | SETS[second], key) for key in changed)
+        assert any(covers(touches(name), key) for key in changed)
+    assert all(covers(touches(first) | touches(second), key) for key in changed)
 
 
 def test_only_the_variants_of_the_resnet_exclude_each_other():
     groups = {name: TRICKS[name].group for name in TRICKS if TRICKS[name].group}
     assert set(groups) == set(VARIANTS) and len(set(groups.values())) == 1
+
+
+def touches(name: str) -> set[str]:
+    """The keys of a resolved config that a trick may change."""
+    return (SETS[name] - set(CONSUMED)) | FOLLOWS.get(name, set())
 
 
 def covers(sets: set[str], key: str) -> bool:
@@ -126,44 +164,59 @@ def covers(sets: set[str], key: str) -> bool:
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("name", TRICKS)
 def test_a_trick_changes_what_it_declares_and_nothing_else(bases, name, config):
-    cfg = copy.deepcopy(bases[config])
+    values = copy.deepcopy(bases[config])
     network = config.split("_")[0]
     if name in WITHOUT.get(network, ()):
-        with pytest.raises(ValueError, match=cfg.model.backbone.name):
-            compose(cfg, [named(name)])
-        assert cfg.to_dict() == bases[config].to_dict()
+        with pytest.raises(ValueError, match=values.model.backbone.name):
+            composed(values, [named(name)])
+        assert values.to_dict() == bases[config].to_dict()
         return
-    assert compose(cfg, [named(name)]) == record(name)
-    changed = difference(flatten(bases[config]), flatten(cfg))
-    assert set(TRICKS[name].sets) == SETS[name]
-    assert all(covers(SETS[name], key) for key in changed)
-    assert all(any(covers({known}, key) for key in changed) for known in SETS[name])
+    assert composed(values, [named(name)]).tricks == record(name)
+    assert (set(TRICKS[name].sets), set(TRICKS[name].follows)) == (SETS[name], FOLLOWS.get(name, set()))
+    edited = edited_values(values, name)
+    assert bool(edited) == (TRICKS[name].stage == "values")
+    assert all(covers(SETS[name], key) for key in edited)
+    assert not edited or all(any(covers({known}, key) for key in edited) for known in SETS[name])
+    changed = {*changed_by(values, [named(name)], CPU), *changed_by(values, [named(name)], GPU)}
+    assert all(covers(touches(name), key) for key in changed)
+    assert all(any(covers({known}, key) for key in changed) for known in touches(name))
+    assert values.to_dict() == bases[config].to_dict()
+
+
+def edited_values(values, name: str) -> list[str]:
+    """The values that a trick has edited when the rest is derived."""
+    seen = []
+
+    def watched(edited):
+        seen.append(flatten(edited))
+        return derive(edited, Request(CPU))
+
+    compose(values, [named(name)], watched)
+    return difference(flatten(values), *seen)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_of_the_resnet_is_refused_on_other_networks(bases, name):
     with pytest.raises(ValueError, match=f"The trick {name} is for ResNets; inception_v3 has no such variant"):
-        compose(copy.deepcopy(bases["inception_v3_toy"]), [name])
+        composed(bases["inception_v3_toy"], [name])
 
 
 @pytest.mark.parametrize("network", ["resnext50_32x4d", "seresnet50", "inception_v3", "mobilenetv1_100", "densenet201"])
 def test_zero_gamma_is_for_networks_with_residual_blocks(bases, network):
-    cfg = copy.deepcopy(bases["timm_toy"])
-    cfg.model.backbone.name = network
+    values = copy.deepcopy(bases["timm_toy"])
+    values.model.backbone.name = network
     if network in ("resnext50_32x4d", "seresnet50"):
-        assert compose(cfg, ["zero_gamma"]) == record("zero_gamma") and cfg.model.backbone.zero_gamma is True
+        cfg = composed(values, ["zero_gamma"])
+        assert cfg.tricks == record("zero_gamma") and cfg.model.backbone.zero_gamma is True
         return
     with pytest.raises(ValueError, match=f"needs residual blocks that end in a BN, and {network} has none"):
-        compose(cfg, ["zero_gamma"])
-    assert "zero_gamma" not in cfg.model.backbone
+        composed(values, ["zero_gamma"])
+    assert "zero_gamma" not in values.model.backbone
 
 
 @pytest.mark.parametrize("config", ["resnet50_toy", "timm_toy"])
 def test_zero_gamma_reaches_the_network(bases, config):
-    cfg = copy.deepcopy(bases[config])
-    plain = MODELS.build(cfg.model.backbone)
-    compose(cfg, ["zero_gamma"])
-    zero = MODELS.build(cfg.model.backbone)
+    plain, zero = (MODELS.build(composed(bases[config], tricks).model.backbone) for tricks in ([], ["zero_gamma"]))
     assert [sum(not m.weight.any() for m in n.modules() if isinstance(m, _BatchNorm)) for n in (plain, zero)] == [0, 16]
 
 
@@ -171,22 +224,21 @@ def test_zero_gamma_reaches_the_network(bases, config):
 def test_resnet_b_is_refused_where_it_is_no_change(paper, depth):
     paper.model.backbone.depth = depth
     with pytest.raises(ValueError, match=f"resnet_b does nothing at depth {depth}"):
-        compose(paper, ["resnet_b"])
+        composed(paper, ["resnet_b"])
     for name in ("resnet_c", "resnet_d"):
-        compose(copy.deepcopy(paper), [name])
+        assert composed(paper, [name]).model.backbone.variant == name[-1]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_architecture_tricks_build_their_variant(toy, name):
-    compose(toy, [name])
-    assert MODELS.build(toy.model.backbone).arch["variant"] == name[-1]
+    assert MODELS.build(composed(toy, [name]).model.backbone).arch["variant"] == name[-1]
 
 
 @pytest.mark.parametrize("config", ["resnet50_toy", "timm_toy", "resnet50_places365_paper"])
 @pytest.mark.parametrize("name", [name for name in TRICKS if name not in VARIANTS])
 def test_a_trick_is_pure(bases, config, name):
-    one, other = (copy.deepcopy(bases[config]) for _ in range(2))
-    assert compose(one, [named(name)]) == compose(other, [named(name)])
+    one, other = (composed(bases[config], [named(name)]) for _ in range(2))
+    assert one.tricks == other.tricks == record(name)
     assert one.to_dict() == other.to_dict()
     assert bases[config].to_dict() == load(f"configs/classification/{config}.py").to_dict()
 
@@ -195,15 +247,15 @@ def test_all_orders_of_five_tricks_are_one_config(bases):
     tricks = ["warmup", "cosine", "mixup", "large_batch", "no_bias_decay"]
     results = []
     for order in itertools.permutations(tricks):
-        cfg = copy.deepcopy(bases["resnet50_paper"])
-        assert [name for name, _ in compose(cfg, order)] == [name for name in TRICKS if name in tricks]
+        cfg = composed(bases["resnet50_paper"], order)
+        assert [name for name, _ in cfg.tricks] == [name for name in TRICKS if name in tricks]
         results.append(cfg.to_dict())
     assert all(result == results[0] for result in results)
 
 
 def test_what_was_applied_holds_the_given_options_and_the_other_defaults(paper):
     given = [("label_smoothing", {"eps": 0.2}), ("mixup", {"schedule": "same"}), "warmup"]
-    assert compose(paper, given) == [
+    assert composed(paper, given).tricks == [
         ["mixup", {"alpha": 0.2, "schedule": "same"}],
         ["label_smoothing", {"eps": 0.2, "form": "paper"}],
         ["warmup", {"start": "first"}],
@@ -211,29 +263,28 @@ def test_what_was_applied_holds_the_given_options_and_the_other_defaults(paper):
 
 
 @pytest.mark.parametrize("name", TRICKS)
-def test_a_config_that_has_the_trick_is_refused(toy, name):
-    configure(toy, [named(name)])
-    before = toy.to_dict()
-    with pytest.raises(ValueError, match=f"{name}"):
-        configure(toy, [named(name)])
-    assert toy.to_dict() == before
+def test_a_config_that_has_the_trick_is_refused(again, name):
+    first = resolve("configs/classification/resnet50_toy.py", Options(tricks=[named(name)]))
+    path = again(first)
+    before = path.read_text()
+    with pytest.raises(ValueError, match=f"has tricks already: {name}"):
+        resolve(path, Options(tricks=[named(name)]))
+    assert path.read_text() == before and resolve(path).cfg.to_dict() == first.cfg.to_dict()
 
 
-def test_tricks_are_not_added_to_a_config_that_has_some(toy):
+def test_tricks_are_not_added_to_a_config_that_has_some(again):
     """Else the record would name the last ones only."""
-    configure(toy, ["resnet_d"])
+    path = again(resolve("configs/classification/resnet50_toy.py", Options(tricks=["resnet_d"])))
     with pytest.raises(ValueError, match="has tricks already: resnet_d"):
-        configure(toy, ["cosine"])
-    assert toy.tricks == [["resnet_d", {}]]
-    configure(toy)
-    assert toy.tricks == [["resnet_d", {}]]
+        resolve(path, Options(tricks=["cosine"]))
+    assert resolve(path).cfg.tricks == [["resnet_d", {}]]
 
 
 def test_a_trick_without_effect_is_refused(paper):
     paper.model.backbone.zero_gamma = True
     with pytest.raises(ValueError, match="The trick zero_gamma changed nothing"):
-        compose(paper, ["cosine", "zero_gamma"])
-    assert paper.param_scheduler[0].type == "MultiStepLR"  # left as it was
+        composed(paper, ["cosine", "zero_gamma"])
+    assert composed(paper).param_scheduler[0].type == "MultiStepLR"  # left as it was
 
 
 @pytest.mark.parametrize(
@@ -273,30 +324,38 @@ def test_a_trick_without_effect_is_refused(paper):
 def test_a_wrong_trick_is_refused_and_the_config_kept(paper, tricks, message):
     before = paper.to_dict()
     with pytest.raises(ValueError, match=message):
-        compose(paper, tricks)
+        composed(paper, tricks)
     assert paper.to_dict() == before
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_distillation_without_a_teacher_says_how_to_make_one(bases, config):
-    cfg = copy.deepcopy(bases[config])
+    values = copy.deepcopy(bases[config])
     with pytest.raises(ValueError, match="needs a teacher: distillation:teacher=CARD") as error:
-        compose(cfg, ["distillation"])
-    assert cfg.to_dict() == bases[config].to_dict()
+        composed(values, ["distillation"])
+    assert values.to_dict() == bases[config].to_dict()
     found = re.search(r"python tools/train.py (\S+) --cfg-options (.*?) --tricks (.*?);", str(error.value))
     path, overrides, tricks = found[1], dict(pair.split("=") for pair in found[2].split()), found[3].split()
     assert Path(ROOT / path).is_file()
-    teacher = load(path, {key: int(value) if value.isdigit() else value for key, value in overrides.items()})
-    compose(teacher, tricks)
+    overrides = {key: int(value) if value.isdigit() else value for key, value in overrides.items()}
+    resolved = resolve(path, Options(tricks=tricks, overrides=overrides))
+    teacher, student = resolved.cfg, composed(values)
+    refuse_ineffective(resolved)  # as tools/train.py does
     assert (teacher.model.backbone.depth, teacher.model.backbone.variant, teacher.network) == (152, "d", "resnet152")
     assert {"cosine", "label_smoothing"} <= set(tricks) and "mixup" not in tricks
-    assert (teacher.model.num_classes, teacher.data_root) == (cfg.model.num_classes, cfg.data_root)
+    assert teacher.model.num_classes == student.model.num_classes
+    for loader in ("train_dataloader", "test_dataloader"):
+        assert teacher[loader].dataset.root == student[loader].dataset.root
 
 
-def test_dense_options_are_refused(toy):
-    for words in (dict(backbone="scratch"), dict(transfer="frozen")):
-        with pytest.raises(ValueError, match="--backbone and --transfer are for detection and segmentation"):
-            configure(toy, **words)
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("backbone", "scratch"), ("transfer", "frozen"), ("protocol", "he2019"), ("lr_factor", 2.0), ("hold_out", True)],
+)
+def test_dense_options_are_refused(option, value):
+    name = option.replace("_", "-")
+    with pytest.raises(ValueError, match=f"--{name} is for detection and segmentation; classification "):
+        resolve("configs/classification/resnet50_toy.py", Options(**{option: value}))
 
 
 # ---- what the paper gained

@@ -16,12 +16,15 @@ from tools.engine.runner import check_checkpoint, last_checkpoint
 
 
 class Spoil(Hook):
-    """Puts ``value`` into the loss, a weight or a running statistic of one update, as a wrong step does."""
+    """Puts ``value`` into the loss, a weight or a running statistic of one update, as a wrong step does.
+
+    ``value`` is text, such as 'nan': a config is kept as JSON, which has no such number.
+    """
 
     priority = "HIGHEST"
 
-    def __init__(self, what: str, update: int, value: float = math.nan):
-        self.what, self.update, self.value = what, update, value
+    def __init__(self, what: str, update: int, value: str):
+        self.what, self.update, self.value = what, update, float(value)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if runner.iter + 1 == self.update:
@@ -37,7 +40,7 @@ HOOKS.register_module(module=Spoil)
 
 def spoiled(path: str, folder, *words, **more) -> dict:
     resolved = resolved_config(path, **more)
-    resolved.cfg.custom_hooks.append(dict(type="Spoil", what=words[0], update=words[1], value=words[2]))
+    resolved.cfg.custom_hooks.append(dict(type="Spoil", what=words[0], update=words[1], value=str(words[2])))
     return run(resolved, folder)
 
 
@@ -49,7 +52,7 @@ def spoiled(path: str, folder, *words, **more) -> dict:
             "loss",
             3,
             math.nan,
-            r"loss is not finite at update 3 of 16 \(.*loss nan; learning rate 0\.0125\); the last good .* none",
+            r"loss is not finite at update 3 of 16 \(.*loss nan; learning rate 0\.001563\); the last good .* none",
         ),
         ("loss", 10, math.inf, r"loss is not finite at update 10 of 16 \(loss inf; .* checkpoint is epoch_1\.pth\. Lower the "),
         ("loss", 16, -math.inf, r"at update 16 of 16 \(loss -inf"),

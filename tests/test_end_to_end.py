@@ -35,7 +35,10 @@ def tree(tmp_path_factory, toy_root) -> Path:
         "configs/segmentation/fcn_toy.py": [
             *(("batch=4", "batch=2"), ("epochs=2", "epochs=1"), ("base_channels=16", "base_channels=8")),
         ],
-        "configs/studies/demo.py": [('("scratch", "b_standard", "smooth")', '("scratch", "smooth")')],
+        "configs/studies/demo.py": [
+            ('("scratch", "b_standard", "smooth")', '("scratch", "smooth")'),
+            ('reference = "b_standard"', 'reference = "smooth"'),
+        ],
     }
     for name, pairs in edits.items():
         text = (tree / name).read_text()
@@ -244,7 +247,7 @@ def resolve(values, request):
     cfg.train_cfg, cfg.test_cfg = dict(by_epoch=True, max_epochs=values.epochs), dict()
     plug(cfg, values.scratch_backbone, request)
     for hook in cfg.custom_hooks:
-        hook.loader = dict(type="backbones.LoadImage")
+        hook["loader"] = dict(type="backbones.LoadImage")  # the probe of the certificate is read by OpenCV
     for key in ("seconds", "data_root", "num_workers", "scratch_backbone", "num_classes", "lr"):
         cfg.pop(key, None)
     return cfg

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from tools.engine.graph import nodes_of, rows_of, why
 from tools.engine.launch import command, run_node, run_study, slots_of
-from tools.engine.record import LOCK, PROGRESS, is_locked, locked
+from tools.engine.record import LOCK, PROGRESS, is_locked, keep_log, locked, log_of, open_log
 from tools.engine.study import load_study
 
 DEMO = "configs/studies/demo.py"
@@ -203,13 +203,44 @@ def test_too_few_gpus_are_refused(monkeypatch):
 def test_a_failed_run_leaves_its_siblings_going_and_is_tried_again(nodes, monkeypatch):
     bad = "classification b_standard seed 0"
     done, lines, failed = run_fakes(monkeypatch, {bad: 2}, jobs=2)
-    assert [node.name for node in failed] == [bad] and (failed[0].folder / "failed.txt").read_text() == "not yet\n"
+    assert [node.name for node in failed] == [bad] and failed[0].failure.read_text() == "not yet\n"
     left = [node for node in done if not node.record]
     assert {node.recipe for node in left} == {"b_standard"} and len(left) == 3
     assert sum("left out, since classification b_standard seed 0 has not finished" in line for line in lines) == 2
     done, lines, failed = run_fakes(monkeypatch, {bad: 3}, retry=2)
     assert not failed and all(node.record for node in done)
     assert next(node.folder / "tries" for node in done if node.name == bad).read_text() == "xxxx"
+
+
+def test_the_last_words_of_a_start_that_leaves_no_folder_are_kept(nodes, monkeypatch):
+    """A run that fails before its first update removes the folder that it made; its output, which lay there, stays."""
+    code = f"""
+import pathlib, sys, time
+sys.path[:0] = [{str(ROOT)!r}]
+from tools.engine.run import removed_if_useless
+with removed_if_useless(pathlib.Path(sys.argv[1]), rank=0):
+    print("no room", flush=True)
+    time.sleep(1)  # the launcher looks meanwhile
+    raise SystemExit(2)
+"""
+    monkeypatch.setattr("tools.engine.launch.command", lambda node, *_: [sys.executable, "-c", code, str(node.folder)])
+    for _ in range(2):  # a second start begins the log anew
+        assert not run_node(nodes[0], lambda *_: None) and not nodes[0].folder.exists()
+        assert nodes[0].log.read_text() == nodes[0].failure.read_text() == "no room\n"
+
+
+def test_what_a_run_that_outlives_its_launcher_said_stays_in_its_log(tmp_path):
+    folder = tmp_path / "runs/key"
+    with open_log(folder) as out:
+        out.write("first\n")
+        folder.mkdir(parents=True)  # and its launcher was killed
+    with open_log(folder) as out:
+        out.write("second\n")
+        out.flush()
+        keep_log(folder)
+        out.write("third\n")
+    keep_log(folder)
+    assert log_of(folder).read_text() == "first\nsecond\nthird\n"
 
 
 def test_pretrainings_fine_tunings_tasks_and_protocols():

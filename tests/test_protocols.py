@@ -79,7 +79,7 @@ def test_the_default_is_he2019_and_its_own_values_are_named():
     other = resolved("gluoncv2018").protocol
     differ = {key for key in cfg.protocol if cfg.protocol[key] != other[key]}
     assert differ == {"name", "source", "chosen", "length", "warmup", "warmup_start"}
-    assert cfg.protocol.steps == [0.7]  # parts of the length; FACTS has the epochs of both
+    assert tuple(cfg.protocol.steps) == (0.7,)  # parts of the length; FACTS has the epochs of both
 
 
 def test_a_key_follows_the_protocol():

@@ -18,7 +18,7 @@ from tools.engine.graph import nodes_of, rows_of
 from tools.engine.launch import run_study
 from tools.engine.record import LOCK, RECORD, is_locked, read_record
 from tools.engine.report import write_report
-from tools.engine.run import run
+from tools.engine.run import build_model, run
 from tools.engine.runner import check_checkpoint, last_checkpoint
 from tools.engine.study import load_study
 
@@ -96,7 +96,7 @@ def test_a_checkpoint_that_cannot_be_read_is_in_the_record(here, whole, start):
 
 
 @pytest.mark.slow
-def test_a_moved_work_folder_is_found_by_key_and_gone_on_with(here, monkeypatch, make_card):
+def test_a_moved_work_folder_is_found_by_key_and_gone_on_with(here, monkeypatch):
     """A run is copied in mid-training, which mixes up its files' times; a study finds cards and runs in their new place."""
     whole = trained(config(CLASSIFIER, here / "whole"))
     assert trained(config(CLASSIFIER, here / "old" / "run", kill=11)) == {}
@@ -108,17 +108,18 @@ def test_a_moved_work_folder_is_found_by_key_and_gone_on_with(here, monkeypatch,
     assert_same(trained(config(CLASSIFIER, here / "new"), resume=True), whole)
 
     keys = [node.key for node in nodes_of(load_study(DEMO, "toy", ["b_standard"]))]
-    study = nodes_of(load_study(DEMO, "toy", ["b_standard"]))
-    make_card(name="work_dirs/runs/" + study[0].key + "/card", source={"run": study[0].key})
+    pretraining = resolve(CLASSIFIER, Options(tricks=["resnet_b"]))
+    pretraining.cfg.run = keys[0]
+    pretraining.task.write_card(build_model(pretraining.cfg), pretraining.cfg, 50.0, here / "work_dirs/runs" / keys[0] / "card")
     (here / "elsewhere").mkdir()
     shutil.move(here / "work_dirs", here / "elsewhere/work_dirs")
     monkeypatch.chdir(here / "elsewhere")
     assert [node.key for node in nodes_of(load_study(DEMO, "toy", ["b_standard"]))] == keys
-    assert upstream_of(f"work_dirs/runs/{keys[0]}") == keys[0]
     detection = "configs/detection/faster_rcnn_fpn_toy.py"
     places = [f"work_dirs/runs/{keys[0]}/card", str(here / "elsewhere/work_dirs/runs" / keys[0])]
-    found = {prepare(detection, Options(backbone=place))[1] for place in places}
-    assert len(found) == 1 and found <= set(keys)
+    found = [resolve(detection, Options(backbone=place)) for place in places]
+    assert {resolved.upstream for resolved in found} == {keys[0]}
+    assert len({resolved.key.name for resolved in found}) == 1 and found[0].key.name in keys
 
 
 @pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])

@@ -141,7 +141,7 @@ def test_mixup_trains_for_200_epochs_with_steps_to_match(start, n):
 def test_mixup_with_a_cosine_over_200_epochs(start, n):
     paper = composed(["mixup", "cosine", "large_batch", *warm(start)])
     assert (paper.epochs, paper.train_cfg.max_epochs) == (200, 200)
-    assert [schedule.end for schedule in paper.param_scheduler] == [*[5] * bool(start), 200]
+    assert [schedule["end"] for schedule in paper.param_scheduler] == [*[5] * bool(start), 200]
     found = expected(paper, 0.4, n, start, "cosine")
     assert len(found) == 200 * n
     np.testing.assert_allclose(learning_rates(paper, n), found, rtol=1e-9, atol=1e-14)

@@ -15,12 +15,14 @@ import submitit
 from submitit.helpers import DelayedSubmission
 
 from tools.engine.executors import STOPPED, TrainNode, slurm_executor, submit
+from tools.engine.record import failure_of, log_of
 
 SCRIPT = Path(__file__).parent / "slurm/start.sh"
 # Saves on SIGTERM and leaves; a second SIGTERM ends it at once, as it does a training. Finishes once it is resumed.
 TRAINING = f"""
 import pathlib, signal, sys, time
 folder = pathlib.Path(sys.argv[1])
+folder.mkdir(parents=True, exist_ok=True)
 if "--resume" in sys.argv:
     print("resumed from", (folder / "saved").read_text())
     (folder / "done").touch()
@@ -163,7 +165,7 @@ def test_a_job_is_given_up_after_too_many_time_outs(slurm, tmp_path):
 
 
 def node(folder: Path, key: str, above=None):
-    return SimpleNamespace(key=key, above=above, folder=folder / key)
+    return SimpleNamespace(key=key, above=above, folder=folder / "runs" / key)
 
 
 def chain(tmp_path, upper: str, lower: str):
@@ -187,7 +189,7 @@ def chain(tmp_path, upper: str, lower: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["USR2", "TERM first", "preempted"])
 def test_a_run_is_stopped_and_resumed_before_the_one_below_starts(slurm, tmp_path, how):
-    above, below, jobs = chain(tmp_path, TRAINING, f"assert open({str(tmp_path / 'above/done')!r}); print('below')")
+    above, below, jobs = chain(tmp_path, TRAINING, f"assert open({str(tmp_path / 'runs/above/done')!r}); print('below')")
     until((above.folder / "started").exists)
     if how == "preempted":
         subprocess.run(["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap", "sleep 2"], check=True)
@@ -199,7 +201,7 @@ def test_a_run_is_stopped_and_resumed_before_the_one_below_starts(slurm, tmp_pat
     assert about(jobs["above"])["Restarts"] == "1"
     assert (above.folder / "log.txt").read_text() == "started\nresumed from update 7\n"
     assert result(jobs["below"]) == 0
-    assert (below.folder / "log.txt").read_text() == "below\n"
+    assert log_of(below.folder).read_text() == "below\n"
 
 
 @pytest.mark.slow
@@ -221,9 +223,9 @@ def test_below_a_failed_run_nothing_starts(slurm, tmp_path):
     above, below, jobs = chain(tmp_path, "print('no data'); raise SystemExit(3)", "print('below')")
     with pytest.raises(submitit.core.utils.FailedJobError, match="ended with status 3; see"):
         result(jobs["above"])
-    assert (above.folder / "failed.txt").read_text() == "no data\n"
+    assert failure_of(above.folder).read_text() == "no data\n" and not above.folder.exists()
     until(lambda: about(jobs["below"])["JobState"] == "CANCELLED")
-    assert not below.folder.exists()
+    assert not below.folder.exists() and not log_of(below.folder).exists()
 
 
 class Asked(Exception):
@@ -265,7 +267,7 @@ def stopping(monkeypatch):
 
 @pytest.mark.parametrize("numbers", [[signal.SIGUSR2], [signal.SIGTERM, signal.SIGUSR2]])
 def test_a_checkpoint_waits_for_the_save(tmp_path, stopping, numbers):
-    it = TrainNode([sys.executable, "-c", TRAINING, str(tmp_path)], str(tmp_path), str(tmp_path / "log.txt"))
+    it = TrainNode([sys.executable, "-c", TRAINING, str(tmp_path)], str(tmp_path))
     started = time.monotonic()
     again = stopping(it, numbers, tmp_path / "started")
     assert time.monotonic() - started < 20 and (tmp_path / "saved").exists()
@@ -276,7 +278,7 @@ def test_a_checkpoint_waits_for_the_save(tmp_path, stopping, numbers):
 
 def test_a_run_that_does_not_save_in_time_is_killed(tmp_path, stopping):
     code = f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(tmp_path / 'started')!r}, 'w'); time.sleep(100)"
-    it = TrainNode([sys.executable, "-c", code], str(tmp_path), str(tmp_path / "log.txt"), grace=0.5)
+    it = TrainNode([sys.executable, "-c", code], str(tmp_path), grace=0.5)
     assert stopping(it, [signal.SIGUSR2], tmp_path / "started")
     assert it._process.wait() == -signal.SIGKILL
 
@@ -284,16 +286,28 @@ def test_a_run_that_does_not_save_in_time_is_killed(tmp_path, stopping):
 def test_a_run_is_deaf_to_what_its_job_is_told(tmp_path):
     code = "import os, signal; os.kill(os.getpid(), signal.SIGUSR2); print('alive')"
     for _ in range(2):
-        TrainNode([sys.executable, "-c", code], str(tmp_path / "run"), str(tmp_path / "run/log.txt"))()
-    assert (tmp_path / "run/log.txt").read_text() == "alive\nalive\n"
+        TrainNode([sys.executable, "-c", code], str(tmp_path))()
+    assert (tmp_path / "log.txt").read_text() == "alive\nalive\n"
     assert signal.SIGUSR2 not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_a_run_that_fails_fails_its_job(tmp_path):
-    it = TrainNode([sys.executable, "-c", "print('no data'); raise SystemExit(1)"], str(tmp_path), str(tmp_path / "log.txt"))
+    it = TrainNode([sys.executable, "-c", "print('no data'); raise SystemExit(1)"], str(tmp_path))
     with pytest.raises(RuntimeError, match="ended with status 1; see .*log.txt"):
         it()
     assert (tmp_path / "failed.txt").read_text() == "no data\n"
+
+
+def test_the_output_of_a_run_is_where_its_folder_is(tmp_path):
+    """A run makes its folder itself, once nothing speaks against it: until then its output goes elsewhere."""
+    folder, early = tmp_path / "runs/key", tmp_path / "logs/key.txt"
+    code = "print('no data'); raise SystemExit(1)"
+    with pytest.raises(RuntimeError, match="ended with status 1; see .*logs/key.txt"):
+        TrainNode([sys.executable, "-c", code], str(folder))()
+    assert early.read_text() == failure_of(folder).read_text() == "no data\n" and not folder.exists()
+    code = f"import pathlib; pathlib.Path({str(folder)!r}).mkdir(parents=True); print('alive')"
+    TrainNode([sys.executable, "-c", code], str(folder))()
+    assert (folder / "log.txt").read_text() == "alive\n" and not any(early.parent.iterdir())
 
 
 class FakeExecutor:
@@ -331,7 +345,6 @@ def test_jobs_depend_on_those_above(tmp_path):
     assert dependencies == [None, "afterok:101", "afterok:102", None, None]
     what, parameters = executor.submitted[2]
     assert (what.command, what.folder) == (["train", "detector"], str(detector.folder))
-    assert what.log == str(detector.folder / "log.txt")
     settings = dict(job_name="detector", partition="gpu", time=240, gpus_per_node=2, dependency="afterok:102")
     assert parameters == settings
 

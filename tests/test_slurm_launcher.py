@@ -17,10 +17,12 @@ from backbones.kept import DEVICE
 from tools.engine import launch
 from tools.engine import slurm as launcher
 from tools.engine.executors import undisturbed
+from tools.engine.graph import nodes_of
 from tools.engine.launch import last_lines, run_node
+from tools.engine.node import Node
 from tools.engine.record import locked
 from tools.engine.slurm import Job, Jobs, Settings, queue, settings_of
-from tools.engine.study import Node, load_study, nodes_of
+from tools.engine.study import load_study
 
 DEMO = "configs/studies/demo.py"
 PROGRAMS = ("sbatch", "squeue", "srun", "scontrol")
@@ -175,10 +177,11 @@ class FakeSlurm:
 
     def end(self, node: Node, state: str = "FAILED", reason: str = "None", words: str = "", status: str = "") -> None:
         self.found[node.key] = Job(self.found[node.key].id, state, reason)
-        node.folder.mkdir(parents=True, exist_ok=True)
-        if words:
-            (node.folder / "failed.txt").write_text(words)
+        if words:  # of a start that made no folder
+            node.failure.parent.mkdir(parents=True, exist_ok=True)
+            node.failure.write_text(words)
         if status:
+            node.folder.mkdir(parents=True, exist_ok=True)
             record = dict(status=status, metrics={}, seconds=dict(total=1))
             (node.folder / "record.json").write_text(json.dumps(record))
 
@@ -223,14 +226,14 @@ def test_a_failed_run_is_tried_again_and_what_rests_on_it_waits_anew(three):
     jobs.look()
     fake.end(top, words="no data\n")
     jobs.look()  # the transfers have not been cancelled yet
-    assert fake.ids[top.key] == ["100", "103"] and not (top.folder / "failed.txt").exists()
+    assert fake.ids[top.key] == ["100", "103"] and not top.failure.exists()
     for node in (left, right):
         fake.end(node, "CANCELLED", reason="DependencyNeverSatisfied")
     jobs.look()
     assert fake.ids[left.key] == ["101", "104"] and fake.depends["104"] == fake.depends["105"] == "103"
     fake.end(top, words="still none\n")
     jobs.look()
-    assert jobs.failed == [top] and (top.folder / "failed.txt").read_text() == "still none\n"
+    assert jobs.failed == [top] and top.failure.read_text() == "still none\n"
     for node in (left, right):
         fake.end(node, "CANCELLED", reason="DependencyNeverSatisfied")
     jobs.look()
@@ -252,7 +255,7 @@ def test_a_job_that_ends_without_a_result_has_failed_and_says_how(three, state):
     if state == "CANCELLED":  # whoever cancelled it does not want it
         assert jobs.failed == [top] and fake.ids[top.key] == ["100"]
         text = "job 100 ended as CANCELLED, without a result\nslurmstepd: error: no memory\n"
-        assert (top.folder / "failed.txt").read_text() == text
+        assert top.failure.read_text() == text
     else:
         assert not jobs.failed and fake.ids[top.key] == ["100", "103"]
 
@@ -332,4 +335,4 @@ def test_a_run_has_a_session_of_its_own(tmp_path, monkeypatch):
     node = nodes_of(load_study(DEMO, "toy", ["scratch"]))[0]
     code = "import os; print(os.getsid(0) == os.getpid())"
     monkeypatch.setattr(launch, "command", lambda *_: [sys.executable, "-c", code])
-    assert not run_node(node, lambda *_: None) and (node.folder / "failed.txt").read_text() == "True\n"
+    assert not run_node(node, lambda *_: None) and node.failure.read_text() == "True\n"

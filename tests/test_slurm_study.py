@@ -14,14 +14,16 @@ from conftest import ROOT
 from test_slurm import slurm, until  # noqa: F401  (a fixture, by its name)
 
 from tools.engine import slurm as launcher
+from tools.engine.graph import nodes_of, rows_of
 from tools.engine.slurm import Settings, run_on_slurm
-from tools.engine.study import load_study, nodes_of, rows_of
+from tools.engine.study import load_study
 
 DEMO = "configs/studies/demo.py"
 
 FAKE = """
 import json, pathlib, sys, time
 folder, fails, value = pathlib.Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+folder.mkdir(parents=True, exist_ok=True)
 tries = folder / "tries"
 tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
 if len(tries.read_text()) <= fails:
@@ -55,7 +57,7 @@ def test_a_run_that_fails_once_is_tried_again_on_slurm(fakes):
     study = load_study(DEMO, "toy", ["scratch", "b_standard"])
     bad = "classification b_standard seed 0"
     failed, lines = fakes(study, {bad: 2})
-    assert [node.name for node in failed] == [bad] and (failed[0].folder / "failed.txt").read_text() == "not yet\n"
+    assert [node.name for node in failed] == [bad] and failed[0].failure.read_text() == "not yet\n"
     assert {n.recipe: bool(n.record) for n in nodes_of(study)} == {"scratch": True, "b_standard": False}
     assert sum(f"left out, since {bad} has not finished" in line for line in lines) == 2
     failed, lines = fakes(study, {bad: 2}, retry=1)
@@ -89,15 +91,17 @@ def tree(tmp_path_factory, toy_root) -> Path:
     tree = tmp_path_factory.mktemp("tree")
     for name in ("backbones", "classification", "detection", "segmentation", "configs", "tools"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    narrow = "base_channels=16", "base_channels=8"
     edits = {
-        "classification/resnet50": [("= 16, 4, 0.5, 64", "= 4, 20, 0.5, 64"), ("micro_batch = 16", "micro_batch = 2")],
-        "detection/faster_rcnn_fpn": [("= 8, 4 ", "= 2, 1 ")],
-        "segmentation/fcn": [("batch=4", "batch=2"), ("epochs=2", "epochs=1")],
+        "_base_/schedules/toy_4e": [("epochs = 4,", "epochs = 20,"), ("\nbatch = 16", "\nbatch = 4"), ("_batch = 16", "_batch = 2")],
+        "classification/resnet50_toy": [narrow],
+        "detection/faster_rcnn_fpn_toy": [("batch=8", "batch=2"), ("epochs=4", "epochs=1"), narrow],
+        "segmentation/fcn_toy": [("batch=4", "batch=2"), ("epochs=2", "epochs=1"), narrow],
     }
     for name, pairs in edits.items():
-        path = tree / f"configs/{name}_toy.py"
+        path = tree / f"configs/{name}.py"
         text = path.read_text()
-        for old, new in [*pairs, ("base_channels=16", "base_channels=8")]:
+        for old, new in pairs:
             assert old in text, (name, old)
             text = text.replace(old, new)
         path.write_text(text)

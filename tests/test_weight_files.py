@@ -16,6 +16,8 @@ import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are impo
 from backbones import ResNet, checkpoint
 from backbones.checkpoint import read_checkpoint
 from backbones.importing import ASSUMED, import_backbone
+from tools.engine.config import resolve
+from tools.engine.run import dump
 
 # ---- what is in a file
 
@@ -275,7 +277,7 @@ def test_runs_and_cards_of_this_project_need_no_import(make_card, tmp_path):
             import_backbone(str(path))
     run = tmp_path / "run"
     run.mkdir()
-    (run / "config.py").write_text('size = 64\nrun = "abc"\n')
+    (run / "config.py").write_text(dump(resolve("configs/classification/resnet50_toy.py")))
     (run / "epoch_1.pth").touch()
     for path in (run, run / "epoch_1.pth"):
         with pytest.raises(ValueError, match="belongs to a run of this project; tools/export_backbone.py"):

@@ -17,6 +17,7 @@ from mmengine.config import Config
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import BaseDataPreprocessor
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
 from backbones.files import atomic_path
@@ -94,6 +95,13 @@ class ExactRunner(Runner):
                 module._non_blocking = True
         return super().wrap_model(model_wrapper_cfg, model.to(memory_format=torch.channels_last))
 
+    def build_optim_wrapper(self, optim_wrapper):
+        """Build the wrapper of the optimiser, with momentum that starts from zero."""
+        wrapper = super().build_optim_wrapper(optim_wrapper)
+        if not isinstance(wrapper, OptimWrapperDict):
+            start_from_zero(wrapper.optimizer)
+        return wrapper
+
     def dump_config(self) -> None:
         """Nothing: the config, as it can be run again, is written by ``tools.engine.run``."""
 
@@ -134,6 +142,19 @@ class ExactRunner(Runner):
         if self._resume:
             self.last = Path(filename).name
         return super().load_checkpoint(filename, *args, **kwargs)
+
+
+def start_from_zero(optimizer: torch.optim.Optimizer) -> None:
+    """Give fused SGD a momentum of zeros.
+
+    torch makes the buffers of fused SGD without values, and an update that a gradient scaler leaves out never gives them any: a
+    first update that overflows float16 would leave garbage as momentum. The first update is the same either way: without
+    dampening, its momentum is the gradient.
+    """
+    for group in optimizer.param_groups if isinstance(optimizer, torch.optim.SGD) else ():
+        if group["fused"] and group["momentum"] and not group["dampening"]:
+            for parameter in group["params"]:
+                optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
 
 def check_checkpoint(path: Path) -> dict:

@@ -1,21 +1,20 @@
 """What a config was resolved from, as the dumped config of a run keeps it, and the text of that file."""
 
 import copy
-import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from backbones.card_facts import SCRATCH, CardFacts
 from backbones.resolving import TRANSFER_HOOK, Machine
-from backbones.schema import refuse_unknown
-from classification.tricks import flatten
+from backbones.schema import join, refuse_unknown
 
 ORIGIN = "resolved_from"
-GONE = "$GONE"  # the value of a key that was taken out by hand
+GONE = object()  # the value of a key that was taken out by hand
+OF_A_RUN = ("work_dir", "run", "launcher")  # what a run itself puts into its config
 ROOT_TEXT = "os.environ.get('DATA_ROOT', 'data')"
 
 
@@ -27,7 +26,7 @@ class Origin:
         file: path of the config file.
         values: in it, before any override.
         tricks, backbone, transfer, protocol, lr_factor, hold_out, seed, overrides, on_bad_image: see ``Options``.
-        edits: derived keys that were changed by hand in a dumped config, by dotted key.
+        gone: dotted keys that were taken out by hand of a dumped config.
         card: facts of the card of a transfer.
         machine: on which the config was resolved.
         run: the key of the run.
@@ -44,7 +43,7 @@ class Origin:
     seed: int | str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     on_bad_image: str = "stop"
-    edits: dict[str, Any] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()
     card: dict[str, Any] | None = None
     machine: dict[str, Any] | None = None
     run: str | None = None
@@ -104,39 +103,45 @@ class Origin:
         return replace(self, **given)
 
     def edit(self, edits: Mapping[str, Any]) -> "Origin":
-        """Return this origin with keys that were edited by hand."""
-        return replace(self, edits=self.edits | dict(edits))
+        """Return this origin with keys that were edited by hand: they count as overrides, or are taken out."""
+        changed = {key: value for key, value in edits.items() if value is not GONE}
+        gone = tuple(key for key, value in edits.items() if value is GONE)
+        return replace(self, overrides=self.overrides | changed, gone=(*self.gone, *gone))
 
 
 def edits_of(resolved, dumped) -> dict[str, Any]:
     """Return what was edited in a dumped config since it was ``resolved``, by dotted key; GONE stands for what was taken out."""
-    before, after = _comparable(resolved), _comparable(dumped)
-    changed = {key: value for key, value in after.items() if key not in before or before[key] != value}
-    return changed | {key: GONE for key in before if key not in after and not any(k.startswith(f"{key}.") for k in after)}
+    before, after = ({k: v for k, v in cfg.to_dict().items() if k not in OF_A_RUN} for cfg in (resolved, dumped))
+    return dict(_edits("", before, after))
 
 
-def _comparable(cfg) -> dict[str, Any]:
-    flat = flatten(json.loads(json.dumps(cfg.to_dict(), default=_plain)))
-    return {key: value for key, value in flat.items() if key.partition(".")[0] not in ("work_dir", "run", "launcher")}
+def _edits(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in [*before, *(key for key in after if key not in before)]:
+            yield from _edits(join(path, str(key)), before.get(key, GONE), after.get(key, GONE))
+    elif _is_list_of_dicts(before) and _is_list_of_dicts(after) and len(before) == len(after):
+        for i, pair in enumerate(zip(before, after, strict=True)):
+            yield from _edits(join(path, str(i)), *pair)
+    elif _listed(before) != _listed(after):
+        yield path, after
 
 
-def put(cfg, key: str, value: Any) -> None:
-    """Set, or take out, the value at a dotted key of a config, in place."""
+def _is_list_of_dicts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def _listed(value: Any) -> Any:
+    """Return ``value`` with lists for tuples, which differ in no config."""
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def take_out(cfg, key: str) -> None:
+    """Remove the value at a dotted key of a config, in place."""
     *parents, last = key.split(".")
     node = cfg
     for name in parents:
-        if isinstance(node, list):
-            node = node[int(name)]
-        else:
-            if node.get(name) is None:
-                node[name] = {}
-            node = node[name]
-    if isinstance(node, list):
-        node[int(last)] = value
-    elif value == GONE:
-        node.pop(last, None)
-    else:
-        node[last] = value
+        node = node[int(name)] if isinstance(node, list) else node.get(name, {})
+    node.pop(last, None)
 
 
 def dumped_text(cfg, origin: Origin, machine: Machine, card: CardFacts | None, data_root: str, run: str | None = None) -> str:
@@ -164,15 +169,17 @@ def dumped_text(cfg, origin: Origin, machine: Machine, card: CardFacts | None, d
 
 
 def printed_text(resolved) -> str:
-    """Return the text of a resolved config as MMEngine runs it by itself, with absolute paths of cards and the run's key."""
-    cfg = copy.deepcopy(resolved.cfg)
-    for hook in cfg.custom_hooks:
-        if hook["type"] == TRANSFER_HOOK:
-            hook["card"] = str(Path(hook["card"]).absolute())
-    if cfg.get("backbone") not in (None, SCRATCH):
-        cfg.backbone = str(Path(cfg.backbone).absolute())
+    """Return the text of a resolved config as MMEngine runs it by itself, with absolute paths of cards."""
+    cfg, origin, card = copy.deepcopy(resolved.cfg), resolved.origin, resolved.card
+    if card:
+        card = replace(card, folder=str(Path(card.folder).absolute()))
+        origin = replace(origin, backbone=card.folder)
+        cfg.backbone = card.folder
+        for hook in cfg.custom_hooks:
+            if hook["type"] == TRANSFER_HOOK:
+                hook["card"] = card.folder
     root = os.environ.get("DATA_ROOT", "data")
-    return dumped_text(cfg, resolved.origin, resolved.machine, resolved.card, root)
+    return dumped_text(cfg, origin, resolved.machine, card, root)
 
 
 def _marked(value: Any, root: str, marker: str) -> Any:
@@ -183,7 +190,3 @@ def _marked(value: Any, root: str, marker: str) -> Any:
     if isinstance(value, str) and value.startswith(f"{root}/"):
         return marker + value[len(root) :]
     return value
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else str(value)

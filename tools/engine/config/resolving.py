@@ -16,7 +16,7 @@ from typing import Any
 from backbones.card_facts import SCRATCH, CardFacts
 from backbones.resolving import Machine, Request, complete, data_folder
 from classification.tricks import difference, flatten
-from tools.engine.config.dumped import Origin, edits_of, put
+from tools.engine.config.dumped import Origin, edits_of, take_out
 from tools.engine.config.loading import ORIGIN, checked, find_config, read
 from tools.engine.config.overrides import apply_derived, refuse_undone, sort_overrides
 from tools.engine.config.run_key import SEED, RunKey, hashable_config, make_key, replaced
@@ -165,8 +165,8 @@ def _resolve(origin: Origin, machine: Machine, card: CardFacts | None) -> tuple[
     folder = data_folder(values)
     for key, value in overrides.derived.items():
         _name_in_protocol(resolved, f"{key}={value}", folder, lambda key=key, value=value: apply_derived(resolved, {key: value}))
-    for key, value in origin.edits.items():
-        put(resolved, key, value)
+    for key in origin.gone:
+        take_out(resolved, key)
     complete(resolved, machine)
     check_structures(resolved, origin.file)
     return resolved, folder

@@ -1,0 +1,148 @@
+"""The config.py of a run: it says what it was resolved from, and resolves anew with what a person asks on top of that."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from classification.tricks import flatten
+from tools.engine.config import ROOT, Options, resolve
+from tools.engine.config.dumped import printed_text
+from tools.engine.run import dump
+
+CLASSIFIER = "configs/classification/resnet50_toy.py"
+
+
+@pytest.fixture
+def card(make_card) -> str:
+    return str(make_card().path)
+
+
+def dumped(folder: Path, path: str, **options) -> tuple[Path, object]:
+    """Write the config.py of a run, and return its path and what it was resolved as."""
+    resolved = resolve(path, Options(**options))
+    file = folder / "config.py"
+    file.write_text(dump(resolved))
+    return file, resolved
+
+
+@pytest.mark.parametrize(
+    ("path", "options"),
+    [
+        (CLASSIFIER, dict(tricks=["resnet_d", ("mixup", {"alpha": 0.4}), "cosine"], seed=3, overrides={"batch": 32})),
+        ("configs/detection/faster_rcnn_c4_toy.py", dict(seed=2, overrides={"protocol.batch": 4}, hold_out=True)),
+        ("configs/detection/faster_rcnn_fpn_toy.py", dict(lr_factor=2.0, overrides={"classes": ["cat", "dog"]})),
+        ("configs/segmentation/fcn_paper.py", dict(protocol="mmseg", transfer="frozen", on_bad_image="skip")),
+    ],
+)
+def test_a_dumped_config_resolves_to_what_it_holds(tmp_path, card, path, options):
+    options |= {} if path == CLASSIFIER else {"backbone": card}
+    file, resolved = dumped(tmp_path, path, **options)
+    again = resolve(file)
+    assert flatten(again.cfg) == flatten(resolved.cfg) and again.notices == ()
+    assert again.key == resolved.key and again.origin.run == resolved.key.name
+
+
+def test_an_override_on_a_dumped_config_acts_as_on_the_original(tmp_path, card):
+    for path, first, then in (
+        (CLASSIFIER, {"epochs": 8}, {"batch": 32, "size": 96}),
+        ("configs/detection/faster_rcnn_fpn_toy.py", {"protocol.lr": 0.01}, {"protocol.batch": 4, "model.neck.out_channels": 32}),
+    ):
+        backbone = None if path == CLASSIFIER else card
+        file, _ = dumped(tmp_path, path, overrides=first, backbone=backbone)
+        again = resolve(file, Options(overrides=then))
+        whole = resolve(path, Options(overrides=first | then, backbone=backbone))
+        assert flatten(again.cfg) == flatten(whole.cfg) and again.key == whole.key
+
+
+def test_options_on_a_dumped_config_replace_those_of_its_run(tmp_path, card):
+    file, _ = dumped(tmp_path, "configs/segmentation/fcn_paper.py", backbone=card, seed=3)
+    again = resolve(file, Options(seed=0, protocol="mmseg", backbone="scratch")).cfg
+    assert (again.randomness.seed, again.protocol.name, again.backbone) == (0, "mmseg", "scratch")
+    assert resolve(file).cfg.randomness.seed == 3
+
+
+def test_a_key_edited_by_hand_counts_as_an_override_and_is_said_so(tmp_path):
+    file, resolved = dumped(tmp_path, CLASSIFIER)
+    text = file.read_text()
+    assert "momentum=0.9" in text and "interval=20" in text
+    file.write_text(text.replace("momentum=0.9", "momentum=0.8", 1).replace("drop_last=True,\n", "", 1))
+    again = resolve(file, Options(overrides={"batch": 32}))
+    assert again.cfg.optim_wrapper.optimizer.momentum == 0.8 and again.cfg.optim_wrapper.optimizer.lr == 0.025
+    assert "drop_last" not in again.cfg.train_dataloader
+    (notice,) = again.notices
+    assert "was edited by hand" in notice and "optim_wrapper.optimizer.momentum, train_dataloader.drop_last" in notice
+    assert again.key != resolved.key
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("max_epochs=4", "max_epochs=9", "train_cfg.max_epochs: it follows from epochs"),
+        ("lr=0.0125", "lr='fast'", "the config has 0.0125 there; give a number"),
+        ("resolved_from = dict(", "resolved_from = dict(when=3, ", "resolved_from.when, which is unknown"),
+    ],
+)
+def test_an_edit_that_cannot_act_is_refused(tmp_path, old, new, sentence):
+    file, _ = dumped(tmp_path, CLASSIFIER)
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.raises(ValueError, match=sentence):
+        resolve(file)
+
+
+def test_a_second_set_of_tricks_is_refused(tmp_path):
+    file, _ = dumped(tmp_path, CLASSIFIER, tricks=["resnet_d"])
+    with pytest.raises(ValueError, match="has tricks already: resnet_d; give all tricks at once"):
+        resolve(file, Options(tricks=["cosine"]))
+
+
+@pytest.mark.parametrize("root", ["data", "/data of/all", 'it"s', "it's", "a\\b", "line\nend", "donn\u00e9es"])
+def test_data_is_found_by_the_variable_whatever_it_holds(tmp_path, monkeypatch, root):
+    monkeypatch.setenv("DATA_ROOT", root)
+    file, resolved = dumped(tmp_path, CLASSIFIER)
+    assert repr(root)[1:-1] not in file.read_text() or root == "data"
+    assert resolve(file).cfg.train_dataloader.dataset.root == f"{root}/toy/imagenet/train"
+    monkeypatch.setenv("DATA_ROOT", "/moved")
+    moved = resolve(file)
+    assert moved.cfg.train_dataloader.dataset.root == "/moved/toy/imagenet/train" and moved.notices == ()
+    assert moved.hashable == resolved.hashable
+
+
+def test_a_printed_config_is_the_config_again(tmp_path, card):
+    resolved = resolve("configs/detection/faster_rcnn_c4_toy.py", Options(backbone=os.path.relpath(card)))
+    file = tmp_path / "printed.py"
+    file.write_text(printed_text(resolved))
+    hook = next(hook for hook in resolve(file).cfg.custom_hooks if hook["type"] == "backbones.TransferHook")
+    assert Path(hook["card"]).is_absolute() and Path(hook["card"]) == Path(card)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("library", "config", "backbone"),
+    [
+        ("mmdet", "configs/detection/faster_rcnn_fpn_toy.py", "card"),
+        ("mmdet", "configs/detection/faster_rcnn_c4_toy.py", "scratch"),
+        ("mmseg", "configs/segmentation/fcn_toy.py", "card"),
+        ("mmseg", "configs/segmentation/fcn_toy.py", "scratch"),
+    ],
+)
+def test_the_tools_of_mmdet_and_mmseg_train_a_printed_config(tmp_path, toy_root, card, library, config, backbone):
+    words = [sys.executable, str(ROOT / "tools/print_config.py"), config, "--backbone", card if backbone == "card" else backbone]
+    short = ["protocol.length.updates=2", "protocol.warmup=1" if library == "mmdet" else "protocol.crop=64", "num_workers=0"]
+    small = [] if backbone == "card" else ["scratch_backbone.base_channels=8"]
+    printed = subprocess.run(
+        [*words, "--cfg-options", *short, *small], capture_output=True, text=True, cwd=ROOT, check=True
+    ).stdout
+    (tmp_path / "printed.py").write_text(printed)
+    script = Path(sysconfig.get_paths()["purelib"]) / library / ".mim/tools/train.py"
+    env = os.environ | {"PYTHONPATH": str(ROOT), "DATA_ROOT": str(toy_root.parent), "OMP_NUM_THREADS": "1"}
+    trained = subprocess.run(
+        [sys.executable, str(script), "printed.py", "--work-dir", "work"], capture_output=True, text=True, cwd=tmp_path, env=env
+    )
+    said = trained.stdout + trained.stderr
+    assert trained.returncode == 0 and (tmp_path / "work/iter_2.pth").is_file(), said[-3000:]
+    assert ("Transfer certificate: " in said) == (backbone == "card")
