@@ -1,7 +1,6 @@
 """What a downstream run needs to know of a card before it loads the weights: read from card.json, without torch."""
 
 import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -100,14 +99,15 @@ def read_card_json(path: Path) -> dict[str, Any]:
     where, again = f"Card {path.parent}: card.json", "; write the card anew with tools/export_backbone.py"
     try:
         about = read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{where} cannot be read as JSON ({error}){again}.") from None
+    except ValueError as error:
+        reason = error.__cause__ or error.__context__ or error
+        raise ValueError(f"{where} cannot be read as JSON ({reason}){again}.") from None
     if not isinstance(about, dict):
         raise ValueError(f"{where} holds no fields{again}.")
     try:
         accept(about, CardSchema, where)
     except ValueError as error:
-        raise ValueError(f"{str(error).rstrip('.')}{again}.") from None
+        raise ValueError(f"{str(error).removesuffix('.').removesuffix('; add it')}{again}.") from None
     if set(about["sha256"]) - {CLASSIFIER} != {WEIGHTS, PROBE}:
         raise ValueError(f"{where} must give the sha256 of {WEIGHTS} and {PROBE}, perhaps of {CLASSIFIER}, and no other.")
     return about

@@ -36,7 +36,8 @@ def plug(cfg, scratch_backbone: dict, request: Request) -> tuple[int, ...]:
         preprocessing = dict(mean=list(card.mean), std=list(card.std), bgr_to_rgb=card.channel_order == "rgb")
         cfg.model.data_preprocessor.update(preprocessing)
         loader = dict(test_pipeline(cfg)[0])
-        cfg.custom_hooks.append(dict(type=TRANSFER_HOOK, card=card.folder, loader=loader, priority="VERY_HIGH"))
+        own = dict(type=TRANSFER_HOOK, card=card.folder, loader=loader, priority="VERY_HIGH")
+        cfg.custom_hooks = [*cfg.custom_hooks, own]
         if mode == "frozen":
             target.update(frozen_stages=4, norm_eval=True)
         cfg.backbone = card.folder

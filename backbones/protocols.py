@@ -130,6 +130,8 @@ def _set(protocol: dict[str, Any], key: str, value: Any, schema: type[Protocol])
     if item in ("name", "base"):
         raise ValueError(f"--cfg-options protocol.{key}: the name says what the values are and is not set; change those.")
     refuse_unknown([item], field_names(schema), "--cfg-options", "protocol")
+    if item == "length" and not rest and not isinstance(value, Mapping):
+        raise ValueError(f"--cfg-options protocol.length={value}: give protocol.length.epochs=N or protocol.length.updates=N.")
     if not rest:
         protocol[item] = value
     elif item == "length":

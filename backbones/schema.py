@@ -120,7 +120,7 @@ def _of_field(schema: type[msgspec.Struct], steps: list[str]) -> str | None:
         if hint in (kind, kind | None):
             return words
     choices = [str(word) for part in (hint, *get_args(hint)) if get_origin(part) is Literal for word in get_args(part)]
-    return f"one of {', '.join(choices)}" if choices else None
+    return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0] if choices else None
 
 
 def _fits(value: Any, kind: Any) -> bool:

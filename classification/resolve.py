@@ -12,6 +12,13 @@ CONSUMED = (
 )
 RESAMPLER = "bilinear, antialiased (torchvision on PIL images), the same in training and validation"
 STEPS = (30 / 120, 60 / 120, 90 / 120)  # of the training: where the learning rate falls to a tenth (section 2.1 of the paper)
+NOT_HERE = {  # options of the dense tasks
+    "backbone": "trains its own backbone",
+    "transfer": "trains its own backbone",
+    "protocol": "has no protocol",
+    "lr_factor": "has no protocol; change lr_at_256 with --cfg-options",
+    "hold_out": "is tested on its validation images",
+}
 # keys of a resolved config that follow from a value, which is what to change
 FOLLOWS = {
     "train_cfg.max_epochs": "epochs",
@@ -40,11 +47,9 @@ def resolve(values, request: Request):
     Raises:
         ValueError: an option of the dense tasks, a trick that cannot be applied, a precision that this machine has not.
     """
-    for option in ("backbone", "transfer", "protocol", "lr_factor", "hold_out"):
+    for option, reason in NOT_HERE.items():
         if getattr(request, option):
-            hint = "trains its own backbone" if option in ("backbone", "transfer") else "has no protocol"
-            name = option.replace("_", "-")
-            raise ValueError(f"--{name} is for detection and segmentation; {values.task} {hint}.")
+            raise ValueError(f"--{option.replace('_', '-')} is for detection and segmentation; {values.task} {reason}.")
     if "depth" in values.model.backbone:
         check_resnet(values.model.backbone)
     cfg = compose(values, request.tricks, lambda changed: derive(changed, request))

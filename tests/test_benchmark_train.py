@@ -52,7 +52,7 @@ def distance(one: dict, other: dict, names: list[str]) -> float:
 
 
 def test_a_round_makes_the_same_update_in_all(both):
-    """A contender is compared with ours of the same precision: BN over four images makes as much of bfloat16 as the update is."""
+    """Each is compared with ours of its own precision: in bfloat16 BN over four images makes rounding as large as the update."""
     names = [name for name, _ in network(both[0].contenders[1]).named_parameters()]
     before, ours, moved = weights(both[0].contenders[0]), {}, {}
     for comparison, dtype in zip(both, ("float32", "bfloat16"), strict=True):

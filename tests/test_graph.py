@@ -81,7 +81,7 @@ def test_why_names_what_differs(nodes):
     assert why(pretrain) == []
 
 
-SMALL = ["--cfg-options", "batch=2", "micro_batch=2", "epochs=3", "model.backbone.base_channels=8"]
+SMALL = ["--cfg-options", "batch=2", "epochs=3", "model.backbone.base_channels=8"]
 ROOT = Path(__file__).parents[1]
 
 

@@ -136,7 +136,10 @@ def test_a_teacher_is_a_run_of_the_study_or_a_card(make_card):
     ("words", "message"),
     [
         (dict(scale="mini"), "no config configs/classification/inception_v3_mini.py"),
-        (dict(scale="toy", teachers={"smoth": "x"}), "--teachers smoth=...: no row of table6 asked for has such a teacher; its .* learn from mixup, smooth"),
+        (
+            dict(scale="toy", teachers={"smoth": "x"}),
+            "--teachers smoth=...: no row of table6 asked for has such a teacher; its .* learn from mixup, smooth",
+        ),
         (dict(scale="toy", recipes=["mixup_destill"]), "There is no recipe 'mixup_destill'; nearest: mixup_distill"),
     ],
 )

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import ConfigDict
+
 from backbones.configs import read_config
 from backbones.schema import accept, field_names
 from tools.engine.config.tasks import ROOT, task_of
@@ -75,7 +77,10 @@ def checked(cfg, where: str, changes: Mapping[str, Any] | None = None):
         cfg.pop(key)  # a name that starts with an underscore is the file's own helper
     accept(cfg._cfg_dict, schema, where)
     for key, value in (changes or {}).items():
-        merge(cfg, {key: value})
+        try:
+            put(cfg, key, value)
+        except ValueError as error:
+            raise ValueError(f"--cfg-options {key}: {error}") from None
         accept(cfg._cfg_dict, schema, f"--cfg-options {key}={value}: the config")
     values = accept(cfg._cfg_dict, schema, where)
     for name in typed:
@@ -83,9 +88,31 @@ def checked(cfg, where: str, changes: Mapping[str, Any] | None = None):
     return cfg
 
 
-def merge(cfg, changes: Mapping[str, Any]) -> None:
-    """Merge values by dotted key into a config, in place; a dict given for a dict with another ``type`` replaces it."""
-    cfg.merge_from_dict(dict(changes))
+def put(cfg, key: str, value: Any) -> None:
+    """Set the value at a dotted key of a config, in place.
+
+    A dict is merged into the one that is there, unless their ``type`` differs; what has no parts becomes a dict that has.
+
+    Raises:
+        ValueError: a number outside of a list.
+    """
+    name, _, rest = key.partition(".")
+    if isinstance(cfg, list):
+        if not name.isdigit() or int(name) >= len(cfg):
+            raise ValueError(f"there is no item {name} in a list of {len(cfg)}; give 0 to {len(cfg) - 1}.")
+        name = int(name)
+    here = cfg[name] if isinstance(cfg, list) else cfg.get(name)
+    if rest:
+        node = list(here) if isinstance(here, list | tuple) else ConfigDict(here) if isinstance(here, Mapping) else ConfigDict()
+        put(node, rest, value)
+        cfg[name] = node
+    elif isinstance(value, Mapping) and isinstance(here, Mapping) and value.get("type", here.get("type")) == here.get("type"):
+        node = ConfigDict(here)
+        for inner, item in value.items():
+            put(node, inner, item)
+        cfg[name] = node
+    else:
+        cfg[name] = value
 
 
 def _of_library(value: Any) -> bool:

@@ -3,11 +3,12 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from backbones.resolving import follows
 from backbones.schema import field_names, join, refuse_unknown
 from classification.tricks import TRICKS, declares
+from tools.engine.config.loading import put
 from tools.engine.config.structures import allowed_keys
 from tools.engine.config.tasks import task_of
 
@@ -57,15 +58,20 @@ def sort_overrides(cfg, overrides: Mapping[str, Any]) -> Overrides:
                 raise ValueError("--cfg-options protocol: --protocol NAME chooses one, protocol.KEY=VALUE changes a value.")
             sorted_.protocol[rest] = value
         elif top in typed:
-            if rest and not isinstance(cfg[top], Mapping | list):
+            if rest and not isinstance(cfg[top], Mapping | list | tuple) and not _may_be_dict(task_of(cfg).VALUES, top):
                 raise ValueError(f"--cfg-options {key}: {top} is {cfg[top]!r}, which has no parts.")
-            if not rest or _reaches(cfg, key):
+            if not rest or _reaches(cfg, key) or not isinstance(cfg[top], Mapping | list | tuple):
                 sorted_.values[key] = value
             if rest:
                 sorted_.derived[key] = value
         else:
             sorted_.derived[key] = value
     return sorted_
+
+
+def _may_be_dict(schema: type, name: str) -> bool:
+    """Return whether a value may be a dict, though it is none now."""
+    return any(get_origin(part) is dict for part in get_args(get_type_hints(schema)[name]))
 
 
 def _reaches(cfg, key: str) -> bool:
@@ -105,7 +111,7 @@ def apply_derived(cfg, changes: Mapping[str, Any]) -> None:
         if source := follows(key, task.FOLLOWS):
             raise ValueError(f"--cfg-options {key}: it follows from {source}; change that instead.")
         _check_path(cfg, key, value, field_names(task.VALUES))
-        cfg.merge_from_dict({key: value})
+        put(cfg, key, value)
 
 
 def _check_path(cfg, key: str, value: Any, values: tuple[str, ...]) -> None:
@@ -136,12 +142,17 @@ def _step(node: Any, path: str, name: str, who: str, values: tuple[str, ...]) ->
         return node[int(name)]
     if not hasattr(node, "keys"):
         raise ValueError(f"{who}: {path} is {node!r:.60}, which has no parts.")
-    if name not in node or node[name] is None:
-        if not path:
-            raise ValueError(_unknown(node, name, who, values))
-        refuse_unknown([name], allowed_keys(path, node) or tuple(node), who, path)
-        return {}
-    return node[name]
+    if node.get(name) is not None:
+        return node[name]
+    if not path and name not in node:
+        raise ValueError(_unknown(node, name, who, values))
+    place = join(path, name)
+    if name in node and allowed_keys(place, {}) is None:
+        setters = [trick for trick, function in TRICKS.items() if declares(function.sets, place)]
+        hint = f"; the trick {setters[0]} sets it (--tricks {setters[0]}:OPTION=VALUE)" if setters else ""
+        raise ValueError(f"{who}: {place} is None here, which has no parts{hint}.")
+    refuse_unknown([name], allowed_keys(path, node) or tuple(node), who, path)
+    return {}
 
 
 def _unknown(cfg, name: str, who: str, values: tuple[str, ...]) -> str:

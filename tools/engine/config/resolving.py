@@ -155,7 +155,7 @@ def _asked(options: Options) -> dict[str, Any]:
 def _resolve(origin: Origin, machine: Machine, card: CardFacts | None) -> tuple[Any, str]:
     from mmengine.config import Config
 
-    cfg = Config(origin.copied_values(), filename=origin.file)
+    cfg = Config(origin.copied_values(), cfg_text=origin.file, filename=origin.file)  # with a text, no file is opened
     values = checked(cfg, origin.file)
     overrides = sort_overrides(values, origin.overrides)
     values = checked(values, origin.file, overrides.values)

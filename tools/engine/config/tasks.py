@@ -18,7 +18,7 @@ def task_of(cfg: Mapping) -> ModuleType:
     if "task" not in cfg:
         raise ValueError(f"This config names no task: set task to one of the task packages: {having('task')}.")
     task = cfg["task"]
-    if not isinstance(task, str) or not task.isidentifier() or not (ROOT / task / "task.py").is_file():
+    if not isinstance(task, str) or not task.isidentifier() or not (find_spec(task) and find_spec(f"{task}.task")):
         raise ValueError(f"There is no task {task!r}; set task to one of the task packages: {having('task')}.")
     return import_module(f"{task}.task")
 
