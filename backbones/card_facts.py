@@ -100,8 +100,8 @@ def read_card_json(path: Path) -> dict[str, Any]:
     try:
         about = read_json(path)
     except ValueError as error:
-        reason = error.__cause__ or error.__context__ or error
-        raise ValueError(f"{where} cannot be read as JSON ({reason}){again}.") from None
+        reason = str(error).removeprefix(f"{path} is ").partition("; ")[0]
+        raise ValueError(f"{where} is {reason}{again}.") from None
     if not isinstance(about, dict):
         raise ValueError(f"{where} holds no fields{again}.")
     try:

@@ -160,8 +160,3 @@ def set_length(cfg, protocol: Mapping[str, Any]) -> tuple[int, bool]:
         cfg.log_processor = dict(by_epoch=False)
     cfg[unit] = length
     return length, by_epoch
-
-
-def milestones(length: int, parts) -> list[int]:
-    """Return the epochs or updates at which a schedule of ``length`` steps: each of ``parts`` (0..1) of it, rounded down."""
-    return [int(length * part + 1e-6) for part in parts]

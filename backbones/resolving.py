@@ -158,6 +158,14 @@ def divide(cfg, processes: int) -> tuple[int, int]:
     )
 
 
+def milestones(length: int, parts: Sequence[float]) -> list[int]:
+    """Return the epochs or updates at which a schedule of ``length`` steps: each of ``parts`` (0..1) of it, rounded down.
+
+    What would be a step at the very start is left out.
+    """
+    return [step for part in parts if (step := int(length * part + 1e-6))]
+
+
 def follows(key: str, sources: Mapping[str, str]) -> str | None:
     """Return the value from which a dotted ``key`` of a resolved config follows, so that this is what to change; None otherwise.
 

@@ -4,9 +4,9 @@ A schema is a ``msgspec.Struct``: a field for each key, with its type and range.
 """
 
 import difflib
-import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -25,18 +25,45 @@ PHRASES = (
 
 SchemaType = TypeVar("SchemaType", bound=msgspec.Struct)
 
-WORDS = {  # msgspec's names of types, as users call them
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "bool": "True or False",
-    "null": "None",
-    "object": "a dict",
-    "array": "a list",
-}
-EXPECTED = re.compile(r"Expected `(?P<types>[^`]+)`(?P<range>[^,]*)")
-MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
-STEP = re.compile(r"\.(\w+)|\[(\d+)\]|\[\.\.\.\]")
+PHRASES = (
+    (Count, "a whole number of at least 1"),
+    (Index, "a whole number of at least 0"),
+    (Positive, "a number above 0"),
+    (NonNegative, "a number of at least 0"),
+    (Fraction, "a number from 0 to 1"),
+    (Number, "a number"),
+    (int, "a whole number"),
+    (float, "a number"),
+    (str, "text"),
+    (bool, "True or False"),
+    (NoneType, "None"),
+)
+
+SchemaType = TypeVar("SchemaType", bound=msgspec.Struct)
+
+PHRASES = (
+    (Positive, "a number above 0"),
+    (NonNegative, "a number of at least 0"),
+    (Fraction, "a number from 0 to 1"),
+)
+
+SchemaType = TypeVar("SchemaType", bound=msgspec.Struct)
+
+PHRASES = (
+    (Count, "a whole number of at least 1"),
+    (Index, "a whole number of at least 0"),
+    (Positive, "a number above 0"),
+    (NonNegative, "a number of at least 0"),
+    (Fraction, "a number from 0 to 1"),
+    (Number, "a number"),
+    (int, "a whole number"),
+    (float, "a number"),
+    (str, "text"),
+    (bool, "True or False"),
+    (NoneType, "None"),
+)
+
+SchemaType = TypeVar("SchemaType", bound=msgspec.Struct)
 
 
 def field_names(schema: type[msgspec.Struct]) -> tuple[str, ...]:
@@ -56,11 +83,11 @@ def accept(data: Mapping[str, Any], schema: type[SchemaType], where: str, path: 
     Raises:
         ValueError: an unknown key (names the nearest), a missing one, or a value of another type or out of range.
     """
-    refuse_unknown(data, field_names(schema), where, path)
     try:
         return msgspec.convert(_plain(data), schema)
     except msgspec.ValidationError as error:
-        raise ValueError(_sentence(str(error), data, schema, where, path)) from None
+        _refuse(data, schema, where, path)
+        raise AssertionError(f"{where} does not fit {schema.__name__}, and no part of it is at fault: {error}") from None
 
 
 def refuse_unknown(data: Collection[str], allowed: Collection[str], where: str, path: str = "", owner: str = "") -> None:
@@ -94,33 +121,49 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _sentence(message: str, data: Mapping[str, Any], schema: type[msgspec.Struct], where: str, path: str) -> str:
-    """Say in one sentence what msgspec's ``message`` says of ``data``."""
-    fault, _, place = message.partition(" - at `")
-    steps = [name or number for name, number in STEP.findall(place.rstrip("`").removeprefix("$")) if name or number]
-    if missing := MISSING.match(fault):
-        return f"{where} lacks {join('.'.join([path, *steps]).strip('.'), missing['name'])}; add it."
-    name, value = path, data
-    for step in steps:
-        value = value[int(step)] if step.isdigit() and not isinstance(value, Mapping) else value[step]
-        name = join(name, step)
-    if place.endswith("[...]`") and isinstance(value, Mapping):  # msgspec does not say under which key
-        kind = _below_all(schema, [*steps, ""])
-        key = next((key for key, item in value.items() if not _fits(item, kind)), "")
-        steps, name, value = [*steps, key], join(name, key), value.get(key)
-    if unknown := re.match(r"Object contains unknown field `([^`]+)`", fault):
-        return f"{where} has {join(name, unknown[1])}, which is unknown; remove it."
-    return f"{where} has {name}={value!r}; give {_of_field(schema, steps) or _expected(fault)}."
+def _refuse(value: Any, kind: Any, where: str, path: str) -> None:
+    """Raise ValueError for the first part of ``value`` that does not fit ``kind``: msgspec does not name keys of a dict."""
+    kind = _arm(value, kind)
+    base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    origin = get_origin(base)
+    if isinstance(value, Mapping) and isinstance(base, type) and issubclass(base, msgspec.Struct):
+        refuse_unknown(value, field_names(base), where, path)
+        hints = get_type_hints(base, include_extras=True)
+        for field in msgspec.structs.fields(base):
+            if field.required and field.encode_name not in value:
+                raise ValueError(f"{where} lacks {join(path, field.encode_name)}; add it.")
+        parts = [(join(path, key), item, hints[key]) for key, item in value.items()]
+    elif isinstance(value, Mapping) and origin is dict:
+        names, inner = get_args(base)
+        if get_origin(names) is Literal:
+            refuse_unknown(value, get_args(names), where, path)
+        parts = [(join(path, str(key)), item, inner) for key, item in value.items()]
+    elif isinstance(value, list | tuple) and origin in (list, tuple):
+        inner = get_args(base)
+        kinds = inner if origin is tuple and inner[-1] is not Ellipsis else (inner[0],) * len(value)
+        parts = [(join(path, str(i)), item, kinds[i]) for i, item in enumerate(value) if i < len(kinds)]
+        if len(value) != len(kinds):
+            parts = []
+    else:
+        parts = []
+    for place, item, inner in parts:
+        if not _fits(item, inner):
+            _refuse(item, inner, where, place)
+    if not _fits(value, kind):
+        raise ValueError(f"{where} has {path}={value!r}; give {in_words(kind)}.")
 
 
-def _of_field(schema: type[msgspec.Struct], steps: list[str]) -> str | None:
-    """Return in words what the field at ``steps`` may be, where its type says more than msgspec's message does."""
-    hint = _below_all(schema, steps)
-    for kind, words in PHRASES:
-        if hint in (kind, kind | None):
-            return words
-    choices = [str(word) for part in (hint, *get_args(hint)) if get_origin(part) is Literal for word in get_args(part)]
-    return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0] if choices else None
+def _arm(value: Any, kind: Any) -> Any:
+    """Return the member of a union whose parts are to be looked at for ``value``; ``kind`` itself where there is none."""
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    for member in members:
+        base = get_args(member)[0] if get_origin(member) is Annotated else member
+        struct = isinstance(base, type) and issubclass(base, msgspec.Struct)
+        if isinstance(value, Mapping) and (struct or get_origin(base) is dict):
+            return member
+        if isinstance(value, list | tuple) and get_origin(base) in (list, tuple):
+            return member
+    return kind
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -131,34 +174,31 @@ def _fits(value: Any, kind: Any) -> bool:
     return True
 
 
-def _below_all(hint: Any, steps: list[str]) -> Any:
-    for step in steps:
-        hint = _below(hint, step)
-    return hint
+def in_words(kind: Any) -> str:
+    """Say what a value of a type may be: 'a whole number of at least 1', 'one of gt, all', 'a list of 3, each a number'."""
+    for known, words in PHRASES:
+        if kind == known:
+            return words
+        if kind == known | None:
+            return f"{words} or None"
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}" if len(inner) > 1 else str(inner[0])
+    if origin is Annotated:
+        return in_words(inner[0]) + "".join(_range(meta) for meta in inner[1:] if isinstance(meta, Meta))
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(in_words(member) for member in inner))
+    if origin is tuple and inner[-1] is not Ellipsis:
+        same = f", each {in_words(inner[0])}" if len(set(inner)) == 1 else ""
+        return f"a list of {len(inner)}{same}"
+    if origin in (list, tuple):
+        return "a list"
+    return "a dict"
 
 
-def _below(hint: Any, step: str) -> Any:
-    """Return the type of the part ``step`` of something of type ``hint``; None where that is not known."""
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return get_type_hints(hint, include_extras=True).get(step)
-    if get_origin(hint) is Annotated:
-        return _below(get_args(hint)[0], step)
-    inner = [part for part in get_args(hint) if part is not Ellipsis]
-    if get_origin(hint) in (tuple, list) and step.isdigit():
-        return inner[int(step) if int(step) < len(inner) else -1]
-    return inner[1] if get_origin(hint) is dict else None
-
-
-def _expected(fault: str) -> str:
-    """Say what msgspec's ``fault`` expects, in words."""
-    match = EXPECTED.match(fault)
-    if not match:
-        return f"an allowed value ({fault.lower()})"
-    names = match["types"].replace("int | float", "float").split(" | ")
-    types = " or ".join(WORDS.get(name, name) for name in names)
-    limits = match["range"].strip()
-    words = {">=": "of at least", ">": "above", "<=": "of at most", "<": "below"}
-    sign, _, number = limits.partition(" ")
-    if sign in words:
-        return f"{types} {words[sign]} {number.removesuffix('.0')}"
-    return f"{types} {limits}".strip()
+def _range(meta: Meta) -> str:
+    limits = (("of at least", meta.ge), ("above", meta.gt), ("of at most", meta.le), ("below", meta.lt))
+    words = [f" {word} {limit:g}" for word, limit in limits if limit is not None]
+    if meta.min_length:
+        words.append(f" of at least {meta.min_length}")
+    return " and".join(words)

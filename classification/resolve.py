@@ -1,7 +1,7 @@
 """From the values of a classifier's config to the MMEngine config that trains it."""
 
 from backbones.architecture import arch_of, check_resnet, network_name
-from backbones.resolving import Request, data_folder, start
+from backbones.resolving import Request, data_folder, milestones, start
 from classification.dtypes import set_precision
 from classification.tricks import compose
 
@@ -74,8 +74,9 @@ def derive(values, request: Request):
     if request.machine.processes > 1:
         cfg.model_wrapper_cfg = dict(type="classification.ClassifierDDP", broadcast_buffers=False)
     cfg.optim_wrapper.optimizer.lr = values.lr_at_256 * values.batch / 256
-    milestones = [int(values.epochs * part) for part in STEPS]
-    steps = dict(type="MultiStepLR", milestones=milestones, gamma=0.1, by_epoch=True, convert_to_iter_based=True)
+    steps = dict(
+        type="MultiStepLR", milestones=milestones(values.epochs, STEPS), gamma=0.1, by_epoch=True, convert_to_iter_based=True
+    )
     cfg.param_scheduler = [steps]
     cfg.train_cfg, cfg.test_cfg = dict(by_epoch=True, max_epochs=values.epochs), dict()
     cfg.precision = set_precision(cfg.optim_wrapper, values.low_precision, request.machine)

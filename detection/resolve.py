@@ -1,8 +1,8 @@
 """From the values of a detector's config, a protocol and a backbone to the MMEngine config that trains it."""
 
 from backbones.plugging import last_stage_of, plug
-from backbones.protocols import choose_protocol, milestones, set_length
-from backbones.resolving import Request, check_backbone, data_folder, start
+from backbones.protocols import choose_protocol, set_length
+from backbones.resolving import Request, check_backbone, data_folder, milestones, start
 from backbones.tuning import tune
 from detection.schema import DetectionProtocol
 

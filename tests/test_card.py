@@ -213,7 +213,7 @@ def test_another_format_and_broken_json_are_refused(make_card):
     with pytest.raises(ValueError, match=rf"card\.json has format=1; give 2; {ANEW}"):
         BackboneCard.load(card.path)
     (card.path / JSON).write_text('{"arch": ')
-    with pytest.raises(ValueError, match=rf"card\.json cannot be read as JSON \(.*\); {ANEW}"):
+    with pytest.raises(ValueError, match=rf"card\.json is not JSON \(.*\); {ANEW}"):
         BackboneCard.load(card.path)
 
 

@@ -217,8 +217,8 @@ def test_the_last_words_of_a_start_that_leaves_no_folder_are_kept(nodes, monkeyp
     code = f"""
 import pathlib, sys, time
 sys.path[:0] = [{str(ROOT)!r}]
-from tools.engine.run import removed_if_useless
-with removed_if_useless(pathlib.Path(sys.argv[1]), rank=0):
+from tools.engine.run import held_folder
+with held_folder(pathlib.Path(sys.argv[1])):
     print("no room", flush=True)
     time.sleep(1)  # the launcher looks meanwhile
     raise SystemExit(2)

@@ -200,7 +200,7 @@ def test_a_config_is_code_and_the_tools_say_so(tmp_path, refused, capsys):  # no
     assert untrusted_notice(own) == notice
     assert untrusted_notice(CLASSIFIER) == untrusted_notice(ROOT / CLASSIFIER) == ""
     refused("train", own)
-    for tool, words in (("train", "it is Python code, which is run"), ("test", "it is Python, and is run")):
+    for tool, words in (("train", "it is Python code, which is run"), ("test", "it is Python code, which is run")):
         text = subprocess.run([sys.executable, f"tools/{tool}.py", "--help"], cwd=ROOT, capture_output=True, text=True).stdout
         assert words in " ".join(text.split())
 

@@ -18,7 +18,7 @@ from tools.engine.cli import main
 
 def test() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="the config.py of a run; it is Python, and is run")
+    parser.add_argument("config", help="the config.py of a run; it is Python code, which is run")
     parser.add_argument("checkpoint", type=Path, help="a checkpoint of that run")
     parser.add_argument("--out", type=Path, help="folder for metrics.json and the per-image results")
     parser.add_argument("--inference", metavar="NAME", help="of segmentation: whole, slide or multi_scale; as in training")
@@ -30,10 +30,10 @@ def test() -> None:
     from tools.engine.run import build_runner, load_run, set_threads
 
     if notice := untrusted_notice(args.config):
-        print(notice)
+        print(notice, file=sys.stderr)
     resolved = load_run(args.config, args.checkpoint, args.launcher)
     for notice in resolved.notices:
-        print(notice)
+        print(notice, file=sys.stderr)
     cfg, task = resolved.cfg, resolved.task
     set_threads(cfg)
     if args.inference:

@@ -27,35 +27,46 @@ def read_record(folder: Path) -> dict | None:
     return read_json(path) if path.is_file() else None
 
 
+def early_log(folder: Path) -> Path:
+    """Return where the output of a run goes as long as it has no folder."""
+    return folder.parent.parent / LOGS / f"{folder.name}.txt"
+
+
 def log_of(folder: Path) -> Path:
     """Return where the output of a run goes: into its folder, and elsewhere as long as it has none."""
-    return folder / LOG if folder.is_dir() else folder.parent.parent / LOGS / f"{folder.name}.txt"
+    return folder / LOG if folder.is_dir() else early_log(folder)
 
 
 def failure_of(folder: Path) -> Path:
     """Return the file with the last words of a run that failed."""
-    return folder / FAILED if folder.is_dir() else folder.parent.parent / LOGS / f"{folder.name}.failed.txt"
-
-
-def failed(folder: Path) -> bool:
-    """Return whether the last start of a run failed."""
-    return failure_of(folder).is_file()
+    return folder / FAILED if folder.is_dir() else early_log(folder).with_suffix(".failed.txt")
 
 
 def open_log(folder: Path):
     """Open the log of a run, to be added to; the log of a start that made no folder is begun anew."""
+    keep_log(folder)
     path = log_of(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    (folder.parent.parent / LOGS / f"{folder.name}.failed.txt").unlink(missing_ok=True)
+    early_log(folder).with_suffix(".failed.txt").unlink(missing_ok=True)
     (folder / FAILED).unlink(missing_ok=True)
     return open(path, "a" if folder.is_dir() else "w")
 
 
 def keep_log(folder: Path) -> None:
     """Move the log of a start into the run's folder once that is there; what still writes to it goes on doing so."""
-    early = folder.parent.parent / LOGS / f"{folder.name}.txt"
-    if folder.is_dir() and early.is_file():
-        os.replace(early, folder / LOG)
+    early, log = early_log(folder), folder / LOG
+    if not folder.is_dir() or not early.is_file():
+        return
+    if log.is_file():  # that of an earlier start
+        early.write_text(log.read_text(errors="replace") + early.read_text(errors="replace"))
+    os.replace(early, log)
+
+
+def put_log_out(folder: Path) -> None:
+    """Move the log of a run out of its folder, which is about to be removed."""
+    if (folder / LOG).is_file():
+        early_log(folder).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(folder / LOG, early_log(folder))
 
 
 @contextmanager

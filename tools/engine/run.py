@@ -14,7 +14,22 @@ from backbones.kept import check_device
 from backbones.resolving import TRANSFER_HOOK, Machine
 from tools.engine.config import Resolved, processes_of, resolve, task_of
 from tools.engine.config.dumped import dumped_text
-from tools.engine.record import CONFIG, CONTENT, PROGRESS, RECORD, SKIPPED, describe, locked, peak_memory_gb, skipped_images
+from tools.engine.record import (
+    CONFIG,
+    CONTENT,
+    FAILED,
+    LOCK,
+    LOG,
+    PROGRESS,
+    RECORD,
+    SKIPPED,
+    describe,
+    keep_log,
+    locked,
+    peak_memory_gb,
+    put_log_out,
+    skipped_images,
+)
 
 RUN_HOOKS = ("runner.ExactHook", "hooks.DivergenceHook", "hooks.ProgressHook", "hooks.CurveHook", "hooks.StopHook")
 
@@ -41,25 +56,31 @@ def run(resolved: Resolved, folder: Path, launcher: str = "none", resume: bool =
     remarks = resolved.task.check_data(resolved.cfg)
     check_certificate(resolved.cfg)
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) if launcher != "none" else 0
-    with removed_if_useless(folder, rank), locked(folder) if rank == 0 else nullcontext():
+    with held_folder(folder) if rank == 0 else nullcontext():
         return _run(resolved, folder, launcher, resume, remarks)
 
 
 @contextmanager
-def removed_if_useless(folder: Path, rank: int) -> Iterator[None]:
-    """Make a run's folder, and remove it where what happens inside fails before a first update and the folder is new.
+def held_folder(folder: Path) -> Iterator[None]:
+    """Make a run's folder and hold its lock; remove a new folder where what happens inside fails before a first update.
 
-    A new folder stays as soon as it has a training curve, a checkpoint or a record.
+    The log of a launcher, which moves into the folder, moves out again then.
+
+    Raises:
+        ValueError: another process holds it.
     """
-    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        started = any((folder / name).is_file() for name in (RECORD, PROGRESS)) or any(folder.glob("*.pth"))
-        if new and rank == 0 and not started:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+    with locked(folder):
+        new = {path.name for path in folder.iterdir()} <= {LOCK, LOG, FAILED}
+        keep_log(folder)
+        try:
+            yield
+        except BaseException:
+            started = any((folder / name).is_file() for name in (RECORD, PROGRESS)) or any(folder.glob("*.pth"))
+            if new and not started:
+                put_log_out(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def set_threads(cfg) -> None:

@@ -14,7 +14,7 @@ from backbones.schema import join, refuse_unknown
 
 ORIGIN = "resolved_from"
 GONE = object()  # the value of a key that was taken out by hand
-OF_A_RUN = ("work_dir", "run", "launcher")  # what a run itself puts into its config
+OF_A_RUN = ("work_dir", "run", "launcher", "visualizer")  # what a run itself puts into its config
 ROOT_TEXT = "os.environ.get('DATA_ROOT', 'data')"
 
 

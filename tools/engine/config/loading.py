@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import ConfigDict
-
 from backbones.configs import read_config
 from backbones.schema import accept, field_names
 from tools.engine.config.tasks import ROOT, task_of
 
+DELETE = "_delete_"  # MMEngine's word: what stands at the key above it is replaced and not merged into
 ORIGIN = "resolved_from"  # in the dumped config of a run: what it was resolved from
 
 
@@ -96,13 +95,17 @@ def put(cfg, key: str, value: Any) -> None:
     Raises:
         ValueError: a number outside of a list.
     """
+    from mmengine.config import ConfigDict  # reports need no MMEngine
+
     name, _, rest = key.partition(".")
     if isinstance(cfg, list):
         if not name.isdigit() or int(name) >= len(cfg):
             raise ValueError(f"there is no item {name} in a list of {len(cfg)}; give 0 to {len(cfg) - 1}.")
         name = int(name)
     here = cfg[name] if isinstance(cfg, list) else cfg.get(name)
-    if rest:
+    if rest == DELETE:
+        cfg[name] = ConfigDict()
+    elif rest:
         node = list(here) if isinstance(here, list | tuple) else ConfigDict(here) if isinstance(here, Mapping) else ConfigDict()
         put(node, rest, value)
         cfg[name] = node

@@ -1,14 +1,15 @@
 """What --cfg-options may change, and how: values of the config, values of its protocol, or keys that follow from these."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin, get_type_hints
 
 from backbones.resolving import follows
 from backbones.schema import field_names, join, refuse_unknown
 from classification.tricks import TRICKS, declares
-from tools.engine.config.loading import put
+from tools.engine.config.loading import DELETE, put
 from tools.engine.config.structures import allowed_keys
 from tools.engine.config.tasks import task_of
 
@@ -47,8 +48,11 @@ def sort_overrides(cfg, overrides: Mapping[str, Any]) -> Overrides:
     """
     sorted_ = Overrides()
     typed = field_names(task_of(cfg).VALUES)
-    for key, value in overrides.items():
+    replaced = [key.removesuffix(f".{DELETE}") for key in overrides if key.endswith(f".{DELETE}")]
+    for key, value in sorted(overrides.items(), key=lambda item: not item[0].endswith(DELETE)):
         top, _, rest = key.partition(".")
+        if any(not math.isfinite(number) for number in numbers_in(value)):
+            raise ValueError(f"--cfg-options {key}={value}: give a finite number.")
         if option := OPTIONS.get(top):
             raise ValueError(f"--cfg-options {key}: {option} sets that; use it instead.")
         if top in FIXED:
@@ -62,11 +66,22 @@ def sort_overrides(cfg, overrides: Mapping[str, Any]) -> Overrides:
                 raise ValueError(f"--cfg-options {key}: {top} is {cfg[top]!r}, which has no parts.")
             if not rest or _reaches(cfg, key) or not isinstance(cfg[top], Mapping | list | tuple):
                 sorted_.values[key] = value
-            if rest:
+            if rest and not any(key.startswith(f"{place}.") for place in replaced):
                 sorted_.derived[key] = value
         else:
             sorted_.derived[key] = value
     return sorted_
+
+
+def numbers_in(value: Any) -> Iterator[float]:
+    """Yield the numbers in a value, at any depth."""
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from numbers_in(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from numbers_in(item)
 
 
 def _may_be_dict(schema: type, name: str) -> bool:

@@ -167,6 +167,75 @@ class Inference(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     flip: bool = False
 
 
+class TwoStageTraining(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``model.train_cfg`` of a detector."""
+
+    rpn: Dict
+    rpn_proposal: Dict
+    rcnn: Dict
+
+
+class TwoStageTest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``model.test_cfg`` of a detector."""
+
+    rpn: Dict
+    rcnn: Dict
+
+
+class Imports(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``custom_imports``: modules that MMEngine imports with a config."""
+
+    imports: list[str] | str
+    allow_failed_imports: bool = False
+
+
+class Distribution(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``env_cfg.dist_cfg``: how processes of a run find each other."""
+
+    backend: str
+    timeout: Positive | None = None
+    init_method: str | None = None
+
+
+class Architecture(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """An ``arch``: what decides a network's weights, see ``backbones.architecture``."""
+
+    depth: Count | None = None
+    variant: str | None = None
+    base_channels: Count | None = None
+    name: str | None = None
+    width: Positive | None = None
+
+
+class DataFolders(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``dataset.data_prefix``: folders below the dataset's root."""
+
+    sub_data_root: str | None = None
+    img_path: str | None = None
+    seg_map_path: str | None = None
+
+
+class Metainfo(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``dataset.metainfo``: names and colours of classes."""
+
+    classes: tuple[str, ...]
+    palette: list[tuple[int, int, int]] | None = None
+
+
+class Filter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``dataset.filter_cfg``: images and boxes that are not trained on."""
+
+    filter_empty_gt: bool = False
+    bbox_min_size: Index | None = None
+
+
+class Padding(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``pad_val`` of mmcv's Pad: what fills an image and its mask."""
+
+    img: Number | tuple[Number, ...] = 0
+    seg: int = 255
+
+
 SCHEMAS = (  # the dotted place of a dict, numbers in it left out, and its schema
     (r"(train|val|test)_dataloader", Loader),
     (r"optim_wrapper", OptimWrapper),
@@ -177,6 +246,13 @@ SCHEMAS = (  # the dotted place of a dict, numbers in it left out, and its schem
     (r"randomness", Randomness),
     (r"env_cfg", Environment),
     (r"default_hooks", Hooks),
+    (r"env_cfg\.dist_cfg", Distribution),
+    (r"custom_imports", Imports),
+    (r"(.*\.)?arch", Architecture),
+    (r".*\.data_prefix", DataFolders),
+    (r".*\.metainfo", Metainfo),
+    (r".*\.filter_cfg", Filter),
+    (r".*\.pad_val", Padding),
     (r"model\..*\.nms", NMS),
     (r"model\.train_cfg\.rpn_proposal|model\.test_cfg\.rpn", Proposals),
     (r"model\.train_cfg\.(rpn|rcnn)", StageTraining),
@@ -187,8 +263,9 @@ SCHEMAS = (  # the dotted place of a dict, numbers in it left out, and its schem
 def schema_of(path: str, node: Dict) -> type[msgspec.Struct] | None:
     """Return the schema of the dict ``node`` at the dotted ``path`` of a resolved config; None where none is declared."""
     place = re.sub(r"\.\d+", "", path)
-    if place == "model.test_cfg" and "mode" in node:
-        return Inference
+    if place in ("model.train_cfg", "model.test_cfg") and node:
+        dense = any("rpn" in key for key in node)
+        return (TwoStageTraining if place == "model.train_cfg" else TwoStageTest) if dense else Inference
     return next((schema for pattern, schema in SCHEMAS if re.fullmatch(pattern, place)), None)
 
 
