@@ -55,6 +55,8 @@ def channels_of(arch: Mapping[str, Any], **options) -> tuple[int, ...]:
         check_resnet(arch)
         expansion = 1 if arch["depth"] in BASIC_DEPTHS else 4
         return tuple(arch.get("base_channels", 64) * 2**stage * expansion for stage in range(4))
+    if both := sorted(set(arch) - {"name", "width"}):
+        raise ValueError(f"The network {arch['name']} of timm takes name and width, and no {', '.join(both)}; leave these out.")
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
     facts = kept("channels", [dict(arch), plain, sources("backbones")], lambda: _built(arch, options))
     if "error" in facts:

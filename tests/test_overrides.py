@@ -99,8 +99,13 @@ ACTING = [
     (FCN, "protocol.photometric=True", {"train_dataloader.dataset.pipeline.6.type": "PhotoMetricDistortion"}),
     (FCN, "protocol.metric_classes=all", {"test_evaluator.classes": "all"}),
     # other values of the dense tasks
-    (FPN, "model.neck.out_channels=32", {"model.rpn_head.in_channels": 32, "model.roi_head.bbox_head.fc_out_channels": 128}),
-    (FPN, "scratch_backbone.depth=101", {"model.backbone.depth": 101}),
+    (
+        FPN,
+        "model.neck.out_channels=32",
+        {"model.rpn_head.in_channels": 32, "protocol.name": "faster_rcnn_fpn_toy, model.neck.out_channels=32"},
+    ),
+    (FPN, "model.neck.out_channels=48", {"model.roi_head.bbox_head.fc_out_channels": 192}),
+    (FPN, "scratch_backbone.depth=101", {"model.backbone.depth": 101, "protocol.name": "faster_rcnn_fpn_toy"}),
     (FPN, "classes=cat,dog", {"model.roi_head.bbox_head.num_classes": 2}),
     (FPN, "data_root=/nowhere", {"train_dataloader.dataset.data_root": "/nowhere"}),
     (
@@ -192,6 +197,7 @@ REFUSED = [
     (CLASSIFIER, "model.backbone.type=backbones.ResNett", "and nothing has that name; give the full path of a class"),
     (CLASSIFIER, "compile.mod=x", "compile.mod, which is unknown"),
     (f"{CLASSIFIER} --tricks cosine", "param_scheduler.0.milestones=[1]", "which is unknown; CosineAnnealingLR takes:"),
+    (FPN, "scratch_backbone.name=resnet18d", "takes name and width, and no base_channels, depth, variant; leave these out."),
     (FPN, "protocol.lrr=1", "protocol.lrr, which is unknown; nearest: lr;"),
     (FPN, "protocol.roi_sample.nun=1", "protocol.roi_sample.nun, which is unknown; nearest: num;"),
     (FPN, "protocol.length.epoch=2", "which is unknown; nearest: epochs"),

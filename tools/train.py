@@ -34,14 +34,13 @@ def train() -> int:
     from tools.engine.vis import missing_named, visualizer
 
     resolved = resolved_of(args)
-    if args.vis:
-        resolved.cfg.visualizer = visualizer(args.vis)
+    scalars = visualizer(args.vis) if args.vis else None
     folder = Path(args.work_dir) if args.work_dir else RUNS / resolved.key.name
     if read_record(folder):
         print(f"{folder} holds a finished run; it is not run again. Remove the folder to repeat it.")
         return 0
     with missing_named(args.vis):
-        record = run(resolved, folder, args.launcher, args.resume)
+        record = run(resolved, folder, args.launcher, args.resume, scalars)
     figures = ", ".join(f"{name} {value:.2f}" for name, value in record["metrics"].items())
     print(f"{record['status']}: {figures}\n{folder}")
     return 0 if record["status"] == "done" else 1

@@ -34,7 +34,13 @@ from tools.engine.record import (
 RUN_HOOKS = ("runner.ExactHook", "hooks.DivergenceHook", "hooks.ProgressHook", "hooks.CurveHook", "hooks.StopHook")
 
 
-def run(resolved: Resolved, folder: Path, launcher: str = "none", resume: bool = False) -> dict:
+def run(
+    resolved: Resolved,
+    folder: Path,
+    launcher: str = "none",
+    resume: bool = False,
+    visualizer: dict | None = None,
+) -> dict:
     """Train and test what ``resolved`` says and return the record, which is also ``folder/record.json``.
 
     Everything that can be checked before training is checked before the folder is made; a start that fails before its first
@@ -45,6 +51,7 @@ def run(resolved: Resolved, folder: Path, launcher: str = "none", resume: bool =
         folder: where everything goes; made if need be. It is locked, so that a run is never made twice at once.
         launcher: 'none', 'pytorch' or 'slurm', as in MMEngine.
         resume: go on from the last checkpoint in ``folder``.
+        visualizer: where scalars go, see ``tools.engine.vis.visualizer``; by default to the folder alone.
 
     Raises:
         ValueError: what ``check_device`` and ``check_data`` of the task refuse, a backbone that fails its certificate, another
@@ -57,7 +64,11 @@ def run(resolved: Resolved, folder: Path, launcher: str = "none", resume: bool =
     check_certificate(resolved.cfg)
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) if launcher != "none" else 0
     with held_folder(folder) if rank == 0 else nullcontext():
-        return _run(resolved, folder, launcher, resume, remarks)
+        cfg = copy.deepcopy(resolved.cfg)
+        cfg.work_dir, cfg.run, cfg.launcher = str(folder), resolved.key.name, launcher
+        if visualizer:
+            cfg.visualizer = visualizer
+        return _run(resolved, cfg, folder, resume, remarks)
 
 
 @contextmanager
@@ -104,7 +115,7 @@ def check_certificate(cfg) -> None:
             certify_config(cfg, hook)
 
 
-def _run(resolved: Resolved, folder: Path, launcher: str, resume: bool, remarks: list[str]) -> dict:
+def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]) -> dict:
     import torch
     from mmengine.dist import is_main_process
     from mmengine.logging import MessageHub
@@ -114,8 +125,7 @@ def _run(resolved: Resolved, folder: Path, launcher: str, resume: bool, remarks:
     from tools.engine.runner import end_workers
 
     keep_freed_memory()
-    cfg, key, task = resolved.cfg, resolved.key, resolved.task
-    cfg.work_dir, cfg.run, cfg.launcher = str(folder), key.name, launcher
+    key, task = resolved.key, resolved.task
     started = time.time()
     runner = build_runner(cfg, resume, remarks)
     resumed_from = Path(runner._load_from).name if runner._resume else None
@@ -176,10 +186,7 @@ def _run(resolved: Resolved, folder: Path, launcher: str, resume: bool, remarks:
 def dump(resolved: Resolved) -> str:
     """Return the text of the config.py of a run: the resolved config, and what it was resolved from."""
     root = os.environ.get("DATA_ROOT", "data")
-    cfg = copy.deepcopy(resolved.cfg)
-    for name in ("work_dir", "run", "launcher"):
-        cfg.pop(name, None)
-    return dumped_text(cfg, resolved.origin, resolved.machine, resolved.card, root, resolved.key.name)
+    return dumped_text(resolved.cfg, resolved.origin, resolved.machine, resolved.card, root, resolved.key.name)
 
 
 def lost_worker(error: Exception) -> bool:

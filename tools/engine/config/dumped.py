@@ -102,6 +102,10 @@ class Origin:
             given["card"] = None
         return replace(self, **given)
 
+    def without(self, key: str) -> "Origin":
+        """Return this origin without one of its overrides."""
+        return replace(self, overrides={name: value for name, value in self.overrides.items() if name != key})
+
     def edit(self, edits: Mapping[str, Any]) -> "Origin":
         """Return this origin with keys that were edited by hand: they count as overrides, or are taken out."""
         changed = {key: value for key, value in edits.items() if value is not GONE}

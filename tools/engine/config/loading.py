@@ -109,6 +109,8 @@ def put(cfg, key: str, value: Any) -> None:
         node = list(here) if isinstance(here, list | tuple) else ConfigDict(here) if isinstance(here, Mapping) else ConfigDict()
         put(node, rest, value)
         cfg[name] = node
+    elif isinstance(value, Mapping) and value.get(DELETE):
+        cfg[name] = ConfigDict({inner: item for inner, item in value.items() if inner != DELETE})
     elif isinstance(value, Mapping) and isinstance(here, Mapping) and value.get("type", here.get("type")) == here.get("type"):
         node = ConfigDict(here)
         for inner, item in value.items():

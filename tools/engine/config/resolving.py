@@ -6,7 +6,7 @@ override derived keys, divide the batch over the processes. Nothing that an over
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +17,14 @@ from backbones.card_facts import SCRATCH, CardFacts
 from backbones.resolving import Machine, Request, complete, data_folder
 from classification.tricks import difference, flatten
 from tools.engine.config.dumped import Origin, edits_of, take_out
-from tools.engine.config.loading import ORIGIN, checked, find_config, read
+from tools.engine.config.loading import ORIGIN, checked, read
 from tools.engine.config.overrides import apply_derived, refuse_undone, sort_overrides
 from tools.engine.config.run_key import SEED, RunKey, hashable_config, make_key, replaced
 from tools.engine.config.structures import check_structures
 from tools.engine.config.tasks import task_of
+
+# overrides of a transfer that are no part of how its number is made, or that a record has elsewhere
+UNNAMED = ("protocol", "scratch_backbone", "threads", "data_root", "num_workers", "classes")
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,32 @@ def _asked(options: Options) -> dict[str, Any]:
 
 
 def _resolve(origin: Origin, machine: Machine, card: CardFacts | None) -> tuple[Any, str]:
+    """Return the complete config, and the folder of its data.
+
+    Where an override decides a downstream number beside the protocol, the protocol's name says so.
+    """
+    cfg, folder = _plain(origin, machine, card)
+    if "protocol" not in cfg:
+        return cfg, folder
+    notes = [
+        f"{key}={value}"
+        for key, value in origin.overrides.items()
+        if key.partition(".")[0] not in UNNAMED and _decides(key, origin, machine, card, hashable_config(cfg, folder))
+    ]
+    cfg.protocol.name = ", ".join([cfg.protocol.name, *notes])
+    return cfg, folder
+
+
+def _decides(key: str, origin: Origin, machine: Machine, card: CardFacts | None, hashable: dict[str, Any]) -> bool:
+    """Return whether a config would have another result without the override ``key``."""
+    try:
+        without, folder = _plain(origin.without(key), machine, card)
+    except ValueError:  # the others need it
+        return True
+    return hashable_config(without, folder) != hashable
+
+
+def _plain(origin: Origin, machine: Machine, card: CardFacts | None) -> tuple[Any, str]:
     from mmengine.config import Config
 
     cfg = Config(origin.copied_values(), cfg_text=origin.file, filename=origin.file)  # with a text, no file is opened
@@ -162,22 +191,12 @@ def _resolve(origin: Origin, machine: Machine, card: CardFacts | None) -> tuple[
     request = Request(machine, card=card, protocol_changes=overrides.protocol, **origin.request())
     resolved = task_of(values).resolve(values, request)
     refuse_undone(overrides, [name for name, _ in resolved.get("tricks", [])])
-    folder = data_folder(values)
-    for key, value in overrides.derived.items():
-        _name_in_protocol(resolved, f"{key}={value}", folder, lambda key=key, value=value: apply_derived(resolved, {key: value}))
+    apply_derived(resolved, overrides.derived)
     for key in origin.gone:
         take_out(resolved, key)
     complete(resolved, machine)
     check_structures(resolved, origin.file)
-    return resolved, folder
-
-
-def _name_in_protocol(cfg, note: str, folder: str, change: Callable[[], None]) -> None:
-    """Make a change; where it decides a downstream number beside the protocol, the protocol's name says so from now on."""
-    before = hashable_config(cfg, folder) if "protocol" in cfg else None
-    change()
-    if before is not None and hashable_config(cfg, folder) != before:
-        cfg.protocol.name = f"{cfg.protocol.name}, {note}"
+    return resolved, data_folder(values)
 
 
 def refuse_ineffective(resolved: Resolved) -> None:
@@ -188,9 +207,8 @@ def refuse_ineffective(resolved: Resolved) -> None:
     """
     own = _running(resolved.cfg)
     for key, value in resolved.origin.overrides.items():
-        rest = {name: other for name, other in resolved.origin.overrides.items() if name != key}
         try:
-            without, _ = _resolve(replace(resolved.origin, overrides=rest), resolved.machine, resolved.card)
+            without, _ = _plain(resolved.origin.without(key), resolved.machine, resolved.card)
         except ValueError:
             continue  # the others need it
         if not difference(_running(without), own):
@@ -213,8 +231,3 @@ def effective(overrides: Mapping[str, Any], path: str | Path, options: Options) 
         for key, value in overrides.items()
         if difference(bare, flatten(resolve(path, replace(options, overrides={key: value})).cfg))
     }
-
-
-def config_path(resolved: Resolved) -> str:
-    """Return the path of the file that a config was resolved from, as a command line may have it."""
-    return str(find_config(resolved.origin.file))

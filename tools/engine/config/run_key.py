@@ -16,6 +16,7 @@ NOT_KEYED = (
     *("work_dir", "run", "launcher", "backbone", "visualizer", "log_level", "log_processor", "threads"),
     "model_wrapper_cfg",
 )
+LOADING = ("num_workers", "persistent_workers", "pin_memory", "prefetch_factor")  # how data is loaded, which changes no sample
 OWN_HOOKS = (TRANSFER_HOOK, "SyncBuffersHook", "classification.UpdateHook")  # that resolving puts in; they follow from the rest
 
 
@@ -62,7 +63,7 @@ def hashable_config(cfg, data_folder: str) -> dict[str, Any]:
     data["custom_hooks"] = [hook for hook in data.get("custom_hooks", []) if hook["type"] not in OWN_HOOKS]
     for loader in ("train_dataloader", "test_dataloader", "val_dataloader"):
         if loader in data:
-            data[loader] = {key: value for key, value in data[loader].items() if key != "num_workers"}
+            data[loader] = {key: value for key, value in data[loader].items() if key not in LOADING}
     data["train_dataloader"].pop("batch_size", None)  # the batch stands at the top; its division decides nothing
     data["optim_wrapper"] = {key: value for key, value in data["optim_wrapper"].items() if key != "accumulative_counts"}
     if isinstance(data.get("protocol"), dict):
