@@ -89,9 +89,15 @@ def test_a_wrong_factor_is_refused(path, words, message):
         resolve(path, options(**words))
 
 
-@pytest.mark.parametrize(("words", "name"), [(dict(lr_factor=2.0), "--lr-factor"), (dict(hold_out=True), "--hold-out")])
-def test_a_pretraining_has_no_such_options(words, name):
-    with pytest.raises(ValueError, match=f"{name} is for detection and segmentation; classification has no protocol"):
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (dict(lr_factor=2.0), "--lr-factor is for detection and segmentation; classification has no protocol; change lr_at_256"),
+        (dict(hold_out=True), "--hold-out is for detection and segmentation; classification is tested on its validation images"),
+    ],
+)
+def test_a_pretraining_has_no_such_options(words, sentence):
+    with pytest.raises(ValueError, match=sentence):
         resolve("configs/classification/resnet50_toy.py", Options(**words))
 
 
