@@ -3,12 +3,12 @@
 from importlib import import_module
 
 _HOME = {
-    "ResNet": "backbones.resnet",
-    "TimmBackbone": "backbones.timm_backbone",
-    "LastStage": "backbones.networks",
+    "ResNet": "backbones.networks.resnet",
+    "TimmBackbone": "backbones.networks.timm_backbone",
+    "LastStage": "backbones.networks.factory",
     "BackboneCard": "backbones.card",
-    "TransferHook": "backbones.transfer",
-    "LoadImage": "backbones.transfer",
+    "TransferHook": "backbones.transfer.certificate",
+    "LoadImage": "backbones.transfer.certificate",
 }
 __all__ = list(_HOME)
 

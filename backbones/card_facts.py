@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from backbones.architecture import type_of
-from backbones.files import read_json, sha256
-from backbones.schema import Count, Number, Positive, accept
+from backbones.networks.architecture import type_of
+from backbones.common.files import read_json, sha256
+from backbones.common.schema import Count, Number, Positive, accept
 
 FORMAT = 2
 JSON, WEIGHTS, PROBE, CLASSIFIER = "card.json", "weights.safetensors", "probe.safetensors", "classifier.safetensors"
@@ -42,7 +42,7 @@ class CardFacts:
     """The facts of a card from which a downstream config follows.
 
     Args:
-        arch: arguments that decide the weights, see ``backbones.architecture``.
+        arch: arguments that decide the weights, see ``backbones.networks.architecture``.
         mean, std: of the three channels in ``channel_order``, on the 0..255 scale.
         channel_order: 'rgb' or 'bgr'.
         folder: of the card; one that a run above has yet to write is named all the same.

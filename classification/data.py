@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from backbones.images import read_rgb
+from backbones.common.images import read_rgb
 from classification.folders import check_folder
 
 # Principal components of ImageNet's RGB pixels on the 0..255 scale (Krizhevsky et al., 2012; the values that MXNet's
@@ -183,7 +183,7 @@ class ImageFolder(datasets.ImageFolder):
         root: folder of the class folders.
         pipeline: configs of transforms; the first gets a PIL image in RGB, the last gives uint8 (3, H, W).
 
-    Items are ``{'inputs': uint8 (3, H, W), 'labels': int}``; images are read as ``backbones.images`` says.
+    Items are ``{'inputs': uint8 (3, H, W), 'labels': int}``; images are read as ``backbones.common.images`` says.
 
     Raises:
         ValueError: no such folder, no class folders, or a class folder without images.

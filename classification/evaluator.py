@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from backbones.files import write_npz
+from backbones.common.files import write_npz
 from classification.metrics import rank_of_truth, topk
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from backbones.files import missing_folder
+from backbones.common.files import missing_folder
 
 
 def check_folder(root: Path) -> list[str]:

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from backbones.initial import initialise
+from backbones.networks.initialization import initialise
 
 
 class ImagePreprocessor(BaseDataPreprocessor):

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from backbones.schema import Count, Fraction, Number, Positive
-from backbones.values import Values
+from backbones.common.schema import Count, Fraction, Number, Positive
+from backbones.common.values import Values
 
 Channels = tuple[Number, Number, Number]
 Scales = tuple[Positive, Positive, Positive]

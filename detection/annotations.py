@@ -6,9 +6,9 @@ from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
-from backbones.checking import some
-from backbones.files import missing_folder
-from backbones.tuning import in_part
+from backbones.common.dataset_checks import some
+from backbones.common.files import missing_folder
+from backbones.transfer.holdout import in_part
 
 
 def read_list(path: str | Path) -> list[str]:

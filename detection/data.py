@@ -7,7 +7,7 @@ import backbones.mmcv_ops  # noqa: F401  (mmdet cannot be imported without it wh
 # isort: split
 from mmdet.datasets import VOCDataset as MMDetVOCDataset
 
-from backbones.tuning import in_part
+from backbones.transfer.holdout import in_part
 from detection.annotations import check_annotation, read_list
 
 
@@ -20,7 +20,7 @@ class VOCDataset(MMDetVOCDataset):
     Args:
         difficult_in_training: train on objects marked difficult, as GluonCV and detectron2 do. In testing they are always
             kept apart, as the devkit demands.
-        part: 'rest' or 'held_out' of the list, see ``backbones.tuning``; None: all of it.
+        part: 'rest' or 'held_out' of the list, see ``backbones.transfer.holdout``; None: all of it.
         kwargs: of mmdet's class; ``metainfo=dict(classes=...)`` where the classes are not VOC's.
 
     Raises:

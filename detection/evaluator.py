@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mmengine.evaluator import BaseMetric
 
-from backbones.files import write_npz
+from backbones.common.files import write_npz
 from detection.metrics import IOUS, gather, match, mean_ap
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backbones.files import read_npz
+from backbones.common.files import read_npz
 
 IOUS = tuple(k / 100 for k in range(50, 100, 5))  # 0.50:0.05:0.95; np.arange(0.5, 1, 0.05) has 0.6000000000000001
 

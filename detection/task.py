@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import backbones.mmcv_ops  # noqa: F401  (before anything imports mmdet)
-from backbones.files import missing_folder
+from backbones.common.files import missing_folder
 from detection.annotations import check_split, split_of
-from detection.errors import count_errors
+from detection.error_analysis import count_errors
 from detection.metrics import load, per_class
 from detection.resolve import FOLLOWS, resolve
 from detection.schema import DetectionValues as VALUES

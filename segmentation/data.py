@@ -11,7 +11,7 @@ from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image, ImageFilter
 
-from backbones.tuning import in_part
+from backbones.transfer.holdout import in_part
 from segmentation.masks import check_mask
 
 
@@ -19,7 +19,7 @@ class ADE20KDataset(MMSegADE20KDataset):
     """mmseg's ADE20KDataset that checks that every image has its mask, and every mask its image.
 
     Args:
-        part: 'rest' or 'held_out' of the images, see ``backbones.tuning``; None: all of them.
+        part: 'rest' or 'held_out' of the images, see ``backbones.transfer.holdout``; None: all of them.
         kwargs: of mmseg's class.
 
     Raises:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from backbones.files import atomic, write_npz
+from backbones.common.files import atomic, write_npz
 from segmentation.metrics import CLASSES, boundary_band, count, figures, join
 
 MASKS, KEPT = "masks", 24  # the folder of predicted masks beside the per-image results, and how many there are

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backbones.files import read_npz
+from backbones.common.files import read_npz
 
 CLASSES = ("gt", "union", "all")
 REGIONS = ("interior", "boundary")  # the numbers of ``Counts.region``

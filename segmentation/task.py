@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import backbones.mmcv_ops  # noqa: F401  (before anything imports mmseg)
-from backbones.files import missing_folder
+from backbones.common.files import missing_folder
 from segmentation.metrics import REGIONS, load, per_class
 from segmentation.resolve import FOLLOWS, resolve, set_inference
 from segmentation.schema import SegmentationValues as VALUES

@@ -46,7 +46,7 @@ MEAN, STD = [123.68, 116.779, 103.939], [58.393, 57.12, 57.375]
 @pytest.fixture(scope="session")
 def toy_root(tmp_path_factory) -> Path:
     """A made world with a handful of images in each split; what ``DATA_ROOT/toy`` is at full size."""
-    from tools.engine.toy_world import ToySizes, make_toy
+    from tools.engine.toy_data.writer import ToySizes, make_toy
 
     root = tmp_path_factory.mktemp("data") / "toy"
     make_toy(

@@ -4,7 +4,7 @@ import csv
 import json
 from pathlib import Path
 
-from tools.engine.results import Column
+from tools.engine.analysis.results import Column
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = (

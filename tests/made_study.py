@@ -9,8 +9,8 @@ import numpy as np
 from test_average_precision import as_boxes, devkit_ap, devkit_match
 from test_errors import loop
 
-from backbones.files import write_json, write_npz
-from detection.errors import OUTCOMES
+from backbones.common.files import write_json, write_npz
+from detection.error_analysis import OUTCOMES
 from detection.metrics import IOUS
 
 COLUMNS = (

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.engine.record import is_locked  # noqa: E402
+from tools.engine.training.record import is_locked  # noqa: E402
 
 STUDY = [sys.executable, ROOT / "tools/study.py", "run", ROOT / "configs/studies/demo.py", "--recipes", "b_standard", "scratch"]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -83,7 +83,7 @@ def cycle(folder: Path, end: float, longest: float, rng: random.Random) -> tuple
 
 
 def soak(minutes: float, seed: int) -> int:
-    from tools.engine.toy_world import ToySizes, make_toy
+    from tools.engine.toy_data.writer import ToySizes, make_toy
 
     sizes = ToySizes(6, 2, voc_train=12, voc_val=4, voc_test=9, ade_training=12, ade_validation=5)
     rng, kills, starts, equal, cycles = random.Random(seed), 0, 0, 0, 0

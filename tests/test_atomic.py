@@ -16,8 +16,8 @@ from mmengine.optim import OptimWrapper
 from torch.utils.data import DataLoader
 
 from backbones import BackboneCard
-from backbones.files import PART, atomic, atomic_folder, remove_parts, write_json, write_npz, write_text
-from tools.engine.runner import ExactRunner, check_checkpoint, check_room, last_checkpoint, moments
+from backbones.common.files import PART, atomic, atomic_folder, remove_parts, write_json, write_npz, write_text
+from tools.engine.training.runner import ExactRunner, check_checkpoint, check_room, last_checkpoint, moments
 
 
 class Numbers(BaseModel):
@@ -41,7 +41,7 @@ def make_runner(folder: Path, width: int = 10) -> ExactRunner:
         train_cfg=dict(by_epoch=True, max_epochs=1),
         optim_wrapper=OptimWrapper(torch.optim.SGD(model.parameters(), 0.1)),
         default_hooks=dict(logger=None, checkpoint=None, runtime_info=None),
-        custom_hooks=[dict(type="tools.engine.runner.ExactHook")],
+        custom_hooks=[dict(type="tools.engine.training.runner.ExactHook")],
         cfg=dict(task="classification"),
         log_level="ERROR",
         experiment_name=f"numbers-{time.time_ns()}",
@@ -232,7 +232,7 @@ def test_a_run_without_room_does_not_start(tmp_path, monkeypatch, optimiser, kep
     weights = sum(p.nbytes for p in weights)
     need = (2 * kept + 1) * weights
     disk = SimpleNamespace(free=need)
-    monkeypatch.setattr("tools.engine.runner.shutil.disk_usage", lambda folder: disk)
+    monkeypatch.setattr("tools.engine.training.runner.shutil.disk_usage", lambda folder: disk)
     check_room(runner)
     disk.free -= 1
     message = (

@@ -10,7 +10,7 @@ import torch
 from tools.benchmarks import boxes, growth, metrics
 from tools.benchmarks.child import called, ran
 from tools.benchmarks.made_study import ROWS_A_SEED, RUNS_A_SEED, write_study
-from tools.engine.results import load_results
+from tools.engine.analysis.results import load_results
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from made_report import made_rows, write_study
 
-from tools.engine.render import LONG, Report, Table, html
-from tools.engine.report import write_report
+from tools.engine.reporting.document import LONG, Report, Table, html
+from tools.engine.reporting.report import write_report
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONS = (

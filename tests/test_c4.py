@@ -6,8 +6,8 @@ from conftest import MEAN, STD, randomise_norms
 from mmengine.registry import MODELS, init_default_scope
 
 from backbones import BackboneCard, LastStage, ResNet, TimmBackbone
-from backbones.transfer import certify, downstream_preprocessor, parts_of, place
-from backbones.tuning import test_pipeline as pipeline_of
+from backbones.transfer.certificate import certify, downstream_preprocessor, parts_of, place
+from backbones.transfer.holdout import test_pipeline as pipeline_of
 from classification import ImagePreprocessor
 from tools.engine.config import Options, resolve
 
@@ -55,8 +55,8 @@ def test_every_tensor_arrives_in_one_of_the_two_parts(make_card, variant):
 
 @pytest.mark.parametrize("part", ["backbone.layer3.0.conv1", "roi_head.shared_head.stage.2.conv3"])
 def test_a_tensor_that_is_not_the_cards_is_refused_in_both_parts(make_card, part):
-    from backbones.networks import build
-    from backbones.transfer import assembled
+    from backbones.networks.factory import build
+    from backbones.transfer.certificate import assembled
 
     card = make_card("d")
     cfg, model = built(card)

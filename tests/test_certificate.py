@@ -12,10 +12,10 @@ from test_card import DETECTION, LOADER, SEGMENTATION, edit_json, one_sentence
 import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
 from backbones import BackboneCard, ResNet, TimmBackbone
 from backbones.card import TOLERANCE
-from backbones.transfer import TransferHook, certify, downstream_preprocessor
+from backbones.transfer.certificate import TransferHook, certify, downstream_preprocessor
 from classification import ImagePreprocessor
 from tools.engine.config import Options, resolve
-from tools.engine.run import dump
+from tools.engine.training.run import dump
 
 # ---- networks of timm
 

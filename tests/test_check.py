@@ -12,10 +12,10 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from backbones import checking
-from backbones.checking import some
-from classification import check
-from classification.check import Expected, check_folders, describe
+from backbones.common import dataset_checks as checking
+from backbones.common.dataset_checks import some
+from classification import dataset_check as check
+from classification.dataset_check import Expected, check_folders, describe
 
 CLASSES = ("n00000001", "n00000002", "n00000003")
 SMALL = Expected(

@@ -16,9 +16,9 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from backbones import checking
-from segmentation import check
-from segmentation.check import Expected, check_release, describe
+from backbones.common import dataset_checks as checking
+from segmentation import dataset_check as check
+from segmentation.dataset_check import Expected, check_release, describe
 from segmentation.masks import FAULTS
 
 SMALL = Expected("Small", 3, 2)
@@ -367,6 +367,6 @@ def test_the_command_exits_with_0_1_or_2(tree):
 
 
 def test_the_check_loads_neither_torch_nor_mmseg():
-    code = "import sys; import segmentation.check; print(sorted({'torch', 'mmseg', 'mmengine', 'mmcv'} & set(sys.modules)))"
+    code = "import sys; import segmentation.dataset_check; print(sorted({'torch', 'mmseg', 'mmengine', 'mmcv'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

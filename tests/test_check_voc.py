@@ -10,10 +10,10 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from backbones import checking
-from detection import check
+from backbones.common import dataset_checks as checking
+from detection import dataset_check as check
 from detection.annotations import read_annotation
-from detection.check import Expected, ImageList, check_devkit, describe
+from detection.dataset_check import Expected, ImageList, check_devkit, describe
 
 SMALL = Expected(
     "Small",
@@ -286,6 +286,6 @@ def test_the_command_exits_with_1_or_2_when_something_is_wrong(tree):
 
 
 def test_the_check_loads_neither_torch_nor_mmdet():
-    code = "import sys; import detection.check; print(sorted({'torch', 'mmdet', 'mmengine', 'mmcv'} & set(sys.modules)))"
+    code = "import sys; import detection.dataset_check; print(sorted({'torch', 'mmdet', 'mmengine', 'mmcv'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

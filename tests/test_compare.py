@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tools.engine.compare import (
+from tools.engine.analysis.statistics import (
     MARGINS,
     Components,
     Correlation,
@@ -302,7 +302,7 @@ def test_image_noise_asks_for_more_seeds_than_there_can_be():
 
 def test_comparing_loads_neither_torch_nor_scipy_stats():
     code = (
-        "import sys; import tools.engine.bootstrap; from tools.engine.bootstrap import resample_of; "
+        "import sys; import tools.engine.analysis.bootstrap; from tools.engine.analysis.bootstrap import resample_of; "
         "[resample_of(task) for task in ('classification', 'detection', 'segmentation')]; "
         "print(sorted({'torch', 'mmengine', 'cv2', 'scipy.stats'} & set(sys.modules)))"
     )

@@ -20,10 +20,10 @@ from mmengine.registry import (
     init_default_scope,
 )
 
-from backbones.tuning import test_pipeline as pipeline_of
+from backbones.transfer.holdout import test_pipeline as pipeline_of
 from classification.tricks import flatten
 from tools.engine.config import ROOT, Options, load, resolve, task_of
-from tools.engine.run import dump
+from tools.engine.training.run import dump
 
 CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs").glob("*ion/*.py"))
 REGISTRIES = (
@@ -150,7 +150,7 @@ def test_frozen_transfer_trains_nothing_of_the_backbone(make_card):
 
 
 def test_the_detectors_classes_are_those_of_the_made_world():
-    from tools.engine.toy_world import CLASSES
+    from tools.engine.toy_data.writer import CLASSES
 
     assert tuple(load("configs/detection/faster_rcnn_fpn_toy.py").classes) == CLASSES
 

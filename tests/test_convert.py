@@ -11,12 +11,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
-from backbones import BackboneCard, ResNet, importing, stock
+from backbones import BackboneCard, ResNet
+from backbones.interchange import importer as importing
+from backbones.interchange import reference_networks as stock
 from backbones.card import probe_image
-from backbones.convert import our_names
-from backbones.exporting import export_card
-from backbones.importing import from_timm, from_torchvision, import_backbone
-from backbones.stock import mm_arguments, preprocessor
+from backbones.interchange.key_maps import our_names
+from backbones.interchange.exporter import export_card
+from backbones.interchange.importer import from_timm, from_torchvision, import_backbone
+from backbones.interchange.reference_networks import mm_arguments, preprocessor
 
 CLASSES = 5
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tools.engine.config import ROOT, Options, RunKey
-from tools.engine.curves import (
+from tools.engine.analysis.curves import (
     CURVE,
     CURVES,
     MOST,
@@ -22,8 +22,8 @@ from tools.engine.curves import (
     read_curve,
     thin,
 )
-from tools.engine.graph import shared
-from tools.engine.node import Node
+from tools.engine.studies.graph import shared
+from tools.engine.studies.node import Node
 
 PAPER, DETECTOR = "configs/classification/resnet50_paper.py", "configs/detection/faster_rcnn_c4_paper.py"
 

@@ -16,10 +16,10 @@ from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 from test_bad_input import CLASSIFIER, DETECTOR, SEGMENTER, SMALL, SMALL_DENSE, refused, world  # noqa: F401
 
-from backbones.images import BadImage
+from backbones.common.images import BadImage
 from tools.engine.config import ROOT, Options, resolve
-from tools.engine.runner import last_checkpoint
-from tools.engine.seeded import REPLACED, SampleIndex, SeededDataset
+from tools.engine.training.runner import last_checkpoint
+from tools.engine.training.seeding import REPLACED, SampleIndex, SeededDataset
 
 # with processes that load the training images
 WITH_WORKERS = [word.replace("num_workers", "test_dataloader.num_workers") for word in SMALL]

@@ -18,9 +18,9 @@ from test_atomic import forked
 from test_batch import TwoConvolutions
 from test_exact import CLASSIFIER, DETECTOR, SEGMENTER, config
 
-from tools.engine.curves import CURVE, read_curve
-from tools.engine.run import build_runner
-from tools.engine.runner import end_workers, last_checkpoint
+from tools.engine.analysis.curves import CURVE, read_curve
+from tools.engine.training.run import build_runner
+from tools.engine.training.runner import end_workers, last_checkpoint
 
 PER_IMAGE = {CLASSIFIER: "ranks.npz", DETECTOR: "detections.npz", SEGMENTER: "confusion.npz"}
 PROCESSES = {"one": 1, "two": 2}

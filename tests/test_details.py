@@ -12,13 +12,13 @@ from made_study import ANIMALS, STUFF, made_boxes, made_study, read_rows
 from test_average_precision import as_boxes, devkit_ap, devkit_iou, mmdet_case
 from test_errors import AWAY, FOUR_TENTHS, LESS, SQUARE, loop
 
-from backbones.files import write_json, write_npz
-from classification import details as classification
-from detection.errors import KINDS, lost_map
-from segmentation import details as segmentation
+from backbones.common.files import write_json, write_npz
+from classification import breakdowns as classification
+from detection.error_analysis import KINDS, lost_map
+from segmentation import breakdowns as segmentation
 from tools.engine.config import part_of
-from tools.engine.details import DETAILS, collect_details, detail_tables, run_folders
-from tools.engine.results import Results, load_results
+from tools.engine.analysis.breakdowns import DETAILS, collect_details, detail_tables, run_folders
+from tools.engine.analysis.results import Results, load_results
 
 ROOT = Path(__file__).parents[1]
 
@@ -97,7 +97,7 @@ def test_many_classes_or_none_with_a_name_have_no_table(tmp_path, classes, shown
     write_npz(tmp_path / "ranks.npz", rank=np.zeros(len(labels), np.uint16), label=labels)
     if classes:
         write_json(tmp_path / "card/card.json", {"source": {"class_names": [f"c{i}" for i in range(classes)]}})
-    found = classification.details(tmp_path, {"per_image": "ranks.npz"})
+    found = classification.breakdowns(tmp_path, {"per_image": "ranks.npz"})
     assert bool(found) == shown
     if shown:
         assert list(found["per_class"]["values"].values()) == [100.0] * 49 + [None]
@@ -105,7 +105,7 @@ def test_many_classes_or_none_with_a_name_have_no_table(tmp_path, classes, shown
 
 def test_parts_of_images_are_the_figures_of_the_record():
     metrics = {"pixAcc": 60.0, "mIoU": 30.0, "mAcc": 40.0, "mIoU_boundary": 20.0, "pixAcc_interior": 70.0, "mIoU_rare": 5.0}
-    found = segmentation.details(Path(), {"metrics": metrics})["parts"]["values"]
+    found = segmentation.breakdowns(Path(), {"metrics": metrics})["parts"]["values"]
     assert found == {name: value for name, value in metrics.items() if name != "mAcc"}
 
 
@@ -214,7 +214,7 @@ def made(rows: list[tuple], tables: dict[str, dict], **about) -> dict:
     fake = {run: {"t": table | {"values": values}} for run, values in tables.items()}
     read = {Path(run): {"fake": found} for run, found in fake.items()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("detection.details.details", lambda folder, record: record["fake"])
+        patch.setattr("detection.breakdowns.details", lambda folder, record: record["fake"])
         return collect_details(
             [common | dict(zip(names, row, strict=True)) for row in rows], {run: Path(run) for run in fake}, read.get
         )
@@ -319,8 +319,8 @@ def test_a_long_table_comes_behind_its_largest_gains_and_losses(classes, tables)
 def test_neither_torch_nor_mmengine_is_loaded(folder):
     code = (
         "import sys, json; from pathlib import Path; "
-        "from tools.engine.details import collect_details, detail_tables, run_folders; "
-        "from tools.engine.results import load_results; "
+        "from tools.engine.analysis.breakdowns import collect_details, detail_tables, run_folders; "
+        "from tools.engine.analysis.results import load_results; "
         f"folder = Path({str(folder)!r}); results = load_results(folder); "
         "found = collect_details(results.rows, run_folders(results, folder)); "
         f"(folder / {DETAILS!r}).write_text(json.dumps(found)); print(len(detail_tables(found, results))); "

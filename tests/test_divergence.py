@@ -10,9 +10,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from test_exact import CLASSIFIER, DETECTOR, resolved_config
 
-from tools.engine.hooks import Diverged, DivergenceHook, Pulse, not_finite
-from tools.engine.run import run
-from tools.engine.runner import check_checkpoint, last_checkpoint
+from tools.engine.training.hooks import Diverged, DivergenceHook, Pulse, not_finite
+from tools.engine.training.run import run
+from tools.engine.training.runner import check_checkpoint, last_checkpoint
 
 
 class Spoil(Hook):
@@ -92,7 +92,7 @@ def test_a_detector_that_fails_on_its_weights_has_diverged(toy_root, tmp_path, m
 def test_another_error_is_no_divergence(toy_root, tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     resolved = resolved_config(CLASSIFIER)
-    monkeypatch.setattr("tools.engine.hooks.CurveHook.after_train_iter", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("tools.engine.training.hooks.CurveHook.after_train_iter", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(resolved, tmp_path)
     assert not (tmp_path / "record.json").exists()
@@ -123,8 +123,8 @@ def test_a_scaler_that_halves_without_end_has_diverged():
 def test_terms_that_are_read_later_are_read_all(monkeypatch):
     """On a GPU, where reading waits, the first bad one of several unread updates is named."""
     runner, hook = small_runner(), DivergenceHook()
-    monkeypatch.setattr("tools.engine.hooks.get_world_size", lambda: 2)
-    monkeypatch.setattr("tools.engine.hooks.largest", lambda *values: list(values))
+    monkeypatch.setattr("tools.engine.training.hooks.get_world_size", lambda: 2)
+    monkeypatch.setattr("tools.engine.training.hooks.largest", lambda *values: list(values))
     hook.pulse.next = 100
     for value in (1.0, math.inf, math.nan, 2.0):
         hook.after_train_iter(runner, 0, outputs={"loss": torch.tensor(value), "loss_cls": torch.tensor(0.5)})
@@ -144,7 +144,7 @@ def test_weights_that_are_not_finite_are_named():
 
 def test_processes_ask_each_other_about_once_a_second(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("tools.engine.hooks.time", SimpleNamespace(time=lambda: clock[0]))
+    monkeypatch.setattr("tools.engine.training.hooks.time", SimpleNamespace(time=lambda: clock[0]))
     pulse, asked = Pulse(), []
     for update in range(1, 61):  # of an eighth of a second, then of 5 seconds
         clock[0] += 0.125 if update <= 40 else 5

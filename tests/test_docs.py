@@ -6,11 +6,11 @@ import re
 from classification.schedule import learning_rates
 from classification.tricks import TRICKS
 from tools.engine.config import ROOT, Options, resolve
-from tools.engine.tricks_page import BASE, SHOWN, UPDATES, draw, page
+from tools.write_tricks_page import BASE, SHOWN, UPDATES, draw, page
 
 
 def test_the_page_of_the_tricks_is_that_of_the_docstrings():
-    """Else: python -m tools.engine.tricks_page."""
+    """Else: python -m tools.write_tricks_page."""
     text = (ROOT / "docs/tricks.md").read_text()
     assert text == page()
     rows = re.findall(r"^\| \[`(\w+)`\]", text, re.MULTILINE)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from tools.engine import doctor
-from tools.engine.doctor import (
+from tools.engine.doctor.checks import checks as doctor
+from tools.engine.doctor.checks import (
     FROZEN_LINE,
     NEEDED,
     Finding,

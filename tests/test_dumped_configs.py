@@ -11,7 +11,7 @@ import pytest
 from classification.tricks import flatten
 from tools.engine.config import ROOT, Options, resolve
 from tools.engine.config.dumped import printed_text
-from tools.engine.run import dump
+from tools.engine.training.run import dump
 
 CLASSIFIER = "configs/classification/resnet50_toy.py"
 

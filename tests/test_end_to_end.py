@@ -193,10 +193,10 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 
-from backbones.plugging import plug
-from backbones.resolving import check_backbone, data_folder, start
-from backbones.schema import Count, Positive
-from backbones.values import Values
+from backbones.transfer.plug import plug
+from backbones.transfer.resolving import check_backbone, data_folder, start
+from backbones.common.schema import Count, Positive
+from backbones.common.values import Values
 from classification.folders import check_folder
 from classification.model import ImagePreprocessor
 

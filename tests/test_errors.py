@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_average_precision import as_boxes, devkit_iou, devkit_match, random_case
 
-from detection.errors import KINDS, OUTCOMES, count_errors, outcomes
+from detection.error_analysis import KINDS, OUTCOMES, count_errors, outcomes
 
 SQUARE = [0.0, 0.0, 9.0, 9.0]
 HALF = [0.0, 0.0, 9.0, 4.0]  # IoU 0.5 with SQUARE

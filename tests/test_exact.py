@@ -12,12 +12,12 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from backbones.resolving import Machine
+from backbones.transfer.resolving import Machine
 from tools.engine.config import Options, Resolved, resolve
-from tools.engine.hooks import STOPPED, Stopped
-from tools.engine.run import build_runner
-from tools.engine.runner import check_checkpoint, end_workers, last_checkpoint
-from tools.engine.seeded import SampleIndex, own_randomness, seed_everything, seed_of
+from tools.engine.training.hooks import STOPPED, Stopped
+from tools.engine.training.run import build_runner
+from tools.engine.training.runner import check_checkpoint, end_workers, last_checkpoint
+from tools.engine.training.seeding import SampleIndex, own_randomness, seed_everything, seed_of
 
 CLASSIFIER, DETECTOR, SEGMENTER = (
     f"configs/{name}_toy.py" for name in ("classification/resnet50", "detection/faster_rcnn_fpn", "segmentation/fcn")

@@ -30,8 +30,8 @@ from test_weight_files import save, small  # noqa: F401
 import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
 from backbones import BackboneCard
 from backbones.card import TOLERANCE
-from backbones.exporting import export_card
-from backbones.importing import from_timm, import_backbone
+from backbones.interchange.exporter import export_card
+from backbones.interchange.importer import from_timm, import_backbone
 from tools.engine.config import ROOT
 
 # ---- export
@@ -131,7 +131,7 @@ def test_an_imported_card_is_certified_in_a_detector(tmp_path, name):
     from mmengine.logging import MessageHub
     from mmengine.registry import MODELS, init_default_scope
 
-    from backbones.transfer import TransferHook
+    from backbones.transfer.certificate import TransferHook
     from tools.engine.config import Options, resolve
 
     card = from_timm(tamed(timm.create_model(name))).write(tmp_path / "card")
@@ -186,7 +186,7 @@ def test_the_tools_import_and_export(small, tmp_path, export):  # noqa: F811
 
 def test_a_checkpoint_of_a_run_is_exported(toy_root, tmp_path, monkeypatch, export):
     from tools.engine.config import Options, resolve
-    from tools.engine.run import build_model, dump
+    from tools.engine.training.run import build_model, dump
 
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     narrow = {"model.backbone.base_channels": 8}

@@ -7,7 +7,7 @@ import torch
 from mmengine.optim import AmpOptimWrapper
 from torch import nn
 
-from tools.engine.runner import start_from_zero
+from tools.engine.training.runner import start_from_zero
 
 SGD = dict(lr=0.1, momentum=0.9, weight_decay=1e-4)
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from backbones.protocols import choose_protocol
+from backbones.transfer.protocols import choose_protocol
 from detection.schema import DetectionProtocol
 from detection.task import check_data, data_folders
 from tools.engine.config import Options, load, resolve
-from tools.engine.run import build_runner
-from tools.engine.toy_world import CLASSES
+from tools.engine.training.run import build_runner
+from tools.engine.toy_data.writer import CLASSES
 
 CONFIG = "configs/detection/faster_rcnn_c4_paper.py"
 NAMES = ("gluoncv2018", "he2019", "detectron2", "moco")

@@ -13,15 +13,15 @@ from conftest import randomise_norms
 from safetensors.torch import save_file
 
 from backbones import BackboneCard
-from tools.engine import cards
-from tools.engine.cards import Weights, make_cards
-from tools.engine.collect import collect, published_of
+from tools.engine.studies import published_weights as cards
+from tools.engine.studies.published_weights import Weights, make_cards
+from tools.engine.studies.collect import collect, published_of
 from tools.engine.config import Options, resolve
-from tools.engine.cost import Costs, past_runs
-from tools.engine.graph import nodes_of, rows_of
-from tools.engine.launch import command
-from tools.engine.plan import card_table, plan_table, show_plan
-from tools.engine.study import load_study
+from tools.engine.planning.cost import Costs, past_runs
+from tools.engine.studies.graph import nodes_of, rows_of
+from tools.engine.launching.local import command
+from tools.engine.planning.plan import card_table, plan_table, show_plan
+from tools.engine.studies.study import load_study
 
 STUDY = "configs/studies/public_weights.py"
 # shallow networks whose files are made here, as rows of a study of their own
@@ -264,8 +264,8 @@ def test_from_a_file_to_a_command(tiny):
 
 @pytest.mark.slow
 def test_made_files_end_in_a_report_with_the_published_figures_beside(tiny, toy_root, monkeypatch, tmp_path):
-    from tools.engine.report import write_report
-    from tools.engine.run import run
+    from tools.engine.reporting.report import write_report
+    from tools.engine.training.run import run
 
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     for name in ("tiny.safetensors", "tiny.pth"):

@@ -13,10 +13,10 @@ from made_report import MAP, ONE, TASKS, VALUES, line, made_rows, made_study, wr
 from PIL import Image
 from scipy import stats
 
-from tools.engine.gains import gains
-from tools.engine.render import Figure
-from tools.engine.report import terminal_table, write_report
-from tools.engine.results import load_results
+from tools.engine.analysis.gains import gains
+from tools.engine.reporting.document import Figure
+from tools.engine.reporting.report import terminal_table, write_report
+from tools.engine.analysis.results import load_results
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def quick(monkeypatch):
     """One blank figure: drawing takes most of a report's time; test_figures.py and test_browser.py have the true ones."""
     file = io.BytesIO()
     Image.new("RGB", (144, 10)).save(file, "PNG")
-    monkeypatch.setattr("tools.engine.report.figures_of", lambda *_: (Figure("gains", "Levels", "", file.getvalue()),))
+    monkeypatch.setattr("tools.engine.reporting.report.figures_of", lambda *_: (Figure("gains", "Levels", "", file.getvalue()),))
 
 
 @pytest.fixture

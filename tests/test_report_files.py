@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from made_report import ROOT, line, made_rows, write_study
 
-from tools.engine.report import make_report, terminal_table, write_report
-from tools.engine.results import load_results
+from tools.engine.reporting.report import make_report, terminal_table, write_report
+from tools.engine.analysis.results import load_results
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_script_says_in_a_sentence_what_is_missing(folder, lacking):
 def test_report_loads_neither_torch_nor_mmengine(folder):
     code = (
         "import sys; from pathlib import Path; "
-        "from tools.engine.report import terminal_table, write_report; "
+        "from tools.engine.reporting.report import terminal_table, write_report; "
         f"write_report(Path({str(folder)!r})); terminal_table(Path({str(folder)!r})); "
         "heavy = {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}; "
         "print(sorted({name.split('.')[0] for name in sys.modules} & heavy))"

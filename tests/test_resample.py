@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import classification.resample
-import detection.resample
-import segmentation.resample
+import classification.bootstrap
+import detection.bootstrap
+import segmentation.bootstrap
 from classification.metrics import topk
 from detection.metrics import IOUS, Boxes, mean_ap
 from segmentation.metrics import CLASSES, Counts, figures
-from tools.engine.bootstrap import draw, image_variance, resample, resample_of, variance
-from tools.engine.compare import (
+from tools.engine.analysis.bootstrap import draw, image_variance, resample, resample_of, variance
+from tools.engine.analysis.statistics import (
     ImageVariance,
 )
 
@@ -74,7 +74,7 @@ def test_resampled_map_is_that_of_duplicated_images(tmp_path, seed):
     weights[1] = 0  # nothing at all
     absent = 0
     for metric, (kind, iou) in AVERAGE_PRECISIONS.items():
-        found = detection.resample.resampled(path, weights, metric)
+        found = detection.bootstrap.resampled(path, weights, metric)
         assert found.dtype == np.float64 and found.shape == (len(weights),)
         assert found[0] == pytest.approx(mean_ap(detections, truth, 4, kind, iou), abs=1e-10) and np.isnan(found[1])
         for row, value in zip(weights[:40], found, strict=False):
@@ -92,10 +92,10 @@ def test_resampled_map_at_another_iou_and_without_detections(tmp_path):
     detections, truth = made_boxes(np.random.default_rng(9), 12)
     weights = np.ones((1, 12), int)
     path = save_boxes(tmp_path / "detections.npz", detections, truth)
-    found = detection.resample.resampled(path, weights, "mAP_area", iou=0.75)
+    found = detection.bootstrap.resampled(path, weights, "mAP_area", iou=0.75)
     assert found == pytest.approx(mean_ap(detections, truth, 4, "area", 0.75), abs=1e-10)
     save_boxes(path, detections.take(np.zeros(0, int)), truth)
-    assert detection.resample.resampled(path, weights, "mAP") == 0
+    assert detection.bootstrap.resampled(path, weights, "mAP") == 0
 
 
 def made_counts(rng, images: int, classes: int, missing: int | None = None) -> Counts:
@@ -118,8 +118,8 @@ def test_resampled_miou_is_that_of_duplicated_images(tmp_path, classes, seed):
     weights = np.concatenate([np.ones((1, images), np.uint16), draw(images, 40, seed), np.zeros((1, images), np.uint16)])
     weights[1:, -1] = 0
     weights[-1, 0] = 5  # an image without a labelled pixel, five times
-    for metric in segmentation.resample.METRICS:
-        found = segmentation.resample.resampled(path, weights, metric, classes, num_classes=5)
+    for metric in segmentation.bootstrap.METRICS:
+        found = segmentation.bootstrap.resampled(path, weights, metric, classes, num_classes=5)
         assert found.dtype == np.float64 and np.isnan(found[-1])
         for row, value in zip(weights[:-1], found, strict=False):
             total = sum(w * counts.matrix(5, counts.image == i) for i, w in enumerate(row.tolist()))
@@ -133,7 +133,7 @@ def test_resampled_accuracy_is_that_of_duplicated_images(tmp_path):
     np.savez(path := tmp_path / "ranks.npz", rank=ranks, label=ranks)
     weights = np.concatenate([np.ones((1, 50), int), rng.integers(0, 4, (20, 50))])
     for k in (1, 5):
-        found = classification.resample.resampled(path, weights, f"top{k}")
+        found = classification.bootstrap.resampled(path, weights, f"top{k}")
         assert found.tolist() == [topk(np.repeat(ranks, row), k) for row in weights]
 
 
@@ -220,7 +220,7 @@ def test_what_cannot_be_resampled_is_refused(tmp_path):
         resample_of("backbones")
     with pytest.raises(ValueError, match="replicates is 1"):
         image_variance([ranks], [ranks], "classification", "top1", replicates=1)
-    modules = (classification.resample, ranks), (detection.resample, boxes), (segmentation.resample, pixels)
+    modules = (classification.bootstrap, ranks), (detection.bootstrap, boxes), (segmentation.bootstrap, pixels)
     for (module, path), weights in itertools.product(modules, (np.ones((2, 9), int), np.ones((2, 4), int))):
         sound = {"classification": "top1", "detection": "mAP", "segmentation": "mIoU"}[module.__name__.split(".")[0]]
         with pytest.raises(ValueError, match="The metric seconds cannot be resampled"):
@@ -228,7 +228,7 @@ def test_what_cannot_be_resampled_is_refused(tmp_path):
         if weights.shape[1] < 9:
             with pytest.raises(ValueError, match="images and the weights 4"):
                 module.resampled(path, weights, sound)
-    segment = partial(segmentation.resample.resampled, pixels, np.ones((1, 9), int), "mIoU")
+    segment = partial(segmentation.bootstrap.resampled, pixels, np.ones((1, 9), int), "mIoU")
     with pytest.raises(ValueError, match="'some'"):
         segment("some")
     for number in (None, 2):
@@ -236,4 +236,4 @@ def test_what_cannot_be_resampled_is_refused(tmp_path):
             segment("all", num_classes=number)
     np.savez(ranks, rank=np.zeros(9))
     with pytest.raises(ValueError, match="has no array label"):
-        classification.resample.image_set(ranks)
+        classification.bootstrap.image_set(ranks)

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backbones.files import write_json, write_npz, write_text
+from backbones.common.files import write_json, write_npz, write_text
 from detection.annotations import read_annotation
 from detection.metrics import Boxes
-from detection.pictures import ALARM, HIT, IGNORED, PANEL, Panel, colour_of, picture, shown
-from tools.engine import collect
+from detection.visualization import ALARM, HIT, IGNORED, PANEL, Panel, colour_of, picture, shown
+from tools.engine.studies import collect
 from tools.engine.config import Options, RunKey, load, resolve
-from tools.engine.node import Node
-from tools.engine.run import dump
-from tools.engine.show import SHEET, find_run, pictures_of, sheet, show
-from tools.engine.study import load_study
+from tools.engine.studies.node import Node
+from tools.engine.training.run import dump
+from tools.engine.reporting.image_sheets import SHEET, find_run, pictures_of, sheet, show
+from tools.engine.studies.study import load_study
 
 DETECTOR, CLASSIFIER = "configs/detection/faster_rcnn_fpn_toy.py", "configs/classification/resnet50_toy.py"
 
@@ -183,7 +183,7 @@ def test_data_that_the_run_was_not_tested_on_is_refused(detected):
 
 
 def test_a_sheet_of_a_classifier_tells_right_from_wrong(classified):
-    from classification import pictures
+    from classification import visualization as pictures
 
     assert show(classified, 100) == classified / SHEET
     drawn = pictures.pictures(resolve(classified / "config.py").cfg, [classified], 100)

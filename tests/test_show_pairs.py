@@ -18,13 +18,13 @@ from test_show_segmentation import CAR, SIZE, TREE, WALL, save
 from test_show_segmentation import panel as segmented_panel
 from test_show_segmentation import run as segmented
 
-from backbones.files import write_json, write_npz
-from detection import pictures as detection
-from segmentation import pictures as segmentation
-from tools.engine import show as engine
+from backbones.common.files import write_json, write_npz
+from detection import visualization as detection
+from segmentation import visualization as segmentation
+from tools.engine.reporting import image_sheets as engine
 from tools.engine.config import resolve
-from tools.engine.results import load_results
-from tools.engine.show import best_pair, caption_of, draw_pairs, pair_sheets, show
+from tools.engine.analysis.results import load_results
+from tools.engine.reporting.image_sheets import best_pair, caption_of, draw_pairs, pair_sheets, show
 
 assert segmented  # a fixture
 
@@ -62,7 +62,7 @@ def test_both_detectors_are_drawn_on_the_same_images(detected):
         write_npz(other / "detections.npz", **dict(saved) | {"det_label": (saved["det_label"] + 1) % 8})
     path = show([detected, other.name], 3)
     assert path == detected / "beside_no_hits.png"
-    drawn = detection.pictures(resolve(detected / "config.py").cfg, [detected, other], 3)
+    drawn = detection.visualization(resolve(detected / "config.py").cfg, [detected, other], 3)
     assert len(drawn) == 3
     for image in drawn:
         truth, first, second = panels(image, PANEL[0], detection.GAP)
@@ -73,7 +73,7 @@ def test_two_segmenters_stand_beside_image_and_truth(segmented):
     other = other_run(segmented, "trees")
     for path in (other / "masks").iterdir():
         save(path, np.full(SIZE[::-1], 5))
-    drawn = segmentation.pictures(resolve(segmented / "config.py").cfg, [segmented, other], 2)
+    drawn = segmentation.visualization(resolve(segmented / "config.py").cfg, [segmented, other], 2)
     assert len(drawn) == 2 and drawn[0].width == 4 * PANEL[0] + 3 * segmentation.GAP
     found = [set(map(tuple, segmented_panel(drawn[0], i).reshape(-1, 3).tolist())) for i in (1, 2, 3)]
     assert {WALL, CAR} <= found[0] and found[1:] == [{WALL}, {TREE}]
@@ -86,15 +86,15 @@ def test_segmenters_are_shown_where_both_kept_a_mask(segmented, monkeypatch):
     for i in (0, 3):
         (other / f"masks/im_{i}.png").unlink()
     cfg = resolve(segmented / "config.py").cfg
-    assert segmentation.pictures(cfg, [segmented, other], 9) == ["im_1", "im_2", "im_4"]
+    assert segmentation.visualization(cfg, [segmented, other], 9) == ["im_1", "im_2", "im_4"]
     for i in (1, 2, 4):
         (other / f"masks/im_{i}.png").rename(other / f"masks/other_{i}.png")
     with pytest.raises(ValueError, match="kept predictions of no image in common; choose two others"):
-        segmentation.pictures(cfg, [segmented, other], 9)
+        segmentation.visualization(cfg, [segmented, other], 9)
 
 
 def test_each_classifier_has_its_half_of_the_border(classified):
-    from classification import pictures
+    from classification import visualization as pictures
 
     other = other_run(classified, "wrong")
     write_npz(other / "ranks.npz", rank=np.full(8, 2, np.uint16), label=np.arange(8, dtype=np.uint16))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from backbones.drawing import FONT, GROUND, draw_tag, fitted, read_rgb, shorten, spread
-from backbones.files import write_json, write_npz, write_text
-from segmentation import pictures
-from segmentation.pictures import GAP, HATCH, HEAD, IGNORED, PANEL, percent, picture, scores
+from backbones.common.drawing import FONT, GROUND, draw_tag, fitted, read_rgb, shorten, spread
+from backbones.common.files import write_json, write_npz, write_text
+from segmentation import visualization as pictures
+from segmentation.visualization import GAP, HATCH, HEAD, IGNORED, PANEL, percent, picture, scores
 from tools.engine.config import Options, resolve
-from tools.engine.run import dump
-from tools.engine.show import SHEET, show
+from tools.engine.training.run import dump
+from tools.engine.reporting.image_sheets import SHEET, show
 
 CONFIG = "configs/segmentation/fcn_toy.py"
 WALL, TREE, CAR = (120, 120, 120), (4, 200, 3), (0, 102, 200)  # ADE20K's colours of the ids 1, 5 and 21

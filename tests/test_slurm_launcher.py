@@ -13,16 +13,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from backbones.kept import DEVICE
-from tools.engine import launch
-from tools.engine import slurm as launcher
-from tools.engine.executors import undisturbed
-from tools.engine.graph import nodes_of
-from tools.engine.launch import last_lines, run_node
-from tools.engine.node import Node
-from tools.engine.record import locked
-from tools.engine.slurm import Job, Jobs, Settings, queue, settings_of
-from tools.engine.study import load_study
+from backbones.common.fact_cache import DEVICE
+from tools.engine.launching import local as launch
+from tools.engine.launching import slurm as launcher
+from tools.engine.launching.slurm_job import undisturbed
+from tools.engine.studies.graph import nodes_of
+from tools.engine.launching.local import last_lines, run_node
+from tools.engine.studies.node import Node
+from tools.engine.training.record import locked
+from tools.engine.launching.slurm import Job, Jobs, Settings, queue, settings_of
+from tools.engine.studies.study import load_study
 
 DEMO = "configs/studies/demo.py"
 PROGRAMS = ("sbatch", "squeue", "srun", "scontrol")

@@ -6,12 +6,12 @@ import pytest
 
 from classification.tricks import parse_trick
 from classification.tricks.declare import PUBLISHED, cell
-from tools.engine.collect import published_of
+from tools.engine.studies.collect import published_of
 from tools.engine.config import ROOT, data_fingerprint
-from tools.engine.graph import missing_data, nodes_of, rows_of
-from tools.engine.launch import command
-from tools.engine.plan import plan_table
-from tools.engine.study import load_study
+from tools.engine.studies.graph import missing_data, nodes_of, rows_of
+from tools.engine.launching.local import command
+from tools.engine.planning.plan import plan_table
+from tools.engine.studies.study import load_study
 
 TABLES = {f"table{n}": f"configs/studies/table{n}.py" for n in range(1, 10)}
 ROWS = dict(table1=6, table2=3, table3=6, table4=10, table5=4, table6=18, table7=2, table8=14, table9=14)

@@ -11,14 +11,14 @@ from mmengine.runner import LogProcessor
 from test_exact import CLASSIFIER, SEGMENTER, config
 from torch.profiler import ProfilerActivity, profile
 
-from backbones.resolving import Machine
+from backbones.transfer.resolving import Machine
 from tools.engine.config import Options, resolve
 from tools.engine.config.signatures import check_signatures
-from tools.engine.hooks import ProgressHook
-from tools.engine.late import LateInfoHook, LateLogProcessor
-from tools.engine.run import build_runner
-from tools.engine.runner import ExactRunner, check_checkpoint, last_checkpoint
-from tools.engine.speed import set_tf32
+from tools.engine.training.hooks import ProgressHook
+from tools.engine.training.deferred_logging import LateInfoHook, LateLogProcessor
+from tools.engine.training.run import build_runner
+from tools.engine.training.runner import ExactRunner, check_checkpoint, last_checkpoint
+from tools.engine.training.acceleration import set_tf32
 
 WAITS = ("aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero")
 UPDATE = 3  # the one that is looked at: no line of the log or of the curve is due
@@ -69,8 +69,8 @@ def grandparent(event) -> str:
 @pytest.fixture
 def as_on_a_gpu(monkeypatch, toy_root) -> None:
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
-    monkeypatch.setattr("tools.engine.hooks.on_gpu", lambda terms: True)
-    monkeypatch.setattr("tools.engine.hooks.CurveHook.LINES", 1)
+    monkeypatch.setattr("tools.engine.training.hooks.on_gpu", lambda terms: True)
+    monkeypatch.setattr("tools.engine.training.hooks.CurveHook.LINES", 1)
 
 
 @pytest.mark.parametrize("tricks", [[], ["no_bias_decay", "label_smoothing", ("mixup", {"schedule": "same"}), "warmup"]])

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.engine import toy_draw, toy_world
-from tools.engine.toy_world import ADE_IDS, CLASSES, STUFF, ToySizes, image_rng, make_toy
+from tools.engine.toy_data import scenes as toy_draw
+from tools.engine.toy_data import writer as toy_world
+from tools.engine.toy_data.writer import ADE_IDS, CLASSES, STUFF, ToySizes, image_rng, make_toy
 
 SIZES = ToySizes(2, 1, voc_train=12, voc_val=6, voc_test=8, ade_training=6, ade_validation=3)
 BOX = ("xmin", "ymin", "xmax", "ymax")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from made_study import NODES, RECIPES, change_json, figures_by_hand, made_study, read_rows, write_rows
 
-from backbones.files import write_json, write_npz
+from backbones.common.files import write_json, write_npz
 from segmentation.metrics import REGIONS, figures
-from tools.engine.details import DETAILS, collect_details, run_folders
-from tools.engine.results import column_of, load_results
-from tools.engine.verify import TOLERANCE, verify
+from tools.engine.analysis.breakdowns import DETAILS, collect_details, run_folders
+from tools.engine.analysis.results import column_of, load_results
+from tools.engine.analysis.verify import TOLERANCE, verify
 
 ROOT = Path(__file__).parents[1]
 METRICS = {

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from backbones.configs import read_config
-from backbones.kept import DEVICE, check_device, machine
+from backbones.common.config_reader import read_config
+from backbones.common.fact_cache import DEVICE, check_device, machine
 from classification.dtypes import resolve_dtype
 from tools.engine.config import Options, resolve
-from tools.engine.graph import card_of, rows_of, shared
-from tools.engine.record import failure_of, log_of
-from tools.engine.study import load_study
+from tools.engine.studies.graph import card_of, rows_of, shared
+from tools.engine.training.record import failure_of, log_of
+from tools.engine.studies.study import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,11 +33,11 @@ def python(code: str, tmp_path: Path, **variables: str) -> str:
 
 CONTENTS = f"""
 import json
-from tools.engine.graph import nodes_of
-from tools.engine.study import load_study
+from tools.engine.studies.graph import nodes_of
+from tools.engine.studies.study import load_study
 print(json.dumps([node.run_key.content for node in nodes_of(load_study("{ROOT}/configs/studies/demo.py", "toy", ["smooth"]))]))
 """
-ASK = "import json, sys; from backbones.kept import machine; print(json.dumps(machine())); print('torch' in sys.modules)"
+ASK = "import json, sys; from backbones.common.fact_cache import machine; print(json.dumps(machine())); print('torch' in sys.modules)"
 
 
 def test_what_is_kept_of_the_machine_is_what_torch_says(tmp_path):
@@ -141,10 +141,10 @@ def test_a_config_is_read_anew_where_it_has_changed_and_is_ones_own(tmp_path):
 RUN = """
 import json, sys
 from pathlib import Path
-from tools.engine import warm
+from tools.engine.launching import fork_server as warm
 from tools.engine.config import Options, RunKey, resolve
-from tools.engine.launch import run_node
-from tools.engine.node import Node
+from tools.engine.launching.local import run_node
+from tools.engine.studies.node import Node
 
 if __name__ == "__main__":
     forked, task, config, overrides = json.loads(sys.argv[1])

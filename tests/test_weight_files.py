@@ -13,11 +13,12 @@ from test_convert import CLASSES, assert_equal_tensors, one_sentence, tamed
 from torch import nn
 
 import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
-from backbones import ResNet, checkpoint
-from backbones.checkpoint import read_checkpoint
-from backbones.importing import ASSUMED, import_backbone
+from backbones import ResNet
+from backbones.interchange import checkpoint_files as checkpoint
+from backbones.interchange.checkpoint_files import read_checkpoint
+from backbones.interchange.importer import ASSUMED, import_backbone
 from tools.engine.config import resolve
-from tools.engine.run import dump
+from tools.engine.training.run import dump
 
 # ---- what is in a file
 

@@ -18,7 +18,7 @@ def collect() -> None:
     args = parser.parse_args()
     share_threads(args)
 
-    from tools.engine.collect import collect
+    from tools.engine.studies.collect import collect
 
     print(collect(study_of(args)) / "results.csv")
 

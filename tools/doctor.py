@@ -22,10 +22,10 @@ def doctor() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--selftest", action="store_true", help="compute what is known instead; within a minute")
     args = parser.parse_args()
-    from tools.engine.doctor import diagnose, render
+    from tools.engine.doctor.checks import diagnose, render
 
     if args.selftest:
-        from tools.engine.selftest import selftest
+        from tools.engine.doctor.selftest import selftest
 
         findings = selftest()
     else:

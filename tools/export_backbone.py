@@ -26,13 +26,13 @@ def export() -> None:
     args = parser.parse_args()
 
     from backbones.card import BackboneCard
-    from backbones.networks import describe
+    from backbones.networks.factory import describe
 
     if args.format == "card":
         card = write_card(args.source, args.out)
         print(f"{args.out}: {describe(card.arch)}")
         return
-    from backbones.exporting import export_card
+    from backbones.interchange.exporter import export_card
 
     with tempfile.TemporaryDirectory() as folder:
         is_checkpoint = args.source.is_file() and args.source.suffix == ".pth"
@@ -46,10 +46,10 @@ def write_card(checkpoint: Path, folder: Path):
     Raises:
         ValueError: no such checkpoint, one of no run of this project, or of another task.
     """
-    from backbones.checkpoint import read_checkpoint
-    from backbones.convert import fill
-    from tools.engine.record import CONFIG, read_record
-    from tools.engine.run import build_model, load_run
+    from backbones.interchange.checkpoint_files import read_checkpoint
+    from backbones.interchange.key_maps import fill
+    from tools.engine.training.record import CONFIG, read_record
+    from tools.engine.training.run import build_model, load_run
 
     if checkpoint.is_dir():
         raise ValueError(f"{checkpoint} is a folder; give a checkpoint (.pth), or --format timm, torchvision or mm for a card.")

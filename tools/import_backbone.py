@@ -42,8 +42,8 @@ FACTS = ("mean", "std", "channel_order", "input_size", "resampler", "top1")
 
 def bring_in() -> None:
     args = parse()
-    from backbones.importing import import_backbone
-    from backbones.networks import describe
+    from backbones.interchange.importer import import_backbone
+    from backbones.networks.factory import describe
 
     given = {name: value for name in FACTS if (value := getattr(args, name)) is not None}
     made = import_backbone(args.source, args.variant, args.network, args.ema, args.unpickle, **given)

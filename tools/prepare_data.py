@@ -49,9 +49,9 @@ def add_toy(commands) -> None:
 
 
 def add_check(commands) -> None:
-    from classification import check
-    from detection import check as voc
-    from segmentation import check as ade
+    from classification import dataset_check as check
+    from detection import dataset_check as voc
+    from segmentation import dataset_check as ade
 
     raw = argparse.RawDescriptionHelpFormatter
     parser = commands.add_parser("check", help="is downloaded data whole?", description=CHECK, formatter_class=raw)
@@ -81,7 +81,7 @@ def data_root() -> Path:
 
 
 def make(seed: int, out: Path) -> None:
-    from tools.engine.toy_world import make_toy
+    from tools.engine.toy_data.writer import make_toy
 
     made = make_toy(out, seed, progress=lambda done, total: print(f"\r{done}/{total} images", end="", flush=True))
     state = "was there already" if made["reused"] else f"made in {made['seconds']:.0f} s"

@@ -35,13 +35,13 @@ def report() -> int:
     )
     args = parser.parse_args()
     if args.verify:
-        from tools.engine.verify import verify
+        from tools.engine.analysis.verify import verify
 
         findings = verify(args.folder)
         print("\n".join(findings.lines()))
         return 1 if findings.differ else 0
 
-    from tools.engine.report import terminal_table, write_report
+    from tools.engine.reporting.report import terminal_table, write_report
 
     margins = dict(map(margin, args.margin))
     written = write_report(args.folder, margins)

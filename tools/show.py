@@ -25,7 +25,7 @@ def show() -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="instead of the file in the folder of the (first) run")
     args = parser.parse_args()
 
-    from tools.engine.show import show
+    from tools.engine.reporting.image_sheets import show
 
     print(show(args.runs, args.num, args.out))
 

@@ -62,7 +62,7 @@ def study() -> int:
     if args.command == "run":
         return run(study, args)
     if args.command == "plan":
-        from tools.engine.plan import show_plan
+        from tools.engine.planning.plan import show_plan
 
         show_plan(study, args.detect)
         return 0
@@ -70,16 +70,16 @@ def study() -> int:
 
 
 def run(study, args: argparse.Namespace) -> int:
-    from tools.engine import warm
-    from tools.engine.cards import make_cards
-    from tools.engine.collect import collect
-    from tools.engine.graph import check, nodes_of, rows_of
-    from tools.engine.launch import run_study
-    from tools.engine.progress import Screen
-    from tools.engine.report import terminal_table, write_report
-    from tools.engine.show import draw_pairs, draw_sheets
-    from tools.engine.slurm import refuse_queued, run_on_slurm, settings_of
-    from tools.engine.vis import visualizer
+    from tools.engine.launching import fork_server as warm
+    from tools.engine.studies.published_weights import make_cards
+    from tools.engine.studies.collect import collect
+    from tools.engine.studies.graph import check, nodes_of, rows_of
+    from tools.engine.launching.local import run_study
+    from tools.engine.launching.progress_bar import Screen
+    from tools.engine.reporting.report import terminal_table, write_report
+    from tools.engine.reporting.image_sheets import draw_pairs, draw_sheets
+    from tools.engine.launching.slurm import refuse_queued, run_on_slurm, settings_of
+    from tools.engine.training.visualizers import visualizer
 
     slurm = settings_of(args)
     if not slurm and not args.gpus:
@@ -110,9 +110,9 @@ def run(study, args: argparse.Namespace) -> int:
 
 
 def show_status(study) -> int:
-    from tools.engine.curves import against_published
-    from tools.engine.graph import nodes_of
-    from tools.engine.slurm import waiting_jobs
+    from tools.engine.analysis.curves import against_published
+    from tools.engine.studies.graph import nodes_of
+    from tools.engine.launching.slurm import waiting_jobs
 
     jobs = waiting_jobs(print)
     for node in nodes_of(study):
@@ -123,7 +123,7 @@ def show_status(study) -> int:
 
 
 def show_why(study, key: str) -> int:
-    from tools.engine.graph import nodes_of, why
+    from tools.engine.studies.graph import nodes_of, why
 
     nodes = {node.key: node for node in nodes_of(study)}
     if key not in nodes:

@@ -25,9 +25,9 @@ def test() -> None:
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
     args = parser.parse_args()
 
-    from backbones.files import write_json
+    from backbones.common.files import write_json
     from tools.engine.config import untrusted_notice
-    from tools.engine.run import build_runner, load_run, set_threads
+    from tools.engine.training.run import build_runner, load_run, set_threads
 
     if notice := untrusted_notice(args.config):
         print(notice, file=sys.stderr)

@@ -29,9 +29,9 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
 def train() -> int:
     args = parse()
     from tools.engine.config import RUNS
-    from tools.engine.record import read_record
-    from tools.engine.run import run
-    from tools.engine.vis import missing_named, visualizer
+    from tools.engine.training.record import read_record
+    from tools.engine.training.run import run
+    from tools.engine.training.visualizers import missing_named, visualizer
 
     resolved = resolved_of(args)
     scalars = visualizer(args.vis) if args.vis else None

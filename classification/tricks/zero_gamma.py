@@ -17,7 +17,7 @@ def zero_gamma(cfg) -> None:
     if "name" in backbone:
         import torch
 
-        from backbones.networks import build
+        from backbones.networks.factory import build
 
         with torch.device("meta"):
             build({"name": backbone.name, "width": backbone.get("width", 1.0)}, zero_gamma=True)

@@ -13,10 +13,10 @@ from itertools import product
 from pathlib import Path
 
 from backbones.card_facts import CardFacts
-from backbones.protocols import protocol_files
-from backbones.resolving import Machine
+from backbones.transfer.protocols import protocol_files
+from backbones.transfer.resolving import Machine
 from tools.engine.config import ROOT, Options, load, resolve, task_of
-from tools.engine.study import read_catalogue
+from tools.engine.studies.study import read_catalogue
 
 KEPT = ROOT / "tests/resolved_digests.json"
 MACHINES = {

@@ -134,7 +134,7 @@ def manifest_of(root: str) -> Callable:
 
 
 def check_of(root: str) -> Callable:
-    from classification.check import IMAGENET, check_images, scan
+    from classification.dataset_check import IMAGENET, check_images, scan
 
     def run() -> None:
         list(check_images(Path(root), "train", scan(Path(root), "train", IMAGENET), IMAGENET, 1))
@@ -147,7 +147,7 @@ def pass_of(root: str) -> Callable:
     import torch
 
     from tools.engine.config import resolve
-    from tools.engine.runner import ExactRunner
+    from tools.engine.training.runner import ExactRunner
 
     torch.set_num_threads(1)
     loader = resolve("configs/classification/resnet50_toy.py").cfg.train_dataloader.to_dict()
@@ -164,7 +164,7 @@ def pass_of(root: str) -> Callable:
 
 def detections_file(folder: Path, images: int) -> Path:
     """A run's detections.npz, 40 detections an image."""
-    from backbones.files import write_npz
+    from backbones.common.files import write_npz
     from detection.metrics import gather
     from tools.benchmarks.boxes import made_results
 
@@ -183,7 +183,7 @@ def ap_of(path: str) -> Callable:
 
 def details_of(path: str) -> Callable:
     """All that a run's record and the report say of its detections."""
-    from detection.details import details, recompute
+    from detection.breakdowns import details, recompute
     from tools.benchmarks.boxes import CLASSES
 
     place = Path(path)
@@ -196,7 +196,7 @@ def details_of(path: str) -> Callable:
 
 
 def resampling_of(path: str) -> Callable:
-    from tools.engine.bootstrap import resample
+    from tools.engine.analysis.bootstrap import resample
 
     return partial(resample, {"a": [path]}, "detection", "mAP")
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from tools.benchmarks.rounds import Comparison, Contender, Settings, same
 from tools.engine.config import resolve
-from tools.engine.runner import ExactRunner
+from tools.engine.training.runner import ExactRunner
 
 IMAGES, BATCH = 128, 32
 COLOURS = ("classification.ColorJitter", "classification.PCANoise")

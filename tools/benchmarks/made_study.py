@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from backbones.files import write_json
-from tools.engine.collect import COLUMNS
+from backbones.common.files import write_json
+from tools.engine.studies.collect import COLUMNS
 
 RECIPES = ("b_standard", "d_efficient", "cosine", "smooth", "distill", "mixup", "mixup_distill")
 TASKS = {

@@ -64,8 +64,8 @@ def seconds(function: Callable[[], object]) -> float:
 
 def nodes(settings: Settings) -> dict:
     """Seconds of wall time of whole runs of one update and a test of a few images: forked, as in a study, and in a new Python."""
-    from tools.engine import warm
-    from tools.engine.toy_world import ToySizes, make_toy
+    from tools.engine.launching import fork_server as warm
+    from tools.engine.toy_data.writer import ToySizes, make_toy
 
     before, (few, fewer) = Path.cwd(), (8, 2)
     with tempfile.TemporaryDirectory() as folder:
@@ -100,8 +100,8 @@ def one(number: int) -> tuple[str, float]:
         ValueError: it failed; with the end of its log.
     """
     from tools.engine.config import Options, RunKey, resolve
-    from tools.engine.launch import run_node
-    from tools.engine.node import Node
+    from tools.engine.launching.local import run_node
+    from tools.engine.studies.node import Node
 
     task = list(CONFIGS)[number % len(CONFIGS)]
     config, overrides = CONFIGS[task]

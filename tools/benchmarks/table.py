@@ -12,7 +12,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from backbones.files import write_json
+from backbones.common.files import write_json
 from tools.benchmarks.rounds import Comparison, Settings, measure
 
 PACKAGES = ("torch", "torchvision", "timm", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation", "pillow")

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from backbones.kept import machine
+from backbones.common.fact_cache import machine
 
 # Read by OpenMP when torch is loaded: idle threads that spin cost more than they save where loader workers, or another run,
 # want the same cores (two runs on two cores took ten times as long).
@@ -82,7 +82,7 @@ def resolved_of(args: argparse.Namespace):
     Raises:
         ValueError: one sentence on what is wrong.
     """
-    from backbones.resolving import Machine
+    from backbones.transfer.resolving import Machine
     from classification.tricks import parse_trick
     from tools.engine.config import Options, processes_of, refuse_ineffective, resolve, untrusted_notice
     from tools.engine.config.signatures import check_signatures
@@ -165,7 +165,7 @@ def seeds(text: str) -> tuple[int, int]:
 
 def study_of(args: argparse.Namespace):
     """The study that ``add_study_arguments`` was given."""
-    from tools.engine.study import load_study
+    from tools.engine.studies.study import load_study
 
     pairs = [text.partition("=") for text in args.teachers]
     for recipe, _, card in pairs:

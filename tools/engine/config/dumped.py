@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from backbones.card_facts import SCRATCH, CardFacts
-from backbones.resolving import TRANSFER_HOOK, Machine
-from backbones.schema import join, refuse_unknown
+from backbones.transfer.resolving import TRANSFER_HOOK, Machine
+from backbones.common.schema import join, refuse_unknown
 
 ORIGIN = "resolved_from"
 GONE = object()  # the value of a key that was taken out by hand

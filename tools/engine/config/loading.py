@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from backbones.configs import read_config
-from backbones.schema import accept, field_names
+from backbones.common.config_reader import read_config
+from backbones.common.schema import accept, field_names
 from tools.engine.config.tasks import ROOT, task_of
 
 DELETE = "_delete_"  # MMEngine's word: what stands at the key above it is replaced and not merged into

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from backbones.schema import Count, Fraction, Index, NonNegative, Number, Positive, accept, field_names
+from backbones.common.schema import Count, Fraction, Index, NonNegative, Number, Positive, accept, field_names
 
 Dict = dict[str, Any]
 
@@ -198,7 +198,7 @@ class Distribution(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Architecture(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """An ``arch``: what decides a network's weights, see ``backbones.architecture``."""
+    """An ``arch``: what decides a network's weights, see ``backbones.networks.architecture``."""
 
     depth: Count | None = None
     variant: str | None = None

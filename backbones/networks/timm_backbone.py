@@ -1,0 +1,167 @@
+"""Any network of timm that gives feature maps, as a backbone."""
+
+import difflib
+from collections.abc import Sequence
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from backbones.networks.base import Backbone
+from backbones.networks.initialization import initialise
+
+STRIDES = [4, 8, 16, 32]
+
+
+class TimmBackbone(Backbone):
+    """The feature maps of timm's ``name`` at strides 4, 8, 16 and 32; tensors keep the names of timm's ``features_only``.
+
+    Args:
+        name: of a network of timm, such as 'inception_v3', 'mobilenetv1_100' or 'resnext50_32x4d', without a tag.
+        width: every convolution and norm has ``width`` times its channels; groups too, so a group keeps its size.
+        zero_gamma: gamma of the last BN in each residual block starts at 0.
+        output_stride, out_indices, frozen_stages, norm_eval, norm_frozen, last_stage: see ``Backbone``.
+
+    Initial values are Xavier-uniform with gamma 1 and beta 0 (section 2.1 of the paper), whatever timm's own are.
+
+    Raises:
+        ValueError: timm has no such network, it has no feature maps at those strides, it cannot be dilated to that output
+            stride, its channels cannot be divided so, zero_gamma where no residual block ends in a BN, or last_stage=False where
+            the network is no ResNet of timm.
+    """
+
+    last = "net.layer4"
+
+    def __init__(
+        self,
+        name: str,
+        width: float = 1.0,
+        zero_gamma: bool = False,
+        output_stride: int = 32,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        norm_frozen: bool = False,
+        last_stage: bool = True,
+    ):
+        super().__init__(output_stride, out_indices, frozen_stages, norm_eval, norm_frozen, last_stage)
+        self.arch = {"name": name, "width": width}
+        self.net = _create(name, output_stride)
+        info = self.net.feature_info.get_dicts()
+        strides = [level["reduction"] for level in (info if output_stride == 32 else _undilated(name))]
+        if strides[-4:] != STRIDES:
+            raise ValueError(f"The network {name} of timm gives feature maps at strides {strides}; 4, 8, 16, 32 are needed.")
+        self._levels, self._skip = [level["module"] for level in info], len(info) - 4
+        self._channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"  # Swin and its like
+        _scale_width(self.net, width, name)
+        self.channels = tuple(round(level["num_chs"] * width) for level in info[-4:])
+        initialise(self.net)
+        for module in self.net.modules():
+            if isinstance(module, _BatchNorm):
+                nn.init.ones_(module.weight)
+                nn.init.zeros_(module.bias)
+        if zero_gamma:
+            self._zero_gamma(name)
+        if not last_stage:
+            self._leave_out_last(name)
+        self._inside: dict[int, list[nn.Module]] = {}
+        self._freeze()
+
+    def _leave_out_last(self, name: str) -> None:
+        if [level["module"] for level in self.net.feature_info.get_dicts()][-4:] != ["layer1", "layer2", "layer3", "layer4"]:
+            raise ValueError(
+                f"The last stage of {name} cannot be split off for a C4 detector; take a ResNet, of this project or of timm, or "
+                "an FPN detector."
+            )
+        del self.net.layer4
+        self.net.return_layers = {name: at for name, at in self.net.return_layers.items() if name != "layer4"}
+
+    def _zero_gamma(self, name: str) -> None:
+        blocks = [module for module in self.net.modules() if hasattr(module, "zero_init_last")]
+        if not blocks:
+            raise ValueError(
+                f"zero_gamma needs residual blocks that end in a BN, and {name} has none; leave it out, as the paper's code "
+                "does for Inception-V3 and MobileNet."
+            )
+        for block in blocks:
+            block.zero_init_last()
+
+    def parts(self, stages: int) -> list[nn.Module]:
+        """All modules registered up to the end of stage ``stages`` (0: up to stride 2), in the order of their registration."""
+        if stages not in self._inside:
+            level = self._skip + stages - 1
+            self._inside[stages] = _modules_until(self.net, self._levels[level]) if level >= 0 else []
+        return self._inside[stages]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        stages = self.net(x)[self._skip :]
+        if self._channels_last:
+            stages = [stage.permute(0, 3, 1, 2) for stage in stages]
+        return tuple(stages[i] for i in self.out_indices)
+
+
+def _create(name: str, output_stride: int) -> nn.Module:
+    if "." in name or not timm.is_model(name):
+        known = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=5, cutoff=0.5) or ["see timm.list_models()"]
+        raise ValueError(f"timm has no network {name!r} (names go without a tag); nearest: {', '.join(known)}.")
+    options = {} if output_stride == 32 else {"output_stride": output_stride}
+    try:
+        return timm.create_model(name, features_only=True, **options)
+    except (TypeError, RuntimeError, AttributeError, AssertionError, ValueError) as error:
+        if options:
+            raise ValueError(
+                f"The network {name} cannot be dilated to an output stride of {output_stride}, as an FCN needs it; take a "
+                "ResNet, or another network of timm that takes output_stride."
+            ) from None
+        raise ValueError(f"The network {name} of timm gives no feature maps ({error}); take another.") from None
+
+
+def _undilated(name: str) -> list[dict]:
+    """The levels of the network at output stride 32, without computing its weights."""
+    with torch.device("meta"):
+        return _create(name, 32).feature_info.get_dicts()
+
+
+def _scale_width(net: nn.Module, width: float, name: str) -> None:
+    """Gives every convolution and BN ``width`` times its channels, but for the image's three."""
+    if width == 1.0:
+        return
+
+    def scaled(count: int) -> int:
+        if count * width % 1 or count * width < 1:
+            raise ValueError(f"The network {name} cannot have {width:g} times its width: {count} channels do not divide so.")
+        return int(count * width)
+
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.in_channels = module.in_channels if module.in_channels == 3 else scaled(module.in_channels)
+            module.out_channels = scaled(module.out_channels)
+            module.groups = 1 if module.groups == 1 else scaled(module.groups)
+            shape = (module.out_channels, module.in_channels // module.groups, *module.kernel_size)
+            module.weight = nn.Parameter(module.weight.new_empty(shape))
+            if module.bias is not None:
+                module.bias = nn.Parameter(module.bias.new_zeros(module.out_channels))
+        elif isinstance(module, _BatchNorm):
+            module.num_features = scaled(module.num_features)
+            for tensor in ("weight", "bias"):
+                setattr(module, tensor, nn.Parameter(getattr(module, tensor).new_empty(module.num_features)))
+            module.running_mean = module.running_mean.new_zeros(module.num_features)
+            module.running_var = module.running_var.new_ones(module.num_features)
+        elif any(True for _ in module.parameters(recurse=False)):
+            raise ValueError(
+                f"The network {name} cannot have {width:g} times its width: it has a {type(module).__name__}, and only "
+                "convolutions and BN are made narrower."
+            )
+
+
+def _modules_until(net: nn.Module, level: str) -> list[nn.Module]:
+    """The modules of ``net`` that lie, with all that is in them, not after the module ``level``.
+
+    timm's features_only keeps the order in which the network computes. It may write ``features.norm0`` as ``features_norm0``.
+    """
+    flat = level.replace(".", "_")
+    named = [(name.replace(".", "_"), module) for name, module in net.named_modules()]
+    last = max(i for i, (name, _) in enumerate(named) if name == flat or name.startswith(flat + "_"))
+    later = [name for name, _ in named[last + 1 :]]
+    return [m for name, m in named[1 : last + 1] if not any(after.startswith(name + "_") for after in later)]

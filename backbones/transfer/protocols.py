@@ -1,0 +1,162 @@
+"""Protocols of the dense tasks: everything that moves a downstream number and is not the backbone, as data.
+
+A protocol is a dict of values, in ``configs/TASK/protocols/NAME.py`` or in a config. It may name another as its ``base`` and
+state only what differs.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from backbones.common.config_reader import read_config
+from backbones.common.schema import Count, Fraction, Index, NonNegative, Positive, accept, field_names, join, refuse_unknown
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+OWN = ("name", "base", "source", "chosen")  # what a protocol never takes from its base
+Pixels = Annotated[tuple[Count, Count], Meta(description="the long side at most, and the short side")]
+
+
+class Protocol(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The values that the protocols of all dense tasks share; a task's own schema adds those of its own."""
+
+    name: str
+    source: str
+    chosen: tuple[str, ...] | Literal["all"] = ()  # values that the source does not give
+    networks: tuple[str, ...]
+    test_image_scale: Pixels
+    flip: Fraction
+    batch: Count  # over all processes
+    length: dict[Literal["epochs", "updates"], Count]
+    warmup: Index  # updates
+    lr: Positive  # of ``batch``
+    momentum: Fraction
+    weight_decay: NonNegative
+    selection: Literal["last"]  # the checkpoint that is tested
+
+
+def protocol_files(task: str) -> dict[str, Path]:
+    """Return the files of a task's protocols by name."""
+    return {path.stem: path for path in sorted((CONFIGS / task / "protocols").glob("*.py"))}
+
+
+def read_protocol(task: str, name: str) -> dict[str, Any]:
+    """Return the protocol ``name`` of a task, with what it takes from its base.
+
+    Raises:
+        ValueError: there is no such protocol (names the nearest).
+    """
+    files = protocol_files(task)
+    if name not in files:
+        near = difflib.get_close_matches(str(name), files, n=2, cutoff=0.4)
+        hint = f"nearest: {', '.join(near)}; " if near else ""
+        raise ValueError(f"There is no protocol {name!r} for {task}; {hint}all: {', '.join(files)}.")
+    return with_base(task, read_config(files[name]).protocol.to_dict())
+
+
+def with_base(task: str, protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``protocol`` completed by the values of its base; dicts are merged, but for ``length``."""
+    if "base" not in protocol:
+        return dict(protocol)
+    base = {key: value for key, value in read_protocol(task, protocol["base"]).items() if key not in OWN}
+    stated = {key: value for key, value in protocol.items() if key != "base"}
+    for key, value in stated.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping) and key != "length"
+        base[key] = {**base[key], **value} if both and "type" not in value else value
+    return base
+
+
+def choose_protocol(values, schema: type[Protocol], network: str, name: str | None, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the protocol of a run.
+
+    Args:
+        values: of a dense task's config. Its ``protocol`` is the name of the default, or a protocol itself.
+        schema: of the task's protocols.
+        network: that the protocol is to train.
+        name: the protocol asked for, or None for the default.
+        changes: values that replace the protocol's, by dotted key; its name then says so. A changed ``batch`` scales ``lr``.
+
+    Raises:
+        ValueError: there is no such protocol or value, a value is of another type or out of range, the protocol is for other
+            networks, or the config has a protocol of its own.
+    """
+    default = values["protocol"]
+    if isinstance(default, str):
+        protocol = read_protocol(values["task"], name or default)
+        where = f"The protocol {name or default}"
+    else:
+        if name not in (None, default.get("name")):
+            raise ValueError(
+                f"--protocol {name}: this config has its own protocol, {default.get('name')}; choose protocols at scale paper, "
+                f"with configs/{values['task']}/*_paper.py."
+            )
+        protocol, where = with_base(values["task"], default), f"The protocol {default.get('name')}"
+    protocol = as_dict(accept(protocol, schema, where))
+    if unknown := [key for key in protocol["chosen"] if protocol["chosen"] != "all" and key not in protocol]:
+        refuse_unknown(unknown, protocol, where, "chosen")
+    protocol = _changed(protocol, changes, schema)
+    if len(protocol["length"]) != 1:
+        raise ValueError(f"{where} has length={protocol['length']}; give one of length.epochs and length.updates.")
+    if network not in protocol["networks"]:
+        raise ValueError(f"{where} is for {', '.join(protocol['networks'])}, not for {network}; choose another.")
+    return protocol
+
+
+def as_dict(protocol: Protocol) -> dict[str, Any]:
+    """Return a protocol as plain values, those at their defaults included."""
+    return msgspec.to_builtins(protocol)
+
+
+def _changed(protocol: dict[str, Any], changes: Mapping[str, Any], schema: type[Protocol]) -> dict[str, Any]:
+    changed, notes = dict(protocol), []
+    for key, value in changes.items():
+        before = dict(changed)
+        _set(changed, key, value, schema)
+        changed = as_dict(accept(changed, schema, "--cfg-options", "protocol"))
+        if changed != before:
+            notes.append(f"{key}={value}")
+    if changed["batch"] != protocol["batch"] and "lr" not in changes:
+        changed["lr"] = protocol["lr"] * changed["batch"] / protocol["batch"]
+        notes.append(f"lr={changed['lr']:g} by the batch")
+    return changed | {"name": ", ".join([protocol["name"], *notes])}
+
+
+def _set(protocol: dict[str, Any], key: str, value: Any, schema: type[Protocol]) -> None:
+    """Set the value at a dotted ``key``, in place; ``length.updates`` takes the place of ``length.epochs``."""
+    item, _, rest = key.partition(".")
+    if item in ("name", "base"):
+        raise ValueError(f"--cfg-options protocol.{key}: the name says what the values are and is not set; change those.")
+    refuse_unknown([item], field_names(schema), "--cfg-options", "protocol")
+    if item == "length" and not rest and not isinstance(value, Mapping):
+        raise ValueError(f"--cfg-options protocol.length={value}: give protocol.length.epochs=N or protocol.length.updates=N.")
+    if not rest:
+        protocol[item] = value
+    elif item == "length":
+        protocol[item] = {rest: value}
+    elif isinstance(protocol[item], dict) and "." not in rest:
+        refuse_unknown([rest], protocol[item], "--cfg-options", join("protocol", item))
+        protocol[item] = {**protocol[item], rest: value}
+    else:
+        raise ValueError(f"--cfg-options protocol.{key}: protocol.{item} is {protocol[item]!r}, which has no parts.")
+
+
+def set_length(cfg, protocol: Mapping[str, Any]) -> tuple[int, bool]:
+    """Set how long a config trains, in place, to ``protocol["length"]``: dict(epochs=N) or dict(updates=N).
+
+    Returns:
+        N, and whether it counts epochs.
+    """
+    ((unit, length),) = protocol["length"].items()
+    by_epoch = unit == "epochs"
+    if by_epoch:
+        cfg.train_cfg = dict(by_epoch=True, max_epochs=length)
+    else:
+        cfg.train_cfg = dict(by_epoch=False, max_iters=length, val_interval=length)
+        cfg.default_hooks.checkpoint.update(by_epoch=False, interval=max(length // 20, 1))
+        cfg.default_hooks.logger.log_metric_by_epoch = False
+        cfg.log_processor = dict(by_epoch=False)
+    cfg[unit] = length
+    return length, by_epoch

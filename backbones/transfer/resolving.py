@@ -1,0 +1,174 @@
+"""What every task's ``resolve`` shares: the request it gets, and what follows for loaders, evaluation and several processes."""
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backbones.card_facts import SCRATCH, CardFacts
+from backbones.common.fact_cache import machine
+from backbones.common.schema import join
+
+MODES = ("finetune", "frozen")
+TRANSFER_HOOK = "backbones.TransferHook"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The facts of a machine that decide a resolved config.
+
+    Args:
+        threads: that torch takes.
+        cuda: whether runs are made on a GPU.
+        bf16: whether the CPU computes in bfloat16.
+        processes: that share a batch.
+    """
+
+    threads: int
+    cuda: bool
+    bf16: bool
+    processes: int = 1
+
+    @classmethod
+    def here(cls, processes: int = 1) -> "Machine":
+        """Return the facts of this machine."""
+        return cls(**machine(), processes=processes)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks of a config beside its values.
+
+    Args:
+        machine: on which it is to run.
+        seed: of initial values, data order and augmentation; a study's plan has a placeholder there.
+        tricks: names, or pairs of a name and its options, of a pretraining.
+        card: facts of the card of a transfer; None from scratch.
+        backbone: the card's path as it was asked for, or 'scratch'; None where nothing was.
+        transfer: 'finetune', 'frozen', or None for the default.
+        protocol: by name, or None for the config's own.
+        protocol_changes: values of the protocol, by dotted key.
+        lr_factor: times the protocol's learning rate.
+        hold_out: test on a part of the training data.
+        skip_bad_images: replace a training image that cannot be read by the next one.
+    """
+
+    machine: Machine
+    seed: int | str = 0
+    tricks: Sequence = ()
+    card: CardFacts | None = None
+    backbone: str | None = None
+    transfer: str | None = None
+    protocol: str | None = None
+    protocol_changes: Mapping[str, Any] = field(default_factory=dict)
+    lr_factor: float | None = None
+    hold_out: bool = False
+    skip_bad_images: bool = False
+
+
+def start(values, request: Request):
+    """Return the config that a task's ``resolve`` completes: a copy of the values, but for those at None."""
+    cfg = copy.deepcopy(values)
+    for key in [key for key, value in cfg.items() if value is None]:
+        cfg.pop(key)
+    cfg.randomness = dict(seed=request.seed)
+    if request.skip_bad_images:
+        cfg.on_bad_image = "skip"
+    if cfg.get("compile") is False:
+        cfg.pop("compile")
+    return cfg
+
+
+def data_folder(values) -> str:
+    """Return the folder of a config's data: ``data_root``, below DATA_ROOT unless it is absolute."""
+    return (Path(os.environ.get("DATA_ROOT", "data")) / values.data_root).as_posix()
+
+
+def check_backbone(task: str, request: Request) -> None:
+    """Refuse tricks, no backbone, an unknown mode, and a frozen backbone of random weights.
+
+    Raises:
+        ValueError: any of these.
+    """
+    if request.tricks:
+        raise ValueError(f"--tricks belong to pretraining; {task} takes a card of a backbone trained with them.")
+    if not request.backbone:
+        raise ValueError(
+            f"{task} needs --backbone: the folder of a card (work_dirs/runs/KEY/card), or scratch for random weights. "
+            "There is no default, since random weights by omission look like a result."
+        )
+    if request.transfer not in (None, *MODES):
+        raise ValueError(f"--transfer is {request.transfer!r}; allowed: {', '.join(MODES)}.")
+    if request.backbone == SCRATCH and request.transfer == "frozen":
+        raise ValueError("--backbone scratch with --transfer frozen would never train the backbone; leave one out.")
+
+
+def complete(cfg, machine: Machine):
+    """Settle, in place, what follows from the number of processes and the device; the last step of resolving.
+
+    Loaders without worker processes keep none; a batch is divided among processes; an evaluation while training uses the test's
+    loader and metric. On GPUs SGD is fused: one kernel, which does a gradient scaler's work too; on CPUs that rounds otherwise.
+
+    Raises:
+        ValueError: see ``divide``.
+    """
+    cfg.train_dataloader.batch_size, cfg.optim_wrapper.accumulative_counts = divide(cfg, machine.processes)
+    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+        if not loader.num_workers:
+            loader.persistent_workers = False
+    if machine.cuda and cfg.optim_wrapper.optimizer.type == "SGD":
+        cfg.optim_wrapper.optimizer.setdefault("fused", True)
+    if cfg.optim_wrapper.type == "AmpOptimWrapper" and not machine.cuda:
+        raise ValueError("optim_wrapper.type=AmpOptimWrapper needs a GPU; on a CPU the trick low_precision trains in bfloat16.")
+    if cfg.val_interval:
+        cfg.train_cfg.val_interval = cfg.val_interval
+        cfg.val_dataloader, cfg.val_cfg, cfg.val_evaluator = cfg.test_dataloader, dict(), cfg.test_evaluator
+    if machine.processes > 1:
+        if not any(hook["type"] == "SyncBuffersHook" for hook in cfg.custom_hooks):
+            cfg.custom_hooks.append(dict(type="SyncBuffersHook"))  # else each would test with BN statistics of its own
+        if not machine.cuda:
+            wrapper = cfg.get("model_wrapper_cfg") or dict(type="MMDistributedDataParallel", broadcast_buffers=False)
+            cfg.model_wrapper_cfg = wrapper | dict(device_ids=None)
+            cfg.pop("sync_bn", None)  # torch has SyncBN on GPUs only: on CPUs each process takes its own statistics
+    return cfg
+
+
+def divide(cfg, processes: int) -> tuple[int, int]:
+    """Divide a batch: return the images of an update in each process, and into how many micro-batches they are cut.
+
+    A task whose config has ``micro_batch``, the images over which BN takes its statistics, gets the rest by accumulation.
+
+    Raises:
+        ValueError: it cannot be divided so; names the numbers of processes that can.
+    """
+    micro = min(cfg.micro_batch, cfg.batch) if "micro_batch" in cfg else None
+    if cfg.batch % (processes * (micro or 1)) == 0:
+        return cfg.batch // processes, cfg.batch // (processes * micro) if micro else 1
+    parts = cfg.batch // (micro or 1)
+    if not micro:
+        raise ValueError(f"The batch of {cfg.batch} cannot be divided among {processes} processes; choose another number.")
+    if cfg.batch % micro:
+        raise ValueError(f"The batch of {cfg.batch} is no multiple of micro_batch, {micro}; give --cfg-options micro_batch=N.")
+    counts = ", ".join(str(n) for n in range(1, parts + 1) if parts % n == 0)
+    raise ValueError(
+        f"The batch of {cfg.batch} in parts of {micro}, over which BN takes its statistics (micro_batch), can be divided among "
+        f"{counts} processes, not {processes}; choose another number of them, or --cfg-options micro_batch=N."
+    )
+
+
+def milestones(length: int, parts: Sequence[float]) -> list[int]:
+    """Return the epochs or updates at which a schedule of ``length`` steps: each of ``parts`` (0..1) of it, rounded down.
+
+    What would be a step at the very start is left out.
+    """
+    return [step for part in parts if (step := int(length * part + 1e-6))]
+
+
+def follows(key: str, sources: Mapping[str, str]) -> str | None:
+    """Return the value from which a dotted ``key`` of a resolved config follows, so that this is what to change; None otherwise.
+
+    ``sources`` has the value by the key that follows from it; a key stands for all below it.
+    """
+    return next((value for derived, value in sources.items() if key == derived or key.startswith(join(derived, ""))), None)

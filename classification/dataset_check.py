@@ -1,0 +1,335 @@
+"""Is a copy of ImageNet or Places365 whole? First layout and counts, then every image decoded; loads no torch."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from backbones.common.dataset_checks import (
+    ARCHIVES,
+    FAULTS,
+    Finding,
+    Look,
+    archives,
+    each,
+    entries,
+    listed,
+    look,
+    refuse_listing,
+    refuse_root,
+    some,
+)
+
+SPLITS = ("train", "val")
+# suffix -> PIL's format, for each suffix that ImageFolder reads (torchvision's IMG_EXTENSIONS)
+FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".ppm": "PPM",
+    ".bmp": "BMP",
+    ".pgm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+LITTER = (".", "__")  # how folders begin that other programs leave: .ipynb_checkpoints, __MACOSX
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A data set of class folders as published.
+
+    Args:
+        name: for people.
+        classes: class folders in train, and the same in val.
+        train: images in train.
+        val: images in val, equally many of each class.
+        train_each: fewest and most images of a class in train.
+        pattern: regular expression of a class folder's name.
+        naming: the pattern in words, with an example.
+        source: where the layout comes from, sentences.
+        sort_val: how to sort a val without class folders into them.
+        cmyk: CMYK images in train; None where that is not known.
+        disguised: names of the files in train that are in another format than their suffix says; None as above.
+    """
+
+    name: str
+    classes: int
+    train: int
+    val: int
+    train_each: tuple[int, int]
+    pattern: str
+    naming: str
+    source: str = ""
+    sort_val: str = "the class of each is in the list that came with the data"
+    cmyk: int | None = None
+    disguised: tuple[str, ...] | None = None
+
+    def each(self, split: str) -> tuple[int, int]:
+        """Fewest and most images of a class in ``split``."""
+        return self.train_each if split == "train" else (self.val // self.classes, self.val // self.classes)
+
+
+IMAGENET = Expected(
+    name="ImageNet (ILSVRC2012)",
+    classes=1000,
+    train=1_281_167,
+    val=50_000,
+    train_each=(732, 1300),
+    pattern=r"n\d{8}",
+    naming="n and eight digits (n01440764)",
+    source="train is ILSVRC2012_img_train.tar, a tar of one tar per class, each unpacked into a folder of its name. val is\n"
+    "ILSVRC2012_img_val.tar, which has all images in one folder: they must be sorted into class folders.",
+    sort_val="torchvision.datasets.ImageNet(DIR, 'val') does that, from ILSVRC2012_img_val.tar and "
+    "ILSVRC2012_devkit_t12.tar.gz in DIR",
+    cmyk=22,
+    disguised=("n02105855_2933.JPEG",),
+)
+PLACES365 = Expected(
+    name="Places365-Standard",
+    classes=365,
+    train=1_803_460,
+    val=36_500,
+    train_each=(3068, 5000),
+    pattern=r"[a-z][a-z_-]+",
+    naming="small letters, _ and - (airfield, arena-hockey)",
+    source="The small images (256 x 256) in the easy directory structure: places365standard_easyformat.tar, which unpacks to\n"
+    "places365_standard. Other archives have train in folders by letter (a/airfield, a/arena/hockey) and val in one folder.",
+    sort_val="the class of each is in places365_val.txt; the val of places365standard_easyformat.tar is sorted already",
+)
+
+
+@dataclass
+class Split:
+    """What lies in a split's folder; all paths are relative to the data set's root."""
+
+    classes: dict[str, list[str]] = field(default_factory=dict)  # class -> its images
+    flat: list[str] = field(default_factory=list)  # images in no class folder
+    wrapped: list[str] = field(default_factory=list)  # folders between the split and its class folders
+    inner: list[str] = field(default_factory=list)  # folders in class folders
+    misnamed: list[str] = field(default_factory=list)  # class folders whose name is none
+    barren: list[str] = field(default_factory=list)  # folders that are no class: without images, or another program's
+    archives: list[str] = field(default_factory=list)
+    stray: list[str] = field(default_factory=list)
+
+    def images(self) -> list[str]:
+        return self.flat + [path for name in sorted(self.classes) for path in self.classes[name]]
+
+    def add_files(self, folder: str, files: list[str]) -> list[str]:
+        """Notes the archives and stray files of a folder, and returns its images."""
+        images = []
+        for name in files:
+            suffix = os.path.splitext(name)[1].lower()
+            if name[0] != "." and suffix in FORMATS:
+                images.append(f"{folder}/{name}")
+            else:
+                (self.archives if suffix in ARCHIVES and name[0] != "." else self.stray).append(f"{folder}/{name}")
+        return images
+
+    def add_class(self, root: Path, folder: str, pattern: str) -> None:
+        """Adds a class folder with the images at any depth below it, which is what ImageFolder reads."""
+        images, name = [], os.path.basename(folder)
+        for top, folders, files in os.walk(root / folder, onerror=refuse_listing):
+            here = Path(top).relative_to(root).as_posix()
+            images += self.add_files(here, sorted(files))
+            self.barren += [f"{here}/{sub}" for sub in sorted(folders) if sub.startswith(LITTER)]
+            folders[:] = sorted(sub for sub in folders if not sub.startswith(LITTER))  # what os.walk goes into
+            self.inner += [f"{here}/{sub}" for sub in folders]
+        named = re.fullmatch(pattern, name)
+        if not named and not images:
+            self.barren.append(folder)
+            return
+        if not named:
+            self.misnamed.append(folder)
+        self.classes.setdefault(name, []).extend(images)
+
+
+def check_folders(root: Path, workers: int, expected: Expected) -> Iterator[Finding]:
+    """Compares ``root`` with ``expected``; yields what the folders show at once, then decodes every image in full.
+
+    Args:
+        root: folder of train and val.
+        workers: processes that decode; with 1, this one does.
+        expected: the data set as published.
+
+    With several workers, a script that calls this must guard its main code by ``if __name__ == "__main__"``.
+
+    Raises:
+        ValueError: no such folder, a folder that cannot be listed, fewer than one worker, or a worker that died.
+    """
+    root = Path(root)
+    refuse_root(root, workers, f"train and val of {expected.name}")
+    splits = {split: scan(root, split, expected) for split in SPLITS if (root / split).is_dir()}
+    for split in SPLITS:
+        yield from check_layout(split, splits[split], expected) if split in splits else [_missing(root, split, expected)]
+    yield from _compare_classes(splits)
+    yield from archives(root, "train and val")
+    for split, found in splits.items():
+        yield from check_images(root, split, found, expected, workers)
+
+
+def scan(root: Path, split: str, expected: Expected) -> Split:
+    """Lists ``root/split``. Class folders that lie one folder too deep are taken as if they did not.
+
+    Raises:
+        ValueError: a folder cannot be listed.
+    """
+    found = Split()
+    folders, files = entries(root / split)
+    found.flat = found.add_files(split, files)
+    for name in folders:
+        folder = f"{split}/{name}"
+        if name.startswith(LITTER):
+            found.barren.append(folder)
+            continue
+        below, files = entries(root / folder)
+        classes = [sub for sub in below if re.fullmatch(expected.pattern, sub)]
+        # A class folder may hold one folder by mistake (n01440764/n01440764); more of them are classes themselves.
+        enough = 2 if re.fullmatch(expected.pattern, name) else 1
+        if len(classes) >= enough and not any(os.path.splitext(file)[1].lower() in FORMATS for file in files):
+            found.wrapped.append(folder)
+            found.add_files(folder, files)
+            for sub in below:
+                found.add_class(root, f"{folder}/{sub}", expected.pattern)
+        else:
+            found.add_class(root, folder, expected.pattern)
+    return found
+
+
+def _missing(root: Path, split: str, expected: Expected) -> Finding:
+    """A split that is not there, and where it may be instead."""
+    folders, files = entries(root)
+    deeper = sorted(p for below in ("*", "*/Data/CLS-LOC") for p in root.glob(f"{below}/{split}") if p.is_dir())
+    if deeper:
+        hint = f"there is a {deeper[0]}: check {deeper[0].parent} instead, or move what it holds to {root}"
+    elif sum(bool(re.fullmatch(expected.pattern, name)) for name in folders) >= max(2, expected.classes // 2):
+        hint = f"{root} itself holds class folders: check the folder above it, where train and val should be"
+    else:
+        hint = f"{root} holds {some(folders + files) or 'nothing'}: unpack {split} there, one folder per class"
+    return Finding(f"{split}: no folder {root / split}; {hint}.")
+
+
+def check_layout(split: str, found: Split, expected: Expected) -> Iterator[Finding]:
+    """What is wrong with the folders, names and counts of a split."""
+    if found.wrapped:
+        yield Finding(f"{split}: class folders one level too deep, in {some(found.wrapped)}; move them up into {split}.")
+    if found.flat:
+        hint = f" ({expected.sort_val})" if split == "val" else ""
+        yield Finding(
+            f"{split}: {len(found.flat):,} of the images lie straight in {split} ({some(found.flat)}); "
+            f"sort them into one folder per class{hint}."
+        )
+    if found.inner:
+        yield Finding(f"{split}: folders in class folders: {some(found.inner)}; move their images up and remove them.")
+    if found.misnamed:
+        naming = f"a class of {expected.name} is {expected.naming}"
+        yield Finding(f"{split}: folders named like no class: {some(found.misnamed)}; {naming}: rename or remove them.")
+    if found.barren:
+        yield Finding(f"{split}: folders that are no class: {some(found.barren)}; remove them, since training would read them.")
+    if found.archives:
+        yield Finding(f"{split}: archives: {some(found.archives)}; unpack them if that was not done, then take them out.")
+    if found.stray:
+        yield Finding(f"{split}: stray files, hidden or without an image's suffix: {some(found.stray)}; remove them.")
+    yield from _check_counts(split, found, expected)
+
+
+def _check_counts(split: str, found: Split, expected: Expected) -> Iterator[Finding]:
+    counts = {name: len(images) for name, images in sorted(found.classes.items())}
+    if len(counts) != expected.classes and not (found.flat and not counts):
+        mend = "unpack those that are missing" if len(counts) < expected.classes else "remove those that are not of it"
+        yield Finding(f"{split}: class folders: {len(counts):,}, and {expected.name} has {expected.classes:,}; {mend}.")
+    empty = [f"{split}/{name}" for name, count in counts.items() if not count]
+    if empty:
+        yield Finding(f"{split}: class folders without images: {some(empty)}; unpack their images again.")
+    total, right = sum(counts.values()) + len(found.flat), getattr(expected, split)
+    low, high = expected.each(split)
+    off = [f"{name} ({count:,})" for name, count in counts.items() if count and not low <= count <= high]
+    if total == right and not off:
+        return
+    text = f"{split}: {total:,} images, {right:,} expected"
+    if off:
+        text += f"; classes with other than {_each(low, high)} images: {some(off)}"
+    mend = "some are missing: unpack them again" if total < right else "some do not belong here: remove them"
+    yield Finding(f"{text}; {mend if total != right else 'some lie in the wrong folder: unpack those classes again'}.")
+
+
+def _compare_classes(splits: dict[str, Split]) -> Iterator[Finding]:
+    train, val = (set(splits[split].classes if split in splits else ()) for split in SPLITS)
+    if train and val and train != val:
+        only = {"train": sorted(train - val), "val": sorted(val - train)}
+        parts = [f"only in {split}: {some(names)}" for split, names in only.items() if names]
+        yield Finding(
+            f"train and val hold different classes; {'; '.join(parts)}; labels go by the sorted names, so make both the same."
+        )
+
+
+def check_images(root: Path, split: str, found: Split, expected: Expected, workers: int) -> Iterator[Finding]:
+    """Decodes all images of a split: the files at fault, then counts of formats and modes."""
+    paths = found.images()
+    if not paths:
+        return
+    formats, modes, disguised = Counter(), Counter(), []
+    faults: dict[str, list[str]] = {fault: [] for fault in FAULTS}
+    with closing(each(partial(look_at, str(root)), paths, workers, split)) as images:
+        for path, image in images:
+            if image.fault:
+                faults[image.fault].append(path)
+                continue
+            formats[image.form] += 1
+            modes[image.mode] += 1
+            if image.form != FORMATS[os.path.splitext(path)[1].lower()]:
+                disguised.append((path, image.form))
+    for fault, names in faults.items():
+        if names:
+            what, mend = FAULTS[fault]
+            yield Finding(f"{split}: {what}: {some(names)}; {mend}.")
+    text = f"{split}: {sum(formats.values()):,} of {len(paths):,} images decoded; class folders: {len(found.classes):,}"
+    if formats:
+        text += f"; formats: {listed(formats)}; modes: {listed(modes)}"
+    if disguised:
+        text += f"; not the format of their suffix: {some(f'{path} ({form})' for path, form in disguised)}"
+    yield Finding(f"{text}.", "info")
+    if split == "train" and formats:
+        yield from _check_oddities(modes["CMYK"], {os.path.basename(path) for path, _ in disguised}, expected)
+
+
+def look_at(root: str, paths: list[str]) -> list[Look]:
+    """What the images are, each decoded in full."""
+    return [look(os.path.join(root, path)) for path in paths]
+
+
+def _check_oddities(cmyk: int, disguised: set[str], expected: Expected) -> Iterator[Finding]:
+    """Notes where the oddities of the published files are not found: copies that were saved again have none."""
+    why = "to be expected of copies that were resized or saved again, otherwise files were exchanged"
+    if expected.cmyk not in (None, cmyk):
+        yield Finding(f"train: {cmyk:,} CMYK images, and {expected.cmyk:,} as published; {why}.", "note")
+    if expected.disguised is not None and disguised != set(expected.disguised):
+        here, published = some(sorted(disguised)) or "none", some(expected.disguised) or "none"
+        yield Finding(f"train: not the format of their suffix: {here}, and as published {published}; {why}.", "note")
+
+
+def _each(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def describe(expected: Expected) -> str:
+    """The layout and the counts that ``check_folders`` expects, for people."""
+    rows = [
+        f"  DIR/{split + '/CLASS/*':14}  {getattr(expected, split):,} images, {_each(*expected.each(split))} a class"
+        for split in SPLITS
+    ]
+    return "\n".join(
+        [
+            f"{expected.name}, {expected.classes:,} classes:",
+            "",
+            *rows,
+            "",
+            f"CLASS is {expected.naming}, the same in train and val.",
+            *([expected.source] if expected.source else []),
+        ]
+    )

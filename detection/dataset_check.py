@@ -1,0 +1,263 @@
+"""Is a copy of Pascal VOC whole? First layout, lists and counts, then every image decoded and its XML read.
+
+Loads neither torch nor mmdet.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+from backbones.common import dataset_checks as checking
+from backbones.common.dataset_checks import Finding, Look, each, entries, listed, look, refuse_root, some
+from detection.annotations import read_annotation, sides
+
+CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
+    *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+FOLDERS = ("JPEGImages", "Annotations")
+LISTS = "ImageSets/Main"
+NAME = re.compile(r"\w+", re.ASCII)  # of an image: 000005, 2008_000002
+RESTORE = "restore the published ones"
+FAULTS = {  # of an image, of its XML or of an object: what it is, and what mends it
+    "no image": ("listed images that are not in JPEGImages", "unpack their archive again"),
+    **checking.FAULTS,
+    "no XML": ("listed images without an XML in Annotations", "unpack their archive again"),
+    "broken": ("XML files that are no VOC annotation", RESTORE),
+    "size": ("images of another size than their XML says", "unpack both again, since the boxes fit one of them only"),
+    "barren": ("annotations without an object", RESTORE),
+    "class": ("objects of another class than VOC's", RESTORE),
+    "flat": ("boxes with xmax <= xmin or ymax <= ymin", RESTORE),
+    "outside": ("boxes not inside their image (1 <= xmin, xmax <= width, likewise y)", RESTORE),
+    "difficult": ("objects whose difficult is neither 0 nor 1", RESTORE),
+}
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """A list of ImageSets/Main as published.
+
+    Args:
+        year: the folder, VOC2007.
+        name: of the list, trainval.
+        images: how many it has.
+        use: what needs it, for people.
+        archive: which has it.
+    """
+
+    year: str
+    name: str
+    images: int
+    use: str = "to train"
+    archive: str = "its archive"
+
+    def __str__(self) -> str:
+        return f"{self.year} {self.name}"
+
+    @property
+    def path(self) -> str:
+        return f"{self.year}/{LISTS}/{self.name}.txt"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Pascal VOC as published: its lists, and the names of its classes."""
+
+    name: str
+    lists: tuple[ImageList, ...]
+    classes: tuple[str, ...] = CLASSES
+
+    @property
+    def years(self) -> list[str]:
+        return list(dict.fromkeys(part.year for part in self.lists))
+
+
+VOC = Expected(
+    "Pascal VOC",
+    (
+        ImageList("VOC2007", "trainval", 5011, "to train", "VOCtrainval_06-Nov-2007.tar"),
+        ImageList("VOC2007", "test", 4952, "to test", "VOCtest_06-Nov-2007.tar"),
+        ImageList("VOC2012", "trainval", 11540, "by the protocols that train on 07+12", "VOCtrainval_11-May-2012.tar"),
+    ),
+)
+
+
+class Seen(NamedTuple):
+    """What there is to say of a listed image: its picture, its objects, how many are difficult, (fault, where) pairs."""
+
+    image: Look
+    objects: int
+    difficult: int
+    faults: list[tuple[str, str]]
+
+
+def check_devkit(root: Path, workers: int, expected: Expected = VOC) -> Iterator[Finding]:
+    """Compares ``root`` with ``expected``; yields what folders and lists show at once, then reads every image and XML in full.
+
+    Args:
+        root: the VOCdevkit, folder of VOC2007 and VOC2012.
+        workers: processes that decode; with 1, this one does.
+        expected: the data set as published.
+
+    With several workers, a script that calls this must guard its main code by ``if __name__ == "__main__"``.
+
+    Raises:
+        ValueError: no such folder, a folder that cannot be listed, fewer than one worker, or a worker that died.
+    """
+    root = Path(root)
+    refuse_root(root, workers, f"{' and '.join(expected.years)} of {expected.name}")
+    yield from check_layout(root, expected)
+    names: dict[ImageList, list[str]] = {}
+    for part in expected.lists:
+        if (root / part.path).is_file():
+            lines = _lines(root / part.path)
+            names[part] = [line for line in dict.fromkeys(lines) if NAME.fullmatch(line)]
+            yield from check_list(part, lines)
+    yield from _compare_lists(names)
+    yield from checking.archives(root, " and ".join(expected.years))
+    for part, images in names.items():
+        if all((root / part.year / folder).is_dir() for folder in FOLDERS):
+            yield from check_images(root, part, images, expected.classes, workers)
+
+
+def check_layout(root: Path, expected: Expected) -> Iterator[Finding]:
+    """Which folders and lists are not there."""
+    for year in expected.years:
+        parts = [part for part in expected.lists if part.year == year]
+        archives = " and ".join(part.archive for part in parts)
+        if not (root / year).is_dir():
+            yield _missing(root, year, f"needed {' and '.join(part.use for part in parts)}", archives)
+            continue
+        for folder in FOLDERS:
+            if not (root / year / folder).is_dir():
+                yield Finding(f"{year}: no folder {root / year / folder}; unpack {archives} again.")
+        for part in parts:
+            if not (root / part.path).is_file():
+                yield Finding(f"{part}: no list {root / part.path}, needed {part.use}; {_unpack(root, part.archive)}.")
+
+
+def _missing(root: Path, year: str, use: str, archives: str) -> Finding:
+    """A year that is not there, and where it may be instead."""
+    folders, files = entries(root)
+    deeper = sorted(p for below in ("*", "*/*") for p in root.glob(f"{below}/{year}") if p.is_dir())
+    if deeper:
+        hint = f"there is a {deeper[0]}: check {deeper[0].parent} instead, or move what it holds to {root}"
+    elif "JPEGImages" in folders:
+        hint = f"{root} itself holds JPEGImages: check the folder above it"
+    else:
+        hint = f"{root} holds {some(folders + files) or 'nothing'}: {_unpack(root, archives)}"
+    return Finding(f"{year}: no folder {root / year}, {use}; {hint}.")
+
+
+def _unpack(root: Path, archives: str) -> str:
+    return f"unpack {archives}, whose folder VOCdevkit is {root} here"
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise ValueError(f"The list {path} cannot be read ({error.strerror}); mend that and check again.") from None
+
+
+def check_list(part: ImageList, lines: list[str]) -> Iterator[Finding]:
+    """What is wrong with the lines of a list: each should be one name, once, and all together as many as published."""
+    counts = Counter(line for line in lines if NAME.fullmatch(line))
+    if odd := [repr(line) for line in lines if not NAME.fullmatch(line)]:
+        yield Finding(f"{part}: lines that are not the name of one image ({len(odd):,}): {some(odd)}; {_restore(part)}.")
+    if twice := [name for name, count in counts.items() if count > 1]:
+        yield Finding(f"{part}: images listed twice ({len(twice):,}): {some(twice)}; {_restore(part)}.")
+    if len(counts) != part.images:
+        yield Finding(f"{part}: {len(counts):,} images listed, {part.images:,} expected; {_restore(part)}.")
+
+
+def _restore(part: ImageList) -> str:
+    return f"restore {part.path} from {part.archive}"
+
+
+def _compare_lists(names: dict[ImageList, list[str]]) -> Iterator[Finding]:
+    """Images in two lists; as published there is none."""
+    for one, other in combinations(names, 2):
+        known = set(names[one])
+        if both := [name for name in names[other] if name in known]:
+            yield Finding(
+                f"{other}: images that are also in {one} ({len(both):,}): {some(both)}; restore both lists, since what "
+                "a network is tested on must not be among what it was trained on."
+            )
+
+
+def check_images(root: Path, part: ImageList, names: list[str], classes: Sequence[str], workers: int) -> Iterator[Finding]:
+    """Decodes the images of a list and reads their XML files: what is at fault, then counts of objects, formats and modes."""
+    if not names:
+        return
+    faults: dict[str, list[str]] = {fault: [] for fault in FAULTS}
+    formats, modes, disguised, objects, difficult = Counter(), Counter(), [], 0, 0
+    with closing(each(partial(inspect, str(root), part.year, classes), names, workers, str(part))) as images:
+        for name, seen in images:
+            for fault, where in seen.faults:
+                faults[fault].append(where)
+            if not seen.image.fault:
+                formats[seen.image.form] += 1
+                modes[seen.image.mode] += 1
+                disguised += [f"{name}.jpg ({seen.image.form})"] * (seen.image.form != "JPEG")
+            objects, difficult = objects + seen.objects, difficult + seen.difficult
+    for fault, places in faults.items():
+        if places:
+            what, mend = FAULTS[fault]
+            yield Finding(f"{part}: {what} ({len(places):,}): {some(places)}; {mend}.")
+    text = f"{part}: {sum(formats.values()):,} of {len(names):,} images decoded"
+    text += f"; objects: {objects:,}, of which difficult: {difficult:,}"
+    if formats:
+        text += f"; formats: {listed(formats)}; modes: {listed(modes)}"
+    if disguised:
+        text += f"; not the format of their suffix: {some(disguised)}"
+    yield Finding(f"{text}.", "info")
+
+
+def inspect(root: str, year: str, classes: Sequence[str], names: list[str]) -> list[Seen]:
+    """What there is to say of each image of a year's folder and of its XML."""
+    return [_inspect(Path(root), year, classes, name) for name in names]
+
+
+def _inspect(root: Path, year: str, classes: Sequence[str], name: str) -> Seen:
+    image, xml = f"{year}/JPEGImages/{name}.jpg", f"{year}/Annotations/{name}.xml"
+    seen = look(root / image) if os.path.lexists(root / image) else Look(fault="no image")
+    faults, objects = [(seen.fault, image)] if seen.fault else [], []
+    try:
+        size, objects = read_annotation(root / xml)
+    except FileNotFoundError:
+        faults.append(("no XML", xml))
+    except (ValueError, OSError) as error:
+        faults.append(("broken", f"{xml} ({error})"))
+    else:
+        if not seen.fault and seen.size != size:
+            faults.append(("size", f"{image} ({sides(seen.size)}, in its XML {sides(size)})"))
+        if not objects:
+            faults.append(("barren", xml))
+        for thing in objects:
+            faults += [(fault, f"{xml} ({what})") for fault, what in thing.faults(classes, size if seen.fault else seen.size)]
+    return Seen(seen, len(objects), sum(thing.difficult == "1" for thing in objects), faults)
+
+
+def describe(expected: Expected) -> str:
+    """The layout and the counts that ``check_devkit`` expects, for people."""
+    rows = [f"  DIR/{part.path:36} {part.images:>6,} images, needed {part.use}" for part in expected.lists]
+    archives = [f"  {part.archive}" for part in expected.lists]
+    return "\n".join(
+        [
+            f"{expected.name}, {len(expected.classes)} classes:",
+            "",
+            *rows,
+            "  beside each ImageSets: JPEGImages/NAME.jpg and Annotations/NAME.xml for every NAME in the list",
+            "",
+            "All archives unpack to one folder VOCdevkit, which is DIR:",
+            *archives,
+        ]
+    )

@@ -1,0 +1,31 @@
+"""Imports what runs of all tasks import: read by ``tools.engine.launching.fork_server``. Nothing here may run an operation of torch."""
+
+import gc
+import io
+import pkgutil
+from contextlib import redirect_stderr
+from importlib import import_module
+from pathlib import Path
+
+from backbones.common.quiet import quiet
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARIES = ("backbones.mmcv_ops", "mmdet.utils", "mmseg.utils", "mmengine.runner", "timm", "torch._dynamo", "tools.train")
+
+
+def all_modules() -> None:
+    for name in LIBRARIES:
+        import_module(name)
+    for library in ("mmdet", "mmseg"):
+        import_module(f"{library}.utils").register_all_modules(init_default_scope=False)
+    tasks = sorted(path.parent.name for path in ROOT.glob("*/task.py"))
+    for package in ("backbones", "tools.engine", *tasks, "classification.tricks"):
+        for module in pkgutil.iter_modules([str(ROOT / package.replace(".", "/"))]):
+            if not f"{package}.{module.name}".startswith(("tools.engine.toy_", __name__)):
+                import_module(f"{package}.{module.name}")
+
+
+with quiet(), redirect_stderr(io.StringIO()):
+    all_modules()
+gc.collect()
+gc.freeze()  # a run that collects garbage need not look through all that was imported

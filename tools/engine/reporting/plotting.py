@@ -1,0 +1,145 @@
+"""What the figures of a report share: panels, and how a gain with its verdict looks."""
+
+import io
+from collections.abc import Iterable, Sequence
+
+from tools.engine.analysis.statistics import BY_SEEDS
+from tools.engine.analysis.gains import Gain
+from tools.engine.reporting.document import DPI
+from tools.engine.analysis.results import SCRATCH, Results
+
+ACROSS = 3  # panels in a row
+LETTER, LETTERS = 0.07, 36  # inches that a letter of a name takes, about; and how many a name may have
+# colour-blind safe (Okabe and Ito, 2008, darkened a little for thin lines on white), and a shape for each
+LOOKS = {
+    "better": ("#005a8c", "^"),
+    "worse": ("#c04f00", "v"),
+    "equivalent": ("#00805f", "s"),
+    "undecided": ("#767670", "o"),
+}
+SEEDS, IMAGES, NONE = "over seeds", "over test images only", "no interval"
+LINES = {SEEDS: "-", IMAGES: (0, (2.5, 1.5)), NONE: ""}
+COLOURS = ("#005a8c", "#c04f00", "#00805f", "#c06a9c", "#8c7a00", "#3f9fdc", "#000000")
+DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))  # the first for so many lines as there are colours
+
+
+def make_panels(titles: Sequence[str], size: tuple[float, float], names: Sequence[str] = (), across: int = ACROSS):
+    """A figure and its panels, one a title and each of that size (inches), ``across`` in a row.
+
+    With ``names`` the panels share their rows: one for each name, written at the left, from the top.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second, which the terminal's table need not wait for
+    from matplotlib.figure import Figure as Canvas
+
+    across = min(across, len(titles))
+    down = -(-len(titles) // across)
+    names = ["\n".join(map(one_line, name.splitlines())) for name in names]
+    margin = 0.3 + LETTER * max((len(line) for name in names for line in name.splitlines()), default=0)
+    figure = Canvas(figsize=(margin + size[0] * across, 0.5 + size[1] * down), layout="constrained", dpi=DPI)
+    FigureCanvasAgg(figure)  # else each text that is measured makes a renderer of its own
+    panels = figure.subplots(down, across, sharey=bool(names), squeeze=False).ravel()
+    for axes in panels[len(titles) :]:
+        axes.set_visible(False)
+    for axes, title in zip(panels, titles, strict=False):
+        axes.set_title(title, fontsize=9.5, parse_math=False)
+        axes.grid(axis="x" if names else "both", color="#e4e4e0", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", *["left"] * bool(names)]].set_visible(False)
+        axes.tick_params(left=not names, labelsize=8.5)
+    if names:
+        # parse_math=False does not reach the ticks of all panels: an escaped dollar begins no formula
+        panels[0].set_yticks(range(len(names)), [name.replace("$", r"\$") for name in names])
+        panels[0].set_ylim(len(names) - 0.5, -0.5)
+    return figure, list(panels[: len(titles)])
+
+
+def row_height(names: Sequence[str]) -> float:
+    """Inches of a panel with a row for each name."""
+    return 0.6 + 0.34 * len(names)
+
+
+def one_line(name: str) -> str:
+    """A name that is not too long for a figure."""
+    return name if len(name) <= LETTERS else name[: LETTERS - 2] + " …"
+
+
+def png(figure) -> bytes:
+    """The figure as PNG of 256 colours: a third of the size, and every figure is in the page."""
+    from PIL import Image
+
+    small = io.BytesIO()
+    figure.canvas.draw()
+    size = figure.canvas.get_width_height()
+    Image.frombuffer("RGBA", size, figure.canvas.buffer_rgba()).convert("RGB").quantize(256).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+def name_of(results: Results, gains: Iterable[Gain], recipe: str, base: str) -> str:
+    """The label of a recipe and, in a second line, what it is over, where that recipe is compared with several."""
+    several = len({g.base for g in gains if g.recipe == recipe}) > 1
+    return results.label(recipe) + f"\nover {results.label(base)}" * several
+
+
+def limits(gains: Sequence[Gain]) -> tuple[float, float]:
+    """Of an axis of gains: 0, the margins, all points but those of scratch, and their intervals up to three times as far."""
+    kept = [g for g in gains if SCRATCH not in (g.recipe, g.base)] or list(gains)
+    if not kept:
+        return -1, 1
+    most = 3 * max(max(abs(g.diff.mean), g.margin) for g in kept)
+    ends = [end for g in kept for end in (g.diff.interval or ())] + [g.diff.mean for g in kept]
+    margin = max(g.margin for g in kept)
+    low, high = max(min(ends), -most), min(max(ends), most)
+    low, high = min(low, -1.2 * margin), max(high, 1.2 * margin)
+    return low - 0.06 * (high - low), high + 0.06 * (high - low)
+
+
+def look(gain: Gain) -> tuple[str, str]:
+    return LOOKS.get(gain.verdict, LOOKS["undecided"])
+
+
+def kind_of(gain: Gain) -> str:
+    """What the interval of a gain is over, a key of ``LINES``."""
+    return SEEDS if gain.diff.kind in BY_SEEDS else IMAGES if gain.diff.kind else NONE
+
+
+def mark(axes, x: float, y: float, gain: Gain) -> None:
+    colour, shape = look(gain)
+    axes.plot(x, y, shape, color=colour, markerfacecolor=colour if kind_of(gain) == SEEDS else "white", markersize=6, zorder=4)
+
+
+def draw_interval(axes, gain: Gain, diff, at: float, low: float, high: float, upright: bool = False, alpha=1.0) -> None:
+    """The interval of ``diff``, as far as it lies within low..high, at that height or, ``upright``, at that place.
+
+    An arrowhead says that it goes on. The verdict of ``gain`` gives the colour.
+    """
+    from matplotlib.markers import CARETDOWN, CARETLEFT, CARETRIGHT, CARETUP
+
+    if not diff.interval:
+        return
+    colour, inside = look(gain)[0], (low + 0.02 * (high - low), high - 0.02 * (high - low))
+    ends = [min(max(end, inside[0]), inside[1]) for end in diff.interval]
+    style = dict(color=colour, linewidth=1.3, linestyle=LINES[IMAGES if diff.kind == "images" else SEEDS], alpha=alpha, zorder=3)
+    axes.plot(*([at, at], ends) if upright else (ends, [at, at]), **style)
+    carets = (CARETDOWN, CARETUP) if upright else (CARETLEFT, CARETRIGHT)
+    for end, true, caret in zip(ends, diff.interval, carets, strict=True):
+        if end != true:
+            axes.plot(*(at, end) if upright else (end, at), marker=caret, color=colour, alpha=alpha, markersize=5, zorder=3)
+
+
+def verdict_legend(figure, gains: Sequence[Gain]) -> None:
+    """What the marks and lines say, of those that occur."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], linestyle="", color=colour, marker=shape, label=word)
+        for word, (colour, shape) in LOOKS.items()
+        if any(look(g) == (colour, shape) for g in gains)
+    ]
+    for kind in dict.fromkeys(kind_of(g) for g in gains):
+        face = "#555" if kind == SEEDS else "white"
+        handles.append(Line2D([], [], color="#555", linestyle=LINES[kind], marker="o", markerfacecolor=face, label=kind))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+
+
+def line_style(i: int) -> dict:
+    return dict(color=COLOURS[i % len(COLOURS)], linestyle=DASHES[i // len(COLOURS) % len(DASHES)])

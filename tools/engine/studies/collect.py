@@ -1,0 +1,202 @@
+"""From records to one tidy table: results.csv; and study.json, details.json and curves.json, all that a report says beside it."""
+
+import csv
+import io
+import os
+import shlex
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from backbones.common.files import read_json, write_json, write_text
+from tools.engine.analysis.bootstrap import resample, variance
+from tools.engine.config import ROOT, Options, part_of, resolve, task_of
+from tools.engine.analysis.curves import CURVES, collect_curves
+from tools.engine.analysis.breakdowns import DETAILS, collect_details
+from tools.engine.analysis.gains import pairs_of
+from tools.engine.studies.graph import rows_of
+from tools.engine.launching.local import command
+from tools.engine.studies.node import Node
+from tools.engine.training.record import CONTENT
+from tools.engine.reporting.image_sheets import SHEET
+from tools.engine.studies.study import Study
+from tools.engine.studies.lr_search import describe
+
+COLUMNS = (
+    *("study", "scale", "recipe", "network", "task", "protocol", "split", "metric"),
+    *("pretrain_seed", "finetune_seed", "value", "status", "run"),
+)
+
+Runs = list[tuple[Node, dict]]  # the runs behind the rows of a study that have finished, with their records
+
+
+def collect(study: Study) -> Path:
+    """Writes the study's results.csv, study.json, details.json and curves.json from its runs, and returns their folder.
+
+    Values are percent, unrounded. A run that diverged has an empty value and its status; one that has not run has no row.
+    """
+    runs = [(node, record) for node in rows_of(study) if (record := node.record)]
+    rows = [row for node, record in runs for row in _rows(study, node, record)]
+    if not rows:
+        raise ValueError(f"No run of {study.name} at scale {study.scale} has finished; start it with tools/study.py run.")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(study.folder / "results.csv", table.getvalue())
+    write_json(study.folder / "study.json", _about(study, runs))
+    write_json(study.folder / DETAILS, collect_details(rows, {n.key: n.folder for n, record in runs if _per_image(n, record)}))
+    write_json(study.folder / CURVES, collect_curves(node for node, _ in runs))
+    return study.folder
+
+
+def _rows(study: Study, node: Node, record: dict) -> list[dict]:
+    pretrain = record["node"] == "pretrain"
+    above = node.above.options.seed if node.above else ""
+    common = {
+        "study": study.name,
+        "scale": study.scale,
+        "recipe": node.recipe,
+        "network": record["network"],
+        "task": record["task"],
+        "protocol": _protocol(node, record),
+        "split": record["split"],
+        "pretrain_seed": record["seed"] if pretrain else above,
+        "finetune_seed": "" if pretrain else record["seed"],
+        "status": record["status"],
+        "run": node.key,
+    }
+    values = dict(record["metrics"])
+    if record["status"] != "done":
+        values = dict.fromkeys(task_of(record).METRICS, "")
+    values["seconds"] = record["seconds"]["total"]
+    return [common | {"metric": metric, "value": value} for metric, value in values.items()]
+
+
+def _protocol(node: Node, record: dict) -> str:
+    return ", ".join(part for part in (record["protocol"]["name"], node.note) if part)
+
+
+def _about(study: Study, runs: Runs) -> dict:
+    parents = {name: found for name in study.recipes if (found := _parents(study, name))}
+    return {
+        "name": study.name,
+        "scale": study.scale,
+        "recipes": list(study.recipes),
+        "labels": {name: row.label for name, row in study.catalogue.items()},
+        "reference": study.file.reference,
+        "metrics": list(study.file.metrics),
+        "parents": parents,
+        "images": images(runs, study.file.metrics, pairs_of(study.recipes, study.file.reference, parents)),
+        "published": published_of(study),
+        "tricks": {name: _made_by(study, name) for name in study.recipes},
+        "left_out": {n.name: list(study.without[n.name]) for n in study.networks if n.name in study.without},
+        "differences": {name: diff for name in study.recipes if (diff := _difference(study, name))},
+        "tuning": [found for node, _ in runs if (found := describe(node))],
+        "protocols": {record["task"]: record["protocol"] for _, record in runs},
+        "runs": {node.key: _run(study, node, record) for node, record in runs},
+    }
+
+
+def _run(study: Study, node: Node, record: dict) -> dict:
+    """What the report says of a run beside its figures: facts of its record, its data, and the command that repeats it."""
+    kept = ("backbone", "transfer", "precision", "machine", "certificate", "speed", "size", "epochs", "peak_memory_gb", "remarks")
+    content = node.folder / CONTENT
+    return {name: record.get(name) for name in (*kept, "versions", "commit")} | {
+        "config": node.config,
+        "pictures": Path(os.path.relpath(node.folder / SHEET, study.folder)).as_posix(),
+        "data": read_json(content).get("data") if content.is_file() else None,
+        "command": _command(node, record),
+    }
+
+
+def _command(node: Node, record: dict) -> str:
+    """The command line that repeats a run, from the project's folder; threads are a part of a result on CPUs."""
+    words = [word.removeprefix(f"{ROOT}/") for word in command(node)[1:] if word != "--resume"]
+    machine = record.get("machine", {})
+    threads = f"OMP_NUM_THREADS={machine['threads']} " if machine.get("device") == "cpu" else ""
+    return threads + shlex.join(["python", *words])
+
+
+def _made_by(study: Study, recipe: str) -> list | str | None:
+    """The tricks of a recipe; of published weights, in words, what they are and how they were trained."""
+    card = study.catalogue[recipe].weights
+    return f"{card.source}: {card.about}" if card else study.tricks(recipe, "")
+
+
+def _parents(study: Study, recipe: str) -> list[str]:
+    """The recipes of this study that ``recipe`` is a step from: its parent, and the one it is shown against as well."""
+    row = study.catalogue[recipe]
+    return [name for name in (row.parent, row.also) if name in study.recipes]
+
+
+def _per_image(node: Node, record: dict) -> Path | None:
+    """The per-image results of a finished run, where they are still there."""
+    path = node.folder / record.get("per_image", "")
+    return path if record["status"] == "done" and path.is_file() else None
+
+
+def images(runs: Runs, metrics: Iterable[str], pairs: list[tuple[str, str]]) -> list[dict]:
+    """How much each difference varies with the test images, a line for each pair and column that can be resampled."""
+    columns: dict[tuple, tuple[dict, dict]] = {}  # its first record, and {recipe: {seed: files}}
+    for node, record in runs:
+        if path := _per_image(node, record):
+            column = node.task, record["network"], _protocol(node, record), record["split"]
+            seed = node.above.options.seed if node.above else node.options.seed
+            columns.setdefault(column, (record, {}))[1].setdefault(node.recipe, {}).setdefault(seed, []).append(path)
+    found = []
+    for (task, *places), (record, sides) in columns.items():
+        names = dict(zip(("network", "protocol", "split"), places, strict=True))
+        wanted = [pair for pair in pairs if sides.keys() >= set(pair)]
+        module = part_of(task, "resample")  # None: the intervals of such a task are over seeds alone
+        for metric in [m for m in metrics if wanted and module and m in module.METRICS]:
+            paths = {recipe: list(groups.values()) for recipe, groups in sides.items()}
+            values = resample(paths, task, metric, **module.facts(record))
+            for recipe, base in wanted:
+                found.append({"recipe": recipe, "base": base, "metric": metric} | names)
+                found[-1] |= asdict(variance(values[recipe], values[base]))
+    return found
+
+
+def published_of(study: Study) -> dict:
+    """The published numbers that a study names: the source, and values with their recipe, network (or None) and metric.
+
+    A row of the paper's table that is not named is that of the recipe's label.
+
+    Raises:
+        ValueError: the study names a row or column that the paper's table has not.
+    """
+    from classification.tricks.declare import PUBLISHED, cell, published
+
+    values = []
+    for table, wanted in study.file.published.items():
+        for item in wanted:
+            row = item.row or (study.catalogue[item.recipe].label if item.recipe in study.catalogue else item.recipe)
+            try:
+                value = cell(table, row, item.column)
+            except (KeyError, ValueError):
+                raise ValueError(f"{study.name}: {table} has no {row!r}, {item.column!r}; see {PUBLISHED}.") from None
+            if value is not None:
+                values.append({"recipe": item.recipe, "network": item.network, "metric": item.metric, "value": value})
+    own = [card for name in study.file.cards if (card := study.catalogue[name].weights).top1 is not None]
+    values += [{"recipe": card.name, "network": None, "metric": "top1", "value": card.top1} for card in own]
+    tables = ", ".join(table.replace("table", "Table ") for table in study.file.published)
+    sources = [f"{tables} of {published()['source']}"] if tables else []
+    sources += [study.file.published_source] if own else []
+    modules = {task: task_of({"task": task}) for task in (study.file.configs or ("classification",))}
+    protocols = {task: found for task, module in modules.items() if (found := getattr(module, "PUBLISHED_PROTOCOL", None))}
+    return {"source": "; ".join(sources), "values": values, "protocols": protocols}
+
+
+def _difference(study: Study, recipe: str) -> dict | None:
+    """The keys in which the resolved pretraining config of a recipe differs from its parent's: [parent's, own]."""
+    from classification.tricks import difference, flatten
+
+    parent, network = study.catalogue[recipe].parent, study.networks[0]
+    if not parent:
+        return None
+    path = network.config.format(scale=study.scale)
+    pair = [Options(tricks=study.tricks(name, network.name, "CARD") or []) for name in (parent, recipe)]
+    old, new = (flatten(resolve(path, options).cfg) for options in pair)
+    keys = [key for key in difference(old, new) if not key.startswith("tricks")]
+    return {"parent": parent, "keys": {key: [str(old.get(key, "-")), str(new.get(key, "-"))] for key in keys}}

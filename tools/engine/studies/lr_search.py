@@ -1,0 +1,58 @@
+"""The learning rate of each transfer of a study, found on images held out from training: see ``backbones.transfer.holdout``."""
+
+from dataclasses import replace
+
+from backbones.card_facts import CardFacts
+from backbones.transfer.holdout import GRID
+from tools.engine.config import task_of
+from tools.engine.studies.graph import transfer_node
+from tools.engine.studies.node import Node
+
+TUNED = "tuned lr"  # what the protocol's name ends in, in a row whose learning rate was tuned
+
+
+def grid_of(node: Node, card: CardFacts | None) -> list[Node]:
+    """Return a run for each learning rate of the grid, of the same card and seed, tested on the held-out images."""
+    return [_tuned_node(node, card, lr_factor=factor, hold_out=True) for factor in GRID]
+
+
+def tuned(node: Node, card: CardFacts | None) -> Node | None:
+    """Return the transfer at the best learning rate of its finished grid; the shared one's own run where that is the best."""
+    factor = best(scores(node.grid))
+    return None if factor is None else _tuned_node(node, card, TUNED, lr_factor=factor)
+
+
+def _tuned_node(node: Node, card: CardFacts | None, note: str = "", **changes) -> Node:
+    options = replace(node.options, **changes)
+    return transfer_node(node.recipe, node.network, node.config, options, card, node.above, note)
+
+
+def scores(grid: tuple[Node, ...]) -> dict[float, float | None] | None:
+    """Return the task's first metric on the held-out images by factor, None where a run diverged; None while any is to do."""
+    records = {run.options.lr_factor: run.record for run in grid}
+    if not all(records.values()):
+        return None
+    metric = task_of(grid[0].plan).METRICS[0]
+    return {factor: record["metrics"].get(metric) for factor, record in records.items()}
+
+
+def best(values: dict[float, float | None] | None) -> float | None:
+    """Return the factor of the highest value, of equal ones that nearest to 1; None where there is no value."""
+    scored = {factor: value for factor, value in (values or {}).items() if value is not None}
+    return max(scored, key=lambda factor: (scored[factor], -abs(factor - 1))) if scored else None
+
+
+def describe(node: Node) -> dict | None:
+    """Return for study.json what was tried for a transfer, and which was best, and whether that is at the edge of the grid."""
+    values = scores(node.grid) if node.grid else None
+    if (factor := best(values)) is None:
+        return None
+    return {
+        "recipe": node.recipe,
+        "task": node.task,
+        "seed": node.options.seed,
+        "metric": task_of(node.plan).METRICS[0],
+        "values": {f"{f:g}": value for f, value in values.items()},
+        "best": factor,
+        "edge": factor in (min(GRID), max(GRID)),
+    }
