@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from backbones.networks.base import Backbone
 from backbones.card_facts import CLASSIFIER, FORMAT, JSON, PROBE, WEIGHTS, find_card, read_card_json
 from backbones.common.files import atomic_folder
 from backbones.common.files import sha256 as sha256_of
+from backbones.networks.base import Backbone
 from backbones.networks.factory import build, describe
 
 TOLERANCE = 1e-5  # largest absolute difference between a feature of the probe and the same feature downstream

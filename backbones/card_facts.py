@@ -10,13 +10,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from backbones.networks.architecture import type_of
 from backbones.common.files import read_json, sha256
 from backbones.common.schema import Count, Number, Positive, accept
+from backbones.networks.architecture import type_of
 
 FORMAT = 2
 JSON, WEIGHTS, PROBE, CLASSIFIER = "card.json", "weights.safetensors", "probe.safetensors", "classifier.safetensors"
-SCRATCH = "scratch"
 Percent = Annotated[int, Meta(ge=0, le=100)] | Annotated[float, Meta(ge=0, le=100)]
 
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from backbones.transfer.protocols import Pixels, Protocol
 from backbones.common.schema import Count, Fraction, Index, NonNegative, Positive
 from backbones.common.values import Values
+from backbones.transfer.protocols import Pixels, Protocol
 
 
 class DetectionValues(Values, kw_only=True, forbid_unknown_fields=True):

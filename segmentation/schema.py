@@ -2,9 +2,9 @@
 
 from typing import Any, Literal
 
-from backbones.transfer.protocols import Pixels, Protocol
 from backbones.common.schema import Count, Fraction, NonNegative, Positive
 from backbones.common.values import Values
+from backbones.transfer.protocols import Pixels, Protocol
 
 
 class SegmentationValues(Values, kw_only=True, forbid_unknown_fields=True):

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.engine.training.record import is_locked  # noqa: E402
+from tools.engine.run_folder import is_locked  # noqa: E402
 
 STUDY = [sys.executable, ROOT / "tools/study.py", "run", ROOT / "configs/studies/demo.py", "--recipes", "b_standard", "scratch"]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)

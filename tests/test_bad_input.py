@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tools.engine.config import ROOT
+from backbones.common.project import ROOT
 
 CLASSIFIER, DETECTOR, SEGMENTER = (
     f"configs/{name}_toy.py" for name in ("classification/resnet50", "detection/faster_rcnn_fpn", "segmentation/fcn")

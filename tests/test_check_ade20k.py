@@ -367,6 +367,8 @@ def test_the_command_exits_with_0_1_or_2(tree):
 
 
 def test_the_check_loads_neither_torch_nor_mmseg():
-    code = "import sys; import segmentation.dataset_check; print(sorted({'torch', 'mmseg', 'mmengine', 'mmcv'} & set(sys.modules)))"
+    code = (
+        "import sys; import segmentation.dataset_check; print(sorted({'torch', 'mmseg', 'mmengine', 'mmcv'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -10,12 +10,13 @@ import pytest
 from mmengine.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from backbones.common.project import ROOT
 from backbones.transfer.resolving import Machine, Request, complete
 from classification import TRICKS, compose
 from classification.resolve import CONSUMED, derive
 from classification.resolve import resolve as resolve_values
 from classification.tricks import difference, flatten, format_trick, parse_trick
-from tools.engine.config import ROOT, Options, load, refuse_ineffective, resolve
+from tools.engine.config import Options, load, refuse_ineffective, resolve
 from tools.engine.config.dumped import printed_text
 
 TEACHER = "work_dirs/runs/0123456789ab/card"

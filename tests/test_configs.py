@@ -20,9 +20,10 @@ from mmengine.registry import (
     init_default_scope,
 )
 
+from backbones.common.project import ROOT
 from backbones.transfer.holdout import test_pipeline as pipeline_of
 from classification.tricks import flatten
-from tools.engine.config import ROOT, Options, load, resolve, task_of
+from tools.engine.config import Options, load, resolve, task_of
 from tools.engine.training.run import dump
 
 CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs").glob("*ion/*.py"))

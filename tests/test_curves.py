@@ -7,9 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tools.engine.config import ROOT, Options, RunKey
+from backbones.common.project import ROOT
 from tools.engine.analysis.curves import (
-    CURVE,
     CURVES,
     MOST,
     PUBLISHED,
@@ -19,9 +18,10 @@ from tools.engine.analysis.curves import (
     distance,
     load_curves,
     published_curve,
-    read_curve,
     thin,
 )
+from tools.engine.config import Options, RunKey
+from tools.engine.run_folder import CURVE, read_curve
 from tools.engine.studies.graph import shared
 from tools.engine.studies.node import Node
 

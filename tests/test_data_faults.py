@@ -17,7 +17,8 @@ from PIL import Image
 from test_bad_input import CLASSIFIER, DETECTOR, SEGMENTER, SMALL, SMALL_DENSE, refused, world  # noqa: F401
 
 from backbones.common.images import BadImage
-from tools.engine.config import ROOT, Options, resolve
+from backbones.common.project import ROOT
+from tools.engine.config import Options, resolve
 from tools.engine.training.runner import last_checkpoint
 from tools.engine.training.seeding import REPLACED, SampleIndex, SeededDataset
 

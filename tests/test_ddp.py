@@ -18,7 +18,7 @@ from test_atomic import forked
 from test_batch import TwoConvolutions
 from test_exact import CLASSIFIER, DETECTOR, SEGMENTER, config
 
-from tools.engine.analysis.curves import CURVE, read_curve
+from tools.engine.run_folder import CURVE, read_curve
 from tools.engine.training.run import build_runner
 from tools.engine.training.runner import end_workers, last_checkpoint
 

@@ -16,9 +16,10 @@ from backbones.common.files import write_json, write_npz
 from classification import breakdowns as classification
 from detection.error_analysis import KINDS, lost_map
 from segmentation import breakdowns as segmentation
-from tools.engine.config import part_of
-from tools.engine.analysis.breakdowns import DETAILS, collect_details, detail_tables, run_folders
+from tools.engine.analysis.breakdowns import DETAILS, collect_details, run_folders
 from tools.engine.analysis.results import Results, load_results
+from tools.engine.config import part_of
+from tools.engine.reporting.breakdown_tables import detail_tables
 
 ROOT = Path(__file__).parents[1]
 

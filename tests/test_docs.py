@@ -3,9 +3,10 @@
 import inspect
 import re
 
+from backbones.common.project import ROOT
 from classification.schedule import learning_rates
 from classification.tricks import TRICKS
-from tools.engine.config import ROOT, Options, resolve
+from tools.engine.config import Options, resolve
 from tools.write_tricks_page import BASE, SHOWN, UPDATES, draw, page
 
 

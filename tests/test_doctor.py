@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from tools.engine.doctor.checks import checks as doctor
 from tools.engine.doctor.checks import (
     FROZEN_LINE,
     NEEDED,
@@ -26,6 +25,7 @@ from tools.engine.doctor.checks import (
     read_constraints,
     render,
 )
+from tools.engine.doctor.checks import checks as doctor
 
 GOOD = {
     **{

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from backbones.common.project import ROOT
 from classification.tricks import flatten
-from tools.engine.config import ROOT, Options, resolve
+from tools.engine.config import Options, resolve
 from tools.engine.config.dumped import printed_text
 from tools.engine.training.run import dump
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from backbones import BackboneCard
+from backbones.common.project import ROOT
 from classification.metrics import topk
 from detection.metrics import Boxes, mean_ap
-from tools.engine.config import ROOT
 
 PACKAGES = ("backbones", "classification", "detection", "segmentation", "configs", "tools")
 

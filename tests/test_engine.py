@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from backbones.common.project import ROOT
 from tools.engine.cli import sentence
-from tools.engine.config import ROOT, Options, data_fingerprint, find_config, resolve
-from tools.engine.studies.graph import nodes_of, rows_of
+from tools.engine.config import Options, data_fingerprint, find_config, resolve
 from tools.engine.launching.local import run_node
-from tools.engine.training.run import build_model
+from tools.engine.studies.graph import nodes_of, rows_of
 from tools.engine.studies.study import load_study
+from tools.engine.training.run import build_model
 
 CLASSIFIER = "configs/classification/resnet50_toy.py"
 DETECTOR = "configs/detection/faster_rcnn_fpn_toy.py"
@@ -136,18 +137,20 @@ def test_unknown_names_are_refused_with_the_nearest(call, message):
 def test_a_finished_node_is_not_run_and_a_failed_one_leaves_its_last_lines(data_root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     node = nodes_of(load_study(DEMO, "toy", ["b_standard"]))[0]
-    monkeypatch.setattr("tools.engine.launching.local.command", lambda *_: [sys.executable, "-c", "print('why'); raise SystemExit(3)"])
+    monkeypatch.setattr(
+        "tools.engine.studies.commands.command", lambda *_: [sys.executable, "-c", "print('why'); raise SystemExit(3)"]
+    )
     assert not run_node(node, lambda *_: None)
     assert node.state() == "failed" and node.failure.read_text() == "why\n" == node.log.read_text()
     assert not node.folder.exists()  # the run has not made it, and its launcher does not
     code = f"import os; os.makedirs({str(node.folder)!r}); print('why not'); raise SystemExit(3)"
-    monkeypatch.setattr("tools.engine.launching.local.command", lambda *_: [sys.executable, "-c", code])
+    monkeypatch.setattr("tools.engine.studies.commands.command", lambda *_: [sys.executable, "-c", code])
     assert not run_node(node, lambda *_: None)
     assert node.state() == "failed" and (node.folder / "failed.txt").read_text() == "why not\n"
     assert (node.folder / "log.txt").read_text() == "why not\n" and not any((tmp_path / "work_dirs/logs").iterdir())
     (node.folder / "record.json").write_text(json.dumps({"status": "done"}))
     assert node.state() == "done"
-    monkeypatch.setattr("tools.engine.launching.local.command", lambda *_: pytest.fail("it was run again"))
+    monkeypatch.setattr("tools.engine.studies.commands.command", lambda *_: pytest.fail("it was run again"))
     assert run_node(node, lambda *_: None)
 
 

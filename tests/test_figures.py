@@ -10,16 +10,16 @@ from made_report import VALUES, made_rows, write_study
 from matplotlib.text import Text
 from PIL import Image
 
+from tools.engine.analysis.curves import published_curve
+from tools.engine.analysis.gains import Gain, gains, over
+from tools.engine.analysis.results import Column, load_results
+from tools.engine.analysis.statistics import VERDICTS, Difference, ImageVariance, difference
 from tools.engine.reporting import figures
 from tools.engine.reporting import transfer_figure as quadrant
-from tools.engine.analysis.statistics import VERDICTS, Difference, ImageVariance, difference
-from tools.engine.analysis.curves import published_curve
+from tools.engine.reporting.document import DPI, Figure, Report, Table, html, latex, markdown
 from tools.engine.reporting.figures import draw, draw_curves, figures_of, forest
-from tools.engine.analysis.gains import Gain, gains, over
 from tools.engine.reporting.plotting import LOOKS, limits
 from tools.engine.reporting.transfer_figure import transfer_pairs
-from tools.engine.reporting.document import DPI, Figure, Report, Table, html, latex, markdown
-from tools.engine.analysis.results import Column, load_results
 
 PAPER = "configs/classification/resnet50_paper.py"
 TOP1, MAP, MIOU = (Column(metric) for metric in ("top1", "mAP", "mIoU"))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tools.engine.reporting.result_tables import ledger_table, spread_table
 from tools.engine.analysis.gains import correlations, gains, has_margin, image_variance, over, over_parents, pairs_of
 from tools.engine.analysis.results import Column, Results
+from tools.engine.reporting.result_tables import ledger_table, spread_table
 
 RECIPES = ["base", "a", "b", "c"]
 TASKS = {"top1": "classification", "mAP": "detection", "mAP_area": "detection", "mIoU": "segmentation"}

@@ -18,15 +18,16 @@ from made_report import made_rows, write_study
 from test_bad_input import CLASSIFIER, DETECTOR, SMALL, refused, world  # noqa: F401
 
 from backbones.card import BackboneCard
-from backbones.interchange.checkpoint_files import read_checkpoint
 from backbones.common.files import read_json, read_npz, sha256
+from backbones.common.project import ROOT
+from backbones.interchange.checkpoint_files import read_checkpoint
 from classification.bootstrap import resampled
 from detection.annotations import read_annotation
 from detection.metrics import load as load_detections
 from segmentation.metrics import load as load_confusion
-from tools.engine.config import ROOT, Options, resolve, untrusted_notice
-from tools.engine.training.record import read_record
+from tools.engine.config import Options, resolve, untrusted_notice
 from tools.engine.reporting.report import write_report
+from tools.engine.run_folder import read_record
 from tools.engine.training.run import build_runner
 from tools.engine.training.runner import check_checkpoint, end_workers, last_checkpoint
 

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from classification.tricks import flatten
-from tools.engine.cli import add_run_arguments, resolved_of
+from tools.engine.config.arguments import add_run_arguments, resolved_of
 
 CLASSIFIER = "configs/classification/resnet50_toy.py"
 TIMM = "configs/classification/timm_toy.py"

@@ -8,9 +8,9 @@ import pytest
 from tools.engine.analysis.statistics import power_of, seeds_needed
 from tools.engine.config import data_fingerprint
 from tools.engine.planning.cost import Costs, Past, amount, past_runs
+from tools.engine.planning.plan import cost_lines, detect_lines, show_plan
 from tools.engine.planning.power_analysis import ASSUMED, Bill, Noise, choices, need, needed, needs, noise_of, together
 from tools.engine.studies.graph import nodes_of
-from tools.engine.planning.plan import cost_lines, detect_lines, show_plan
 from tools.engine.studies.study import load_study
 
 TABLE8, DEMO = "configs/studies/table8.py", "configs/studies/demo.py"

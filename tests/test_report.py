@@ -14,9 +14,9 @@ from PIL import Image
 from scipy import stats
 
 from tools.engine.analysis.gains import gains
+from tools.engine.analysis.results import load_results
 from tools.engine.reporting.document import Figure
 from tools.engine.reporting.report import terminal_table, write_report
-from tools.engine.analysis.results import load_results
 
 
 @pytest.fixture(autouse=True)

@@ -12,22 +12,22 @@ import pytest
 from test_exact import CLASSIFIER, assert_same, config, resolved_config, trained
 from test_graph import run_fakes
 
-from tools.engine.studies.collect import collect
 from tools.engine.config import Options, resolve
-from tools.engine.studies.graph import nodes_of, rows_of
 from tools.engine.launching.local import run_study
-from tools.engine.training.record import LOCK, RECORD, is_locked, read_record
 from tools.engine.reporting.report import write_report
+from tools.engine.run_folder import LOCK, RECORD, is_locked, read_record
+from tools.engine.studies.collect import collect
+from tools.engine.studies.graph import nodes_of, rows_of
+from tools.engine.studies.study import load_study
 from tools.engine.training.run import build_model, run
 from tools.engine.training.runner import check_checkpoint, last_checkpoint
-from tools.engine.studies.study import load_study
 
 DEMO = "configs/studies/demo.py"
 
 SLOW = """
 import json, pathlib, sys, time
 sys.path[:0] = [{root!r}]
-from tools.engine.training.record import locked
+from tools.engine.run_folder import locked
 folder = pathlib.Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
 with locked(folder):
@@ -49,7 +49,7 @@ def here(toy_root, tmp_path, monkeypatch) -> Path:
 def test_two_launchers_on_one_folder_run_each_node_once(here, monkeypatch):
     root = str(Path(__file__).parents[1])
     code = SLOW.format(root=root)
-    monkeypatch.setattr("tools.engine.launching.local.command", lambda node, *_: [sys.executable, "-c", code, str(node.folder)])
+    monkeypatch.setattr("tools.engine.studies.commands.command", lambda node, *_: [sys.executable, "-c", code, str(node.folder)])
     pids = []
     for recipes in (["b_standard", "scratch"], ["scratch", "b_standard", "smooth"]):  # they share the nodes of the first
         if not (pid := os.fork()):

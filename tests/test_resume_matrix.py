@@ -17,7 +17,7 @@ from test_exact import CLASSIFIER, DETECTOR, SEGMENTER, Kill, assert_same
 
 from classification.tricks import TRICKS
 from tools.engine.config import Options, resolve
-from tools.engine.analysis.curves import CURVE, read_curve
+from tools.engine.run_folder import CURVE, read_curve
 from tools.engine.training.hooks import CurveHook, Stopped
 from tools.engine.training.run import build_runner
 from tools.engine.training.runner import end_workers, last_checkpoint

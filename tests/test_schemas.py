@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from backbones.common.project import ROOT
 from backbones.transfer.certificate import protocols
 from backbones.transfer.protocols import accept, read_protocol
 from backbones.transfer.resolving import Machine
 from detection.schema import DetectionProtocol
 from segmentation.schema import SegmentationProtocol
 from tests.helpers.resolved_digests import CARDS
-from tools.engine.studies import study
-from tools.engine.config import ROOT, Options, load, resolve
+from tools.engine.config import Options, load, resolve
 from tools.engine.config.signatures import check_signatures
 from tools.engine.config.structures import check_structures
+from tools.engine.studies import study
 from tools.engine.studies.study import load_study, read_catalogue
 
 CONFIGS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs").glob("*ion/*.py"))

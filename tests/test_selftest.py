@@ -37,7 +37,12 @@ def broken(*_, **__):
         ("detection.metrics.mean_ap", lambda *_: 100.0, selftest.check_metrics, "AP is 100.000000 where it must be 84.848485"),
         ("classification.metrics.topk", lambda ranks, k: 50.0, selftest.check_metrics, "top2 is 50.000000 where it must be 75"),
         ("tools.engine.training.seeding.seed_of", lambda *parts: torch.seed() >> 1, selftest.check_resume, "tensors differ, by"),
-        ("backbones.transfer.certificate.TOLERANCE", 1e9, lambda: selftest.check_certificate("cpu"), "swapped channels are certified"),
+        (
+            "backbones.transfer.certificate.TOLERANCE",
+            1e9,
+            lambda: selftest.check_certificate("cpu"),
+            "swapped channels are certified",
+        ),
     ],
 )
 def test_what_does_not_hold_is_seen(monkeypatch, target, replaced, check, message):

@@ -13,12 +13,13 @@ from backbones.common.files import write_json, write_npz, write_text
 from detection.annotations import read_annotation
 from detection.metrics import Boxes
 from detection.visualization import ALARM, HIT, IGNORED, PANEL, Panel, colour_of, picture, shown
-from tools.engine.studies import collect
 from tools.engine.config import Options, RunKey, load, resolve
+from tools.engine.reporting.image_sheets import find_run, pictures_of, sheet, show
+from tools.engine.run_folder import SHEET
+from tools.engine.studies import collect
 from tools.engine.studies.node import Node
-from tools.engine.training.run import dump
-from tools.engine.reporting.image_sheets import SHEET, find_run, pictures_of, sheet, show
 from tools.engine.studies.study import load_study
+from tools.engine.training.run import dump
 
 DETECTOR, CLASSIFIER = "configs/detection/faster_rcnn_fpn_toy.py", "configs/classification/resnet50_toy.py"
 

@@ -21,9 +21,9 @@ from test_show_segmentation import run as segmented
 from backbones.common.files import write_json, write_npz
 from detection import visualization as detection
 from segmentation import visualization as segmentation
-from tools.engine.reporting import image_sheets as engine
-from tools.engine.config import resolve
 from tools.engine.analysis.results import load_results
+from tools.engine.config import resolve
+from tools.engine.reporting import image_sheets as engine
 from tools.engine.reporting.image_sheets import best_pair, caption_of, draw_pairs, pair_sheets, show
 
 assert segmented  # a fixture

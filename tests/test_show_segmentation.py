@@ -11,8 +11,9 @@ from backbones.common.files import write_json, write_npz, write_text
 from segmentation import visualization as pictures
 from segmentation.visualization import GAP, HATCH, HEAD, IGNORED, PANEL, percent, picture, scores
 from tools.engine.config import Options, resolve
+from tools.engine.reporting.image_sheets import show
+from tools.engine.run_folder import SHEET
 from tools.engine.training.run import dump
-from tools.engine.reporting.image_sheets import SHEET, show
 
 CONFIG = "configs/segmentation/fcn_toy.py"
 WALL, TREE, CAR = (120, 120, 120), (4, 200, 3), (0, 102, 200)  # ADE20K's colours of the ids 1, 5 and 21

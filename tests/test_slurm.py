@@ -15,7 +15,7 @@ import submitit
 from submitit.helpers import DelayedSubmission
 
 from tools.engine.launching.slurm_job import STOPPED, TrainNode, slurm_executor, submit
-from tools.engine.training.record import failure_of, log_of
+from tools.engine.run_folder import failure_of, log_of
 
 SCRIPT = Path(__file__).parent / "slurm/start.sh"
 # Saves on SIGTERM and leaves; a second SIGTERM ends it at once, as it does a training. Finishes once it is resumed.

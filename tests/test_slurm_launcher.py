@@ -16,12 +16,12 @@ import torch
 from backbones.common.fact_cache import DEVICE
 from tools.engine.launching import local as launch
 from tools.engine.launching import slurm as launcher
-from tools.engine.launching.slurm_job import undisturbed
-from tools.engine.studies.graph import nodes_of
 from tools.engine.launching.local import last_lines, run_node
-from tools.engine.studies.node import Node
-from tools.engine.training.record import locked
 from tools.engine.launching.slurm import Job, Jobs, Settings, queue, settings_of
+from tools.engine.launching.slurm_job import undisturbed
+from tools.engine.run_folder import locked
+from tools.engine.studies.graph import nodes_of
+from tools.engine.studies.node import Node
 from tools.engine.studies.study import load_study
 
 DEMO = "configs/studies/demo.py"

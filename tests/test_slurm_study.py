@@ -14,8 +14,8 @@ from conftest import ROOT
 from test_slurm import slurm, until  # noqa: F401  (a fixture, by its name)
 
 from tools.engine.launching import slurm as launcher
-from tools.engine.studies.graph import nodes_of, rows_of
 from tools.engine.launching.slurm import Settings, run_on_slurm
+from tools.engine.studies.graph import nodes_of, rows_of
 from tools.engine.studies.study import load_study
 
 DEMO = "configs/studies/demo.py"

@@ -4,13 +4,14 @@ import json
 
 import pytest
 
+from backbones.common.project import ROOT
 from classification.tricks import parse_trick
 from classification.tricks.declare import PUBLISHED, cell
-from tools.engine.studies.collect import published_of
-from tools.engine.config import ROOT, data_fingerprint
-from tools.engine.studies.graph import missing_data, nodes_of, rows_of
-from tools.engine.launching.local import command
+from tools.engine.config import data_fingerprint
 from tools.engine.planning.plan import plan_table
+from tools.engine.studies.collect import published_of
+from tools.engine.studies.commands import command
+from tools.engine.studies.graph import missing_data, nodes_of, rows_of
 from tools.engine.studies.study import load_study
 
 TABLES = {f"table{n}": f"configs/studies/table{n}.py" for n in range(1, 10)}

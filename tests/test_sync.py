@@ -14,11 +14,11 @@ from torch.profiler import ProfilerActivity, profile
 from backbones.transfer.resolving import Machine
 from tools.engine.config import Options, resolve
 from tools.engine.config.signatures import check_signatures
-from tools.engine.training.hooks import ProgressHook
+from tools.engine.training.acceleration import set_tf32
 from tools.engine.training.deferred_logging import LateInfoHook, LateLogProcessor
+from tools.engine.training.hooks import ProgressHook
 from tools.engine.training.run import build_runner
 from tools.engine.training.runner import ExactRunner, check_checkpoint, last_checkpoint
-from tools.engine.training.acceleration import set_tf32
 
 WAITS = ("aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero")
 UPDATE = 3  # the one that is looked at: no line of the log or of the curve is due

@@ -11,9 +11,9 @@ from backbones.transfer.holdout import EVERY, GRID, in_part
 from backbones.transfer.holdout import test_pipeline as pipeline_of
 from tools.engine.config import Options, resolve
 from tools.engine.studies.graph import nodes_of, rows_of
-from tools.engine.training.run import dump
-from tools.engine.studies.study import load_study
 from tools.engine.studies.lr_search import TUNED, best
+from tools.engine.studies.study import load_study
+from tools.engine.training.run import dump
 
 DETECTORS = ["configs/detection/faster_rcnn_fpn_toy.py", "configs/detection/faster_rcnn_c4_paper.py"]
 DENSE = [*DETECTORS, "configs/segmentation/fcn_toy.py"]
@@ -144,8 +144,8 @@ def finish(tmp_path, monkeypatch):
 
 
 def test_a_study_tunes_each_transfer_and_reports_both(finish):
-    from tools.engine.studies.collect import collect
     from tools.engine.reporting.report import write_report
+    from tools.engine.studies.collect import collect
 
     study = load_study("configs/studies/demo.py", "toy", ["scratch", "smooth"], tune_lr=True)
     nodes = nodes_of(study)
@@ -185,7 +185,7 @@ def test_a_grid_that_diverged_everywhere_has_no_tuned_row(finish):
 
 
 def test_the_command_line_of_a_grid_run():
-    from tools.engine.launching.local import command
+    from tools.engine.studies.commands import command
 
     study = load_study("configs/studies/demo.py", "toy", ["scratch"], tune_lr=True)
     words = [" ".join(command(node)) for node in nodes_of(study) if node.options.hold_out]

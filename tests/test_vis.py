@@ -12,11 +12,11 @@ from mmengine.registry import VISBACKENDS
 from mmengine.visualization import LocalVisBackend
 
 from tools.engine.config import Options, resolve
+from tools.engine.studies.commands import command
 from tools.engine.studies.graph import nodes_of
-from tools.engine.launching.local import command
+from tools.engine.studies.study import load_study
 from tools.engine.training.run import build_runner, dump, load_run
 from tools.engine.training.runner import end_workers
-from tools.engine.studies.study import load_study
 from tools.engine.training.visualizers import backends, missing_named, visualizer
 
 CLASSIFIER = "configs/classification/resnet50_toy.py"

@@ -13,8 +13,8 @@ from backbones.common.config_reader import read_config
 from backbones.common.fact_cache import DEVICE, check_device, machine
 from classification.dtypes import resolve_dtype
 from tools.engine.config import Options, resolve
+from tools.engine.run_folder import failure_of, log_of
 from tools.engine.studies.graph import card_of, rows_of, shared
-from tools.engine.training.record import failure_of, log_of
 from tools.engine.studies.study import load_study
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import add_study_arguments, main, share_threads, study_of
+from tools.engine.cli import main
+from tools.engine.studies.arguments import add_study_arguments, share_threads, study_of
 
 
 def collect() -> None:

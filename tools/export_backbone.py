@@ -48,7 +48,7 @@ def write_card(checkpoint: Path, folder: Path):
     """
     from backbones.interchange.checkpoint_files import read_checkpoint
     from backbones.interchange.key_maps import fill
-    from tools.engine.training.record import CONFIG, read_record
+    from tools.engine.run_folder import CONFIG, read_record
     from tools.engine.training.run import build_model, load_run
 
     if checkpoint.is_dir():

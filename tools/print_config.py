@@ -14,7 +14,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import add_run_arguments, main, resolved_of
+from tools.engine.cli import main
+from tools.engine.config.arguments import add_run_arguments, resolved_of
 
 
 def print_config() -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import add_study_arguments, count_or_none, jobs_of, main, share_threads, study_of
+from tools.engine.cli import main
+from tools.engine.studies.arguments import add_study_arguments, count_or_none, jobs_of, share_threads, study_of
 
 
 def parse() -> argparse.Namespace:
@@ -71,14 +72,14 @@ def study() -> int:
 
 def run(study, args: argparse.Namespace) -> int:
     from tools.engine.launching import fork_server as warm
-    from tools.engine.studies.published_weights import make_cards
-    from tools.engine.studies.collect import collect
-    from tools.engine.studies.graph import check, nodes_of, rows_of
     from tools.engine.launching.local import run_study
     from tools.engine.launching.progress_bar import Screen
-    from tools.engine.reporting.report import terminal_table, write_report
-    from tools.engine.reporting.image_sheets import draw_pairs, draw_sheets
     from tools.engine.launching.slurm import refuse_queued, run_on_slurm, settings_of
+    from tools.engine.reporting.image_sheets import draw_pairs, draw_sheets
+    from tools.engine.reporting.report import terminal_table, write_report
+    from tools.engine.studies.collect import collect
+    from tools.engine.studies.graph import check, nodes_of, rows_of
+    from tools.engine.studies.published_weights import make_cards
     from tools.engine.training.visualizers import visualizer
 
     slurm = settings_of(args)
@@ -111,8 +112,8 @@ def run(study, args: argparse.Namespace) -> int:
 
 def show_status(study) -> int:
     from tools.engine.analysis.curves import against_published
-    from tools.engine.studies.graph import nodes_of
     from tools.engine.launching.slurm import waiting_jobs
+    from tools.engine.studies.graph import nodes_of
 
     jobs = waiting_jobs(print)
     for node in nodes_of(study):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import add_run_arguments, main, resolved_of
+from tools.engine.cli import main
+from tools.engine.config.arguments import add_run_arguments, resolved_of
 
 
 def parse(args: list[str] | None = None) -> argparse.Namespace:
@@ -28,8 +29,7 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
 
 def train() -> int:
     args = parse()
-    from tools.engine.config import RUNS
-    from tools.engine.training.record import read_record
+    from tools.engine.run_folder import RUNS, read_record
     from tools.engine.training.run import run
     from tools.engine.training.visualizers import missing_named, visualizer
 

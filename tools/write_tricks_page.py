@@ -7,8 +7,9 @@ import inspect
 from pathlib import Path
 
 from backbones.common.files import atomic, write_text
+from backbones.common.project import ROOT
 from classification.tricks import TRICKS
-from tools.engine.config import ROOT, Options, resolve
+from tools.engine.config import Options, resolve
 
 DOCS = ROOT / "docs"
 HSV = "--cfg-options train_dataloader.dataset.pipeline.2.form=hsv"

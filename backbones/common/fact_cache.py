@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.files import read_json, write_json
+from backbones.common.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 VARIABLES = ("OMP_", "GOMP_", "KMP_", "MKL_", "CUDA_", "NVIDIA_", "ATEN_", "TORCH_", "PYTORCH_")  # that torch reads as it starts
 DEVICE = "TRICKTRANSFER_DEVICE"  # cpu or cuda: what runs are made on, where that is not what this host has
 BOOT = Path("/proc/sys/kernel/random/boot_id")

@@ -6,8 +6,6 @@ import msgspec
 
 from backbones.common.schema import Count, Index, Positive
 
-SCALES = ("toy", "mini", "paper")
-
 
 class Values(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The keys of a config that all tasks share; a task's own schema adds those of its own.

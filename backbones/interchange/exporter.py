@@ -12,9 +12,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from backbones.card import TOLERANCE, BackboneCard, difference, probe_image
-from backbones.interchange.key_maps import feature_names, mm_names
 from backbones.common.files import atomic
-from backbones.networks.factory import build, describe
+from backbones.interchange.key_maps import feature_names, mm_names
 from backbones.interchange.reference_networks import (
     Stock,
     mm_arguments,
@@ -25,6 +24,7 @@ from backbones.interchange.reference_networks import (
     torchvision_name,
     torchvision_stock,
 )
+from backbones.networks.factory import build, describe
 
 FORMATS = ("timm", "torchvision", "mm")
 SUFFIXES = {"timm": (".safetensors", ".pth"), "torchvision": (".safetensors", ".pth"), "mm": (".pth",)}

@@ -14,12 +14,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from backbones.networks.base import Backbone
 from backbones.card import JSON, BackboneCard, probe_image
 from backbones.interchange.checkpoint_files import Checkpoint, read_checkpoint
 from backbones.interchange.key_maps import feature_names, fill, infer_arch, mm_names, our_names, split
-from backbones.networks.factory import build, describe
-from backbones.networks.resnet import ResNet
 from backbones.interchange.reference_networks import (
     Stock,
     arch_of,
@@ -34,6 +31,9 @@ from backbones.interchange.reference_networks import (
     torchvision_weights,
     torchvision_whole,
 )
+from backbones.networks.base import Backbone
+from backbones.networks.factory import build, describe
+from backbones.networks.resnet import ResNet
 
 TIMM, TORCHVISION = "timm:", "torchvision:"
 # What most ImageNet weights were trained with (torchvision, timm, mmpretrain): assumed of a file where nothing else is said.

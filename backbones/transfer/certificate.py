@@ -16,9 +16,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from torch import Tensor
 
-from backbones.networks.base import Backbone
 from backbones.card import TOLERANCE, BackboneCard, difference, probe_features, probe_image
 from backbones.common.images import read_bgr
+from backbones.networks.base import Backbone
 from backbones.networks.factory import build
 
 

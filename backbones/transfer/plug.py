@@ -1,9 +1,9 @@
 """Write a backbone into the config of a dense task: from the facts of a card, or with random weights."""
 
+from backbones.common.project import SCRATCH
 from backbones.networks.architecture import arch_of, channels_of, type_of
-from backbones.card_facts import SCRATCH
-from backbones.transfer.resolving import MODES, TRANSFER_HOOK, Request
 from backbones.transfer.holdout import test_pipeline
+from backbones.transfer.resolving import MODES, TRANSFER_HOOK, Request
 
 LAST_STAGE = "backbones.LastStage"  # where a model has stage 4 of the backbone as the head of its regions
 

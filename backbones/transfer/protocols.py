@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Meta
 
 from backbones.common.config_reader import read_config
+from backbones.common.project import CONFIGS
 from backbones.common.schema import Count, Fraction, Index, NonNegative, Positive, accept, field_names, join, refuse_unknown
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 OWN = ("name", "base", "source", "chosen")  # what a protocol never takes from its base
 Pixels = Annotated[tuple[Count, Count], Meta(description="the long side at most, and the short side")]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backbones.card_facts import SCRATCH, CardFacts
+from backbones.card_facts import CardFacts
 from backbones.common.fact_cache import machine
+from backbones.common.project import SCRATCH
 from backbones.common.schema import join
 
 MODES = ("finetune", "frozen")

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Literal, NamedTuple
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "configs/studies/published.json"
+from backbones.common.project import CONFIGS
+
+PUBLISHED = CONFIGS / "studies/published.json"
 
 
 class Gain(NamedTuple):

@@ -8,7 +8,8 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from backbones.common.project import ROOT
+
 ITSELF = [sys.executable, "-m", "tools.benchmarks.child"]
 
 

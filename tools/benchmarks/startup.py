@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
+from backbones.common.project import ROOT
 from tools.benchmarks.rounds import Settings, spread
 
-ROOT = Path(__file__).resolve().parents[2]
 NODES, NEW = 20, 6  # runs that are forked, and in a Python of their own
 ANSWERS = {  # command lines, and the seconds hoped for
     "tools/study.py --help": 1.0,

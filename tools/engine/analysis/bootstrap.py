@@ -101,8 +101,8 @@ def resample_of(task: str) -> ModuleType:
     Raises:
         ValueError: the task has none.
     """
-    if (module := part_of(task, "resample")) is None:
-        raise ValueError(f"The task {task} cannot be resampled (no {task}/resample.py); those that can: {having('resample')}.")
+    if (module := part_of(task, "bootstrap")) is None:
+        raise ValueError(f"The task {task} cannot be resampled (no {task}/bootstrap.py); those that can: {having('resample')}.")
     return module
 
 

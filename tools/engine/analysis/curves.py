@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tools.engine.config import ROOT
+from backbones.common.project import ROOT
 from tools.engine.analysis.results import heading_of
+from tools.engine.run_folder import CURVE, read_curve
 
-CURVE = "curve.jsonl"  # in a run's folder
 CURVES = "curves.json"  # in a study's folder: those of its runs, thinned
 PUBLISHED = ROOT / "configs/studies/published_curves.json"
 MOST = 100  # training lines of a run in a study's folder; those of evaluations are kept as well
@@ -28,17 +28,6 @@ class PublishedCurve:
     metric: str
     epochs: tuple[int, ...]
     values: tuple[float, ...]
-
-
-def read_curve(path: Path) -> list[dict]:
-    """The lines of a run's curve.jsonl, in order; none where there is no file. A line that a kill cut short is left out."""
-    lines = []
-    for text in Path(path).read_text().splitlines() if Path(path).is_file() else ():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
-    return lines
 
 
 def measured(lines: Iterable[Mapping]) -> list[str]:

@@ -6,6 +6,7 @@ Needs what a study's folder holds, and nothing that trains.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from tools.engine.analysis.results import SCRATCH, Column, Results
 from tools.engine.analysis.statistics import (
     MARGINS,
     Correlation,
@@ -17,7 +18,6 @@ from tools.engine.analysis.statistics import (
     rank_correlation,
     verdict,
 )
-from tools.engine.analysis.results import SCRATCH, Column, Results
 
 Pairs = Iterable[tuple[str, str]]  # (recipe, the one that it is compared with)
 

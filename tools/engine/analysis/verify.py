@@ -11,10 +11,10 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 from backbones.common.files import read_json
-from tools.engine.config import part_of
 from tools.engine.analysis.breakdowns import DETAILS, collect_details, run_folders
-from tools.engine.training.record import CONTENT, read_record
 from tools.engine.analysis.results import SCRATCH, Results, load_results, seed_of
+from tools.engine.config import part_of
+from tools.engine.run_folder import CONTENT, read_record
 
 TOLERANCE = 1e-9  # relative: sums may be taken in another order on another machine
 BROKEN = (ValueError, IndexError, TypeError, OSError, EOFError, BadZipFile, zlib.error)  # of numpy on a damaged file
@@ -113,7 +113,7 @@ def _recompute(place: Path, record: dict, findings: Findings) -> dict | None:
     if record["status"] != "done":
         return None
     name = f"run {record['key']} ({record['task']}, seed {record['seed']})"
-    if (module := part_of(record["task"], "details")) is None:
+    if (module := part_of(record["task"], "breakdowns")) is None:
         findings.lacking.append(f"{name}: the task has no {record['task']}/details.py")
         return None
     if not (place / record["per_image"]).is_file():

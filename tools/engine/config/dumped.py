@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backbones.card_facts import SCRATCH, CardFacts
-from backbones.transfer.resolving import TRANSFER_HOOK, Machine
+from backbones.card_facts import CardFacts
+from backbones.common.project import SCRATCH
 from backbones.common.schema import join, refuse_unknown
+from backbones.transfer.resolving import TRANSFER_HOOK, Machine
 
 ORIGIN = "resolved_from"
 GONE = object()  # the value of a key that was taken out by hand

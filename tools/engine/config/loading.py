@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.config_reader import read_config
+from backbones.common.project import ROOT
 from backbones.common.schema import accept, field_names
-from tools.engine.config.tasks import ROOT, task_of
+from tools.engine.config.tasks import task_of
 
 DELETE = "_delete_"  # MMEngine's word: what stands at the key above it is replaced and not merged into
 ORIGIN = "resolved_from"  # in the dumped config of a run: what it was resolved from

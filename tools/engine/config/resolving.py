@@ -13,7 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from backbones.card_facts import SCRATCH, CardFacts
+from backbones.card_facts import CardFacts
+from backbones.common.project import SCRATCH
 from backbones.transfer.resolving import Machine, Request, complete, data_folder
 from classification.tricks import difference, flatten
 from tools.engine.config.dumped import Origin, edits_of, take_out

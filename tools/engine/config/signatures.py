@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-from backbones.common.schema import join, refuse_unknown
 from backbones.common.quiet import quiet
+from backbones.common.schema import join, refuse_unknown
 
 BESIDE = ("type", "_scope_", "_delete_")  # MMEngine's own keys, in any dict
 # what MMEngine takes out of a dict before it calls the class, by the last part of the dict's place

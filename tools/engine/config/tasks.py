@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 
-ROOT = Path(__file__).resolve().parents[3]
+from backbones.common.project import ROOT
 
 
 def task_of(cfg: Mapping) -> ModuleType:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from backbones.common.values import SCALES
-from tools.engine.config import ROOT, Options, load, resolve, task_of
+from backbones.common.project import ROOT, SCALES
+from tools.engine.config import Options, load, resolve, task_of
 
 TESTED_PYTHON = (3, 11)
 NEEDED = (

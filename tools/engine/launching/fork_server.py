@@ -13,10 +13,10 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 from backbones.common.fact_cache import machine
+from backbones.common.project import ROOT
 from tools.engine import cli
+from tools.engine.studies.commands import SCRIPT
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "tools/train.py"
 CONTEXT = multiprocessing.get_context("forkserver") if "forkserver" in multiprocessing.get_all_start_methods() else None
 _started: list[bool] = []
 

@@ -3,18 +3,18 @@
 import os
 import re
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from tools.engine.config import task_of
 from tools.engine.launching import fork_server as warm
-from tools.engine.config import find_config, task_of
+from tools.engine.run_folder import PROGRESS, is_locked, keep_log, open_log
+from tools.engine.studies.commands import command
 from tools.engine.studies.graph import nodes_of
 from tools.engine.studies.node import Node
-from tools.engine.training.record import PROGRESS, is_locked, keep_log, open_log
 from tools.engine.studies.study import Study
 
 # What torchrun says when a process of a run has failed, after that process's own words, and before a page of its own.
@@ -196,27 +196,3 @@ def _call(node: Node, watch, slot: dict[str, str], processes: int, stop: threadi
                 process.terminate()  # it saves its state
                 process.wait()
             keep_log(node.folder)
-
-
-def command(node: Node, processes: int = 1) -> list[str]:
-    """The command line of a node, as a person would type it; by torchrun for several processes."""
-    from classification.tricks import format_trick
-
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
-    words = [sys.executable, *launch, str(warm.SCRIPT), str(find_config(node.config))]
-    words += ["--launcher", "pytorch"] if processes > 1 else []
-    options = node.options
-    words += ["--seed", str(options.seed), "--work-dir", str(node.folder), "--resume"]
-    if options.protocol:
-        words += ["--protocol", options.protocol]
-    if options.lr_factor is not None:
-        words += ["--lr-factor", f"{options.lr_factor:g}"]
-    if options.hold_out:
-        words.append("--hold-out")
-    if options.vis:
-        words += ["--vis", *options.vis]
-    if options.overrides:
-        words += ["--cfg-options", *(f"{key}={value}" for key, value in options.overrides.items())]
-    if node.pretrain:
-        return words + (["--tricks", *map(format_trick, options.tricks)] if options.tricks else [])
-    return [*words, "--backbone", options.backbone]

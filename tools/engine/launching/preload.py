@@ -5,11 +5,10 @@ import io
 import pkgutil
 from contextlib import redirect_stderr
 from importlib import import_module
-from pathlib import Path
 
+from backbones.common.project import ROOT
 from backbones.common.quiet import quiet
 
-ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ("backbones.mmcv_ops", "mmdet.utils", "mmseg.utils", "mmengine.runner", "timm", "torch._dynamo", "tools.train")
 
 
@@ -19,10 +18,10 @@ def all_modules() -> None:
     for library in ("mmdet", "mmseg"):
         import_module(f"{library}.utils").register_all_modules(init_default_scope=False)
     tasks = sorted(path.parent.name for path in ROOT.glob("*/task.py"))
-    for package in ("backbones", "tools.engine", *tasks, "classification.tricks"):
-        for module in pkgutil.iter_modules([str(ROOT / package.replace(".", "/"))]):
-            if not f"{package}.{module.name}".startswith(("tools.engine.toy_", __name__)):
-                import_module(f"{package}.{module.name}")
+    for package in ("backbones", "tools.engine", *tasks):
+        for module in pkgutil.walk_packages([str(ROOT / package.replace(".", "/"))], f"{package}."):
+            if not module.name.startswith(("tools.engine.toy_data", __name__)):
+                import_module(module.name)
 
 
 with quiet(), redirect_stderr(io.StringIO()):

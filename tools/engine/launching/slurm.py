@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from filelock import FileLock
 
-from backbones.common.files import write_text
 from backbones.common.fact_cache import DEVICE, machine
-from tools.engine.config import RUNS
+from backbones.common.files import write_text
+from tools.engine.launching.local import last_lines, left_out, result, rounds
 from tools.engine.launching.slurm_job import WARNING, slurm_executor, submit
-from tools.engine.launching.local import command, last_lines, left_out, result, rounds
+from tools.engine.run_folder import RUNS, is_locked
+from tools.engine.studies.commands import command
 from tools.engine.studies.node import Node
-from tools.engine.training.record import is_locked
 from tools.engine.studies.study import Study
 
 PROGRAMS = ("sbatch", "squeue", "srun", "scontrol")

@@ -13,10 +13,10 @@ import submitit
 from submitit.core.utils import FailedJobError
 from submitit.helpers import DelayedSubmission
 
+from backbones.common.project import ROOT
 from tools.engine.launching.local import SAVING, last_lines
-from tools.engine.training.record import failure_of, keep_log, log_of, open_log, read_record
+from tools.engine.run_folder import failure_of, keep_log, log_of, open_log, read_record
 
-ROOT = Path(__file__).resolve().parents[2]
 RESUME = "--resume"
 STOPPED = os.EX_TEMPFAIL  # 75, what a run that saved its state after SIGTERM exits with
 GRACE = 90  # seconds that a run has for its save

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from backbones.networks.architecture import arch_of
-from backbones.common.files import read_json
 from backbones.common.fact_cache import kept, machine, sources
-from tools.engine.config import ROOT, RUNS, Options, task_of
+from backbones.common.files import read_json
+from backbones.common.project import ROOT
+from backbones.networks.architecture import arch_of
+from tools.engine.config import Options, task_of
+from tools.engine.run_folder import CONTENT, RUNS, read_record
 from tools.engine.studies.graph import rows_of, runs_behind, shared
 from tools.engine.studies.node import Node
-from tools.engine.training.record import CONTENT, read_record
 from tools.engine.studies.study import Study
 
 PACE = ROOT / "configs/studies/published_pace.json"

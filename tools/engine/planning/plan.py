@@ -5,14 +5,14 @@ from math import sqrt
 
 from rich.table import Table
 
-from tools.engine.studies.published_weights import FILES
-from tools.engine.studies.collect import published_of
+from tools.engine.analysis.results import DASH, heading_of
 from tools.engine.config import task_of
 from tools.engine.planning.cost import Costs, amount, multiply_adds, parameters, past_runs, size_of
 from tools.engine.planning.power_analysis import ASSUMED, POWER, Need, needs, together
+from tools.engine.studies.collect import published_of
 from tools.engine.studies.graph import missing_data
 from tools.engine.studies.node import Node
-from tools.engine.analysis.results import DASH, heading_of
+from tools.engine.studies.published_weights import FILES
 from tools.engine.studies.study import MOST_SEEDS, Study
 
 

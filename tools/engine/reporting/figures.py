@@ -8,6 +8,8 @@ from statistics import fmean, median
 
 from tools.engine.analysis.curves import PublishedCurve, measured, published_curve
 from tools.engine.analysis.gains import Gain
+from tools.engine.analysis.results import SCRATCH, Cell, Results, heading_of
+from tools.engine.reporting.document import Figure
 from tools.engine.reporting.plotting import (
     LETTER,
     draw_interval,
@@ -23,8 +25,6 @@ from tools.engine.reporting.plotting import (
     verdict_legend,
 )
 from tools.engine.reporting.transfer_figure import quadrant, transfer_pairs
-from tools.engine.reporting.document import Figure
-from tools.engine.analysis.results import SCRATCH, Cell, Results, heading_of
 
 LEVELS = (
     "Each seed (orange), the mean of a recipe (blue) and its 95 % t interval; dashed: the reference; "

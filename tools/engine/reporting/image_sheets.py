@@ -11,13 +11,13 @@ from PIL.PngImagePlugin import PngInfo
 
 from backbones.common.drawing import marks
 from backbones.common.files import atomic
-from tools.engine.config import RUNS, having, part_of, resolve, task_of
 from tools.engine.analysis.breakdowns import run_folders
-from tools.engine.training.record import CONFIG, RECORD, read_record
-from tools.engine.reporting.document import Sheet
 from tools.engine.analysis.results import SCRATCH, Column, Results, column_of, load_results, seed_of
+from tools.engine.config import having, part_of, resolve, task_of
+from tools.engine.reporting.document import Sheet
+from tools.engine.run_folder import CONFIG, RECORD, RUNS, SHEET, read_record
 
-SHEET, PICTURES = "pictures.png", 12  # in a run's folder, for the report; how many images on it
+PICTURES = 12  # images on a sheet
 PAIR, PAIRS = "side_by_side_{}.png", 8  # in a study's folder, one a task; how many images on it
 CAPTION = "Title"  # the key of PNG's own list for what an image is
 WIDTH, GAP = 1400, 10  # px: of a sheet at most, and between pictures
@@ -163,8 +163,8 @@ def pictures_of(task: str) -> ModuleType:
     Raises:
         ValueError: the task has none.
     """
-    if (module := part_of(task, "pictures")) is None:
-        able = having("pictures")
+    if (module := part_of(task, "visualization")) is None:
+        able = having("visualization")
         raise ValueError(f"The task {task} has no pictures (no {task}/pictures.py); choose a run of one that has: {able}.")
     return module
 

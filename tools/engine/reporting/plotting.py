@@ -3,10 +3,10 @@
 import io
 from collections.abc import Iterable, Sequence
 
-from tools.engine.analysis.statistics import BY_SEEDS
 from tools.engine.analysis.gains import Gain
-from tools.engine.reporting.document import DPI
 from tools.engine.analysis.results import SCRATCH, Results
+from tools.engine.analysis.statistics import BY_SEEDS
+from tools.engine.reporting.document import DPI
 
 ACROSS = 3  # panels in a row
 LETTER, LETTERS = 0.07, 36  # inches that a letter of a name takes, about; and how many a name may have

@@ -3,10 +3,10 @@
 from collections import Counter
 from statistics import fmean
 
-from tools.engine.reporting.result_tables import PUBLISHED, published_value
 from tools.engine.analysis.gains import Gain, has_margin
-from tools.engine.reporting.document import Table
 from tools.engine.analysis.results import DASH, SCRATCH, Results, heading_of, seed_of
+from tools.engine.reporting.document import Table
+from tools.engine.reporting.result_tables import PUBLISHED, published_value
 
 
 def published_table(results: Results) -> Table:

@@ -9,15 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from backbones.common.files import atomic, read_json
-from tools.engine.reporting import provenance_tables as basis
+from tools.engine.analysis.breakdowns import DETAILS
 from tools.engine.analysis.curves import load_curves
-from tools.engine.analysis.breakdowns import DETAILS, detail_tables
-from tools.engine.reporting.figures import figures_of
-from tools.engine.reporting.result_tables import gain_table, ledger_table, result_table, spread_table, tuning_table
 from tools.engine.analysis.gains import Gain, gains, over, over_parents
-from tools.engine.reporting.document import Report, Sheet, Table, html, latex, markdown
 from tools.engine.analysis.results import DASH, SCRATCH, Column, Results, load_results, seed_of
+from tools.engine.reporting import provenance_tables as basis
+from tools.engine.reporting.breakdown_tables import detail_tables
+from tools.engine.reporting.document import Report, Sheet, Table, html, latex, markdown
+from tools.engine.reporting.figures import figures_of
 from tools.engine.reporting.image_sheets import pair_sheets
+from tools.engine.reporting.result_tables import gain_table, ledger_table, result_table, spread_table, tuning_table
 
 TERMINAL_GAINS = ("mAP", "mIoU")
 CAVEATS = (

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from statistics import fmean, stdev
 
-from tools.engine.analysis.statistics import components, rank_correlation
 from tools.engine.analysis.gains import Gain, correlations, has_margin, primary
-from tools.engine.reporting.document import Table
 from tools.engine.analysis.results import DASH, Column, Results, heading_of
+from tools.engine.analysis.statistics import components, rank_correlation
+from tools.engine.reporting.document import Table
 
 MORE = "†"  # behind the label of a recipe that trains more epochs than the reference
 PUBLISHED = "published"  # heads the columns of such figures

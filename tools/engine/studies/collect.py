@@ -9,18 +9,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 from backbones.common.files import read_json, write_json, write_text
+from backbones.common.project import ROOT
 from tools.engine.analysis.bootstrap import resample, variance
-from tools.engine.config import ROOT, Options, part_of, resolve, task_of
-from tools.engine.analysis.curves import CURVES, collect_curves
 from tools.engine.analysis.breakdowns import DETAILS, collect_details
+from tools.engine.analysis.curves import CURVES, collect_curves
 from tools.engine.analysis.gains import pairs_of
+from tools.engine.config import Options, part_of, resolve, task_of
+from tools.engine.run_folder import CONTENT, SHEET
+from tools.engine.studies.commands import command
 from tools.engine.studies.graph import rows_of
-from tools.engine.launching.local import command
-from tools.engine.studies.node import Node
-from tools.engine.training.record import CONTENT
-from tools.engine.reporting.image_sheets import SHEET
-from tools.engine.studies.study import Study
 from tools.engine.studies.lr_search import describe
+from tools.engine.studies.node import Node
+from tools.engine.studies.study import Study
 
 COLUMNS = (
     *("study", "scale", "recipe", "network", "task", "protocol", "split", "metric"),
@@ -148,7 +148,7 @@ def images(runs: Runs, metrics: Iterable[str], pairs: list[tuple[str, str]]) -> 
     for (task, *places), (record, sides) in columns.items():
         names = dict(zip(("network", "protocol", "split"), places, strict=True))
         wanted = [pair for pair in pairs if sides.keys() >= set(pair)]
-        module = part_of(task, "resample")  # None: the intervals of such a task are over seeds alone
+        module = part_of(task, "bootstrap")  # None: the intervals of such a task are over seeds alone
         for metric in [m for m in metrics if wanted and module and m in module.METRICS]:
             paths = {recipe: list(groups.values()) for recipe, groups in sides.items()}
             values = resample(paths, task, metric, **module.facts(record))

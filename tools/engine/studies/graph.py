@@ -9,12 +9,12 @@ from pathlib import Path
 from backbones.card_facts import CardFacts
 from backbones.common.files import read_json
 from classification.tricks import flatten
-from tools.engine.config import RUNS, Options, Resolved, find_config, resolve, task_of
+from tools.engine.config import Options, Resolved, find_config, resolve, task_of
 from tools.engine.config.resolving import effective
 from tools.engine.config.run_key import SEED
 from tools.engine.config.signatures import check_signatures
+from tools.engine.run_folder import CONTENT, RECORD, RUNS
 from tools.engine.studies.node import Node
-from tools.engine.training.record import CONTENT, RECORD
 from tools.engine.studies.study import MOST_SEEDS, SCRATCH, Network, Recipe, Study
 
 _shared: dict[str, Resolved] = {}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.engine.config import RUNS, Options, Resolved, RunKey
-from tools.engine.training.record import PROGRESS, failure_of, log_of, read_record
+from tools.engine.config import Options, Resolved, RunKey
+from tools.engine.run_folder import PROGRESS, RUNS, failure_of, log_of, read_record
 
 
 @dataclass(frozen=True)

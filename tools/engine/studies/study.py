@@ -8,13 +8,12 @@ from typing import Any
 
 import msgspec
 
-from backbones.card_facts import SCRATCH
 from backbones.common.config_reader import read_config
-from backbones.transfer.protocols import protocol_files
+from backbones.common.project import ROOT, SCALES, SCRATCH
 from backbones.common.schema import accept
-from backbones.common.values import SCALES
+from backbones.transfer.protocols import protocol_files
+from tools.engine.config import find_config, task_of
 from tools.engine.studies.published_weights import Weights
-from tools.engine.config import ROOT, find_config, task_of
 
 MOST_SEEDS = 100  # the seeds of fine-tunings are so far apart
 RECIPES = ROOT / "configs/studies/recipes.py"

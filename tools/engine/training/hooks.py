@@ -12,7 +12,7 @@ from mmengine.dist import all_reduce, barrier, get_comm_device, get_world_size
 from mmengine.hooks import Hook
 
 from backbones.common.files import write_json, write_text
-from tools.engine.analysis.curves import CURVE, read_curve
+from tools.engine.run_folder import CURVE, read_curve
 from tools.engine.training.throughput import PACES, pace
 
 STOPPED = 75  # exit status of a run that a signal stopped and that --resume goes on with; EX_TEMPFAIL of sysexits.h

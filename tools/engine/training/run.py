@@ -9,12 +9,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from backbones.common.dataset_checks import some
-from backbones.common.files import remove_parts, write_json, write_text
 from backbones.common.fact_cache import check_device
+from backbones.common.files import remove_parts, write_json, write_text
 from backbones.transfer.resolving import TRANSFER_HOOK, Machine
 from tools.engine.config import Resolved, processes_of, resolve, task_of
 from tools.engine.config.dumped import dumped_text
-from tools.engine.training.record import (
+from tools.engine.run_folder import (
     CONFIG,
     CONTENT,
     FAILED,
@@ -23,13 +23,12 @@ from tools.engine.training.record import (
     PROGRESS,
     RECORD,
     SKIPPED,
-    describe,
     keep_log,
     locked,
-    peak_memory_gb,
     put_log_out,
     skipped_images,
 )
+from tools.engine.training.record import describe, peak_memory_gb
 
 RUN_HOOKS = ("runner.ExactHook", "hooks.DivergenceHook", "hooks.ProgressHook", "hooks.CurveHook", "hooks.StopHook")
 
@@ -120,8 +119,8 @@ def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]
     from mmengine.dist import is_main_process
     from mmengine.logging import MessageHub
 
-    from tools.engine.training.memory import keep_freed_memory
     from tools.engine.training.hooks import StopHook
+    from tools.engine.training.memory import keep_freed_memory
     from tools.engine.training.runner import end_workers
 
     keep_freed_memory()
@@ -225,7 +224,7 @@ def build_runner(cfg, resume: bool = False, remarks: list[str] | None = None):
     if cfg.get("on_bad_image") == "skip":
         ready.train_dataloader.skipped = str(folder / SKIPPED)
     ready.test_evaluator = dict(ready.test_evaluator, out_file=str(folder / task_of(cfg).PER_IMAGE))
-    ready.custom_hooks = [*ready.get("custom_hooks", []), *(dict(type=f"tools.engine.{name}") for name in RUN_HOOKS)]
+    ready.custom_hooks = [*ready.get("custom_hooks", []), *(dict(type=f"tools.engine.training.{name}") for name in RUN_HOOKS)]
     ready.default_hooks.checkpoint.max_keep_ckpts = -1  # ExactRunner keeps the last
     # by itself the name is the config's and the second: two runs of one second would share a visualiser, and so a folder
     ready.experiment_name = f"{folder.name}-{time.time_ns()}"

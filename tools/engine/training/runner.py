@@ -22,9 +22,9 @@ from mmengine.runner import Runner
 
 from backbones.common.files import atomic_path
 from tools.engine.config import task_of
+from tools.engine.training.acceleration import TORCHS, set_tf32
 from tools.engine.training.hooks import largest
 from tools.engine.training.seeding import Batches, SeededDataset, seed_everything, seed_of
-from tools.engine.training.acceleration import TORCHS, set_tf32
 
 GRACE = 10  # seconds that a worker outlives SIGTERM
 

@@ -1,0 +1,75 @@
+"""Command-line arguments that name a config and say what is asked of it."""
+
+import argparse
+import sys
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what names a config and says what is asked of it, on every command line that resolves one."""
+    from mmengine.config import DictAction
+
+    from classification.tricks import TRICKS
+
+    parser.add_argument("config", help="a file of configs/, or the config.py of an earlier run; it is Python code, which is run")
+    tricks = f"of a classifier, in any order: {', '.join(TRICKS)}"
+    parser.add_argument("--tricks", nargs="+", default=[], metavar="NAME[:OPTION=VALUE]", help=tricks)
+    parser.add_argument("--backbone", metavar="CARD|scratch", help="a card's folder, or scratch; required downstream")
+    parser.add_argument("--transfer", metavar="finetune|frozen", help="fine-tune or freeze the backbone (default: finetune)")
+    parser.add_argument(
+        "--protocol", metavar="NAME", help="a file of configs/TASK/protocols, at scale paper (default: that of the config)"
+    )
+    parser.add_argument("--lr-factor", type=float, metavar="F", help="multiply the protocol's learning rate (default: 1)")
+    parser.add_argument("--hold-out", action="store_true", help="downstream: test on a fifth of the training data")
+    parser.add_argument("--seed", type=int, help="random seed (default: 0, or that of the run whose config.py is given)")
+    parser.add_argument(
+        "--on-bad-image",
+        choices=("stop", "skip"),
+        default="stop",
+        help="stop at a training image that cannot be read, or replace it by the next one and list it in the record "
+        "(default: stop)",
+    )
+    parser.add_argument(
+        "--launcher", choices=("none", "pytorch", "slurm"), default="none", help="what started the processes (default: none)"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        default={},
+        metavar="KEY=VALUE",
+        help="change values of the config, of its protocol, or of what follows from them, such as batch=32 (the learning rate "
+        "follows), model.backbone.depth=101, protocol.lr=0.01 or optim_wrapper.optimizer.momentum=0.8; tools/print_config.py "
+        "shows the result",
+    )
+
+
+def resolved_of(args: argparse.Namespace):
+    """Return the resolved config of what ``add_run_arguments`` was given, checked, and print notices to stderr.
+
+    Raises:
+        ValueError: one sentence on what is wrong.
+    """
+    from backbones.transfer.resolving import Machine
+    from classification.tricks import parse_trick
+    from tools.engine.config import Options, processes_of, refuse_ineffective, resolve, untrusted_notice
+    from tools.engine.config.signatures import check_signatures
+
+    options = Options(
+        tricks=[parse_trick(text) for text in args.tricks],
+        backbone=args.backbone,
+        transfer=args.transfer,
+        protocol=args.protocol,
+        lr_factor=args.lr_factor,
+        hold_out=args.hold_out,
+        seed=args.seed,
+        overrides=args.cfg_options,
+        on_bad_image=args.on_bad_image,
+    )
+    if notice := untrusted_notice(args.config):
+        print(notice, file=sys.stderr)
+    resolved = resolve(args.config, options, Machine.here(processes_of(args.launcher)))
+    for notice in resolved.notices:
+        print(notice, file=sys.stderr)
+    refuse_ineffective(resolved)
+    check_signatures(resolved.cfg, args.config)
+    return resolved

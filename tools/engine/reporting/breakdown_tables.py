@@ -1,0 +1,94 @@
+"""Show what details.json holds: tables of classes, kinds of errors and parts of images."""
+
+from statistics import fmean
+
+from tools.engine.analysis.breakdowns import PLACE
+from tools.engine.analysis.results import DASH, SCRATCH, Results
+from tools.engine.reporting.document import Table
+
+LONG, SHOWN = 25, 5  # from how many rows on a table is preceded by a short one, of so many gains and so many losses
+
+
+def detail_tables(details: dict, results: Results) -> list[Table]:
+    """The tables of details.json, recipes as columns; of one with gains the last column is the best recipe's over the reference.
+
+    Before one of more than 25 rows comes a short one, with the largest gains and losses of the best recipe.
+    """
+    best: dict[tuple, str | None] = {}
+    tables = []
+    for entry in details["tables"]:
+        place = tuple(entry[key] for key in PLACE)
+        if entry["gains"] and place not in best:
+            best[place] = _best(entry, results.reference)
+        winner = best.get(place) if entry["gains"] else None
+        title = _title(entry, details["tables"])
+        shown = _rows(entry)
+        if len(shown) > LONG and winner and (extremes := _extremes(entry, winner, results.reference)):
+            tables.append(_table(f"{title}: largest gains and losses", entry, extremes, winner, results))
+        tables.append(_table(title, entry, shown, winner, results))
+    return tables
+
+
+def _rows(entry: dict) -> list[str]:
+    """Those of a table in which any recipe has a number: most of 150 classes are in no image of a small test set."""
+    cells = [pair for side in entry["recipes"].values() for pair in side["values"].items()]
+    return list(dict.fromkeys(name for name, (mean, _) in cells if mean is not None))
+
+
+def _title(entry: dict, entries: list[dict]) -> str:
+    """The title and, where several tables share it, what tells them apart."""
+    twins = [other for other in entries if other["title"] == entry["title"]]
+    apart = [entry[key] for key in PLACE if len({other[key] for other in twins}) > 1]
+    return entry["title"] + (f" ({', '.join(part or DASH for part in apart)})" if apart else "")
+
+
+def _gain(entry: dict, recipe: str, reference: str, name: str) -> float | None:
+    own, base = (entry["recipes"].get(side, {"values": {}})["values"].get(name, [None])[0] for side in (recipe, reference))
+    return None if own is None or base is None else own - base
+
+
+def _gains(entry: dict, recipe: str, reference: str) -> dict[str, float]:
+    names = entry["recipes"].get(recipe, {"values": {}})["values"]
+    gains = {name: _gain(entry, recipe, reference, name) for name in names}
+    return {name: gain for name, gain in gains.items() if gain is not None}
+
+
+def _best(entry: dict, reference: str) -> str | None:
+    """The recipe with the largest mean gain over the reference; neither that nor 'scratch'."""
+    gains = {recipe: _gains(entry, recipe, reference) for recipe in entry["recipes"] if recipe not in (reference, SCRATCH)}
+    means = {recipe: fmean(found.values()) for recipe, found in gains.items() if found}
+    return max(means, key=means.get) if means else None
+
+
+def _extremes(entry: dict, winner: str, reference: str) -> list[str]:
+    """The rows of the largest gains, then those of the largest losses, each from the larger on; no row twice."""
+    gains = _gains(entry, winner, reference)
+    order = sorted(gains, key=gains.get, reverse=True)
+    up = [name for name in order[:SHOWN] if gains[name] > 0]
+    return up + [name for name in order[: -SHOWN - 1 : -1] if gains[name] < 0]
+
+
+def _table(title: str, entry: dict, names: list[str], winner: str | None, results: Results) -> Table:
+    recipes = [recipe for recipe in results.study["recipes"] if recipe in entry["recipes"]]
+    header = ["", *(f"{results.label(recipe)} (n={entry['recipes'][recipe]['n']})" for recipe in recipes)]
+    rows = [[name, *(_cell(entry, recipe, name) for recipe in recipes)] for name in names]
+    note = f"{entry['note']} Mean ± sample standard deviation over n pretrainings."
+    if empty := len({name for side in entry["recipes"].values() for name in side["values"]}) - len(_rows(entry)):
+        note += f" Rows without a number in any column are left out: {empty}."
+    if winner:
+        header.append(f"{results.label(winner)} over {results.label(results.reference)}")
+        for row in rows:
+            gain = _gain(entry, winner, results.reference, row[0])
+            row.append(DASH if gain is None else f"{gain:+.{entry['digits']}f}")
+        note += (
+            " Last column: points gained by the recipe with the largest mean gain. No test is made of single rows: among many, "
+            "some differ by chance."
+        )
+    return Table(title, "l" + "r" * (len(header) - 1), header, rows, note)
+
+
+def _cell(entry: dict, recipe: str, name: str) -> str:
+    mean, std = entry["recipes"][recipe]["values"].get(name, [None, None])
+    if mean is None:
+        return DASH
+    return f"{mean:.{entry['digits']}f}" + ("" if std is None else f" ± {std:.{entry['digits']}f}")
