@@ -1,6 +1,6 @@
 """Which dtype a config's low precision means on a machine."""
 
-from backbones.transfer.resolving import Machine
+from backbones.resolving import Machine
 
 
 def resolve_dtype(dtype: str, machine: Machine | None = None) -> str:

@@ -1,7 +1,7 @@
 """From the values of a classifier's config to the MMEngine config that trains it."""
 
 from backbones.networks.architecture import arch_of, check_resnet, network_name
-from backbones.transfer.resolving import Request, data_folder, milestones, start
+from backbones.resolving import Request, data_folder, milestones, start
 from classification.dtypes import set_precision
 from classification.tricks import compose
 

@@ -1,9 +1,9 @@
 """From the values of a detector's config, a protocol and a backbone to the MMEngine config that trains it."""
 
+from backbones.resolving import Request, check_backbone, data_folder, milestones, start
 from backbones.transfer.holdout import tune
 from backbones.transfer.plug import last_stage_of, plug
 from backbones.transfer.protocols import choose_protocol, set_length
-from backbones.transfer.resolving import Request, check_backbone, data_folder, milestones, start
 from detection.schema import DetectionProtocol
 
 CONSUMED = ("seconds", "data_root", "num_workers", "scratch_backbone")

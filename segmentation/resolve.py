@@ -1,9 +1,9 @@
 """From the values of a segmenter's config, a protocol and a backbone to the MMEngine config that trains it."""
 
+from backbones.resolving import Request, check_backbone, data_folder, start
 from backbones.transfer.holdout import tune
 from backbones.transfer.plug import plug
 from backbones.transfer.protocols import choose_protocol, set_length
-from backbones.transfer.resolving import Request, check_backbone, data_folder, start
 from segmentation.schema import SegmentationProtocol
 
 LOADER = dict(type="backbones.LoadImage")

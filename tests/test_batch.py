@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from backbones.transfer.resolving import Machine, Request, divide
+from backbones.resolving import Machine, Request, divide
 from classification import ImageClassifier, LowPrecisionOptimWrapper, UpdateHook
 from classification.dtypes import resolve_dtype, set_precision
 from classification.model import micro_batches

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones.common.project import ROOT
-from backbones.transfer.resolving import Machine, Request, complete
+from backbones.resolving import Machine, Request, complete
 from classification import TRICKS, compose
 from classification.resolve import CONSUMED, derive
 from classification.resolve import resolve as resolve_values

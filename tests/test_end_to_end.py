@@ -194,7 +194,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 
 from backbones.transfer.plug import plug
-from backbones.transfer.resolving import check_backbone, data_folder, start
+from backbones.resolving import check_backbone, data_folder, start
 from backbones.common.schema import Count, Positive
 from backbones.common.values import Values
 from classification.folders import check_folder

@@ -12,7 +12,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from backbones.transfer.resolving import Machine
+from backbones.resolving import Machine
 from tools.engine.config import Options, Resolved, resolve
 from tools.engine.training.hooks import STOPPED, Stopped
 from tools.engine.training.run import build_runner

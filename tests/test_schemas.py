@@ -11,9 +11,9 @@ import pytest
 from mmengine.config import Config
 
 from backbones.common.project import ROOT
+from backbones.resolving import Machine
 from backbones.transfer.certificate import protocols
 from backbones.transfer.protocols import accept, read_protocol
-from backbones.transfer.resolving import Machine
 from detection.schema import DetectionProtocol
 from segmentation.schema import SegmentationProtocol
 from tests.helpers.resolved_digests import CARDS
@@ -347,7 +347,7 @@ def test_resolving_loads_no_torch():
     code = (
         "import sys\nfrom tools.engine.config import Options, resolve\nfrom backbones.card_facts import CardFacts\n"
         "card = CardFacts(dict(depth=50, variant='d', base_channels=16), [1, 2, 3], [1, 1, 1], 'rgb', 'CARD')\n"
-        "from backbones.transfer.resolving import Machine\nhere = Machine(1, False, False)\n"
+        "from backbones.resolving import Machine\nhere = Machine(1, False, False)\n"
         f"resolve({CLASSIFIER!r}, Options(tricks=['resnet_d', 'cosine', 'mixup']), here)\n"
         f"resolve({FPN!r}, Options(backbone='CARD'), here, card)\nresolve({FCN!r}, Options(backbone='CARD'), here, card)\n"
         "assert not {'torch', 'mmdet', 'mmseg', 'mmcv'} & set(sys.modules)"

@@ -11,7 +11,7 @@ from mmengine.runner import LogProcessor
 from test_exact import CLASSIFIER, SEGMENTER, config
 from torch.profiler import ProfilerActivity, profile
 
-from backbones.transfer.resolving import Machine
+from backbones.resolving import Machine
 from tools.engine.config import Options, resolve
 from tools.engine.config.signatures import check_signatures
 from tools.engine.training.acceleration import set_tf32

@@ -2,8 +2,8 @@
 
 from backbones.common.project import SCRATCH
 from backbones.networks.architecture import arch_of, channels_of, type_of
+from backbones.resolving import MODES, TRANSFER_HOOK, Request
 from backbones.transfer.holdout import test_pipeline
-from backbones.transfer.resolving import MODES, TRANSFER_HOOK, Request
 
 LAST_STAGE = "backbones.LastStage"  # where a model has stage 4 of the backbone as the head of its regions
 

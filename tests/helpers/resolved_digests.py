@@ -14,8 +14,8 @@ from pathlib import Path
 
 from backbones.card_facts import CardFacts
 from backbones.common.project import ROOT
+from backbones.resolving import Machine
 from backbones.transfer.protocols import protocol_files
-from backbones.transfer.resolving import Machine
 from tools.engine.config import Options, load, resolve, task_of
 from tools.engine.studies.study import read_catalogue
 

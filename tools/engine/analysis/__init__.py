@@ -1,1 +1,3 @@
-"""TODO."""
+"""Statistics of finished runs, without torch."""
+
+__all__ = ["bootstrap", "breakdowns", "curves", "gains", "results", "statistics", "verify"]

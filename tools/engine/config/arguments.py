@@ -49,7 +49,7 @@ def resolved_of(args: argparse.Namespace):
     Raises:
         ValueError: one sentence on what is wrong.
     """
-    from backbones.transfer.resolving import Machine
+    from backbones.resolving import Machine
     from classification.tricks import parse_trick
     from tools.engine.config import Options, processes_of, refuse_ineffective, resolve, untrusted_notice
     from tools.engine.config.signatures import check_signatures

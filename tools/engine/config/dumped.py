@@ -11,7 +11,7 @@ from typing import Any
 from backbones.card_facts import CardFacts
 from backbones.common.project import SCRATCH
 from backbones.common.schema import join, refuse_unknown
-from backbones.transfer.resolving import TRANSFER_HOOK, Machine
+from backbones.resolving import TRANSFER_HOOK, Machine
 
 ORIGIN = "resolved_from"
 GONE = object()  # the value of a key that was taken out by hand

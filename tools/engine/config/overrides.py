@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin, get_type_hints
 
 from backbones.common.schema import field_names, join, refuse_unknown
-from backbones.transfer.resolving import follows
+from backbones.resolving import follows
 from classification.tricks import TRICKS, declares
 from tools.engine.config.loading import DELETE, put
 from tools.engine.config.structures import allowed_keys

@@ -15,7 +15,7 @@ from typing import Any
 
 from backbones.card_facts import CardFacts
 from backbones.common.project import SCRATCH
-from backbones.transfer.resolving import Machine, Request, complete, data_folder
+from backbones.resolving import Machine, Request, complete, data_folder
 from classification.tricks import difference, flatten
 from tools.engine.config.dumped import Origin, edits_of, take_out
 from tools.engine.config.loading import ORIGIN, checked, read

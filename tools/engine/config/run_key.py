@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from backbones.transfer.resolving import TRANSFER_HOOK, Machine
+from backbones.resolving import TRANSFER_HOOK, Machine
 from tools.engine.config.tasks import task_of
 
 SEED = "$SEED"  # stands for the seed in a config that is shared by all seeds

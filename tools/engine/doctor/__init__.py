@@ -1,1 +1,3 @@
-"""TODO."""
+"""Checks of the installation and of this machine."""
+
+__all__ = ["checks", "selftest"]

@@ -1,1 +1,3 @@
-"""TODO."""
+"""Draw the synthetic datasets of scale toy."""
+
+__all__ = ["scenes", "writer"]

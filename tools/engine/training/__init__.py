@@ -1,1 +1,14 @@
-"""TODO."""
+"""One run: train, test, record."""
+
+__all__ = [
+    "acceleration",
+    "deferred_logging",
+    "hooks",
+    "memory",
+    "record",
+    "run",
+    "runner",
+    "seeding",
+    "throughput",
+    "visualizers",
+]

@@ -11,7 +11,7 @@ from pathlib import Path
 from backbones.common.dataset_checks import some
 from backbones.common.fact_cache import check_device
 from backbones.common.files import remove_parts, write_json, write_text
-from backbones.transfer.resolving import TRANSFER_HOOK, Machine
+from backbones.resolving import TRANSFER_HOOK, Machine
 from tools.engine.config import Resolved, processes_of, resolve, task_of
 from tools.engine.config.dumped import dumped_text
 from tools.engine.run_folder import (
