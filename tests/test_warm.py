@@ -37,7 +37,12 @@ from tools.engine.studies.graph import nodes_of
 from tools.engine.studies.study import load_study
 print(json.dumps([node.run_key.content for node in nodes_of(load_study("{ROOT}/configs/studies/demo.py", "toy", ["smooth"]))]))
 """
-ASK = "import json, sys; from backbones.common.fact_cache import machine; print(json.dumps(machine())); print('torch' in sys.modules)"
+ASK = """
+import json, sys
+from backbones.common.fact_cache import machine
+print(json.dumps(machine()))
+print('torch' in sys.modules)
+"""
 
 
 def test_what_is_kept_of_the_machine_is_what_torch_says(tmp_path):

@@ -174,7 +174,9 @@ def _undilated_stages(net: Backbone, inputs: Tensor):
 
 
 class LoadImage(BaseTransform):
-    """Reads ``img_path`` into ``img``, BGR uint8 (H, W, 3), as ``backbones.common.images`` says; sets ``img_shape`` and ``ori_shape``.
+    """Reads ``img_path`` into ``img``, BGR uint8 (H, W, 3); sets ``img_shape`` and ``ori_shape``.
+
+    ``backbones.common.images`` says how images are read.
 
     Raises:
         BadImage: the file is missing or is no image.

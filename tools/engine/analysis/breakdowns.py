@@ -4,7 +4,7 @@ A task that has such tables exports them in ``<task>/details.py``:
 
 - ``details(folder, record)``: {name: table} of a finished run. A table has ``title``, ``note``, ``digits`` (decimals),
   ``gains`` (whether more is better, so that a difference is a gain) and ``values``, {row: number or None}.
-- ``recompute(folder, record, cfg)``: the parts of the record that the per-image results give, for ``tools.engine.analysis.verify``.
+- ``recompute(folder, record, cfg)``: the parts of the record that the per-image results give, for ``--verify``.
 
 The first table with gains is the one by which the best recipe is chosen, so its mean should be a headline figure.
 """

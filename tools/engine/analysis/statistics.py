@@ -133,8 +133,8 @@ def difference(a: Groups, b: Groups, images: ImageVariance | float | None = None
 
     Args:
         a, b: at least one pretraining a side.
-        images: of ``tools.engine.analysis.bootstrap.image_variance``: ``common`` where seeds have a spread, else ``total``; or one
-            variance for both; None when unknown.
+        images: of ``bootstrap.image_variance``: ``common`` where seeds have a spread, else ``total``; or one variance for both;
+            None when unknown.
         confidence: of the two-sided interval, within (0, 1).
 
     Raises:

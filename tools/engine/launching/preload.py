@@ -1,4 +1,4 @@
-"""Imports what runs of all tasks import: read by ``tools.engine.launching.fork_server``. Nothing here may run an operation of torch."""
+"""Import what runs of all tasks import, for ``fork_server``. Nothing here may run an operation of torch."""
 
 import gc
 import io

@@ -141,7 +141,7 @@ def run_on_slurm(
     settings: Settings,
     retry: int = 0,
 ) -> list[Node]:
-    """Submits what is neither done nor in the queue, and watches until it has ended; see ``tools.engine.launching.local.run_study``.
+    """Submits what is neither done nor in the queue, and watches until it has ended; see ``local.run_study``.
 
     Ctrl-C ends the watching alone.
     """
