@@ -15,13 +15,13 @@ from backbones.common.dataset_checks import (
     Finding,
     Look,
     archives,
-    each,
     entries,
+    first_names,
+    inspect_image,
     listed,
-    look,
+    map_files,
     refuse_listing,
     refuse_root,
-    some,
 )
 
 SPLITS = ("train", "val")
@@ -210,31 +210,33 @@ def _missing(root: Path, split: str, expected: Expected) -> Finding:
     elif sum(bool(re.fullmatch(expected.pattern, name)) for name in folders) >= max(2, expected.classes // 2):
         hint = f"{root} itself holds class folders: check the folder above it, where train and val should be"
     else:
-        hint = f"{root} holds {some(folders + files) or 'nothing'}: unpack {split} there, one folder per class"
+        hint = f"{root} holds {first_names(folders + files) or 'nothing'}: unpack {split} there, one folder per class"
     return Finding(f"{split}: no folder {root / split}; {hint}.")
 
 
 def check_layout(split: str, found: Split, expected: Expected) -> Iterator[Finding]:
     """What is wrong with the folders, names and counts of a split."""
     if found.wrapped:
-        yield Finding(f"{split}: class folders one level too deep, in {some(found.wrapped)}; move them up into {split}.")
+        yield Finding(f"{split}: class folders one level too deep, in {first_names(found.wrapped)}; move them up into {split}.")
     if found.flat:
         hint = f" ({expected.sort_val})" if split == "val" else ""
         yield Finding(
-            f"{split}: {len(found.flat):,} of the images lie straight in {split} ({some(found.flat)}); "
+            f"{split}: {len(found.flat):,} of the images lie straight in {split} ({first_names(found.flat)}); "
             f"sort them into one folder per class{hint}."
         )
     if found.inner:
-        yield Finding(f"{split}: folders in class folders: {some(found.inner)}; move their images up and remove them.")
+        yield Finding(f"{split}: folders in class folders: {first_names(found.inner)}; move their images up and remove them.")
     if found.misnamed:
         naming = f"a class of {expected.name} is {expected.naming}"
-        yield Finding(f"{split}: folders named like no class: {some(found.misnamed)}; {naming}: rename or remove them.")
+        yield Finding(f"{split}: folders named like no class: {first_names(found.misnamed)}; {naming}: rename or remove them.")
     if found.barren:
-        yield Finding(f"{split}: folders that are no class: {some(found.barren)}; remove them, since training would read them.")
+        yield Finding(
+            f"{split}: folders that are no class: {first_names(found.barren)}; remove them, since training would read them."
+        )
     if found.archives:
-        yield Finding(f"{split}: archives: {some(found.archives)}; unpack them if that was not done, then take them out.")
+        yield Finding(f"{split}: archives: {first_names(found.archives)}; unpack them if that was not done, then take them out.")
     if found.stray:
-        yield Finding(f"{split}: stray files, hidden or without an image's suffix: {some(found.stray)}; remove them.")
+        yield Finding(f"{split}: stray files, hidden or without an image's suffix: {first_names(found.stray)}; remove them.")
     yield from _check_counts(split, found, expected)
 
 
@@ -245,7 +247,7 @@ def _check_counts(split: str, found: Split, expected: Expected) -> Iterator[Find
         yield Finding(f"{split}: class folders: {len(counts):,}, and {expected.name} has {expected.classes:,}; {mend}.")
     empty = [f"{split}/{name}" for name, count in counts.items() if not count]
     if empty:
-        yield Finding(f"{split}: class folders without images: {some(empty)}; unpack their images again.")
+        yield Finding(f"{split}: class folders without images: {first_names(empty)}; unpack their images again.")
     total, right = sum(counts.values()) + len(found.flat), getattr(expected, split)
     low, high = expected.each(split)
     off = [f"{name} ({count:,})" for name, count in counts.items() if count and not low <= count <= high]
@@ -253,7 +255,7 @@ def _check_counts(split: str, found: Split, expected: Expected) -> Iterator[Find
         return
     text = f"{split}: {total:,} images, {right:,} expected"
     if off:
-        text += f"; classes with other than {_each(low, high)} images: {some(off)}"
+        text += f"; classes with other than {_each(low, high)} images: {first_names(off)}"
     mend = "some are missing: unpack them again" if total < right else "some do not belong here: remove them"
     yield Finding(f"{text}; {mend if total != right else 'some lie in the wrong folder: unpack those classes again'}.")
 
@@ -262,7 +264,7 @@ def _compare_classes(splits: dict[str, Split]) -> Iterator[Finding]:
     train, val = (set(splits[split].classes if split in splits else ()) for split in SPLITS)
     if train and val and train != val:
         only = {"train": sorted(train - val), "val": sorted(val - train)}
-        parts = [f"only in {split}: {some(names)}" for split, names in only.items() if names]
+        parts = [f"only in {split}: {first_names(names)}" for split, names in only.items() if names]
         yield Finding(
             f"train and val hold different classes; {'; '.join(parts)}; labels go by the sorted names, so make both the same."
         )
@@ -275,7 +277,7 @@ def check_images(root: Path, split: str, found: Split, expected: Expected, worke
         return
     formats, modes, disguised = Counter(), Counter(), []
     faults: dict[str, list[str]] = {fault: [] for fault in FAULTS}
-    with closing(each(partial(look_at, str(root)), paths, workers, split)) as images:
+    with closing(map_files(partial(look_at, str(root)), paths, workers, split)) as images:
         for path, image in images:
             if image.fault:
                 faults[image.fault].append(path)
@@ -287,12 +289,12 @@ def check_images(root: Path, split: str, found: Split, expected: Expected, worke
     for fault, names in faults.items():
         if names:
             what, mend = FAULTS[fault]
-            yield Finding(f"{split}: {what}: {some(names)}; {mend}.")
+            yield Finding(f"{split}: {what}: {first_names(names)}; {mend}.")
     text = f"{split}: {sum(formats.values()):,} of {len(paths):,} images decoded; class folders: {len(found.classes):,}"
     if formats:
         text += f"; formats: {listed(formats)}; modes: {listed(modes)}"
     if disguised:
-        text += f"; not the format of their suffix: {some(f'{path} ({form})' for path, form in disguised)}"
+        text += f"; not the format of their suffix: {first_names(f'{path} ({form})' for path, form in disguised)}"
     yield Finding(f"{text}.", "info")
     if split == "train" and formats:
         yield from _check_oddities(modes["CMYK"], {os.path.basename(path) for path, _ in disguised}, expected)
@@ -300,7 +302,7 @@ def check_images(root: Path, split: str, found: Split, expected: Expected, worke
 
 def look_at(root: str, paths: list[str]) -> list[Look]:
     """What the images are, each decoded in full."""
-    return [look(os.path.join(root, path)) for path in paths]
+    return [inspect_image(os.path.join(root, path)) for path in paths]
 
 
 def _check_oddities(cmyk: int, disguised: set[str], expected: Expected) -> Iterator[Finding]:
@@ -309,7 +311,7 @@ def _check_oddities(cmyk: int, disguised: set[str], expected: Expected) -> Itera
     if expected.cmyk not in (None, cmyk):
         yield Finding(f"train: {cmyk:,} CMYK images, and {expected.cmyk:,} as published; {why}.", "note")
     if expected.disguised is not None and disguised != set(expected.disguised):
-        here, published = some(sorted(disguised)) or "none", some(expected.disguised) or "none"
+        here, published = first_names(sorted(disguised)) or "none", first_names(expected.disguised) or "none"
         yield Finding(f"train: not the format of their suffix: {here}, and as published {published}; {why}.", "note")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from backbones.common.drawing import FONT, INK, RIGHT, WRONG, marks, spread
+from backbones.common.drawing import FONT, INK, RIGHT, WRONG, evenly_spaced, run_labels
 from backbones.common.files import read_npz
 from classification.data import read_rgb
 from classification.folders import check_folder
@@ -40,7 +40,7 @@ def pictures(cfg, folders: Sequence[Path], num: int) -> list[Image.Image]:
     classes, samples = check_folder(root), ImageFolder(root).samples
     labels = [label for _, label in samples]
     ranks = np.stack([_ranks(folder, labels, root) for folder in folders], axis=1)
-    chosen = spread(len(samples), num)
+    chosen = evenly_spaced(len(samples), num)
     return [picture(read_rgb(samples[i][0]), classes[labels[i]], ranks[i].tolist()) for i in chosen]
 
 
@@ -65,6 +65,6 @@ def picture(image: Image.Image, name: str, ranks: Sequence[int]) -> Image.Image:
     tile.paste(framed, ((size - framed.width) // 2, (size - framed.height) // 2))
     draw = ImageDraw.Draw(tile)
     draw.text((FRAME, size + 1), name, INK, FONT)
-    for i, (mark, rank) in enumerate(zip(marks(len(ranks)), ranks, strict=True), 1):
+    for i, (mark, rank) in enumerate(zip(run_labels(len(ranks)), ranks, strict=True), 1):
         draw.text((FRAME, size + 1 + LINE * i), mark + (f"place {rank + 1}" if rank else "right"), colours[i - 1], FONT)
     return tile

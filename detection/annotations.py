@@ -6,7 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
-from backbones.common.dataset_checks import some
+from backbones.common.dataset_checks import first_names
 from backbones.common.files import missing_folder
 from backbones.transfer.holdout import in_part
 
@@ -170,6 +170,6 @@ def check_split(names: Sequence[str], folder: Path, classes: Sequence[str], trai
         lacks = lacks if training else "test on has an object that is not difficult: there would be no mAP"
         raise ValueError(f"None of the {len(names)} images of {folder.name} to {lacks}; take another list.")
     use = "trained on as far as they lie in it" if training else "tested whole, as by the devkit"
-    text = [f"{folder.name}: boxes that reach out of their image ({len(out)}), {use}: {some(out)}."] if out else []
+    text = [f"{folder.name}: boxes that reach out of their image ({len(out)}), {use}: {first_names(out)}."] if out else []
     use = "left out of training" if training else "tested: whatever is found on them is a false alarm"
-    return text + ([f"{folder.name}: images without an object ({len(barren)}), {use}: {some(barren)}."] if barren else [])
+    return text + ([f"{folder.name}: images without an object ({len(barren)}), {use}: {first_names(barren)}."] if barren else [])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backbones.common import dataset_checks as checking
-from backbones.common.dataset_checks import Finding, Look, each, entries, listed, look, refuse_root, some
+from backbones.common.dataset_checks import Finding, Look, entries, first_names, inspect_image, listed, map_files, refuse_root
 from detection.annotations import read_annotation, sides
 
 CLASSES = (
@@ -152,7 +152,7 @@ def _missing(root: Path, year: str, use: str, archives: str) -> Finding:
     elif "JPEGImages" in folders:
         hint = f"{root} itself holds JPEGImages: check the folder above it"
     else:
-        hint = f"{root} holds {some(folders + files) or 'nothing'}: {_unpack(root, archives)}"
+        hint = f"{root} holds {first_names(folders + files) or 'nothing'}: {_unpack(root, archives)}"
     return Finding(f"{year}: no folder {root / year}, {use}; {hint}.")
 
 
@@ -171,9 +171,9 @@ def check_list(part: ImageList, lines: list[str]) -> Iterator[Finding]:
     """What is wrong with the lines of a list: each should be one name, once, and all together as many as published."""
     counts = Counter(line for line in lines if NAME.fullmatch(line))
     if odd := [repr(line) for line in lines if not NAME.fullmatch(line)]:
-        yield Finding(f"{part}: lines that are not the name of one image ({len(odd):,}): {some(odd)}; {_restore(part)}.")
+        yield Finding(f"{part}: lines that are not the name of one image ({len(odd):,}): {first_names(odd)}; {_restore(part)}.")
     if twice := [name for name, count in counts.items() if count > 1]:
-        yield Finding(f"{part}: images listed twice ({len(twice):,}): {some(twice)}; {_restore(part)}.")
+        yield Finding(f"{part}: images listed twice ({len(twice):,}): {first_names(twice)}; {_restore(part)}.")
     if len(counts) != part.images:
         yield Finding(f"{part}: {len(counts):,} images listed, {part.images:,} expected; {_restore(part)}.")
 
@@ -188,7 +188,7 @@ def _compare_lists(names: dict[ImageList, list[str]]) -> Iterator[Finding]:
         known = set(names[one])
         if both := [name for name in names[other] if name in known]:
             yield Finding(
-                f"{other}: images that are also in {one} ({len(both):,}): {some(both)}; restore both lists, since what "
+                f"{other}: images that are also in {one} ({len(both):,}): {first_names(both)}; restore both lists, since what "
                 "a network is tested on must not be among what it was trained on."
             )
 
@@ -199,7 +199,7 @@ def check_images(root: Path, part: ImageList, names: list[str], classes: Sequenc
         return
     faults: dict[str, list[str]] = {fault: [] for fault in FAULTS}
     formats, modes, disguised, objects, difficult = Counter(), Counter(), [], 0, 0
-    with closing(each(partial(inspect, str(root), part.year, classes), names, workers, str(part))) as images:
+    with closing(map_files(partial(inspect, str(root), part.year, classes), names, workers, str(part))) as images:
         for name, seen in images:
             for fault, where in seen.faults:
                 faults[fault].append(where)
@@ -211,13 +211,13 @@ def check_images(root: Path, part: ImageList, names: list[str], classes: Sequenc
     for fault, places in faults.items():
         if places:
             what, mend = FAULTS[fault]
-            yield Finding(f"{part}: {what} ({len(places):,}): {some(places)}; {mend}.")
+            yield Finding(f"{part}: {what} ({len(places):,}): {first_names(places)}; {mend}.")
     text = f"{part}: {sum(formats.values()):,} of {len(names):,} images decoded"
     text += f"; objects: {objects:,}, of which difficult: {difficult:,}"
     if formats:
         text += f"; formats: {listed(formats)}; modes: {listed(modes)}"
     if disguised:
-        text += f"; not the format of their suffix: {some(disguised)}"
+        text += f"; not the format of their suffix: {first_names(disguised)}"
     yield Finding(f"{text}.", "info")
 
 
@@ -228,7 +228,7 @@ def inspect(root: str, year: str, classes: Sequence[str], names: list[str]) -> l
 
 def _inspect(root: Path, year: str, classes: Sequence[str], name: str) -> Seen:
     image, xml = f"{year}/JPEGImages/{name}.jpg", f"{year}/Annotations/{name}.xml"
-    seen = look(root / image) if os.path.lexists(root / image) else Look(fault="no image")
+    seen = inspect_image(root / image) if os.path.lexists(root / image) else Look(fault="no image")
     faults, objects = [(seen.fault, image)] if seen.fault else [], []
     try:
         size, objects = read_annotation(root / xml)

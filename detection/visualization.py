@@ -7,7 +7,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from backbones.common.drawing import FONT, INK, RIGHT, TAG, WRONG, draw_tag, fit, fitted, marks, read_rgb, spread, tag_width
+from backbones.common.drawing import (
+    FONT,
+    INK,
+    RIGHT,
+    TAG,
+    WRONG,
+    draw_tag,
+    evenly_spaced,
+    fit,
+    fitted,
+    read_rgb,
+    run_labels,
+    tag_width,
+)
 from detection.annotations import read_annotation, split_of
 from detection.metrics import Boxes, check_labels, load, match
 
@@ -42,7 +55,7 @@ def pictures(cfg, folders: Sequence[Path], num: int) -> list[Image.Image]:
     for found, true in loaded:
         check_labels(found, true, len(cfg.classes))
     drawn = []
-    for i in spread(len(images), num):
+    for i in evenly_spaced(len(images), num):
         home, name = images[i]
         own = [found.take(found.image == i) for found, _ in loaded]
         objects = [true.take(true.image == i) for _, true in loaded]
@@ -88,7 +101,7 @@ def picture(image: Image.Image, name: str, found: Sequence[Boxes], true: Boxes, 
     for k, label in enumerate(true.label):  # in a crowd, one label of each class must do
         left.tag(true.box[k], classes[label], colour_of(label), needed=label not in true.label[:k])
     panels = [(left, _of_truth(name, true))]
-    for mark, boxes in zip(marks(len(found)), found, strict=True):
+    for mark, boxes in zip(run_labels(len(found)), found, strict=True):
         panel, text = _detections(image, boxes, true, classes, iou)
         panels.append((panel, mark + text))
     whole = Image.new("RGB", (len(panels) * (PANEL[0] + GAP) - GAP, HEAD + PANEL[1]), "white")

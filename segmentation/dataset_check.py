@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from backbones.common import dataset_checks as checking
-from backbones.common.dataset_checks import Finding, Look, each, entries, listed, look, refuse_root, some
+from backbones.common.dataset_checks import Finding, Look, entries, first_names, inspect_image, listed, map_files, refuse_root
 from segmentation import masks
 from segmentation.masks import CLASSES, find_fault
 
@@ -102,7 +102,7 @@ def check_release(root: Path, workers: int, expected: Expected = ADE20K) -> Iter
     missing = [place for place in _places() if not (root / place).is_dir()]
     if missing:
         full = next((path for pattern in FULL for path in root.glob(pattern)), None)
-        yield Finding(f"no folder {some(missing)} in {root}; {_where(root, full)}.")
+        yield Finding(f"no folder {first_names(missing)} in {root}; {_where(root, full)}.")
         if full:
             return
     else:
@@ -128,11 +128,11 @@ def _where(root: Path, full: Path | None) -> str:
         return f"there is a {deeper[0]}: check {deeper[0].parents[1]} instead"
     folders, files = entries(root)
     if set(SPLITS) & set(folders):
-        return f"{root} itself holds {some(sorted(set(SPLITS) & set(folders)))}: check the folder above it"
+        return f"{root} itself holds {first_names(sorted(set(SPLITS) & set(folders)))}: check the folder above it"
     archive = next((path for path in (root / ARCHIVE, root.parent / ARCHIVE) if path.is_file()), None)
     if archive:
         return f"{archive} is not unpacked, or not all of it: unpack it, and check the folder {FOLDER} that it makes"
-    return f"{root} holds {some(folders + files) or 'nothing'}: unpack {ARCHIVE}, whose folder {FOLDER} is {root} here"
+    return f"{root} holds {first_names(folders + files) or 'nothing'}: unpack {ARCHIVE}, whose folder {FOLDER} is {root} here"
 
 
 def scan(root: Path, split: str) -> Split:
@@ -185,7 +185,7 @@ def _plural(kind: str) -> str:
 
 
 def _line(split: str, what: str, places: list[str], mend: str) -> str:
-    return f"{split}: {what} ({len(places):,}): {some(places)}; {mend}."
+    return f"{split}: {what} ({len(places):,}): {first_names(places)}; {mend}."
 
 
 def compare_splits(splits: dict[str, Split]) -> Iterator[Finding]:
@@ -207,7 +207,7 @@ def check_files(root: Path, split: str, found: Split, workers: int) -> Iterator[
     faults: dict[str, list[str]] = {fault: [] for fault in FAULTS}
     formats, modes, ids, read, pixels, ignored = Counter(), Counter(), set(), 0, 0, 0
     disguised, barren = [], []
-    with closing(each(partial(inspect, str(root), split), names, workers, split)) as stems:
+    with closing(map_files(partial(inspect, str(root), split), names, workers, split)) as stems:
         for stem, seen in stems:
             for fault, where in seen.faults:
                 faults[fault].append(where)
@@ -227,12 +227,12 @@ def check_files(root: Path, split: str, found: Split, workers: int) -> Iterator[
     if formats:
         text += f"; formats: {listed(formats)}; modes: {listed(modes)}"
     if disguised:
-        text += f"; not the format of their suffix: {some(disguised)}"
+        text += f"; not the format of their suffix: {first_names(disguised)}"
     text += f"; {read:,} of {len(found.stems.get('annotations', ())):,} masks are PNG of mode L with ids 0..{CLASSES}"
     if read:
         text += f"; of the ids 1..{CLASSES} there are {len(ids - {0})}; pixels ignored (0): {100 * ignored / pixels:.1f} %"
     if barren:  # github.com/CSAILVision/semantic-segmentation-pytorch/issues/298 names 14 published ones in training
-        text += f"; masks without a labelled pixel (a few of those published are said to be such): {some(barren)}"
+        text += f"; masks without a labelled pixel (a few of those published are said to be such): {first_names(barren)}"
     yield Finding(f"{text}.", "info")
 
 
@@ -245,7 +245,7 @@ def _inspect(root: Path, split: str, stem: str) -> Seen:
     photo, label = f"images/{split}/{stem}.jpg", f"annotations/{split}/{stem}.png"
     image, size, faults = None, None, []
     if os.path.lexists(root / photo):
-        image = look(root / photo)
+        image = inspect_image(root / photo)
         if image.fault:
             faults.append((image.fault, photo))
         else:

@@ -8,7 +8,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from backbones.common.drawing import FONT, GROUND, INK, TAG, draw_tag, fit, fitted, marks, read_rgb, shorten, spread, tag_width
+from backbones.common.drawing import (
+    FONT,
+    GROUND,
+    INK,
+    TAG,
+    draw_tag,
+    evenly_spaced,
+    fit,
+    fitted,
+    read_rgb,
+    run_labels,
+    shorten,
+    tag_width,
+)
 from segmentation.metrics import confusion, mean_iou, pixel_accuracy
 
 MASKS = "masks"  # in a run's folder: what was predicted for some of the test images, in ADE20K's numbering
@@ -46,7 +59,7 @@ def pictures(cfg, folders: Sequence[Path], num: int) -> list[Image.Image]:
     meta, data = ADE20KDataset.METAINFO, cfg.test_dataloader.dataset
     images, masks = (Path(data.data_root) / data.data_prefix[kind] for kind in ("img_path", "seg_map_path"))
     drawn = []
-    for name in (saved[i] for i in spread(len(saved), num)):
+    for name in (saved[i] for i in evenly_spaced(len(saved), num)):
         read = [_read(images / f"{Path(name).stem}.jpg", masks / name, folder / MASKS / name) for folder in folders]
         image, truth, _ = read[0]
         drawn.append(picture(image, Path(name).stem, truth, [mask for *_, mask in read], meta["classes"], meta["palette"]))
@@ -111,7 +124,9 @@ def picture(image: Image.Image, name: str, truth: np.ndarray, predicted: Sequenc
     """
     masks = [truth, *predicted]
     panels = [fit(image, PANEL), *(paint(ids, palette) for ids in masks)]
-    heads = [mark + _of_prediction(ids, truth, len(classes)) for mark, ids in zip(marks(len(predicted)), predicted, strict=True)]
+    heads = [
+        mark + _of_prediction(ids, truth, len(classes)) for mark, ids in zip(run_labels(len(predicted)), predicted, strict=True)
+    ]
     size = (len(panels) * (PANEL[0] + GAP) - GAP, HEAD + PANEL[1] + ROWS * (TAG + 4) + 4)
     whole = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(whole)

@@ -13,7 +13,7 @@ from conftest import ROOT
 from PIL import Image
 
 from backbones.common import dataset_checks as checking
-from backbones.common.dataset_checks import some
+from backbones.common.dataset_checks import first_names
 from classification import dataset_check as check
 from classification.dataset_check import Expected, check_folders, describe
 
@@ -307,8 +307,8 @@ def test_what_cannot_be_checked_is_refused(tree):
 
 
 def test_long_lists_are_cut_and_odd_names_can_be_printed():
-    assert some([]) == "" and some("ab") == "a, b" and some("abcdef") == "a, b, c, d, e and 1 more"
-    some([os.fsdecode(b"caf\xe9.JPEG")]).encode()
+    assert first_names([]) == "" and first_names("ab") == "a, b" and first_names("abcdef") == "a, b, c, d, e and 1 more"
+    first_names([os.fsdecode(b"caf\xe9.JPEG")]).encode()
 
 
 def test_suffixes_are_those_that_training_reads():

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from test_exact import CLASSIFIER, DETECTOR, resolved_config
 
-from tools.engine.training.hooks import Diverged, DivergenceHook, Pulse, not_finite
+from tools.engine.training.hooks import Diverged, DivergenceHook, SyncSchedule, not_finite
 from tools.engine.training.run import run
 from tools.engine.training.runner import check_checkpoint, last_checkpoint
 
@@ -124,7 +124,7 @@ def test_terms_that_are_read_later_are_read_all(monkeypatch):
     """On a GPU, where reading waits, the first bad one of several unread updates is named."""
     runner, hook = small_runner(), DivergenceHook()
     monkeypatch.setattr("tools.engine.training.hooks.get_world_size", lambda: 2)
-    monkeypatch.setattr("tools.engine.training.hooks.largest", lambda *values: list(values))
+    monkeypatch.setattr("tools.engine.training.hooks.all_reduce_max", lambda *values: list(values))
     hook.pulse.next = 100
     for value in (1.0, math.inf, math.nan, 2.0):
         hook.after_train_iter(runner, 0, outputs={"loss": torch.tensor(value), "loss_cls": torch.tensor(0.5)})
@@ -145,7 +145,7 @@ def test_weights_that_are_not_finite_are_named():
 def test_processes_ask_each_other_about_once_a_second(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("tools.engine.training.hooks.time", SimpleNamespace(time=lambda: clock[0]))
-    pulse, asked = Pulse(), []
+    pulse, asked = SyncSchedule(), []
     for update in range(1, 61):  # of an eighth of a second, then of 5 seconds
         clock[0] += 0.125 if update <= 40 else 5
         if pulse.due(update):

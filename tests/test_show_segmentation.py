@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from backbones.common.drawing import FONT, GROUND, draw_tag, fitted, read_rgb, shorten, spread
+from backbones.common.drawing import FONT, GROUND, draw_tag, evenly_spaced, fitted, read_rgb, shorten
 from backbones.common.files import write_json, write_npz, write_text
 from segmentation import visualization as pictures
 from segmentation.visualization import GAP, HATCH, HEAD, IGNORED, PANEL, percent, picture, scores
@@ -221,8 +221,8 @@ def test_a_run_without_masks_is_refused(run, folder):
 
 
 def test_indices_are_spread_with_both_ends():
-    assert spread(10, 4) == [0, 3, 6, 9]
-    assert spread(3, 12) == [0, 1, 2] and spread(1, 5) == [0] and spread(9, 1) == [0]
+    assert evenly_spaced(10, 4) == [0, 3, 6, 9]
+    assert evenly_spaced(3, 12) == [0, 1, 2] and evenly_spaced(1, 5) == [0] and evenly_spaced(9, 1) == [0]
 
 
 def test_an_image_fits_its_panel_and_never_vanishes():

@@ -15,7 +15,7 @@ from backbones.resolving import Machine
 from tools.engine.config import Options, resolve
 from tools.engine.config.signatures import check_signatures
 from tools.engine.training.acceleration import set_tf32
-from tools.engine.training.deferred_logging import LateInfoHook, LateLogProcessor
+from tools.engine.training.deferred_logging import DeferredInfoHook, DeferredLogProcessor
 from tools.engine.training.hooks import ProgressHook
 from tools.engine.training.run import build_runner
 from tools.engine.training.runner import ExactRunner, check_checkpoint, last_checkpoint
@@ -46,12 +46,12 @@ class Look:
 
 
 def waits(cfg, hook: type | None = None) -> list[str]:
-    """The operations in one update for which a GPU would make the host wait; ``hook`` in place of the class ``LateInfoHook``."""
+    """The operations in one update for which a GPU would make the host wait; ``hook`` in place of the class ``DeferredInfoHook``."""
     runner = build_runner(cfg)
     for i, found in enumerate(runner.hooks):
         if type(found).__name__ in ("DivergenceHook", "CurveHook"):
             vars(found).update(pulse=SimpleNamespace(due=lambda update: False))
-        if hook and isinstance(found, LateInfoHook):
+        if hook and isinstance(found, DeferredInfoHook):
             runner._hooks[i] = hook()
     look = Look(runner)
     with pytest.raises(StopIteration):
@@ -95,7 +95,7 @@ def test_no_update_of_a_segmenter_waits(as_on_a_gpu, tmp_path):
 def test_the_log_says_what_mmengine_logs(interval):
     """Against MMEngine's own processor, which gets each figure at each update."""
     rng = torch.Generator().manual_seed(0)
-    late, plain = LateLogProcessor(), LogProcessor()
+    late, plain = DeferredLogProcessor(), LogProcessor()
     ours, theirs = (SimpleNamespace(message_hub=MessageHub(name)) for name in ("ours", "theirs"))
     for update in range(1, 61):
         for name in ("loss", "grad_norm", "acc"):
@@ -111,11 +111,11 @@ def test_the_log_says_what_mmengine_logs(interval):
 
 def test_gradients_are_clipped_and_their_norm_is_logged():
     weight = torch.nn.Parameter(torch.zeros(2))
-    weight.grad, kept = torch.tensor([3.0, 4.0]), LateLogProcessor()
+    weight.grad, kept = torch.tensor([3.0, 4.0]), DeferredLogProcessor()
     wrapper = SimpleNamespace(clip_grad_kwargs={"max_norm": 1.0}, grad_name="grad_norm", clip_func=torch.nn.utils.clip_grad_norm_)
     dataset = SimpleNamespace()
     facts = dict(epoch=0, iter=0, max_epochs=1, max_iters=1, message_hub=MessageHub("clip"))
-    LateInfoHook().before_train(
+    DeferredInfoHook().before_train(
         SimpleNamespace(**facts, optim_wrapper=wrapper, log_processor=kept, train_dataloader=SimpleNamespace(dataset=dataset))
     )
     assert wrapper.clip_func([weight], **wrapper.clip_grad_kwargs) is None

@@ -56,7 +56,7 @@ class Look(NamedTuple):
     fault: str = ""
 
 
-def look(path: str | Path) -> Look:
+def inspect_image(path: str | Path) -> Look:
     """Decodes an image in full and converts it to RGB, as for training."""
     try:
         if not os.path.getsize(path):
@@ -103,10 +103,12 @@ def archives(folder: Path, beside: str) -> Iterator[Finding]:
     """A note where archives lie in ``folder``, beside what was unpacked from them."""
     found = [name for name in entries(folder)[1] if os.path.splitext(name)[1].lower() in ARCHIVES]
     if found:
-        yield Finding(f"archives beside {beside}: {some(found)}; nothing reads them once they are unpacked.", "note")
+        yield Finding(f"archives beside {beside}: {first_names(found)}; nothing reads them once they are unpacked.", "note")
 
 
-def each(work: Callable[[list[str]], list[Answer]], names: list[str], workers: int, what: str) -> Iterator[tuple[str, Answer]]:
+def map_files(
+    work: Callable[[list[str]], list[Answer]], names: list[str], workers: int, what: str
+) -> Iterator[tuple[str, Answer]]:
     """(name, what ``work`` says of it) for all names in order; shows on standard error how far that is.
 
     Args:
@@ -179,7 +181,7 @@ def _watch(chunks: Iterator[list], what: str, total: int) -> Iterator[list]:
                 console.print(line, highlight=False, soft_wrap=True)
 
 
-def some(names: Iterable[str], limit: int = 5) -> str:
+def first_names(names: Iterable[str], limit: int = 5) -> str:
     """The first names and how many more there are, on one line; empty for none."""
     names = list(names)
     shown = [os.fsencode(name).decode(errors="replace") for name in names[:limit]]

@@ -12,12 +12,12 @@ FONT = ImageFont.load_default(12)
 TAG = 15  # px: the height of a tag
 
 
-def spread(count: int, num: int) -> list[int]:
+def evenly_spaced(count: int, num: int) -> list[int]:
     """``num`` of the indices 0..count - 1, evenly and with both ends; all of them, where there are fewer."""
     return np.unique(np.linspace(0, count - 1, num, dtype=int)).tolist()
 
 
-def marks(runs: int) -> list[str]:
+def run_labels(runs: int) -> list[str]:
     """What the text on pictures of several runs starts with, 'A: ' and so on; nothing for one alone."""
     return [""] if runs == 1 else [f"{chr(ord('A') + i)}: " for i in range(runs)]
 

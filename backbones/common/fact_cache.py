@@ -24,7 +24,7 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tricktransfer"
 
 
-def kept(kind: str, depends: Any, make: Callable[[], dict]) -> dict:
+def cached(kind: str, depends: Any, make: Callable[[], dict]) -> dict:
     """What ``make`` returns, from an earlier process where there was one.
 
     Args:
@@ -64,7 +64,7 @@ def machine() -> dict:
     Raises:
         ValueError: that variable is neither cpu nor cuda.
     """
-    found, said = _asked() if "torch" in sys.modules else kept("machine", _surroundings(), _asked), os.environ.get(DEVICE)
+    found, said = _asked() if "torch" in sys.modules else cached("machine", _surroundings(), _asked), os.environ.get(DEVICE)
     if said and said not in ("cpu", "cuda"):
         raise ValueError(f"The variable {DEVICE} is {said!r}; set it to cpu or cuda, or unset it.")
     return found | {"cuda": said == "cuda"} if said else found

@@ -7,7 +7,7 @@ and width of a ``TimmBackbone``. Nothing here imports torch, so that plans answe
 from collections.abc import Mapping
 from typing import Any
 
-from backbones.common.fact_cache import kept, sources
+from backbones.common.fact_cache import cached, sources
 
 BLOCKS = {  # residual blocks of each stage, by depth
     18: (2, 2, 2, 2),
@@ -58,7 +58,7 @@ def channels_of(arch: Mapping[str, Any], **options) -> tuple[int, ...]:
     if both := sorted(set(arch) - {"name", "width"}):
         raise ValueError(f"The network {arch['name']} of timm takes name and width, and no {', '.join(both)}; leave these out.")
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
-    facts = kept("channels", [dict(arch), plain, sources("backbones")], lambda: _built(arch, options))
+    facts = cached("channels", [dict(arch), plain, sources("backbones")], lambda: _built(arch, options))
     if "error" in facts:
         raise ValueError(facts["error"])
     return tuple(facts["channels"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from backbones.common.fact_cache import kept, machine, sources
+from backbones.common.fact_cache import cached, machine, sources
 from backbones.common.files import read_json
 from backbones.common.project import ROOT
 from backbones.networks.architecture import arch_of
@@ -207,7 +207,7 @@ def images_of(cfg, folder: str, known: Mapping[str, int]) -> float | None:
 def size_of(cfg) -> dict:
     """``parameters`` and ``multiply_adds`` of what a config pretrains; networks that are equal are built once."""
     what = str((cfg.task, cfg.model.backbone.to_dict(), cfg.size, cfg.model.num_classes))
-    return kept("network", [what, sources("backbones", cfg.task)], lambda: task_of(cfg).size(cfg))
+    return cached("network", [what, sources("backbones", cfg.task)], lambda: task_of(cfg).size(cfg))
 
 
 def multiply_adds(arch: Mapping) -> int:
@@ -221,7 +221,7 @@ def parameters(arch: Mapping) -> int:
 
 
 def _counted(arch: Mapping) -> dict[str, int]:
-    return kept("backbone", [dict(arch), sources("backbones")], lambda: _count(arch))
+    return cached("backbone", [dict(arch), sources("backbones")], lambda: _count(arch))
 
 
 def _count(arch: Mapping) -> dict[str, int]:

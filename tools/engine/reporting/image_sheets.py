@@ -9,7 +9,7 @@ from types import ModuleType
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from backbones.common.drawing import marks
+from backbones.common.drawing import run_labels
 from backbones.common.files import atomic
 from tools.engine.analysis.breakdowns import run_folders
 from tools.engine.analysis.results import SCRATCH, Column, Results, column_of, load_results, seed_of
@@ -47,7 +47,7 @@ def show(runs: Sequence[str | Path] | str | Path, num: int, out: Path | None = N
         raise ValueError(f"The runs are of {' and '.join(sorted(tasks))}; give two of one task.")
     task = pictures_of(records[0]["task"])
     cfg = resolve(folders[0] / CONFIG).cfg
-    heads = [mark + title(record) for mark, record in zip(marks(len(records)), records, strict=True)]
+    heads = [mark + title(record) for mark, record in zip(run_labels(len(records)), records, strict=True)]
     image = sheet(task.pictures(cfg, folders, num), [*[caption] * bool(caption), *heads], task.legend(cfg))
     out = Path(out or folders[0] / (SHEET if len(runs) == 1 else f"beside_{records[1]['key']}.png"))
     about = PngInfo()
@@ -111,7 +111,7 @@ def best_pair(results: Results, task: str) -> tuple[str, str, str] | None:
             best = max(others, key=means.get)
             sides = [_runs(results, recipe, column) for recipe in (results.reference, best)]
             if seed := next((seed for seed in sides[0] if seed in sides[1]), None):
-                labels = " and ".join(map(str.__add__, marks(2), map(results.label, (results.reference, best))))
+                labels = " and ".join(map(str.__add__, run_labels(2), map(results.label, (results.reference, best))))
                 runs = [side[seed] for side in sides]
                 return f"{labels}, {task} by {column.network}, seed {seed} (runs {' and '.join(runs)})", *runs
     return None

@@ -15,8 +15,8 @@ def prepare(cfg) -> None:
     would compile the whole step, with all that it logs.
     """
     if "type" not in cfg.get("log_processor", {}):
-        cfg.log_processor = dict(cfg.get("log_processor", {}), type="tools.engine.training.deferred_logging.LateLogProcessor")
-        cfg.default_hooks.runtime_info = dict(type="tools.engine.training.deferred_logging.LateInfoHook")
+        cfg.log_processor = dict(cfg.get("log_processor", {}), type="tools.engine.training.deferred_logging.DeferredLogProcessor")
+        cfg.default_hooks.runtime_info = dict(type="tools.engine.training.deferred_logging.DeferredInfoHook")
     if options := cfg.pop("compile", None):
         options = options if isinstance(options, dict) else {}
         cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="tools.engine.training.acceleration.CompileHook", **options)]

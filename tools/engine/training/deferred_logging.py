@@ -10,7 +10,7 @@ from mmengine.runner import LogProcessor
 from torch import Tensor
 
 
-class LateLogProcessor(LogProcessor):
+class DeferredLogProcessor(LogProcessor):
     """MMEngine's, with the same lines. It takes the figures of an update as they are on the device, and reads them, all in one
     copy, when a line is due; reading each update's would stop the host until the GPU has done it.
 
@@ -43,8 +43,8 @@ class LateLogProcessor(LogProcessor):
                 history.max_length = self.needed
 
 
-class LateInfoHook(RuntimeInfoHook):
-    """MMEngine's, but that what the model returns, and the norm of clipped gradients, go to the ``LateLogProcessor``."""
+class DeferredInfoHook(RuntimeInfoHook):
+    """MMEngine's, but that what the model returns, and the norm of clipped gradients, go to the ``DeferredLogProcessor``."""
 
     def before_train(self, runner) -> None:
         super().before_train(runner)

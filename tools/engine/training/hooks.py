@@ -27,7 +27,7 @@ class Diverged(RuntimeError):
     """The training loss, or a weight, became infinite or NaN."""
 
 
-def largest(*values: float) -> list[float]:
+def all_reduce_max(*values: float) -> list[float]:
     """The largest of each value among the processes of a run, which must all ask."""
     if get_world_size() == 1:
         return list(values)
@@ -36,7 +36,7 @@ def largest(*values: float) -> list[float]:
     return asked.tolist()
 
 
-class Pulse:
+class SyncSchedule:
     """Says at which updates the processes of a run ask each other something: the same in each, about a second apart."""
 
     def __init__(self):
@@ -49,7 +49,7 @@ class Pulse:
         """``largest``, and agrees on the next update to ask at: 1 to 100 later, by the slowest process."""
         now = time.time()
         pace = (now - self.last[1]) / max(1, update - self.last[0]) if self.last else 1.0
-        *answers, pace = largest(*values, pace)
+        *answers, pace = all_reduce_max(*values, pace)
         self.next, self.last = update + max(1, min(100, int(1 / max(pace, 1e-9)))), (update, now)
         return answers
 
@@ -65,7 +65,7 @@ class StopHook(Hook):
     def __init__(self):
         self.asked: float | None = None  # when
         self.old: dict = {}
-        self.pulse = Pulse()
+        self.pulse = SyncSchedule()
 
     def before_train(self, runner) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -87,7 +87,7 @@ class StopHook(Hook):
 
     def after_train(self, runner) -> None:
         self.restore()
-        if largest(bool(self.asked))[0]:
+        if all_reduce_max(bool(self.asked))[0]:
             self._stop(runner, "after the last update, before the test")
 
     def _stop(self, runner, where: str) -> None:
@@ -118,7 +118,7 @@ class DivergenceHook(Hook):
 
     def __init__(self):
         self.unread: list[tuple[int, float, dict]] = []  # update, learning rate, terms
-        self.update, self.pulse = 0, Pulse()
+        self.update, self.pulse = 0, SyncSchedule()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         self.update = update = runner.iter + 1
@@ -139,7 +139,7 @@ class DivergenceHook(Hook):
     def check(self, runner, weights: bool = False) -> None:
         """All processes of a run ask at once, and all raise if one has to."""
         found = self.fault(runner, weights)
-        if largest(found is not None)[0]:
+        if all_reduce_max(found is not None)[0]:
             raise Diverged(found or f"Another process of this run found that it diverged; {self.advice(runner)}")
 
     def fault(self, runner, weights: bool) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from backbones.common.dataset_checks import some
+from backbones.common.dataset_checks import first_names
 from backbones.common.fact_cache import check_device
 from backbones.common.files import remove_parts, write_json, write_text
 from backbones.resolving import TRANSFER_HOOK, Machine
@@ -166,7 +166,9 @@ def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]
     if cfg.get("on_bad_image") == "skip":
         record["skipped_images"] = skipped = skipped_images(folder)
         if skipped:
-            remark = f"Training images that could not be read were replaced by the next ones ({len(skipped)}): {some(skipped)}"
+            remark = (
+                f"Training images that could not be read were replaced by the next ones ({len(skipped)}): {first_names(skipped)}"
+            )
             record["remarks"] = [*remarks, remark]
             runner.logger.warning(remark)
     if is_main_process():
@@ -215,7 +217,7 @@ def build_runner(cfg, resume: bool = False, remarks: list[str] | None = None):
     import torch
 
     from tools.engine.training import acceleration as speed
-    from tools.engine.training.runner import ExactRunner, Written, last_checkpoint
+    from tools.engine.training.runner import ExactRunner, PreformattedConfig, last_checkpoint
 
     if cfg.launcher == "pytorch" and not torch.cuda.is_available() and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")  # MMEngine's own start wants a GPU for each process
@@ -234,7 +236,7 @@ def build_runner(cfg, resume: bool = False, remarks: list[str] | None = None):
     if unread and remarks is not None:
         start = f"went on from {checkpoint.name}" if checkpoint else "started anew"
         remarks.append(f"{', '.join(unread)} could not be read as a checkpoint, so the run {start}.")
-    return ExactRunner.from_cfg(Written(ready._cfg_dict, cfg_text=cfg.pretty_text, filename=cfg.filename))
+    return ExactRunner.from_cfg(PreformattedConfig(ready._cfg_dict, cfg_text=cfg.pretty_text, filename=cfg.filename))
 
 
 def build_model(cfg):

@@ -23,8 +23,8 @@ from mmengine.runner import Runner
 from backbones.common.files import atomic_path
 from tools.engine.config import task_of
 from tools.engine.training.acceleration import TORCHS, set_tf32
-from tools.engine.training.hooks import largest
-from tools.engine.training.seeding import Batches, SeededDataset, seed_everything, seed_of
+from tools.engine.training.hooks import all_reduce_max
+from tools.engine.training.seeding import EpochBatchSampler, SeededDataset, seed_everything, seed_of
 
 GRACE = 10  # seconds that a worker outlives SIGTERM
 
@@ -49,7 +49,7 @@ def _leave_signals(init: Callable[[int], None] | None, worker: int) -> None:
         init(worker)
 
 
-class Written(Config):
+class PreformattedConfig(Config):
     """A Config whose text is the one that it was given.
 
     MMEngine asks for it five times a run, and yapf takes half a second for each.
@@ -79,7 +79,7 @@ class ExactRunner(Runner):
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         # A DataLoader guards these two names against assignment, and MMEngine builds both itself.
         object.__setattr__(loader, "dataset", SeededDataset(loader.dataset, seed or 0, skipped))
-        object.__setattr__(loader, "batch_sampler", Batches(loader.batch_sampler))
+        object.__setattr__(loader, "batch_sampler", EpochBatchSampler(loader.batch_sampler))
         loader.generator = torch.Generator()  # else each pass over it draws from the trainer's own
         loader.worker_init_fn = partial(_leave_signals, loader.worker_init_fn)
         return loader
@@ -206,7 +206,7 @@ class ExactHook(Hook):
     def before_train(self, runner) -> None:
         check_room(runner)
         loop = runner.train_loop
-        first, last = largest(-runner.iter, runner.iter)
+        first, last = all_reduce_max(-runner.iter, runner.iter)
         if -first != last:
             raise ValueError(f"The processes of this run go on from updates {-first:.0f} to {last:.0f}; do all see its folder?")
         self.behind = runner.iter  # updates of the run that this one goes on with

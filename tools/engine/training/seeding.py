@@ -103,7 +103,7 @@ class SeededDataset:
                     file.write(f"{error}\n")
 
 
-class Batches:
+class EpochBatchSampler:
     """A batch sampler that tells each index its epoch, and can leave out the first ``skip`` batches of its next pass."""
 
     def __init__(self, batches):
