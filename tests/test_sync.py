@@ -46,7 +46,7 @@ class Look:
 
 
 def waits(cfg, hook: type | None = None) -> list[str]:
-    """The operations in one update for which a GPU would make the host wait; ``hook`` in place of the class ``DeferredInfoHook``."""
+    """Return the operations of one update for which a GPU would make the host wait; ``hook`` replaces ``DeferredInfoHook``."""
     runner = build_runner(cfg)
     for i, found in enumerate(runner.hooks):
         if type(found).__name__ in ("DivergenceHook", "CurveHook"):
