@@ -293,7 +293,7 @@ def test_workers_find_the_same_and_say_how_far_they_are(tree, monkeypatch, capsy
 
 def test_findings_of_the_folders_come_before_any_image_is_decoded(tree, monkeypatch):
     add(tree, "val/list.txt")
-    monkeypatch.setattr(check, "look", None)
+    monkeypatch.setattr(check, "inspect_image", None)
     assert "stray" in next(check_folders(tree, 1, SMALL)).text
 
 

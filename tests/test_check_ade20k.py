@@ -350,7 +350,7 @@ def call(root: Path, expected: Expected | None = None) -> subprocess.CompletedPr
     """Runs tools/prepare_data.py; with ``expected``, as if so many images were published."""
     words = [str(ROOT / "tools/prepare_data.py"), "check", "ade20k", str(root), "--workers", "1"]
     if expected:
-        code = f"import sys, runpy; from segmentation import check; check.ADE20K = check.{expected!r}; sys.argv = {words!r}; "
+        code = f"import sys, runpy; from segmentation import dataset_check as check; check.ADE20K = check.{expected!r}; sys.argv = {words!r}; "
         words = ["-c", f"{code}runpy.run_path(sys.argv[0], run_name='__main__')"]
     return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
 

@@ -98,7 +98,7 @@ def test_many_classes_or_none_with_a_name_have_no_table(tmp_path, classes, shown
     write_npz(tmp_path / "ranks.npz", rank=np.zeros(len(labels), np.uint16), label=labels)
     if classes:
         write_json(tmp_path / "card/card.json", {"source": {"class_names": [f"c{i}" for i in range(classes)]}})
-    found = classification.breakdowns(tmp_path, {"per_image": "ranks.npz"})
+    found = classification.details(tmp_path, {"per_image": "ranks.npz"})
     assert bool(found) == shown
     if shown:
         assert list(found["per_class"]["values"].values()) == [100.0] * 49 + [None]
@@ -106,7 +106,7 @@ def test_many_classes_or_none_with_a_name_have_no_table(tmp_path, classes, shown
 
 def test_parts_of_images_are_the_figures_of_the_record():
     metrics = {"pixAcc": 60.0, "mIoU": 30.0, "mAcc": 40.0, "mIoU_boundary": 20.0, "pixAcc_interior": 70.0, "mIoU_rare": 5.0}
-    found = segmentation.breakdowns(Path(), {"metrics": metrics})["parts"]["values"]
+    found = segmentation.details(Path(), {"metrics": metrics})["parts"]["values"]
     assert found == {name: value for name, value in metrics.items() if name != "mAcc"}
 
 
@@ -265,9 +265,9 @@ def test_a_fourth_task_needs_no_edit_in_the_tools(tmp_path, monkeypatch):
     importlib.invalidate_caches()
     row = dict(task="detailed", network="n", protocol="p", split="s", recipe="a", run="r", status="done")
     row |= dict(pretrain_seed="0", finetune_seed="")
-    assert part_of("detailed", "details") is None
+    assert part_of("detailed", "breakdowns") is None
     assert collect_details([row], {"r": tmp_path}, lambda folder: {"x": 3}) == {"tables": []}
-    (tmp_path / "detailed/details.py").write_text(FOURTH)
+    (tmp_path / "detailed/breakdowns.py").write_text(FOURTH)
     importlib.invalidate_caches()
     (table,) = collect_details([row], {"r": tmp_path}, lambda folder: {"x": 3})["tables"]
     assert table["title"] == "Fourth" and table["recipes"] == {"a": {"n": 1, "values": {"x": [3.0, None]}}}
@@ -320,7 +320,8 @@ def test_a_long_table_comes_behind_its_largest_gains_and_losses(classes, tables)
 def test_neither_torch_nor_mmengine_is_loaded(folder):
     code = (
         "import sys, json; from pathlib import Path; "
-        "from tools.engine.analysis.breakdowns import collect_details, detail_tables, run_folders; "
+        "from tools.engine.analysis.breakdowns import collect_details, run_folders; "
+        "from tools.engine.reporting.breakdown_tables import detail_tables; "
         "from tools.engine.analysis.results import load_results; "
         f"folder = Path({str(folder)!r}); results = load_results(folder); "
         "found = collect_details(results.rows, run_folders(results, folder)); "

@@ -11,7 +11,7 @@ from tools.write_tricks_page import BASE, SHOWN, UPDATES, draw, page
 
 
 def test_the_page_of_the_tricks_is_that_of_the_docstrings():
-    """Else: python -m tools.write_tricks_page."""
+    """Else: python tools/write_tricks_page.py."""
     text = (ROOT / "docs/tricks.md").read_text()
     assert text == page()
     rows = re.findall(r"^\| \[`(\w+)`\]", text, re.MULTILINE)

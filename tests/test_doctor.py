@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from tools.engine.doctor import checks as doctor
 from tools.engine.doctor.checks import (
     FROZEN_LINE,
     NEEDED,
@@ -25,7 +26,6 @@ from tools.engine.doctor.checks import (
     read_constraints,
     render,
 )
-from tools.engine.doctor.checks import checks as doctor
 
 GOOD = {
     **{

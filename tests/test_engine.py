@@ -138,19 +138,19 @@ def test_a_finished_node_is_not_run_and_a_failed_one_leaves_its_last_lines(data_
     monkeypatch.chdir(tmp_path)
     node = nodes_of(load_study(DEMO, "toy", ["b_standard"]))[0]
     monkeypatch.setattr(
-        "tools.engine.studies.commands.command", lambda *_: [sys.executable, "-c", "print('why'); raise SystemExit(3)"]
+        "tools.engine.launching.local.command", lambda *_: [sys.executable, "-c", "print('why'); raise SystemExit(3)"]
     )
     assert not run_node(node, lambda *_: None)
     assert node.state() == "failed" and node.failure.read_text() == "why\n" == node.log.read_text()
     assert not node.folder.exists()  # the run has not made it, and its launcher does not
     code = f"import os; os.makedirs({str(node.folder)!r}); print('why not'); raise SystemExit(3)"
-    monkeypatch.setattr("tools.engine.studies.commands.command", lambda *_: [sys.executable, "-c", code])
+    monkeypatch.setattr("tools.engine.launching.local.command", lambda *_: [sys.executable, "-c", code])
     assert not run_node(node, lambda *_: None)
     assert node.state() == "failed" and (node.folder / "failed.txt").read_text() == "why not\n"
     assert (node.folder / "log.txt").read_text() == "why not\n" and not any((tmp_path / "work_dirs/logs").iterdir())
     (node.folder / "record.json").write_text(json.dumps({"status": "done"}))
     assert node.state() == "done"
-    monkeypatch.setattr("tools.engine.studies.commands.command", lambda *_: pytest.fail("it was run again"))
+    monkeypatch.setattr("tools.engine.launching.local.command", lambda *_: pytest.fail("it was run again"))
     assert run_node(node, lambda *_: None)
 
 

@@ -59,7 +59,7 @@ with filelock.FileLock({str(node.folder / LOCK)!r}):
 """
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "held\n"
-    monkeypatch.setattr("tools.engine.studies.commands.command", lambda *_: pytest.fail("it was run twice"))
+    monkeypatch.setattr("tools.engine.launching.local.command", lambda *_: pytest.fail("it was run twice"))
     assert run_node(node, lambda *_: None) and node.state() == "done"
     other.wait()
 
@@ -170,7 +170,7 @@ def run_fakes(monkeypatch, failures=None, **options) -> tuple[list, list[str], l
     study = load_study(DEMO, "toy", ["scratch", "b_standard", "smooth"])
     counts = failures or {}
     monkeypatch.setattr(
-        "tools.engine.studies.commands.command",
+        "tools.engine.launching.local.command",
         lambda node, processes: [sys.executable, "-c", FAKE, str(node.folder), str(counts.get(node.name, 0))],
     )
     lines = []
@@ -224,7 +224,7 @@ with held_folder(pathlib.Path(sys.argv[1])):
     time.sleep(1)  # the launcher looks meanwhile
     raise SystemExit(2)
 """
-    monkeypatch.setattr("tools.engine.studies.commands.command", lambda node, *_: [sys.executable, "-c", code, str(node.folder)])
+    monkeypatch.setattr("tools.engine.launching.local.command", lambda node, *_: [sys.executable, "-c", code, str(node.folder)])
     for _ in range(2):  # a second start begins the log anew
         assert not run_node(nodes[0], lambda *_: None) and not nodes[0].folder.exists()
         assert nodes[0].log.read_text() == nodes[0].failure.read_text() == "no room\n"

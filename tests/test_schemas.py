@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from backbones.common.project import ROOT
 from backbones.resolving import Machine
-from backbones.transfer.certificate import protocols
+from backbones.transfer import protocols
 from backbones.transfer.protocols import accept, read_protocol
 from detection.schema import DetectionProtocol
 from segmentation.schema import SegmentationProtocol

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from tools.engine.doctor.checks import selftest
+from tools.engine.doctor import selftest
 
 
 @pytest.mark.slow

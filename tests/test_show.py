@@ -215,9 +215,11 @@ def test_a_fourth_task_needs_no_edit_in_the_tools_and_one_without_pictures_is_re
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     folder = make_run("fourth", CLASSIFIER, "record.json")
-    with pytest.raises(ValueError, match=r"task fourth has no pictures \(no fourth/pictures.py\); .*: classification, detection"):
+    with pytest.raises(
+        ValueError, match=r"task fourth has no pictures \(no fourth/visualization.py\); .*: classification, detection"
+    ):
         show(folder, 3)
-    (package / "pictures.py").write_text(FOURTH)
+    (package / "visualization.py").write_text(FOURTH)
     importlib.invalidate_caches()
     assert (255, 0, 0) in colours(Image.open(show(folder, 3)))
 

@@ -62,7 +62,7 @@ def test_both_detectors_are_drawn_on_the_same_images(detected):
         write_npz(other / "detections.npz", **dict(saved) | {"det_label": (saved["det_label"] + 1) % 8})
     path = show([detected, other.name], 3)
     assert path == detected / "beside_no_hits.png"
-    drawn = detection.visualization(resolve(detected / "config.py").cfg, [detected, other], 3)
+    drawn = detection.pictures(resolve(detected / "config.py").cfg, [detected, other], 3)
     assert len(drawn) == 3
     for image in drawn:
         truth, first, second = panels(image, PANEL[0], detection.GAP)
@@ -73,7 +73,7 @@ def test_two_segmenters_stand_beside_image_and_truth(segmented):
     other = other_run(segmented, "trees")
     for path in (other / "masks").iterdir():
         save(path, np.full(SIZE[::-1], 5))
-    drawn = segmentation.visualization(resolve(segmented / "config.py").cfg, [segmented, other], 2)
+    drawn = segmentation.pictures(resolve(segmented / "config.py").cfg, [segmented, other], 2)
     assert len(drawn) == 2 and drawn[0].width == 4 * PANEL[0] + 3 * segmentation.GAP
     found = [set(map(tuple, segmented_panel(drawn[0], i).reshape(-1, 3).tolist())) for i in (1, 2, 3)]
     assert {WALL, CAR} <= found[0] and found[1:] == [{WALL}, {TREE}]
@@ -86,11 +86,11 @@ def test_segmenters_are_shown_where_both_kept_a_mask(segmented, monkeypatch):
     for i in (0, 3):
         (other / f"masks/im_{i}.png").unlink()
     cfg = resolve(segmented / "config.py").cfg
-    assert segmentation.visualization(cfg, [segmented, other], 9) == ["im_1", "im_2", "im_4"]
+    assert segmentation.pictures(cfg, [segmented, other], 9) == ["im_1", "im_2", "im_4"]
     for i in (1, 2, 4):
         (other / f"masks/im_{i}.png").rename(other / f"masks/other_{i}.png")
     with pytest.raises(ValueError, match="kept predictions of no image in common; choose two others"):
-        segmentation.visualization(cfg, [segmented, other], 9)
+        segmentation.pictures(cfg, [segmented, other], 9)
 
 
 def test_each_classifier_has_its_half_of_the_border(classified):

@@ -1,14 +1,19 @@
-"""Writes docs/tricks.md from the tricks' own docstrings, and docs/schedules.png from the schedulers.
+"""Write docs/tricks.md from the docstrings of the tricks, and docs/schedules.png from the schedulers.
 
-python -m tools.write_tricks_page
+python tools/write_tricks_page.py
 """
 
+import argparse
 import inspect
+import sys
 from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
 from backbones.common.files import atomic, write_text
 from backbones.common.project import ROOT
 from classification.tricks import TRICKS
+from tools.engine.cli import main
 from tools.engine.config import Options, resolve
 
 DOCS = ROOT / "docs"
@@ -114,6 +119,11 @@ def draw(path: Path) -> None:
         figure.savefig(file, format="png", dpi=120)
 
 
-if __name__ == "__main__":
+def write() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     write_text(DOCS / "tricks.md", page())
     draw(DOCS / "schedules.png")
+
+
+if __name__ == "__main__":
+    main(write)

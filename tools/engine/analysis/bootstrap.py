@@ -102,7 +102,7 @@ def resample_of(task: str) -> ModuleType:
         ValueError: the task has none.
     """
     if (module := part_of(task, "bootstrap")) is None:
-        raise ValueError(f"The task {task} cannot be resampled (no {task}/bootstrap.py); those that can: {having('resample')}.")
+        raise ValueError(f"The task {task} cannot be resampled (no {task}/bootstrap.py); those that can: {having('bootstrap')}.")
     return module
 
 

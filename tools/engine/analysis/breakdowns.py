@@ -1,6 +1,6 @@
 """What a study says beyond its figures: classes, kinds of errors, parts of images; from details.json, without torch or mmengine.
 
-A task that has such tables exports them in ``<task>/details.py``:
+A task that has such tables exports them in ``<task>/breakdowns.py``:
 
 - ``details(folder, record)``: {name: table} of a finished run. A table has ``title``, ``note``, ``digits`` (decimals),
   ``gains`` (whether more is better, so that a difference is a gain) and ``values``, {row: number or None}.

@@ -114,7 +114,7 @@ def _recompute(place: Path, record: dict, findings: Findings) -> dict | None:
         return None
     name = f"run {record['key']} ({record['task']}, seed {record['seed']})"
     if (module := part_of(record["task"], "breakdowns")) is None:
-        findings.lacking.append(f"{name}: the task has no {record['task']}/details.py")
+        findings.lacking.append(f"{name}: the task has no {record['task']}/breakdowns.py")
         return None
     if not (place / record["per_image"]).is_file():
         findings.lacking.append(f"{name}: no {record['per_image']} in {place}")

@@ -165,7 +165,7 @@ def pictures_of(task: str) -> ModuleType:
     """
     if (module := part_of(task, "visualization")) is None:
         able = having("visualization")
-        raise ValueError(f"The task {task} has no pictures (no {task}/pictures.py); choose a run of one that has: {able}.")
+        raise ValueError(f"The task {task} has no pictures (no {task}/visualization.py); choose a run of one that has: {able}.")
     return module
 
 
