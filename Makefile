@@ -1,7 +1,3 @@
-# make demo   sets up .venv, makes the toy data and runs the study `demo`
-# make test   sets up .venv and runs all tests
-# make lint   ruff, as CI runs it
-# make soak   kills and resumes a small study for MINUTES (30), and compares its table with the undisturbed one
 PYTHON ?= python3
 VENV := .venv
 MINUTES ?= 30
@@ -9,25 +5,34 @@ BIN := $(VENV)/bin
 # Two OpenMP teams on few cores slow each other down tenfold when idle threads spin.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup demo test lint soak
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint soak
 
-setup: $(VENV)/.done
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.done ## create .venv with everything that the project needs
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $@
 
-demo: setup
+demo: setup ## make the toy data and run the study `demo` through all tasks
 	$(BIN)/python tools/prepare_data.py toy
 	$(BIN)/python tools/study.py run configs/studies/demo.py --scale toy
 
-test: setup
+test: setup ## run the fast tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+test-all: setup ## run all tests, as CI does
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-lint: setup
+lint: setup ## run ruff, codespell and mypy, as CI does
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/mypy
 
-soak: setup
+soak: setup ## kill and resume a small study for MINUTES (30), and compare its table with the undisturbed one
 	$(BIN)/python tests/soak.py --minutes $(MINUTES)

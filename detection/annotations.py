@@ -1,4 +1,4 @@
-"""The lists and XML files of a VOCdevkit, read and checked without loading mmdet."""
+"""Read and check the image lists and XML files of a VOCdevkit without loading mmdet."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
@@ -12,10 +12,10 @@ from backbones.transfer.holdout import in_part
 
 
 def read_list(path: str | Path) -> list[str]:
-    """The image names of a file of ImageSets/Main.
+    """Return the image names that a file of ImageSets/Main lists.
 
     Raises:
-        ValueError: it does not exist, or is empty.
+        ValueError: the file does not exist or is empty.
     """
     if not Path(path).is_file():
         raise ValueError(missing_folder(path, "the list of image names of a VOCdevkit"))
@@ -26,30 +26,30 @@ def read_list(path: str | Path) -> list[str]:
 
 
 def split_of(dataset) -> list[tuple[Path, list[str]]]:
-    """The images that the data set of a config has: (folder VOCdevkit/VOC2007, names) of each list that it joins.
+    """Return the images of a config's dataset: a pair (folder VOCdevkit/VOC2007, names) for each list that it joins.
 
     Raises:
-        ValueError: a list does not exist or is empty, or a part of it is.
+        ValueError: a list does not exist, or it or the requested part of it is empty.
     """
-    found = []
+    lists = []
     for part in dataset.get("datasets", [dataset]):
         root = Path(part.data_root)
         names = [name for name in read_list(root / part.ann_file) if in_part(name, part.get("part"))]
         if not names:
-            raise ValueError(f"{root / part.ann_file} is too short to hold images out of training; give it more, or none.")
-        found.append((root / part.data_prefix.sub_data_root, names))
-    return found
+            raise ValueError(f"{root / part.ann_file} is too short to hold images out of training; add images or hold none out.")
+        lists.append((root / part.data_prefix.sub_data_root, names))
+    return lists
 
 
 class Thing(NamedTuple):
-    """An object as its XML has it; the box is xmin, ymin, xmax, ymax, 1-based, both ends inside."""
+    """Hold an object as its XML states it; the box is xmin, ymin, xmax, ymax, 1-based, with both ends inside."""
 
     name: str
     box: tuple[float, float, float, float]
     difficult: str
 
     def faults(self, classes: Sequence[str], size: tuple[float, float]) -> Iterator[tuple[str, str]]:
-        """(fault, what) pairs, in an image of that width and height."""
+        """Yield a pair (fault, detail) for each fault of the object in an image of ``size`` (width, height)."""
         xmin, ymin, xmax, ymax = self.box
         box = f"{self.name!r:.40} " + " ".join(f"{side:g}" for side in self.box)
         if self.name not in classes:
@@ -62,28 +62,28 @@ class Thing(NamedTuple):
             yield "difficult", f"{self.difficult!r:.40}"
 
     def meets(self, size: tuple[float, float]) -> bool:
-        """Whether any pixel of the box lies in an image of that width and height."""
+        """Return whether any pixel of the box lies in an image of ``size`` (width, height)."""
         xmin, ymin, xmax, ymax = self.box
         return xmin <= size[0] and ymin <= size[1] and xmax >= 1 and ymax >= 1
 
 
 class _Plain(ET.TreeBuilder):
-    """Builds the tree of an XML without a DOCTYPE: with one come entities, which can grow a small file without bounds."""
+    """Build an XML tree, but refuse a DOCTYPE: its entities can expand a small file without limit."""
 
     def doctype(self, *_) -> None:
         raise ValueError("it has a DOCTYPE, which no VOC annotation has, and was not read")
 
 
 def read_annotation(path: Path) -> tuple[tuple[float, float], list[Thing]]:
-    """(width, height) and the objects of an XML; an object that does not say whether it is difficult is not.
+    """Return (width, height) and the objects of an XML; an object without a ``difficult`` tag counts as not difficult.
 
     Raises:
-        FileNotFoundError: it does not exist.
-        ValueError: it is no XML, has a DOCTYPE, is no annotation, or lacks a number; says what.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is no XML, has a DOCTYPE, is no annotation or lacks a number. The message names the fault.
     """
     try:
         root = ET.parse(path, ET.XMLParser(target=_Plain())).getroot()
-    except (ET.ParseError, LookupError) as error:  # LookupError: of an unknown encoding
+    except (ET.ParseError, LookupError) as error:  # LookupError: unknown encoding
         raise ValueError(str(error)) from None
     if root.tag != "annotation":
         raise ValueError(f"its outermost tag is {root.tag!r:.40}, not 'annotation'")
@@ -97,7 +97,7 @@ def _thing(element: ET.Element) -> Thing:
 
 
 def _number(element: ET.Element, path: str) -> float:
-    """A number of an XML; some boxes of VOC2012 have fractions."""
+    """Return a number of an XML as float, because some boxes of VOC2012 have fractions."""
     text = element.findtext(path, "")
     try:
         number = float(text)
@@ -109,18 +109,18 @@ def _number(element: ET.Element, path: str) -> float:
 
 
 def sides(size: tuple[float, float]) -> str:
-    """'500 x 375'."""
+    """Return a size as text, such as '500 x 375'."""
     return " x ".join(f"{side:g}" for side in size)
 
 
 def check_annotation(path: str | Path, classes: Sequence[str]) -> tuple[list[Thing], list[str]]:
-    """The objects of an XML, and a phrase for each box that reaches out of its image but lies partly in it.
+    """Return the objects of an XML, and a phrase for each box that lies only partly in its image.
 
-    Such a box is trained on as far as it lies in the image, and tested whole, as the devkit does.
+    Training clips such a box to the image. Testing uses the whole box, as the devkit does.
 
     Raises:
-        ValueError: the XML is missing or broken, an object is of no class in ``classes`` or marked neither difficult nor not,
-            or a box has no area or lies outside the image; says which.
+        ValueError: the XML is missing or broken, the class of an object is not in ``classes``, ``difficult`` is neither 0 nor
+            1, or a box has no area or lies outside the image. The message names the fault.
     """
     try:
         size, things = read_annotation(Path(path))
@@ -128,19 +128,19 @@ def check_annotation(path: str | Path, classes: Sequence[str]) -> tuple[list[Thi
         raise ValueError(f"{path} does not exist, though it is listed in ImageSets/Main; complete the VOCdevkit.") from None
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} is no VOC annotation ({error}); restore the file.") from None
-    out = []
+    reaching = []
     for thing in things:
-        for fault, what in thing.faults(classes, size):
+        for fault, detail in thing.faults(classes, size):
             if fault == "class":
                 raise ValueError(
                     f"{path} has an object of the unknown class {thing.name!r}; allowed: {', '.join(classes)}. Correct the "
                     "file, or give your own names with --cfg-options \"classes=('cat','dog')\"."
                 )
             if fault == "outside" and thing.meets(size):
-                out.append(f"{path} ({what})")
+                reaching.append(f"{path} ({detail})")
             else:
-                raise ValueError(f"{path} has {REFUSED[fault]}: {what}; correct the file.")
-    return things, out
+                raise ValueError(f"{path} has {REFUSED[fault]}: {detail}; correct the file.")
+    return things, reaching
 
 
 REFUSED = {
@@ -151,25 +151,31 @@ REFUSED = {
 
 
 def check_split(names: Sequence[str], folder: Path, classes: Sequence[str], training: bool) -> list[str]:
-    """Checks the images of a list, in ``folder`` (VOCdevkit/VOC2007), and returns a sentence for what is odd but usable.
+    """Check the images of a list in ``folder`` (VOCdevkit/VOC2007), and return a sentence for each oddity that stops no run.
 
     Raises:
-        ValueError: see ``check_annotation``; an image that is not there; or a split that is not for training and has no object
-            that counts, so that there would be no mAP.
+        ValueError: ``check_annotation`` refuses an XML, an image is missing, or no object counts. In training every object
+            counts; in testing only those that are not difficult, and without one mAP is undefined.
     """
-    out, barren, counting = [], [], 0
+    reaching, barren, counting = [], [], 0
     for name in names:
         if not (image := folder / "JPEGImages" / f"{name}.jpg").is_file():
             raise ValueError(f"{image} does not exist, though it is listed in ImageSets/Main; complete the VOCdevkit.")
-        things, reaching = check_annotation(folder / "Annotations" / f"{name}.xml", classes)
-        out += reaching
-        barren += [name] * (not things)
+        things, phrases = check_annotation(folder / "Annotations" / f"{name}.xml", classes)
+        reaching += phrases
+        if not things:
+            barren.append(name)
         counting += sum(training or thing.difficult == "0" for thing in things)
     if not counting:
-        lacks = "train on has an object: there is nothing to learn"
-        lacks = lacks if training else "test on has an object that is not difficult: there would be no mAP"
-        raise ValueError(f"None of the {len(names)} images of {folder.name} to {lacks}; take another list.")
-    use = "trained on as far as they lie in it" if training else "tested whole, as by the devkit"
-    text = [f"{folder.name}: boxes that reach out of their image ({len(out)}), {use}: {first_names(out)}."] if out else []
-    use = "left out of training" if training else "tested: whatever is found on them is a false alarm"
-    return text + ([f"{folder.name}: images without an object ({len(barren)}), {use}: {first_names(barren)}."] if barren else [])
+        lack = "test on has an object that is not difficult: mAP would be undefined"
+        if training:
+            lack = "train on has an object: there is nothing to learn"
+        raise ValueError(f"None of the {len(names)} images of {folder.name} to {lack}; use another list.")
+    remarks = []
+    if reaching:
+        use = "clipped to it in training" if training else "tested whole, as by the devkit"
+        remarks.append(f"{folder.name}: boxes that reach out of their image ({len(reaching)}), {use}: {first_names(reaching)}.")
+    if barren:
+        use = "left out of training" if training else "tested: every detection on them is a false alarm"
+        remarks.append(f"{folder.name}: images without an object ({len(barren)}), {use}: {first_names(barren)}.")
+    return remarks

@@ -1,4 +1,4 @@
-"""mAP on resampled test images, from a run's boxes; numpy and scipy only."""
+"""Compute mAP on resampled test images from the boxes of a run; needs numpy and scipy only."""
 
 import hashlib
 from pathlib import Path
@@ -9,17 +9,17 @@ from scipy.sparse import csr_array
 from detection.metrics import IOUS, Boxes, load, match, ranking
 
 METRICS = ("mAP", "mAP_area", "mAP_50_95")
-RECALLS = np.arange(0, 1.1, 0.1)  # of ``average_precision``
-CHUNK = 125  # replicates at a time: what a class needs then stays in the cache
+RECALLS = np.arange(0, 1.1, 0.1)  # the 11 points of ``average_precision``
+CHUNK = 125  # replicates at a time: the arrays of a class then fit in the processor's cache
 
 
 def facts(record: dict) -> dict:
-    """What ``resampled`` needs to know of a run besides its file: nothing."""
+    """Return what ``resampled`` needs from a run's record besides the file: nothing."""
     return {}
 
 
 def image_set(path: str | Path) -> tuple[int, str]:
-    """How many images a run was measured on, up to the last with a box, and a digest of the true boxes' classes."""
+    """Return the number of images up to the last one with a box, and a digest of the true boxes' classes."""
     detections, truth = load(path)
     columns = truth.image.astype("<i8"), truth.label.astype("<i8"), truth.difficult.astype("u1")
     digest = hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()
@@ -27,28 +27,28 @@ def image_set(path: str | Path) -> tuple[int, str]:
 
 
 def resampled(path: str | Path, weights: np.ndarray, metric: str, iou: float = 0.5) -> np.ndarray:
-    """mAP in percent, float64 (R,), of sets in which image i is weights[r, i] times; NaN where no class has a box that counts.
+    """Return mAP in percent, float64 (R,), of R resampled sets; NaN for a set in which no class has a box that counts.
 
-    What a detection is, a hit or a false alarm, and where it ranks depend on no other image: both are found once. Its copies
-    stand right behind it. Through w copies of a hit precision only rises, so the hits before the block, the block's end and w
-    say all that the envelope and the recall need; copies of false alarms only lengthen the list between hits. A replicate is
-    thus two weighted cumulative sums at the hits of each class.
+    Set r contains image i weights[r, i] times. Whether a detection is a hit and where it ranks depend on no other image, so
+    both are computed once. The copies of a detection stand right behind it. Precision only rises over w copies of a hit, so
+    the envelope and the recall need only the hits before the block, the end of the block and w. Copies of false alarms only
+    lengthen the list between hits. A replicate is thus two weighted cumulative sums at the hits of each class.
 
     Args:
         path: detections.npz.
         weights: (R, images), integers.
-        metric: of ``METRICS``: mAP is 11-point, mAP_area area, mAP_50_95 area over IoU 0.50:0.05:0.95.
-        iou: smallest IoU of a hit, for the first two.
+        metric: one of ``METRICS``: mAP is 11-point, mAP_area area, mAP_50_95 area over IoU 0.50:0.05:0.95.
+        iou: smallest IoU of a hit, for mAP and mAP_area.
 
     Raises:
-        ValueError: another metric, fewer images than the file has, or a file that lacks an array.
+        ValueError: unknown metric, fewer images than the file has, or a file that lacks an array.
     """
     if metric not in METRICS:
         raise ValueError(f"The metric {metric} cannot be resampled from {path}; allowed: {', '.join(METRICS)}.")
     detections, truth = load(path)
     images = 1 + int(max(detections.image.max(initial=-1), truth.image.max(initial=-1)))
     if weights.shape[1] < images:
-        raise ValueError(f"{path} has {images} images and the weights {weights.shape[1]}; they must have all.")
+        raise ValueError(f"{path} has {images} images but the weights have {weights.shape[1]}; give a weight for each image.")
     counting = truth.take(~truth.difficult.astype(bool))
     classes = np.unique(counting.label)
     boxes = _counts(counting.image, np.searchsorted(classes, counting.label), (len(classes), weights.shape[1]))
@@ -66,22 +66,25 @@ def _counts(image: np.ndarray, row: np.ndarray, shape: tuple[int, int]) -> csr_a
 
 
 def _classes(ranked: Boxes, classes: np.ndarray, images: int) -> list[tuple[np.ndarray, csr_array]]:
-    """Of each class the images of its hits, and how many detections of each image end at each hit, (hits, images).
+    """Return for each class the images of its hits, and how many detections of each image end at each hit, (hits, images).
 
-    Those behind the last hit change nothing and are left out, and so are the ignored ones.
+    Detections behind the last hit change nothing and are left out, and so are ignored ones.
     """
-    found = []
+    parts = []
     for label in classes:
-        own = np.flatnonzero((ranked.label == label) & (ranked.match >= 0))
-        hit, image = ranked.match[own] == 1, ranked.image[own]
-        step = np.cumsum(hit) - hit  # of the next hit, which a hit is itself
-        kept = step < hit.sum()
-        found.append((image[hit], _counts(image[kept], step[kept], (int(hit.sum()), images))))
-    return found
+        ranks = np.flatnonzero((ranked.label == label) & (ranked.match >= 0))
+        hit, image = ranked.match[ranks] == 1, ranked.image[ranks]
+        step = np.cumsum(hit) - hit  # index of the next hit; a hit is its own next hit
+        before_last = step < hit.sum()
+        parts.append((image[hit], _counts(image[before_last], step[before_last], (int(hit.sum()), images))))
+    return parts
 
 
 def _mean_ap(ranked: list, boxes: np.ndarray, weights: np.ndarray, kind: str) -> np.ndarray:
-    """float64 (R,): over thresholds and over the classes that have a box. ``boxes`` (classes, R), ``weights`` (images, R)."""
+    """Return the mean AP, float64 (R,), over thresholds and over the classes that have a box.
+
+    ``boxes`` is (classes, R) and ``weights`` is (images, R).
+    """
     aps = np.zeros_like(boxes)
     for threshold in ranked:
         for label, (hits, steps) in enumerate(threshold):
@@ -91,15 +94,15 @@ def _mean_ap(ranked: list, boxes: np.ndarray, weights: np.ndarray, kind: str) ->
 
 
 def _average_precision(hits: np.ndarray, steps: np.ndarray, boxes: np.ndarray, kind: str) -> np.ndarray:
-    """AP in 0..1, float64 (R,), of one class, as ``metrics.average_precision`` has it.
+    """Return the AP of one class in 0..1, float64 (R,), as ``metrics.average_precision`` defines it.
 
     Args:
-        hits, steps: (hits, R), by descending score: copies of the hit, and detections since the hit before, it included. A hit
-            of no copy has the precision of a later place than the hit before, which the envelope does not see.
-        boxes: (R,), true ones.
+        hits, steps: (hits, R), by descending score: copies of the hit, and detections since the previous hit including this
+            one. A hit with no copy adds a point of lower precision behind the previous hit, which the envelope ignores.
+        boxes: (R,), number of true boxes.
     """
-    hits, seen = np.cumsum(hits, axis=0), np.cumsum(steps, axis=0)
-    recall, envelope = hits / np.maximum(boxes, 1), hits / np.maximum(seen, 1)
+    hits, rank = np.cumsum(hits, axis=0), np.cumsum(steps, axis=0)
+    recall, envelope = hits / np.maximum(boxes, 1), hits / np.maximum(rank, 1)
     np.maximum.accumulate(envelope[::-1], axis=0, out=envelope[::-1])
     if kind == "area":
         return np.sum(np.diff(recall, axis=0, prepend=0) * envelope, axis=0)

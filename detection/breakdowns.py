@@ -1,4 +1,4 @@
-"""What a detector's record says beyond its figures, and the record computed again from the per-image results; numpy only."""
+"""Break the results of a detector down by class and kind of error, and recompute its record; needs numpy only."""
 
 from pathlib import Path
 
@@ -6,23 +6,26 @@ from detection.error_analysis import count_errors, lost_map
 from detection.metrics import IOUS, load, mean_ap, per_class
 
 LOST = (
-    "Points of mAP that mending errors of one kind alone would give (TIDE, arXiv 2008.08115). classification: on an object of "
-    "another class; localisation: on an object, but with an IoU below 0.5; both: both; duplicate: on an object that a better "
-    "detection has; background: on none; missed: objects that no hit, localisation or classification error points to. The kinds "
-    "do not add up."
+    "Points of mAP gained by fixing the errors of one kind alone (TIDE, arXiv 2008.08115). classification: on an object of "
+    "another class; localisation: on an object, but with an IoU below 0.5; both: both at once; duplicate: on an object that has "
+    "a better detection; background: on no object; missed: objects that no hit, localisation or classification error points "
+    "to. The points of the kinds do not add up."
 )
 ERRORS = (
-    "Counts over the test images, of detections with a score of at least 0.05. A detector that finds more makes more errors of "
-    "every kind: what they cost is in the table of the mAP lost."
+    "Errors among detections with a score of at least 0.05, summed over the test images. A detector that finds more makes more "
+    "errors of every kind; the table of the mAP lost shows their cost."
 )
 
 
 def details(folder: Path, record: dict) -> dict[str, dict]:
-    """AP of each class, and the kinds of errors: what they cost, where detections.npz is there, and how many there are."""
+    """Return the tables of a run for the report: AP by class, mAP lost by kind of error, and counts of errors.
+
+    The mAP lost is empty for a run whose detections.npz is gone.
+    """
     path, names = folder / record["per_image"], record.get("per_class", {})
     lost = lost_map(*load(path), len(names)) if path.is_file() else {}
-    aps = {name: found["AP"] for name, found in names.items()}
-    about = "11-point AP in percent, its mean is mAP. A class without an object that counts has none."
+    aps = {name: scores["AP"] for name, scores in names.items()}
+    about = "11-point AP in percent; the mean over the classes is mAP. A class without an object that counts has no AP."
     return {
         "per_class": {"title": "AP of each class", "note": about, "digits": 2, "gains": True, "values": aps},
         "lost": {"title": "mAP lost by each kind of error", "note": LOST, "digits": 2, "gains": False, "values": lost},
@@ -37,12 +40,12 @@ def details(folder: Path, record: dict) -> dict[str, dict]:
 
 
 def recompute(folder: Path, record: dict, cfg: dict) -> dict:
-    """The parts of a record that per-image results give: ``metrics``, ``per_class`` and ``errors``.
+    """Recompute ``metrics``, ``per_class`` and ``errors`` of a record from the per-image results.
 
     Args:
-        folder: of the run.
-        record: of it; the names of the classes are those of its ``per_class``.
-        cfg: the run's config as key.json has it; ``iou`` of its evaluator counts, 0.5 without one.
+        folder: folder of the run.
+        record: record of the run; its ``per_class`` names the classes.
+        cfg: config of the run as key.json has it; only the evaluator's ``iou`` is used (default: 0.5).
 
     Raises:
         ValueError: detections.npz lacks an array, or has a label without a name.

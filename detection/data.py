@@ -1,4 +1,4 @@
-"""Pascal VOC as mmdet reads it, but nothing left out in silence."""
+"""Read Pascal VOC with mmdet, but drop nothing silently."""
 
 import xml.etree.ElementTree as ET
 
@@ -12,19 +12,19 @@ from detection.annotations import check_annotation, read_list
 
 
 class VOCDataset(MMDetVOCDataset):
-    """mmdet's VOCDataset, strict.
+    """Read Pascal VOC as mmdet's VOCDataset does, but refuse broken annotations.
 
-    mmdet skips objects of unknown classes, and does not train on difficult ones. A box that reaches out of its image is cut off
-    at its border in training, by mmdet's Resize, and tested whole.
+    mmdet itself skips objects of unknown classes and does not train on difficult ones. In training mmdet's Resize clips a box
+    that reaches out of its image to the border; in testing the box stays whole.
 
     Args:
-        difficult_in_training: train on objects marked difficult, as GluonCV and detectron2 do. In testing they are always
-            kept apart, as the devkit demands.
-        part: 'rest' or 'held_out' of the list, see ``backbones.transfer.holdout``; None: all of it.
-        kwargs: of mmdet's class; ``metainfo=dict(classes=...)`` where the classes are not VOC's.
+        difficult_in_training: train on objects marked difficult, as GluonCV and detectron2 do. In testing they
+            always stay separate, as the devkit demands.
+        part: 'rest' or 'held_out', the part of the list to read, see ``backbones.transfer.holdout``; None reads all of it.
+        kwargs: arguments of mmdet's class; ``metainfo=dict(classes=...)`` for classes other than VOC's.
 
     Raises:
-        ValueError: a missing list, or an XML that ``check_annotation`` refuses; names the file.
+        ValueError: the list is missing, or ``check_annotation`` refuses an XML. The message names the file.
     """
 
     def __init__(self, difficult_in_training: bool = True, part: str | None = None, **kwargs):

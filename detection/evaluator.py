@@ -1,4 +1,4 @@
-"""The runner's side of the metric: gathers boxes over all processes and keeps them per image."""
+"""Evaluate detections in the runner: gather boxes over all processes and save them per image."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,19 @@ from detection.metrics import IOUS, gather, match, mean_ap
 
 
 class VOCMeanAP(BaseMetric):
-    """In percent: mAP (11-point) and mAP_area at one IoU, mAP_50_95 (area, the mean over IoU 0.50:0.05:0.95).
+    """Compute in percent mAP (11-point) and mAP_area at one IoU, and mAP_50_95 (area, the mean over IoU 0.50:0.05:0.95).
 
-    The devkit's rules, not COCO's: one pixel more in the IoU, each detection tried on its best box alone, no 101 points.
+    Follows the devkit's rules, not COCO's: a side is one pixel longer in the IoU, each detection is tried on its best box
+    alone, and there are no 101 points.
 
     Args:
         iou: smallest IoU of a hit, for mAP, mAP_area and ``det_match``.
-        out_file: an .npz to write: ``det_{image,box,label,score,match}`` and ``gt_{image,box,label,difficult}`` of all
-            images, for ``detection.metrics.load``. Coordinates and scores are float32 as the network gave them, so that
-            the same figures come out again to the last digit; ``det_match`` int8 is 1 a hit, 0 a false alarm, -1 ignored.
+        out_file: .npz to write: ``det_{image,box,label,score,match}`` and ``gt_{image,box,label,difficult}`` of all images,
+            for ``detection.metrics.load``. Coordinates and scores are float32 as the network returned them, so that the
+            file reproduces the figures to the last digit; ``det_match`` int8: 1 is a hit, 0 a false alarm, -1 ignored.
 
     Raises:
-        ValueError: no true box counts; the file is written before.
+        ValueError: no true box counts. The file is written nevertheless.
     """
 
     def __init__(self, iou: float = 0.5, out_file: str | None = None, **kwargs):
@@ -29,9 +30,9 @@ class VOCMeanAP(BaseMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
-            found, true, hard = sample["pred_instances"], sample["gt_instances"], sample["ignored_instances"]
-            arrays = [found["bboxes"], found["labels"], found["scores"]]
-            for part in (true, hard):
+            predicted = sample["pred_instances"]
+            arrays = [predicted["bboxes"], predicted["labels"], predicted["scores"]]
+            for part in (sample["gt_instances"], sample["ignored_instances"]):
                 arrays += [part["bboxes"], part["labels"]]
             self.results.append(tuple(array.cpu().numpy() for array in arrays))
 

@@ -1,4 +1,4 @@
-"""From the values of a detector's config, a protocol and a backbone to the MMEngine config that trains it."""
+"""Resolve the values of a detector's config, a protocol and a backbone to the MMEngine config that trains it."""
 
 from backbones.resolving import Request, check_backbone, data_folder, milestones, start
 from backbones.transfer.holdout import tune
@@ -7,7 +7,7 @@ from backbones.transfer.protocols import choose_protocol, set_length
 from detection.schema import DetectionProtocol
 
 CONSUMED = ("seconds", "data_root", "num_workers", "scratch_backbone")
-# keys of a resolved config that follow from a value, which is what to change
+# key of a resolved config -> the value that it is derived from, which the user has to change instead
 FOLLOWS = {
     "batch": "protocol.batch",
     "optim_wrapper.optimizer.lr": "protocol.lr",
@@ -34,14 +34,14 @@ FOLLOWS = {
 
 
 def resolve(values, request: Request):
-    """Return the resolved config of a transfer, but for overrides of derived keys and ``complete``.
+    """Return the resolved config of a transfer, before overrides of derived keys and ``complete``.
 
     Args:
-        values: checked, of a config (an MMEngine Config); it is left as it is.
-        request: with the card, or from scratch, and the protocol.
+        values: checked values of a config (an MMEngine Config); not modified.
+        request: the backbone (a card, or scratch) and the protocol.
 
     Raises:
-        ValueError: tricks, no backbone, a protocol or a card that cannot be used.
+        ValueError: the request has tricks or no backbone, or the protocol or the card cannot be used.
     """
     check_backbone(values.task, request)
     cfg = start(values, request)
@@ -99,7 +99,7 @@ def _data(cfg, values, protocol: dict) -> None:
 
 
 def _voc(values, name: str) -> dict:
-    """Return the dataset 'VOC2007/trainval'."""
+    """Return the config of a dataset such as 'VOC2007/trainval'."""
     year, split = name.split("/")
     return dict(
         type="detection.VOCDataset",
@@ -139,7 +139,7 @@ def _regions(model, protocol: dict) -> None:
     head.bbox_roi_extractor.roi_layer.update(output_size=protocol["roi_size"], sampling_ratio=protocol["roi_sampling"])
     if last_stage_of(model):
         head.shared_head.extra_norm = protocol["extra_norm"]
-        head.bbox_head.roi_feat_size = -(-protocol["roi_size"] // 2)  # what stage 4, of stride 2, makes of a region
+        head.bbox_head.roi_feat_size = -(-protocol["roi_size"] // 2)  # stage 4 has stride 2 and halves a region
     else:
         head.bbox_head.roi_feat_size = protocol["roi_size"]
     model.test_cfg.rcnn = dict(
@@ -150,12 +150,12 @@ def _regions(model, protocol: dict) -> None:
 
 
 def _norm(cfg, protocol: dict) -> None:
-    """Set how BN trains: 'frozen' fixes statistics, gamma and beta; 'eval' statistics alone; 'sync' trains over all processes."""
+    """Set how BN trains: 'frozen' fixes statistics, gamma and beta; 'eval' only the statistics; 'sync' trains over all processes."""
     norm = protocol["norm"]
     frozen = dict(frozen_stages=protocol["frozen_stages"], norm_eval=norm != "sync", norm_frozen=norm == "frozen")
     cfg.model.backbone.update(frozen)
     if norm == "sync":
-        cfg.sync_bn = "torch"  # where there are several processes; MMEngine leaves BN as it is in one
+        cfg.sync_bn = "torch"  # MMEngine applies it only with several processes
 
 
 def _schedule(cfg, protocol: dict) -> None:
@@ -175,7 +175,7 @@ def _schedule(cfg, protocol: dict) -> None:
 
 
 def _widths(cfg, channels: tuple[int, ...]) -> None:
-    """Let neck and heads follow the width of the backbone, or of the neck where there is one."""
+    """Set the widths of the neck and the heads to match the backbone, and those of the heads to match a neck."""
     model = cfg.model
     model.roi_head.bbox_head.num_classes = len(cfg.classes)
     if "neck" in model:

@@ -1,4 +1,4 @@
-"""Declare what a config and a protocol of detection may have, with types and ranges."""
+"""Declare the values of a detection config and of a detection protocol, with types and ranges."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,15 +11,19 @@ from backbones.transfer.protocols import Pixels, Protocol
 
 
 class DetectionValues(Values, kw_only=True, forbid_unknown_fields=True):
-    """The values of a detector's config."""
+    """Declare the values of a detector's config."""
 
     classes: tuple[str, ...]
-    scratch_backbone: dict[str, Any]  # the network of a row from scratch, as a card's ``arch``
+    scratch_backbone: dict[str, Any]  # network of a row without pretraining, written like a card's ``arch``
     protocol: str | dict[str, Any]
 
 
 class RPNSample(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Anchors that the region proposal network trains on: how many of an image, the positive part, and the IoU of each kind."""
+    """Declare the anchors that the region proposal network trains on.
+
+    ``num`` is their number per image and ``positive`` the positive part. An anchor is positive from IoU ``high`` on and negative
+    below IoU ``low``.
+    """
 
     num: Count
     positive: Fraction
@@ -28,7 +32,10 @@ class RPNSample(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class RoISample(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Regions that the second stage trains on: how many of an image, the positive part, and the least IoU of these."""
+    """Declare the regions that the second stage trains on.
+
+    ``num`` is their number per image, ``positive`` the positive part, and ``iou`` the smallest IoU of a positive region.
+    """
 
     num: Count
     positive: Fraction
@@ -36,7 +43,7 @@ class RoISample(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class DetectionProtocol(Protocol, kw_only=True, forbid_unknown_fields=True):
-    """The values of a detection protocol; ``configs/detection/protocols/gluoncv2018.py`` says what each is."""
+    """Declare the values of a detection protocol; ``configs/detection/protocols/gluoncv2018.py`` explains each of them."""
 
     train: tuple[str, ...]
     test: str

@@ -1,4 +1,7 @@
-"""The detection task, as the tools see it: it transfers a card to Faster-RCNN on Pascal VOC."""
+"""Define the detection task for the tools: transfer a card to Faster-RCNN on Pascal VOC.
+
+A card is the folder of pretrained backbone weights and the facts about them.
+"""
 
 from pathlib import Path
 
@@ -12,19 +15,19 @@ from detection.schema import DetectionValues as VALUES
 
 __all__ = ["FOLLOWS", "VALUES", "check_data", "data_folders", "finish", "resolve"]
 STAGE = "transfer"
-METRICS = ("mAP", "mAP_area", "mAP_50_95")  # a learning rate is tuned by the first
-FIGURES = METRICS  # all that a run scores, by name
-SPLIT = "test"  # what the figures are measured on
+METRICS = ("mAP", "mAP_area", "mAP_50_95")  # the first one selects a tuned learning rate
+FIGURES = METRICS  # every figure that a run reports
+SPLIT = "test"  # the split that the figures are measured on
 PER_IMAGE = "detections.npz"
-PUBLISHED_PROTOCOL = "he2019"  # that of the paper's numbers
-RESULT_VERSION = 3  # raise it when the same config no longer gives the same numbers: finished runs are then run again
+PUBLISHED_PROTOCOL = "he2019"  # the protocol of the paper's numbers
+RESULT_VERSION = 3  # raise it when a config no longer gives the same numbers, so that finished runs are rerun
 
 
 def check_data(cfg) -> list[str]:
-    """What is odd with the data but does not stop a run, a sentence each: boxes that reach out of their image, no objects.
+    """Return a sentence for each oddity that does not stop a run: boxes that reach out of their image, images without objects.
 
     Raises:
-        ValueError: the VOCdevkit is not where the config expects it, or ``check_split`` refuses what is there.
+        ValueError: the VOCdevkit is not where the config expects it, or ``check_split`` refuses its files.
     """
     for folder in data_folders(cfg):
         for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
@@ -38,18 +41,18 @@ def check_data(cfg) -> list[str]:
 
 
 def data_folders(cfg) -> list[Path]:
-    """The folders whose files a run reads."""
+    """Return the folders whose files a run reads."""
     return sorted({Path(s.data_root) / s.data_prefix.sub_data_root for s in _datasets(cfg)})
 
 
 def _datasets(cfg) -> list:
-    """The data sets of training and of testing, one or several each."""
-    joined = (cfg.train_dataloader.dataset, cfg.test_dataloader.dataset)
-    return [part for dataset in joined for part in dataset.get("datasets", [dataset])]
+    """Return the datasets of training and of testing, one or several each."""
+    datasets = (cfg.train_dataloader.dataset, cfg.test_dataloader.dataset)
+    return [part for dataset in datasets for part in dataset.get("datasets", [dataset])]
 
 
 def finish(runner, cfg, metrics: dict, folder: Path) -> dict:
-    """AP of each class, and how many false alarms and misses there are of each kind, from the per-image results."""
+    """Return the AP of each class and the number of false alarms and misses of each kind, from the per-image results."""
     detections, truth = load(folder / PER_IMAGE)
     return {
         "per_class": per_class(detections, truth, cfg.classes),

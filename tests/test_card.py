@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
 from backbones import BackboneCard, ResNet
 from backbones import card as card_module
-from backbones.card import CLASSIFIER, JSON, PROBE, TOLERANCE, WEIGHTS, probe_image
+from backbones.card import CLASSIFIER, JSON, PROBE, WEIGHTS
+from backbones.probe import TOLERANCE, probe_image
 from classification import ImagePreprocessor
 
 LOADER = dict(type="backbones.LoadImage")

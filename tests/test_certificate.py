@@ -11,7 +11,7 @@ from test_card import DETECTION, LOADER, SEGMENTATION, edit_json, one_sentence
 
 import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
 from backbones import BackboneCard, ResNet, TimmBackbone
-from backbones.card import TOLERANCE
+from backbones.probe import TOLERANCE
 from backbones.transfer.certificate import TransferHook, certify, downstream_preprocessor
 from classification import ImagePreprocessor
 from tools.engine.config import Options, resolve

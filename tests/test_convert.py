@@ -12,13 +12,13 @@ from torch import nn
 
 import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
 from backbones import BackboneCard, ResNet
-from backbones.card import probe_image
 from backbones.interchange import importer as importing
 from backbones.interchange import reference_networks as stock
 from backbones.interchange.exporter import export_card
 from backbones.interchange.importer import from_timm, from_torchvision, import_backbone
 from backbones.interchange.key_maps import our_names
 from backbones.interchange.reference_networks import mm_arguments, preprocessor
+from backbones.probe import probe_image
 
 CLASSES = 5
 

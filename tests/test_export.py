@@ -29,10 +29,10 @@ from test_weight_files import save, small  # noqa: F401
 
 import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
 from backbones import BackboneCard
-from backbones.card import TOLERANCE
 from backbones.common.project import ROOT
 from backbones.interchange.exporter import export_card
 from backbones.interchange.importer import from_timm, import_backbone
+from backbones.probe import TOLERANCE
 
 # ---- export
 

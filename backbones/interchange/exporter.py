@@ -11,7 +11,7 @@ import torchvision
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from backbones.card import TOLERANCE, BackboneCard, difference, probe_image
+from backbones.card import BackboneCard
 from backbones.common.files import atomic
 from backbones.interchange.key_maps import feature_names, mm_names
 from backbones.interchange.reference_networks import (
@@ -25,6 +25,7 @@ from backbones.interchange.reference_networks import (
     torchvision_stock,
 )
 from backbones.networks.factory import build, describe
+from backbones.probe import TOLERANCE, difference, probe_image
 
 FORMATS = ("timm", "torchvision", "mm")
 SUFFIXES = {"timm": (".safetensors", ".pth"), "torchvision": (".safetensors", ".pth"), "mm": (".pth",)}

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from backbones.card import JSON, BackboneCard, probe_image
+from backbones.card import JSON, BackboneCard
 from backbones.interchange.checkpoint_files import Checkpoint, read_checkpoint
 from backbones.interchange.key_maps import feature_names, fill, infer_arch, mm_names, our_names, split
 from backbones.interchange.reference_networks import (
@@ -34,6 +34,7 @@ from backbones.interchange.reference_networks import (
 from backbones.networks.base import Backbone
 from backbones.networks.factory import build, describe
 from backbones.networks.resnet import ResNet
+from backbones.probe import probe_image
 
 TIMM, TORCHVISION = "timm:", "torchvision:"
 # What most ImageNet weights were trained with (torchvision, timm, mmpretrain): assumed of a file where nothing else is said.

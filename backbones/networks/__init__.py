@@ -1,3 +1,3 @@
-"""The networks: ResNet-A/B/C/D and those of timm."""
+"""Build the networks: ResNet-A/B/C/D and those of timm."""
 
-__all__ = ["architecture", "base", "factory", "initialization", "resnet", "timm_backbone"]
+__all__ = ["architecture", "base", "factory", "initialization", "last_stage", "resnet", "timm_backbone"]

@@ -1,3 +1,3 @@
-"""Put a card into a detector or segmenter, by a protocol, and prove that it is in."""
+"""Put the backbone of a card into a detector or segmenter, by a protocol, and certify that its weights are in place."""
 
-__all__ = ["certificate", "holdout", "plug", "protocols"]
+__all__ = ["certificate", "holdout", "load_image", "plug", "protocols"]

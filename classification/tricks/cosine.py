@@ -1,4 +1,4 @@
-"""Cosine learning rate decay, section 5.1 of the paper."""
+"""Declare the cosine decay of the learning rate (section 5.1 of the paper)."""
 
 from classification.tricks.declare import Gain, trick
 
@@ -9,9 +9,9 @@ from classification.tricks.declare import Gain, trick
     gain=Gain("table6", ("+ cosine decay", "ResNet-50-D_top1"), ("Efficient", "ResNet-50-D_top1")),
 )
 def cosine(cfg) -> None:
-    """Update t of T has the learning rate 0.5 (1 + cos(pi t / T)) eta, instead of steps (equation 2).
+    """Decay the learning rate by a cosine instead of steps: 0.5 (1 + cos(pi t / T)) eta at update t of T (equation 2).
 
-    T counts updates; with the trick warmup, T leaves out those of the warmup.
+    T does not count the updates of the trick warmup.
     """
     cfg.param_scheduler = [
         dict(type="CosineAnnealingLR", eta_min=0.0, begin=0, end=cfg.epochs, by_epoch=True, convert_to_iter_based=True)

@@ -1,4 +1,4 @@
-"""How a trick says what it sets, what it excludes, and what the paper gained by it."""
+"""Declare what a trick sets, what it excludes, and what it gained in the paper."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,13 @@ PUBLISHED = CONFIGS / "studies/published.json"
 
 
 class Gain(NamedTuple):
-    """Two cells of one of the paper's tables, (row, column) each: what the trick scored, and what it is compared with."""
+    """Name two cells of one of the paper's tables.
+
+    Args:
+        table: name of the table in ``published.json``, such as 'table6'.
+        own: (row, column) of the trick's score.
+        over: (row, column) of the score that it is compared with.
+    """
 
     table: str
     own: tuple[str, str]
@@ -19,19 +25,19 @@ class Gain(NamedTuple):
 
     @property
     def points(self) -> float:
-        """Top-1 points gained, to the two decimals that the paper prints."""
+        """Return the gain in points of top-1, to the two decimals that the paper prints."""
         return round(cell(self.table, *self.own) - cell(self.table, *self.over), 2)
 
 
 def cell(table: str, row: str, column: str) -> float:
-    """A published number; KeyError or ValueError where the paper has no such row or column."""
-    found = published()[table]
-    return found["rows"][row][found["columns"].index(column)]
+    """Return a published number; raise KeyError or ValueError if the paper has no such row or column."""
+    content = published()[table]
+    return content["rows"][row][content["columns"].index(column)]
 
 
 @cache
 def published() -> dict:
-    """Tables 1 to 9 of the paper."""
+    """Read tables 1 to 9 of the paper."""
     return json.loads(PUBLISHED.read_text())
 
 
@@ -46,10 +52,11 @@ def trick(
 
     Args:
         sets: the config keys (dotted; a key stands for all below it) that the trick may change, and no others.
-        gain: what the paper gained by it; None for a trick that is not the paper's.
-        group: tricks of one group exclude each other, since each sets what the group names.
-        stage: what it edits: the 'values' of a config, or keys 'derived' from these, such as the schedule.
-        follows: the other keys of a resolved config that change with it, since they follow from a value that it sets.
+        gain: the gain that the paper reports; None for a trick that is not the paper's.
+        group: the thing that tricks of this group set; they exclude each other.
+        stage: 'values' if the trick edits the values of a config, or 'derived' if it edits keys that are derived from these, such
+            as the schedule.
+        follows: the other keys of a resolved config that change with the trick, because they are derived from a value it sets.
     """
 
     def mark(function: Callable) -> Callable:

@@ -1,4 +1,4 @@
-"""Knowledge distillation, section 5.3 of the paper."""
+"""Declare knowledge distillation (section 5.3 of the paper)."""
 
 from math import isfinite
 from pathlib import Path
@@ -13,23 +13,24 @@ FORMS = ("paper", "gluoncv")
     gain=Gain("table6", ("+ distill w/o mixup", "ResNet-50-D_top1"), ("+ label smoothing", "ResNet-50-D_top1")),
 )
 def distillation(cfg, teacher: str = "", temperature: float = 20.0, form: str = "paper") -> None:
-    """loss = l(p, softmax(z)) + T^2 l(softmax(r / T), softmax(z / T)), z the student's and r the teacher's logits (equation 6).
+    """Train with l(p, softmax(z)) + T^2 l(softmax(r / T), softmax(z / T)), z from the student, r from the teacher (equation 6).
 
-    The targets p are smoothed and mixed as without the trick; the teacher sees the same, perhaps mixed, batch. The paper's
-    is a ResNet-152-D with cosine decay and label smoothing, and with mixup for a student with mixup.
+    The targets p are smoothed and mixed as without the trick. The teacher gets the same batch as the student, mixed if mixup is
+    on. The paper's teacher is a ResNet-152-D with cosine decay and label smoothing, and with mixup if the student has mixup.
 
     Args:
-        teacher: folder of a card with its classifier.
+        teacher: folder of a card (exported weights and facts of a backbone) that includes its classifier.
         temperature: T, above 0.
-        form: 'paper', or 'gluoncv' for half of it (GluonCV's hard weight of 0.5), which halves the gradient against the decay.
+        form: 'paper', or 'gluoncv' for half of the loss (GluonCV's hard weight of 0.5), which halves the gradient relative to
+            the weight decay.
 
     Raises:
-        ValueError: no teacher, or temperature or form outside these.
+        ValueError: no teacher, or a temperature or form that is not allowed.
     """
     if not teacher:
         raise ValueError(
-            "The trick distillation needs a teacher: distillation:teacher=CARD, the card of a pretraining "
-            "(work_dirs/runs/KEY/card). The paper's is a ResNet-152-D: python tools/train.py "
+            "The trick distillation needs a teacher: distillation:teacher=CARD, the card of a pretraining run "
+            "(work_dirs/runs/KEY/card). To train the paper's, a ResNet-152-D: python tools/train.py "
             f"configs/classification/{_teacher_config(cfg)} --cfg-options model.backbone.depth=152 --tricks "
             "resnet_d large_batch low_precision zero_gamma no_bias_decay warmup cosine label_smoothing; for a student with mixup "
             "add mixup."
@@ -43,6 +44,6 @@ def distillation(cfg, teacher: str = "", temperature: float = 20.0, form: str = 
 
 
 def _teacher_config(cfg) -> str:
-    """The config of a ResNet on the student's data: the student's own, where it is one."""
-    own = Path(getattr(cfg, "filename", None) or "").name
-    return own if own.startswith("resnet") else f"resnet50_{cfg.scale}.py"
+    """Return the name of a ResNet config for the student's data: the student's config if it is a ResNet, else ResNet-50's."""
+    student = Path(getattr(cfg, "filename", None) or "").name
+    return student if student.startswith("resnet") else f"resnet50_{cfg.scale}.py"

@@ -1,4 +1,4 @@
-"""Label smoothing, section 5.2 of the paper."""
+"""Declare label smoothing (section 5.2 of the paper)."""
 
 from classification.tricks.declare import Gain, trick
 
@@ -8,18 +8,18 @@ from classification.tricks.declare import Gain, trick
     gain=Gain("table6", ("+ label smoothing", "ResNet-50-D_top1"), ("+ cosine decay", "ResNet-50-D_top1")),
 )
 def label_smoothing(cfg, eps: float = 0.1, form: str = "paper") -> None:
-    """Targets q of the cross entropy are smoothed over the K classes (equation 4).
+    """Smooth the targets q of the cross entropy over the K classes (equation 4).
 
-    ``form='paper'``: q = 1 - eps on the truth and eps / (K - 1) elsewhere. ``form='uniform'`` (GluonCV, torch, timm):
-    1 - eps + eps / K and eps / K. torch's ``label_smoothing`` is the uniform form, and the paper's is the uniform form of
-    eps K / (K - 1).
+    ``form='paper'``: q = 1 - eps for the true class and eps / (K - 1) for the others. ``form='uniform'`` (GluonCV, torch, timm):
+    q = 1 - eps + eps / K and eps / K. torch's ``label_smoothing`` is the uniform form; the paper's form equals the uniform form
+    with eps K / (K - 1).
 
     Args:
         eps: in (0, 1); in (0, (K - 1) / K] for the paper's form.
         form: 'paper' or 'uniform'.
 
     Raises:
-        ValueError: eps or form outside these.
+        ValueError: an eps or form that is not allowed.
     """
     classes = cfg.num_classes
     if form not in ("paper", "uniform"):

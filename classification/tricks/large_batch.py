@@ -1,4 +1,4 @@
-"""Large batch with linear scaling of the learning rate, section 3.1 of the paper."""
+"""Declare the large batch with linear scaling of the learning rate (section 3.1 of the paper)."""
 
 from classification.tricks.declare import Gain, trick
 
@@ -9,12 +9,12 @@ from classification.tricks.declare import Gain, trick
     gain=Gain("table4", ("Linear scaling", "bs1024_top1"), ("Linear scaling", "bs256_top1")),
 )
 def large_batch(cfg, factor: int = 4) -> None:
-    """The batch b, and that over which BN takes its statistics, ``factor`` times the base; lr = ``cfg.lr_at_256`` * b / 256.
+    """Multiply the batch b and the micro-batch of BN statistics by ``factor``, and set lr = ``cfg.lr_at_256`` * b / 256.
 
-    b counts images over all devices and accumulation steps: 1024 at lr 0.4, in groups of 128, in the paper.
+    b counts images over all devices and accumulation steps. In the paper b = 1024, with lr 0.4 and micro-batches of 128.
 
     Args:
-        factor: b over the base batch, at least 2.
+        factor: ratio of b to the base batch, at least 2.
 
     Raises:
         ValueError: a factor below 2.

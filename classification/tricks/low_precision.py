@@ -1,4 +1,4 @@
-"""Low-precision training, section 3.2 of the paper."""
+"""Declare low-precision training (section 3.2 of the paper)."""
 
 from classification.tricks.declare import Gain, trick
 
@@ -9,14 +9,14 @@ from classification.tricks.declare import Gain, trick
     gain=Gain("table4", ("+ FP16", "bs1024_top1"), ("+ No bias decay", "bs1024_top1")),
 )
 def low_precision(cfg, dtype: str = "auto") -> None:
-    """Forward and backward in 16 bits, weights, updates and losses in 32; with dynamic loss scaling in float16.
+    """Compute forward and backward in 16 bits; keep weights, updates and losses in 32. float16 uses dynamic loss scaling.
 
     Args:
-        dtype: 'float16' (needs CUDA), 'bfloat16', 'float32', or 'auto': float16 on CUDA, bfloat16 on a CPU that computes in
-            it, else float32. The dtype used is in the run's record.
+        dtype: 'float16' (needs CUDA), 'bfloat16', 'float32', or 'auto': float16 on CUDA, bfloat16 on a CPU with bfloat16
+            hardware, else float32. The run's record names the dtype that was used.
 
     Raises:
-        ValueError: another dtype.
+        ValueError: an unknown dtype.
     """
     allowed = ("auto", "float16", "bfloat16", "float32")
     if dtype not in allowed:

@@ -1,10 +1,10 @@
-"""Mixup, section 5.4 of the paper."""
+"""Declare mixup (section 5.4 of the paper)."""
 
 from classification.tricks.declare import Gain, trick
 
 SCHEDULES = ("paper", "same")
-MOST = 100  # all but an even mix of the two
-LONGER = 5 / 3  # 200 epochs instead of 120
+MOST = 100  # beyond it lambda is always close to 1/2
+LONGER = 5 / 3  # the paper trains 200 epochs instead of 120
 
 
 @trick(
@@ -13,16 +13,16 @@ LONGER = 5 / 3  # 200 epochs instead of 120
     gain=Gain("table6", ("+ mixup w/o distill", "ResNet-50-D_top1"), ("+ label smoothing", "ResNet-50-D_top1")),
 )
 def mixup(cfg, alpha: float = 0.2, schedule: str = "paper") -> None:
-    """Images and smoothed targets are mixed with those of the reversed batch, by one lambda ~ Beta(alpha, alpha) an update.
+    """Mix images and smoothed targets with those of the reversed batch, with one lambda ~ Beta(alpha, alpha) per update.
 
-    The paper trains longer with it: 200 epochs instead of 120, so a gain over another row is one of trick and length.
+    The paper trains longer with mixup, 200 epochs instead of 120. A gain over another row is thus due to trick and length.
 
     Args:
         alpha: above 0, at most 100.
-        schedule: 'paper' for 5/3 of the epochs (rounded), 'same' for as many as without.
+        schedule: 'paper' for 5/3 of the epochs (rounded), or 'same' for the same number of epochs.
 
     Raises:
-        ValueError: alpha or schedule outside these.
+        ValueError: an alpha or schedule that is not allowed.
     """
     if not 0 < alpha <= MOST:
         raise ValueError(f"mixup:alpha is {alpha}; give a number above 0, and at most {MOST}.")

@@ -1,4 +1,4 @@
-"""No bias decay, section 3.1 of the paper."""
+"""Declare no bias decay (section 3.1 of the paper)."""
 
 from classification.tricks.declare import Gain, trick
 
@@ -8,8 +8,8 @@ from classification.tricks.declare import Gain, trick
     gain=Gain("table4", ("+ No bias decay", "bs1024_top1"), ("+ Zero gamma", "bs1024_top1")),
 )
 def no_bias_decay(cfg) -> None:
-    """Weight decay on the weights of convolutions and fully connected layers only: none on biases, gamma and beta.
+    """Apply weight decay to the weights of convolutions and fully connected layers only, not to biases, gamma and beta.
 
-    MMEngine's optimiser constructor tells norm layers by their type, so the BN of a shortcut is among them.
+    MMEngine's optimiser constructor recognises norm layers by their type, so the BN of a shortcut is one of them.
     """
     cfg.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)

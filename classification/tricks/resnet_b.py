@@ -1,4 +1,4 @@
-"""ResNet-B, section 4.2 of the paper."""
+"""Declare ResNet-B (section 4.2 of the paper), and set the variant of a ResNet."""
 
 from classification.tricks.declare import Gain, trick
 
@@ -11,26 +11,26 @@ VARIANT = "variant of the ResNet"
     group=VARIANT,
 )
 def resnet_b(cfg) -> None:
-    """ResNet-B: the stride of a block moves from its first 1x1 convolution to its 3x3 (figure 2a).
+    """Use ResNet-B: move the stride of a block from its first 1x1 convolution to its 3x3 (figure 2a).
 
     Raises:
-        ValueError: the network is no ResNet of ours, or has depth 18 or 34.
+        ValueError: the network is not one of this project's ResNets, or has depth 18 or 34.
     """
     set_variant(cfg, "b")
 
 
 def set_variant(cfg, variant: str) -> None:
-    """Sets the variant of the config's ResNet.
+    """Set the variant of the config's ResNet, in place.
 
     Raises:
-        ValueError: the network is no ResNet of ours, or has a depth at which the variant is no other network.
+        ValueError: the network is not one of this project's ResNets, or has a depth at which the variant changes nothing.
     """
     backbone = cfg.model.backbone
     if "depth" not in backbone:
         raise ValueError(f"The trick resnet_{variant} is for ResNets; {backbone.get('name', backbone.type)} has no such variant.")
     if variant == "b" and backbone.depth in (18, 34):
         raise ValueError(
-            f"The trick resnet_b does nothing at depth {backbone.depth}: blocks of two 3x3 convolutions have no 1x1 to move the "
-            "stride from, so variants a and b are one network; leave it out, or use a depth of 26, 50, 101 or 152."
+            f"The trick resnet_b does nothing at depth {backbone.depth}, where blocks have no 1x1 convolution to move the stride "
+            "from. Leave it out, or use a depth of 26, 50, 101 or 152."
         )
     backbone.variant = variant

@@ -1,4 +1,4 @@
-"""ResNet-C, section 4.2 of the paper."""
+"""Declare ResNet-C (section 4.2 of the paper)."""
 
 from classification.tricks.declare import Gain, trick
 from classification.tricks.resnet_b import VARIANT, set_variant
@@ -10,9 +10,9 @@ from classification.tricks.resnet_b import VARIANT, set_variant
     group=VARIANT,
 )
 def resnet_c(cfg) -> None:
-    """ResNet-C: b, and a stem of three 3x3 convolutions instead of one 7x7 (figure 2b).
+    """Use ResNet-C: ResNet-B with a stem of three 3x3 convolutions instead of one 7x7 (figure 2b).
 
     Raises:
-        ValueError: the network is no ResNet of ours.
+        ValueError: the network is not one of this project's ResNets.
     """
     set_variant(cfg, "c")

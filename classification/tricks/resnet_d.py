@@ -1,4 +1,4 @@
-"""ResNet-D, section 4.2 of the paper."""
+"""Declare ResNet-D (section 4.2 of the paper)."""
 
 from classification.tricks.declare import Gain, trick
 from classification.tricks.resnet_b import VARIANT, set_variant
@@ -10,9 +10,9 @@ from classification.tricks.resnet_b import VARIANT, set_variant
     group=VARIANT,
 )
 def resnet_d(cfg) -> None:
-    """ResNet-D: c, and an average pool before the convolution of a shortcut that halves the map (figure 2c).
+    """Use ResNet-D: ResNet-C with an average pool before the convolution of a shortcut that halves the map (figure 2c).
 
     Raises:
-        ValueError: the network is no ResNet of ours.
+        ValueError: the network is not one of this project's ResNets.
     """
     set_variant(cfg, "d")

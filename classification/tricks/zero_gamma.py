@@ -1,4 +1,4 @@
-"""Zero-gamma, section 3.1 of the paper."""
+"""Declare zero-gamma (section 3.1 of the paper)."""
 
 from classification.tricks.declare import Gain, trick
 
@@ -8,10 +8,10 @@ from classification.tricks.declare import Gain, trick
     gain=Gain("table4", ("+ Zero gamma", "bs1024_top1"), ("+ LR warmup", "bs1024_top1")),
 )
 def zero_gamma(cfg) -> None:
-    """gamma = 0 at the start in the last BN of each residual block, so that every block starts as its shortcut.
+    """Initialise gamma to 0 in the last BN of each residual block, so that every block starts as its shortcut.
 
     Raises:
-        ValueError: no residual block of the network ends in a BN.
+        ValueError: the network has no residual block that ends in a BN.
     """
     backbone = cfg.model.backbone
     if "name" in backbone:

@@ -65,6 +65,7 @@ class Origin:
     @property
     def resolved_on(self) -> Machine:
         """The machine on which a dumped config was resolved."""
+        assert self.machine, "only a dumped config has the machine on which it was resolved"
         return Machine(**self.machine)
 
     def copied_values(self) -> dict[str, Any]:

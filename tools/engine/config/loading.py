@@ -98,11 +98,12 @@ def put(cfg, key: str, value: Any) -> None:
     """
     from mmengine.config import ConfigDict  # reports need no MMEngine
 
-    name, _, rest = key.partition(".")
+    first, _, rest = key.partition(".")
+    name: Any = first
     if isinstance(cfg, list):
-        if not name.isdigit() or int(name) >= len(cfg):
-            raise ValueError(f"there is no item {name} in a list of {len(cfg)}; give 0 to {len(cfg) - 1}.")
-        name = int(name)
+        if not first.isdigit() or int(first) >= len(cfg):
+            raise ValueError(f"there is no item {first} in a list of {len(cfg)}; give 0 to {len(cfg) - 1}.")
+        name = int(first)
     here = cfg[name] if isinstance(cfg, list) else cfg.get(name)
     if rest == DELETE:
         cfg[name] = ConfigDict()

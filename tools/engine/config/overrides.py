@@ -104,7 +104,7 @@ def refuse_undone(overrides: Overrides, tricks: Iterable[str]) -> None:
     """Raise ValueError for an override of a key that an applied trick sets: the record would name a trick that is undone."""
     for key in overrides.derived:
         for name in tricks:
-            trick = TRICKS[name]
+            trick: Any = TRICKS[name]
             if trick.stage == "values" and declares(trick.sets, key):
                 raise ValueError(
                     f"--cfg-options {key}: the trick {name} sets that; leave one of the two out, or give the trick an option "
@@ -163,7 +163,8 @@ def _step(node: Any, path: str, name: str, who: str, values: tuple[str, ...]) ->
         raise ValueError(_unknown(node, name, who, values))
     place = join(path, name)
     if name in node and allowed_keys(place, {}) is None:
-        setters = [trick for trick, function in TRICKS.items() if declares(function.sets, place)]
+        tricks: dict[str, Any] = TRICKS
+        setters = [trick for trick, function in tricks.items() if declares(function.sets, place)]
         hint = f"; the trick {setters[0]} sets it (--tricks {setters[0]}:OPTION=VALUE)" if setters else ""
         raise ValueError(f"{who}: {place} is None here, which has no parts{hint}.")
     refuse_unknown([name], allowed_keys(path, node) or tuple(node), who, path)
@@ -183,17 +184,19 @@ def kind_mismatch(old: Any, new: Any) -> str | None:
     """
     if old is None or new is None:
         return None
-    kinds = (
+    kinds: tuple[tuple[Any, str], ...] = (
         (bool, "True or False"),
         (int | float, "a number"),
         (str, "text"),
         (Mapping, "a dict"),
         (list | tuple, "a list, such as [1,2]"),
     )
-    for kind, words in kinds:
-        if isinstance(old, kind):
-            same = isinstance(new, kind) and isinstance(new, bool) == isinstance(old, bool)
-            if same and kind == (list | tuple) and old and not hasattr(old[0], "keys"):
-                return next((f"a list in which each is {fault}" for item in new if (fault := kind_mismatch(old[0], item))), None)
-            return None if same else words
+    kind, words = next(((kind, words) for kind, words in kinds if isinstance(old, kind)), (None, ""))
+    if kind is None:
+        return None
+    if not isinstance(new, kind) or isinstance(new, bool) != isinstance(old, bool):
+        return words
+    if isinstance(old, list | tuple) and old and not hasattr(old[0], "keys"):
+        faults = (kind_mismatch(old[0], item) for item in new)
+        return next((f"a list in which each is {fault}" for fault in faults if fault), None)
     return None

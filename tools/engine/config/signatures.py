@@ -65,10 +65,10 @@ def typed_dicts(path: str, value: Any) -> Iterator[tuple[str, dict]]:
     if isinstance(value, dict):
         if isinstance(value.get("type"), str):
             yield path, value
-        items = value.items()
+        parts = list(value.items())
     else:
-        items = enumerate(value) if isinstance(value, list | tuple) else ()
-    for key, item in items:
+        parts = list(enumerate(value)) if isinstance(value, list | tuple) else []
+    for key, item in parts:
         yield from typed_dicts(join(path, str(key)), item)
 
 

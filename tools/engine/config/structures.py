@@ -272,7 +272,7 @@ def schema_of(path: str, node: Dict) -> type[msgspec.Struct] | None:
 def allowed_keys(path: str, node: Dict) -> tuple[str, ...] | None:
     """Return the keys that the schema of a dict declares; None where there is none."""
     schema = schema_of(path, node)
-    return schema and field_names(schema)
+    return field_names(schema) if schema else None
 
 
 def check_structures(cfg, where: str) -> None:

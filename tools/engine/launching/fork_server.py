@@ -1,7 +1,7 @@
-"""A process that has imported all that runs need, and forks them: a run of a study does not wait for its imports.
+"""Fork the runs of a study from a process that has already imported everything, so that no run waits for its imports.
 
-It runs no operation of torch, whose threads a fork would lose. On a machine with CUDA runs are processes of their own: a fork
-may not use what has asked for the driver before.
+That process runs no operation of torch, since a fork would lose torch's threads. On a machine with CUDA every run is a new
+process instead: a fork must not use CUDA if its parent has asked for the driver.
 """
 
 import atexit
@@ -22,12 +22,13 @@ _started: list[bool] = []
 
 
 def start() -> None:
-    """Starts the process, which imports while this one goes on; nothing where forks cannot serve."""
+    """Start the fork server, which imports in the background; do nothing if this machine cannot fork runs."""
     if CONTEXT is None or machine()["cuda"]:
         return
     before = dict(os.environ)
-    # It imports before it is told a path, and the working folder may have packages of the same names.
-    os.environ |= {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [before.get("PYTHONPATH")])]), "PYTHONSAFEPATH": "1"}
+    # The server imports before it is told a path, and the working folder may have packages of the same names.
+    python_path = [str(ROOT), before.get("PYTHONPATH", "")]
+    os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, python_path)), "PYTHONSAFEPATH": "1"}
     try:
         CONTEXT.set_forkserver_preload(["tools.engine.launching.preload"])
         forkserver.ensure_running()
@@ -38,12 +39,12 @@ def start() -> None:
 
 
 def serves(words: Sequence[str]) -> bool:
-    """Whether the process runs and ``words`` is a command line of ``tools/train.py`` alone."""
+    """Return True if the server runs and ``words`` is a command line of ``tools/train.py`` in a single process."""
     return bool(_started) and list(words[:2]) == [sys.executable, str(SCRIPT)]
 
 
 class Forked:
-    """A run that was forked, as ``subprocess.Popen`` has it."""
+    """A forked run with the methods of ``subprocess.Popen`` that the launcher uses: poll, terminate, wait."""
 
     def __init__(self, process):
         self.process, self.terminate, self.wait = process, process.terminate, process.join
@@ -54,21 +55,21 @@ class Forked:
 
 
 def fork(words: Sequence[str], env: Mapping[str, str], log: str) -> Forked:
-    """Runs the command line ``words`` in a session of its own, with the variables ``env``, its output added to ``log``."""
+    """Run the command line ``words`` in a session of its own, with the variables ``env``, and append its output to ``log``."""
     return Forked(CONTEXT.Process(target=_run, args=(list(words[1:]), dict(env), str(Path(log).absolute()))))
 
 
-def _run(words: list[str], env: dict[str, str], log: str) -> None:
+def _run(arguments: list[str], env: dict[str, str], log: str) -> None:
     os.setsid()
     out = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)
     os.environ.clear()
     os.environ.update(env)
-    sys.argv = words
+    sys.argv = arguments
     from tools.train import train
 
     try:
         cli.main(train)
-    finally:  # multiprocessing leaves them out, and a tracker of experiments sends its last words so
+    finally:  # multiprocessing skips exit functions, and experiment trackers send their last data in one
         atexit._run_exitfuncs()

@@ -1,4 +1,4 @@
-"""Import what runs of all tasks import, for ``fork_server``. Nothing here may run an operation of torch."""
+"""Import the modules that runs of all tasks need, for ``fork_server``; nothing here may run an operation of torch."""
 
 import gc
 import io
@@ -13,6 +13,7 @@ LIBRARIES = ("backbones.mmcv_ops", "mmdet.utils", "mmseg.utils", "mmengine.runne
 
 
 def all_modules() -> None:
+    """Import the libraries and every module of this project that a run may use."""
     for name in LIBRARIES:
         import_module(name)
     for library in ("mmdet", "mmseg"):
@@ -27,4 +28,4 @@ def all_modules() -> None:
 with quiet(), redirect_stderr(io.StringIO()):
     all_modules()
 gc.collect()
-gc.freeze()  # a run that collects garbage need not look through all that was imported
+gc.freeze()  # garbage collection in a run need not scan these imports

@@ -1,4 +1,4 @@
-"""What a running study shows: a bar and the time left on a terminal, plain lines elsewhere."""
+"""Show how far a running study is: a bar and the time left on a terminal, plain lines elsewhere."""
 
 import time
 
@@ -9,12 +9,12 @@ from tools.engine.studies.node import Node
 
 
 class Screen:
-    """Shows the running node, and the time left for all of them.
+    """Show the running node and the time left for the study.
 
-    The estimate starts from what each config says a run takes, and is scaled by how long the finished runs took.
+    The estimate starts from the ``seconds`` of each config and is scaled by how long the finished runs took.
 
     Args:
-        nodes: all runs of the study, done or not.
+        nodes: all nodes of the study, finished or not.
     """
 
     def __init__(self, nodes: list[Node]):
@@ -31,7 +31,7 @@ class Screen:
             disable=not self.console.is_terminal,
         )
         self.id = self.bar.add_task("starting", total=self.total, left="")
-        self.started = self.said = time.time()
+        self.started = self.last_print = time.time()
         self.current = ""
 
     def __enter__(self) -> "Screen":
@@ -43,23 +43,24 @@ class Screen:
         self.bar.stop()
 
     def watch(self, node: Node, part: float) -> None:
-        """Shows that ``node`` has done ``part`` (0..1) of its work."""
+        """Show that ``node`` has done ``part`` (0..1) of its work."""
         if node.key != self.current:
             self.waiting.pop(self.current, None)
             self.current = node.key
         done = self.total - sum(self.waiting.values()) + part * self.waiting.get(node.key, 0)
         left = f"about {_minutes(self._left(done))} left"
         self.bar.update(self.id, completed=done, description=node.name, left=left)
-        if not self.console.is_terminal and time.time() - self.said > 30:
-            self.said = time.time()
+        if not self.console.is_terminal and time.time() - self.last_print > 30:
+            self.last_print = time.time()
             self.console.print(f"  {node.name}: {100 * part:.0f} %, {left}", highlight=False)
 
     def _left(self, done: float) -> float:
-        """Seconds left: the expected ones, times how much slower or faster than expected the work done so far was."""
+        """Return the seconds left: the expected ones, scaled by actual over expected time of the work done so far."""
         ratio = (time.time() - self.started) / done if done > 0.1 * self.total else 1.0
         return ratio * (self.total - done)
 
     def log(self, line: str) -> None:
+        """Print a line above the bar."""
         self.console.print(line, highlight=False, soft_wrap=True)
 
 

@@ -1,0 +1,90 @@
+"""Read and find the checkpoints of a run, and check that the disk has room for them."""
+
+import pickle
+import shutil
+from pathlib import Path
+from zipfile import is_zipfile
+
+import torch
+from mmengine.runner import Runner
+
+from tools.engine.config import task_of
+
+
+def check_checkpoint(path: Path) -> dict:
+    """Load ``path`` and check that it is a whole checkpoint of tensors and plain values.
+
+    MMEngine would unpickle what torch refuses to load without code, and unpickling runs that code.
+
+    Raises:
+        ValueError: the file is damaged, no zip archive, or holds Python objects besides tensors.
+    """
+    try:
+        if not is_zipfile(path):
+            raise ValueError("it is no zip archive, as torch writes it")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{path} holds Python objects besides tensors; it is not loaded, since that would run its code. Use another checkpoint."
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"{path} cannot be read as a checkpoint ({lines[0]}). Use another one.") from None
+
+
+def last_checkpoint(folder: Path, unread: list[str] | None = None) -> Path | None:
+    """Return the readable checkpoint of a run that has the most updates, or None if there is none.
+
+    The number of updates is read from each file, because modification times do not survive a copy.
+
+    Args:
+        folder: the run's folder.
+        unread: a list to which the names of unreadable checkpoints are appended.
+    """
+    last_path, last_update = None, 0
+    unread = [] if unread is None else unread
+    for path in sorted(folder.glob("*.pth"), key=lambda path: path.stat().st_mtime):
+        try:
+            update = check_checkpoint(path).get("meta", {}).get("iter", 0)
+        except ValueError:
+            unread.append(path.name)
+            continue
+        if last_path is None or update >= last_update:
+            last_path, last_update = path, update
+    return last_path
+
+
+def check_room(runner: Runner) -> None:
+    """Refuse to start a run if the disk has too little room for its files.
+
+    A run needs room for two checkpoints, one of which is being written, and a pretraining also for its card. Checkpoints that
+    are in the folder already count as free, because new ones replace them.
+
+    Raises:
+        ValueError: too little is free; the message says how much is needed.
+    """
+    folder, pretrains = Path(runner.work_dir), task_of(runner.cfg).STAGE == "pretrain"
+    weights = sum(tensor.nbytes for tensor in runner.model.state_dict().values())
+    groups = runner.optim_wrapper.optimizer.param_groups
+    checkpoint = weights + sum(moments(group) * sum(p.nbytes for p in group["params"] if p.requires_grad) for group in groups)
+    need, files = 2 * checkpoint, f"2 checkpoints of {gigabytes(checkpoint)}"
+    if pretrains:
+        need, files = need + weights, f"{files} and a card of {gigabytes(weights)}"
+    free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in folder.glob("*.pth"))
+    if free < need:
+        raise ValueError(
+            f"The run needs about {gigabytes(need)}: {files}; {gigabytes(free)} are free at {folder.absolute()}. Make room "
+            "there or choose another folder with --work-dir."
+        )
+
+
+def moments(group: dict) -> int:
+    """Return how many values a torch optimiser keeps for each parameter of ``group``: SGD 0 or 1 (momentum), Adam 2 or 3."""
+    if "betas" in group:
+        return 3 if group.get("amsgrad") else 2
+    return 1 if group.get("momentum") else 0
+
+
+def gigabytes(count: int) -> str:
+    """Format a number of bytes in GB (1e9 bytes)."""
+    return f"{count / 1e9:.2g} GB"
