@@ -178,11 +178,11 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 def check_names(where: str, weights: dict[str, Tensor], net: Backbone) -> None:
     """Raise ValueError if ``weights`` lacks tensors of ``net``, has others, or has some in another shape; name the tensors."""
-    wanted = net.state_dict()
+    expected = net.state_dict()
     faults = {
-        "missing": [k for k in wanted if k not in weights],
-        "left over": [k for k in weights if k not in wanted],
-        "of another shape": [k for k in wanted if k in weights and wanted[k].shape != weights[k].shape],
+        "missing": [k for k in expected if k not in weights],
+        "left over": [k for k in weights if k not in expected],
+        "of another shape": [k for k in expected if k in weights and expected[k].shape != weights[k].shape],
     }
     if any(faults.values()):
         parts = [

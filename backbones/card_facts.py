@@ -1,4 +1,4 @@
-"""What a downstream run needs to know of a card before it loads the weights: read from card.json, without torch."""
+"""Read from card.json, without torch, the facts that a downstream run needs before it loads the weights."""
 
 import difflib
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ Percent = Annotated[int, Meta(ge=0, le=100)] | Annotated[float, Meta(ge=0, le=10
 
 
 class CardSchema(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The fields of card.json; ``backbones.card.BackboneCard`` says what each is."""
+    """Declare the fields of card.json; ``backbones.card.BackboneCard`` explains them."""
 
     arch: dict[str, Any]
     mean: Annotated[list[Number], Meta(min_length=3, max_length=3)]
@@ -38,14 +38,14 @@ class CardSchema(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True)
 class CardFacts:
-    """The facts of a card from which a downstream config follows.
+    """Hold the facts of a card from which a downstream config follows.
 
     Args:
         arch: arguments that decide the weights, see ``backbones.networks.architecture``.
         mean, std: of the three channels in ``channel_order``, on the 0..255 scale.
         channel_order: 'rgb' or 'bgr'.
-        folder: of the card; one that a run above has yet to write is named all the same.
-        identity: what a run's key says of the card: the key of the run that writes it, or its own sha256.
+        folder: of the card, even if the upstream run has yet to write it.
+        identity: stands for the card in run keys: the key of the run that writes it, or its own sha256.
     """
 
     arch: Mapping[str, Any]
@@ -57,15 +57,15 @@ class CardFacts:
 
     @cached_property
     def type(self) -> str:
-        """The ``type`` of the network in a config."""
+        """Return the ``type`` of the network in a config."""
         return type_of(self.arch)
 
     @classmethod
     def read(cls, path: str | Path) -> "CardFacts":
-        """Read the facts of the card at ``path``, as ``find_card`` takes it.
+        """Read the facts of the card at ``path``, which ``find_card`` explains.
 
         Raises:
-            ValueError: there is no card, or card.json does not hold what a card has.
+            ValueError: there is no card, or its card.json is invalid.
         """
         folder = find_card(path)
         about = read_card_json(folder / JSON)
@@ -74,10 +74,10 @@ class CardFacts:
 
 
 def find_card(path: str | Path) -> Path:
-    """Return the folder of the card at ``path``: the folder itself, its card.json, or a run's folder that holds ``card``.
+    """Return the folder of the card at ``path``, which may be that folder, its card.json, or the folder of a run.
 
     Raises:
-        ValueError: there is none; names the nearest.
+        ValueError: there is no card; names the nearest ones.
     """
     path = Path(path)
     for folder in (path, path.parent if path.name == JSON else path, path / "card"):
@@ -93,20 +93,20 @@ def read_card_json(path: Path) -> dict[str, Any]:
     """Return the fields of a card.json.
 
     Raises:
-        ValueError: it is no JSON, a field is missing, unknown or of another type, or it names other files than a card has.
+        ValueError: it is not JSON, a field is missing, unknown or of another type, or it names files that no card has.
     """
-    where, again = f"Card {path.parent}: card.json", "; write the card anew with tools/export_backbone.py"
+    where, remedy = f"Card {path.parent}: card.json", "; write the card anew with tools/export_backbone.py"
     try:
         about = read_json(path)
     except ValueError as error:
         reason = str(error).removeprefix(f"{path} is ").partition("; ")[0]
-        raise ValueError(f"{where} is {reason}{again}.") from None
+        raise ValueError(f"{where} is {reason}{remedy}.") from None
     if not isinstance(about, dict):
-        raise ValueError(f"{where} holds no fields{again}.")
+        raise ValueError(f"{where} holds no fields{remedy}.")
     try:
         accept(about, CardSchema, where)
     except ValueError as error:
-        raise ValueError(f"{str(error).removesuffix('.').removesuffix('; add it')}{again}.") from None
+        raise ValueError(f"{str(error).removesuffix('.').removesuffix('; add it')}{remedy}.") from None
     if set(about["sha256"]) - {CLASSIFIER} != {WEIGHTS, PROBE}:
         raise ValueError(f"{where} must give the sha256 of {WEIGHTS} and {PROBE}, perhaps of {CLASSIFIER}, and no other.")
     return about

@@ -1,8 +1,8 @@
-"""torchvision's operators in place of ``mmcv._ext`` where mmcv came without its compiled part.
+"""Replace ``mmcv._ext`` by torchvision's operators if mmcv was installed without its compiled part.
 
-Importing this module puts the stand-in where mmcv looks, unless a compiled ``mmcv._ext`` is there: that one is used as it is.
-Only NMS is needed here, since RoIAlign is asked for with mmcv's own ``use_torchvision=True``. Any other operator can be
-imported, as mmdet's and mmseg's module files do, and fails with a sentence that names it when called.
+Importing this module registers the replacement, unless a compiled ``mmcv._ext`` exists, which is then used unchanged. Only NMS
+is needed, since RoIAlign goes through mmcv's own ``use_torchvision=True``. Any other operator can be imported, as the module
+files of mmdet and mmseg do, and raises an error with its name when it is called.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ NAME = "mmcv._ext"
 
 
 def nms(boxes, scores, iou_threshold: float, offset: int = 0):
-    """Indices (int64) of the boxes that greedy non-maximum suppression keeps, by descending score.
+    """Return the indices (int64) of the boxes that greedy non-maximum suppression keeps, by descending score.
 
     Args:
         boxes: float (N, 4) as x1, y1, x2, y2.
@@ -47,16 +47,17 @@ class _StandIn(ModuleType):
 
 
 def operators() -> str:
-    """Which operators mmcv will use: 'compiled' or 'torchvision'."""
+    """Return which operators mmcv uses: 'compiled' or 'torchvision'."""
     if isinstance(sys.modules.get(NAME), _StandIn):
         return "torchvision"
     package = importlib.util.find_spec("mmcv")  # importing it to look inside would load torch
-    found = package and PathFinder.find_spec(NAME, package.submodule_search_locations)
-    return "compiled" if found else "torchvision"
+    if package is None:
+        return "torchvision"
+    return "compiled" if PathFinder.find_spec(NAME, package.submodule_search_locations) else "torchvision"
 
 
 def install() -> None:
-    """Registers the stand-in as ``mmcv._ext`` where no compiled one exists. Calling it again changes nothing."""
+    """Register the replacement as ``mmcv._ext`` unless a compiled one exists. A second call changes nothing."""
     if operators() == "compiled" or NAME in sys.modules:
         return
     module = _StandIn(NAME, __doc__)

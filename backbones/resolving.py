@@ -1,4 +1,4 @@
-"""What every task's ``resolve`` shares: the request it gets, and what follows for loaders, evaluation and several processes."""
+"""Define the request that every task's ``resolve`` gets, and derive the settings of loaders, evaluation and processes."""
 
 import copy
 import os
@@ -18,13 +18,13 @@ TRANSFER_HOOK = "backbones.TransferHook"
 
 @dataclass(frozen=True)
 class Machine:
-    """The facts of a machine that decide a resolved config.
+    """Hold the facts of a machine that decide a resolved config.
 
     Args:
-        threads: that torch takes.
-        cuda: whether runs are made on a GPU.
+        threads: number of CPU threads of torch.
+        cuda: whether runs train on a GPU.
         bf16: whether the CPU computes in bfloat16.
-        processes: that share a batch.
+        processes: number of processes that share a batch.
     """
 
     threads: int
@@ -40,18 +40,18 @@ class Machine:
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks of a config beside its values.
+    """Hold what a user asks of a config beside its values.
 
     Args:
-        machine: on which it is to run.
-        seed: of initial values, data order and augmentation; a study's plan has a placeholder there.
+        machine: on which the config runs.
+        seed: of initial values, data order and augmentation; a placeholder in a study's plan.
         tricks: names, or pairs of a name and its options, of a pretraining.
         card: facts of the card of a transfer; None from scratch.
-        backbone: the card's path as it was asked for, or 'scratch'; None where nothing was.
+        backbone: path of the card as the user gave it, or 'scratch'; None if nothing was given.
         transfer: 'finetune', 'frozen', or None for the default.
-        protocol: by name, or None for the config's own.
+        protocol: name of the protocol, or None for the config's own.
         protocol_changes: values of the protocol, by dotted key.
-        lr_factor: times the protocol's learning rate.
+        lr_factor: factor on the protocol's learning rate.
         hold_out: test on a part of the training data.
         skip_bad_images: replace a training image that cannot be read by the next one.
     """
@@ -70,7 +70,7 @@ class Request:
 
 
 def start(values, request: Request):
-    """Return the config that a task's ``resolve`` completes: a copy of the values, but for those at None."""
+    """Return the config that a task's ``resolve`` completes: a copy of the values without those that are None."""
     cfg = copy.deepcopy(values)
     for key in [key for key, value in cfg.items() if value is None]:
         cfg.pop(key)
@@ -83,15 +83,15 @@ def start(values, request: Request):
 
 
 def data_folder(values) -> str:
-    """Return the folder of a config's data: ``data_root``, below DATA_ROOT unless it is absolute."""
+    """Return the folder of a config's data: ``data_root``, relative to DATA_ROOT unless it is absolute."""
     return (Path(os.environ.get("DATA_ROOT", "data")) / values.data_root).as_posix()
 
 
 def check_backbone(task: str, request: Request) -> None:
-    """Refuse tricks, no backbone, an unknown mode, and a frozen backbone of random weights.
+    """Refuse tricks, a missing backbone, an unknown mode, and a frozen backbone with random weights.
 
     Raises:
-        ValueError: any of these.
+        ValueError: for any of these.
     """
     if request.tricks:
         raise ValueError(f"--tricks belong to pretraining; {task} takes a card of a backbone trained with them.")
@@ -107,10 +107,11 @@ def check_backbone(task: str, request: Request) -> None:
 
 
 def complete(cfg, machine: Machine):
-    """Settle, in place, what follows from the number of processes and the device; the last step of resolving.
+    """Derive, in place, the settings that follow from the number of processes and the device. This is the last resolving step.
 
-    Loaders without worker processes keep none; a batch is divided among processes; an evaluation while training uses the test's
-    loader and metric. On GPUs SGD is fused: one kernel, which does a gradient scaler's work too; on CPUs that rounds otherwise.
+    Loaders without worker processes keep none alive. A batch is divided among the processes. Evaluations during training use
+    the loader and the metric of the test. On GPUs SGD is fused, one kernel that also does a gradient scaler's work; on CPUs the
+    fused kernel would round differently.
 
     Raises:
         ValueError: see ``divide``.
@@ -128,21 +129,21 @@ def complete(cfg, machine: Machine):
         cfg.val_dataloader, cfg.val_cfg, cfg.val_evaluator = cfg.test_dataloader, dict(), cfg.test_evaluator
     if machine.processes > 1:
         if not any(hook["type"] == "SyncBuffersHook" for hook in cfg.custom_hooks):
-            cfg.custom_hooks.append(dict(type="SyncBuffersHook"))  # else each would test with BN statistics of its own
+            cfg.custom_hooks.append(dict(type="SyncBuffersHook"))  # else each process would test with its own BN statistics
         if not machine.cuda:
             wrapper = cfg.get("model_wrapper_cfg") or dict(type="MMDistributedDataParallel", broadcast_buffers=False)
             cfg.model_wrapper_cfg = wrapper | dict(device_ids=None)
-            cfg.pop("sync_bn", None)  # torch has SyncBN on GPUs only: on CPUs each process takes its own statistics
+            cfg.pop("sync_bn", None)  # torch has SyncBN on GPUs only; on CPUs each process uses its own statistics
     return cfg
 
 
 def divide(cfg, processes: int) -> tuple[int, int]:
-    """Divide a batch: return the images of an update in each process, and into how many micro-batches they are cut.
+    """Divide a batch; return the images of an update in each process, and the number of micro-batches that they form.
 
-    A task whose config has ``micro_batch``, the images over which BN takes its statistics, gets the rest by accumulation.
+    With ``micro_batch``, the number of images over which BN takes its statistics, an update accumulates gradients.
 
     Raises:
-        ValueError: it cannot be divided so; names the numbers of processes that can.
+        ValueError: the batch cannot be divided among so many processes; names the possible numbers.
     """
     micro = min(cfg.micro_batch, cfg.batch) if "micro_batch" in cfg else None
     if cfg.batch % (processes * (micro or 1)) == 0:
@@ -160,16 +161,16 @@ def divide(cfg, processes: int) -> tuple[int, int]:
 
 
 def milestones(length: int, parts: Sequence[float]) -> list[int]:
-    """Return the epochs or updates at which a schedule of ``length`` steps: each of ``parts`` (0..1) of it, rounded down.
+    """Return the epochs or updates at which a schedule of ``length`` steps: each fraction in ``parts`` (0..1), rounded down.
 
-    What would be a step at the very start is left out.
+    A step at 0 is left out.
     """
     return [step for part in parts if (step := int(length * part + 1e-6))]
 
 
 def follows(key: str, sources: Mapping[str, str]) -> str | None:
-    """Return the value from which a dotted ``key`` of a resolved config follows, so that this is what to change; None otherwise.
+    """Return the config value from which a dotted ``key`` of a resolved config follows, or None if the key is free.
 
-    ``sources`` has the value by the key that follows from it; a key stands for all below it.
+    ``sources`` maps each derived key, which stands for all keys below it, to that value, the one to change instead.
     """
     return next((value for derived, value in sources.items() if key == derived or key.startswith(join(derived, ""))), None)

@@ -1,4 +1,4 @@
-"""Stage 1: pretraining on a folder of images, and the catalogue of training tricks."""
+"""Pretrain a classifier on a folder of images (stage 1), with the paper's training tricks."""
 
 from importlib import import_module
 
@@ -20,7 +20,7 @@ __all__ = list(_HOME)
 
 
 def __getattr__(name: str):
-    """Imports a public name on first use, so that reading a config or a record never loads torch."""
+    """Import a public name on first use, so that reading a config or a record never loads torch."""
     if name not in _HOME:
         raise AttributeError(f"module 'classification' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -1,4 +1,4 @@
-"""Top-k accuracy on resampled test images, from a run's ranks; numpy only."""
+"""Compute top-k accuracy on resampled test images from a run's ranks; numpy only."""
 
 import hashlib
 import re
@@ -12,39 +12,40 @@ METRICS = ("top1", "top5")
 
 
 def facts(record: dict) -> dict:
-    """What ``resampled`` needs to know of a run besides its file: nothing."""
+    """Return the arguments that ``resampled`` takes from a run's record: none."""
     return {}
 
 
 def image_set(path: str | Path) -> tuple[int, str]:
-    """How many images a run was measured on, and a digest of their labels: equal for runs on the same images."""
+    """Return the number of test images of a run and a digest of their labels, which is equal for runs on the same images."""
     labels = _load(path)[1]
     return len(labels), hashlib.sha256(labels.astype("<u2").tobytes()).hexdigest()
 
 
 def resampled(path: str | Path, weights: np.ndarray, metric: str) -> np.ndarray:
-    """Top-k accuracy in percent, float64 (R,), of sets in which image i is weights[r, i] times.
+    """Return the top-k accuracy in percent, float64 (R,), of sets that contain image i weights[r, i] times.
 
     100 * sum_i weights[r, i] * (rank_i < k) / sum_i weights[r, i].
 
     Args:
-        path: ranks.npz.
+        path: path of ranks.npz.
         weights: (R, images), integers.
         metric: 'top1', 'top5' or another k.
 
     Raises:
-        ValueError: another metric, another number of images, or a file that lacks an array.
+        ValueError: an unknown metric, a different number of images, or a file that lacks an array.
     """
-    if not (found := re.fullmatch(r"top([1-9]\d*)", metric)):
+    if not (match := re.fullmatch(r"top([1-9]\d*)", metric)):
         raise ValueError(f"The metric {metric} cannot be resampled from {path}; allowed: top1, top5.")
     ranks, _ = _load(path)
     if weights.shape[1] != len(ranks):
-        raise ValueError(f"{path} has {len(ranks)} images and the weights {weights.shape[1]}; both must have the same.")
-    return 100 * (weights[:, ranks < int(found[1])].sum(1) / weights.sum(1))
+        raise ValueError(f"{path} has {len(ranks)} images and the weights {weights.shape[1]}; give one weight per image.")
+    return 100 * (weights[:, ranks < int(match[1])].sum(1) / weights.sum(1))
 
 
 def _load(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read the ranks and labels of a run."""
     saved = read_npz(path)
     if missing := {"rank", "label"} - set(saved):
-        raise ValueError(f"{path} has no array {min(missing)}; test the run again to write the file anew.")
+        raise ValueError(f"{path} has no array {min(missing)}; test the run again to rewrite the file.")
     return saved["rank"], saved["label"]

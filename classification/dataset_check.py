@@ -1,4 +1,4 @@
-"""Is a copy of ImageNet or Places365 whole? First layout and counts, then every image decoded; loads no torch."""
+"""Check a copy of ImageNet or Places365: first layout and counts, then decode every image. Loads no torch."""
 
 import os
 import re
@@ -25,7 +25,7 @@ from backbones.common.dataset_checks import (
 )
 
 SPLITS = ("train", "val")
-# suffix -> PIL's format, for each suffix that ImageFolder reads (torchvision's IMG_EXTENSIONS)
+# suffixes that ImageFolder reads (torchvision's IMG_EXTENSIONS) -> PIL's format
 FORMATS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -37,25 +37,25 @@ FORMATS = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
-LITTER = (".", "__")  # how folders begin that other programs leave: .ipynb_checkpoints, __MACOSX
+LITTER = (".", "__")  # prefixes of folders that other programs leave: .ipynb_checkpoints, __MACOSX
 
 
 @dataclass(frozen=True)
 class Expected:
-    """A data set of class folders as published.
+    """Describe a dataset of class folders as published.
 
     Args:
-        name: for people.
-        classes: class folders in train, and the same in val.
-        train: images in train.
-        val: images in val, equally many of each class.
+        name: name of the dataset for messages.
+        classes: number of class folders in train, and in val.
+        train: number of images in train.
+        val: number of images in val; every class has the same number.
         train_each: fewest and most images of a class in train.
-        pattern: regular expression of a class folder's name.
+        pattern: regular expression for the name of a class folder.
         naming: the pattern in words, with an example.
-        source: where the layout comes from, sentences.
-        sort_val: how to sort a val without class folders into them.
-        cmyk: CMYK images in train; None where that is not known.
-        disguised: names of the files in train that are in another format than their suffix says; None as above.
+        source: origin of the layout, in sentences.
+        sort_val: instructions to sort a val without class folders into them.
+        cmyk: number of CMYK images in train; None if unknown.
+        disguised: names of the files in train whose format is not that of their suffix; None if unknown.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Expected:
     disguised: tuple[str, ...] | None = None
 
     def each(self, split: str) -> tuple[int, int]:
-        """Fewest and most images of a class in ``split``."""
+        """Return the fewest and most images of a class in ``split``."""
         return self.train_each if split == "train" else (self.val // self.classes, self.val // self.classes)
 
 
@@ -83,7 +83,7 @@ IMAGENET = Expected(
     train_each=(732, 1300),
     pattern=r"n\d{8}",
     naming="n and eight digits (n01440764)",
-    source="train is ILSVRC2012_img_train.tar, a tar of one tar per class, each unpacked into a folder of its name. val is\n"
+    source="train is ILSVRC2012_img_train.tar, a tar of one tar per class; unpack each into a folder of its name. val is\n"
     "ILSVRC2012_img_val.tar, which has all images in one folder: they must be sorted into class folders.",
     sort_val="torchvision.datasets.ImageNet(DIR, 'val') does that, from ILSVRC2012_img_val.tar and "
     "ILSVRC2012_devkit_t12.tar.gz in DIR",
@@ -106,58 +106,61 @@ PLACES365 = Expected(
 
 @dataclass
 class Split:
-    """What lies in a split's folder; all paths are relative to the data set's root."""
+    """Hold the contents of a split's folder; all paths are relative to the dataset's root."""
 
-    classes: dict[str, list[str]] = field(default_factory=dict)  # class -> its images
-    flat: list[str] = field(default_factory=list)  # images in no class folder
+    classes: dict[str, list[str]] = field(default_factory=dict)  # class -> paths of its images
+    flat: list[str] = field(default_factory=list)  # images outside class folders
     wrapped: list[str] = field(default_factory=list)  # folders between the split and its class folders
     inner: list[str] = field(default_factory=list)  # folders in class folders
-    misnamed: list[str] = field(default_factory=list)  # class folders whose name is none
-    barren: list[str] = field(default_factory=list)  # folders that are no class: without images, or another program's
+    misnamed: list[str] = field(default_factory=list)  # class folders with a name that no class has
+    barren: list[str] = field(default_factory=list)  # folders without images, or left by another program
     archives: list[str] = field(default_factory=list)
     stray: list[str] = field(default_factory=list)
 
     def images(self) -> list[str]:
+        """Return the paths of all images."""
         return self.flat + [path for name in sorted(self.classes) for path in self.classes[name]]
 
     def add_files(self, folder: str, files: list[str]) -> list[str]:
-        """Notes the archives and stray files of a folder, and returns its images."""
+        """Record the archives and stray files of a folder, and return the paths of its images."""
         images = []
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
             if name[0] != "." and suffix in FORMATS:
                 images.append(f"{folder}/{name}")
+            elif name[0] != "." and suffix in ARCHIVES:
+                self.archives.append(f"{folder}/{name}")
             else:
-                (self.archives if suffix in ARCHIVES and name[0] != "." else self.stray).append(f"{folder}/{name}")
+                self.stray.append(f"{folder}/{name}")
         return images
 
     def add_class(self, root: Path, folder: str, pattern: str) -> None:
-        """Adds a class folder with the images at any depth below it, which is what ImageFolder reads."""
+        """Add a class folder with the images at any depth below it, as ImageFolder reads them."""
         images, name = [], os.path.basename(folder)
         for top, folders, files in os.walk(root / folder, onerror=refuse_listing):
-            here = Path(top).relative_to(root).as_posix()
-            images += self.add_files(here, sorted(files))
-            self.barren += [f"{here}/{sub}" for sub in sorted(folders) if sub.startswith(LITTER)]
-            folders[:] = sorted(sub for sub in folders if not sub.startswith(LITTER))  # what os.walk goes into
-            self.inner += [f"{here}/{sub}" for sub in folders]
-        named = re.fullmatch(pattern, name)
-        if not named and not images:
+            parent = Path(top).relative_to(root).as_posix()
+            images += self.add_files(parent, sorted(files))
+            self.barren += [f"{parent}/{sub}" for sub in sorted(folders) if sub.startswith(LITTER)]
+            folders[:] = sorted(sub for sub in folders if not sub.startswith(LITTER))  # os.walk descends into these only
+            self.inner += [f"{parent}/{sub}" for sub in folders]
+        is_class_name = re.fullmatch(pattern, name)
+        if not is_class_name and not images:
             self.barren.append(folder)
             return
-        if not named:
+        if not is_class_name:
             self.misnamed.append(folder)
         self.classes.setdefault(name, []).extend(images)
 
 
 def check_folders(root: Path, workers: int, expected: Expected) -> Iterator[Finding]:
-    """Compares ``root`` with ``expected``; yields what the folders show at once, then decodes every image in full.
+    """Compare ``root`` with ``expected``; yield the findings of the folders first, then decode every image in full.
+
+    With several workers, a script that calls this must guard its main code by ``if __name__ == "__main__"``.
 
     Args:
         root: folder of train and val.
-        workers: processes that decode; with 1, this one does.
-        expected: the data set as published.
-
-    With several workers, a script that calls this must guard its main code by ``if __name__ == "__main__"``.
+        workers: number of processes that decode; with 1, the calling process decodes.
+        expected: the dataset as published.
 
     Raises:
         ValueError: no such folder, a folder that cannot be listed, fewer than one worker, or a worker that died.
@@ -166,47 +169,50 @@ def check_folders(root: Path, workers: int, expected: Expected) -> Iterator[Find
     refuse_root(root, workers, f"train and val of {expected.name}")
     splits = {split: scan(root, split, expected) for split in SPLITS if (root / split).is_dir()}
     for split in SPLITS:
-        yield from check_layout(split, splits[split], expected) if split in splits else [_missing(root, split, expected)]
+        if split in splits:
+            yield from check_layout(split, splits[split], expected)
+        else:
+            yield _missing_split(root, split, expected)
     yield from _compare_classes(splits)
     yield from archives(root, "train and val")
-    for split, found in splits.items():
-        yield from check_images(root, split, found, expected, workers)
+    for split, contents in splits.items():
+        yield from check_images(root, split, contents, expected, workers)
 
 
 def scan(root: Path, split: str, expected: Expected) -> Split:
-    """Lists ``root/split``. Class folders that lie one folder too deep are taken as if they did not.
+    """List ``root/split``. Class folders that lie one level too deep count as if they did not.
 
     Raises:
         ValueError: a folder cannot be listed.
     """
-    found = Split()
+    contents = Split()
     folders, files = entries(root / split)
-    found.flat = found.add_files(split, files)
+    contents.flat = contents.add_files(split, files)
     for name in folders:
         folder = f"{split}/{name}"
         if name.startswith(LITTER):
-            found.barren.append(folder)
+            contents.barren.append(folder)
             continue
-        below, files = entries(root / folder)
-        classes = [sub for sub in below if re.fullmatch(expected.pattern, sub)]
-        # A class folder may hold one folder by mistake (n01440764/n01440764); more of them are classes themselves.
-        enough = 2 if re.fullmatch(expected.pattern, name) else 1
-        if len(classes) >= enough and not any(os.path.splitext(file)[1].lower() in FORMATS for file in files):
-            found.wrapped.append(folder)
-            found.add_files(folder, files)
-            for sub in below:
-                found.add_class(root, f"{folder}/{sub}", expected.pattern)
+        subfolders, files = entries(root / folder)
+        classes = [sub for sub in subfolders if re.fullmatch(expected.pattern, sub)]
+        # A class folder may hold one folder by mistake (n01440764/n01440764); several folders are classes themselves.
+        fewest = 2 if re.fullmatch(expected.pattern, name) else 1
+        if len(classes) >= fewest and not any(os.path.splitext(file)[1].lower() in FORMATS for file in files):
+            contents.wrapped.append(folder)
+            contents.add_files(folder, files)
+            for sub in subfolders:
+                contents.add_class(root, f"{folder}/{sub}", expected.pattern)
         else:
-            found.add_class(root, folder, expected.pattern)
-    return found
+            contents.add_class(root, folder, expected.pattern)
+    return contents
 
 
-def _missing(root: Path, split: str, expected: Expected) -> Finding:
-    """A split that is not there, and where it may be instead."""
+def _missing_split(root: Path, split: str, expected: Expected) -> Finding:
+    """Report a missing split, and where it may be instead."""
     folders, files = entries(root)
-    deeper = sorted(p for below in ("*", "*/Data/CLS-LOC") for p in root.glob(f"{below}/{split}") if p.is_dir())
+    deeper = sorted(p for parent in ("*", "*/Data/CLS-LOC") for p in root.glob(f"{parent}/{split}") if p.is_dir())
     if deeper:
-        hint = f"there is a {deeper[0]}: check {deeper[0].parent} instead, or move what it holds to {root}"
+        hint = f"there is a {deeper[0]}: check {deeper[0].parent} instead, or move its contents to {root}"
     elif sum(bool(re.fullmatch(expected.pattern, name)) for name in folders) >= max(2, expected.classes // 2):
         hint = f"{root} itself holds class folders: check the folder above it, where train and val should be"
     else:
@@ -215,7 +221,7 @@ def _missing(root: Path, split: str, expected: Expected) -> Finding:
 
 
 def check_layout(split: str, found: Split, expected: Expected) -> Iterator[Finding]:
-    """What is wrong with the folders, names and counts of a split."""
+    """Report faults in the folders, names and counts of a split."""
     if found.wrapped:
         yield Finding(f"{split}: class folders one level too deep, in {first_names(found.wrapped)}; move them up into {split}.")
     if found.flat:
@@ -240,38 +246,45 @@ def check_layout(split: str, found: Split, expected: Expected) -> Iterator[Findi
     yield from _check_counts(split, found, expected)
 
 
-def _check_counts(split: str, found: Split, expected: Expected) -> Iterator[Finding]:
-    counts = {name: len(images) for name, images in sorted(found.classes.items())}
-    if len(counts) != expected.classes and not (found.flat and not counts):
-        mend = "unpack those that are missing" if len(counts) < expected.classes else "remove those that are not of it"
-        yield Finding(f"{split}: class folders: {len(counts):,}, and {expected.name} has {expected.classes:,}; {mend}.")
+def _check_counts(split: str, contents: Split, expected: Expected) -> Iterator[Finding]:
+    """Report wrong numbers of classes and images."""
+    counts = {name: len(images) for name, images in sorted(contents.classes.items())}
+    if len(counts) != expected.classes and not (contents.flat and not counts):
+        remedy = "unpack the missing ones" if len(counts) < expected.classes else f"remove those that {expected.name} lacks"
+        yield Finding(f"{split}: class folders: {len(counts):,}, and {expected.name} has {expected.classes:,}; {remedy}.")
     empty = [f"{split}/{name}" for name, count in counts.items() if not count]
     if empty:
         yield Finding(f"{split}: class folders without images: {first_names(empty)}; unpack their images again.")
-    total, right = sum(counts.values()) + len(found.flat), getattr(expected, split)
+    total, published = sum(counts.values()) + len(contents.flat), getattr(expected, split)
     low, high = expected.each(split)
-    off = [f"{name} ({count:,})" for name, count in counts.items() if count and not low <= count <= high]
-    if total == right and not off:
+    miscounted = [f"{name} ({count:,})" for name, count in counts.items() if count and not low <= count <= high]
+    if total == published and not miscounted:
         return
-    text = f"{split}: {total:,} images, {right:,} expected"
-    if off:
-        text += f"; classes with other than {_each(low, high)} images: {first_names(off)}"
-    mend = "some are missing: unpack them again" if total < right else "some do not belong here: remove them"
-    yield Finding(f"{text}; {mend if total != right else 'some lie in the wrong folder: unpack those classes again'}.")
+    text = f"{split}: {total:,} images, {published:,} expected"
+    if miscounted:
+        text += f"; classes with other than {_range(low, high)} images: {first_names(miscounted)}"
+    if total < published:
+        remedy = "some are missing: unpack them again"
+    elif total > published:
+        remedy = "some do not belong here: remove them"
+    else:
+        remedy = "some lie in the wrong folder: unpack those classes again"
+    yield Finding(f"{text}; {remedy}.")
 
 
 def _compare_classes(splits: dict[str, Split]) -> Iterator[Finding]:
+    """Report classes that only one split has."""
     train, val = (set(splits[split].classes if split in splits else ()) for split in SPLITS)
     if train and val and train != val:
         only = {"train": sorted(train - val), "val": sorted(val - train)}
         parts = [f"only in {split}: {first_names(names)}" for split, names in only.items() if names]
         yield Finding(
-            f"train and val hold different classes; {'; '.join(parts)}; labels go by the sorted names, so make both the same."
+            f"train and val hold different classes; {'; '.join(parts)}; labels follow the sorted names, so make both the same."
         )
 
 
 def check_images(root: Path, split: str, found: Split, expected: Expected, workers: int) -> Iterator[Finding]:
-    """Decodes all images of a split: the files at fault, then counts of formats and modes."""
+    """Decode all images of a split; report faulty files, then counts of formats and modes."""
     paths = found.images()
     if not paths:
         return
@@ -288,8 +301,8 @@ def check_images(root: Path, split: str, found: Split, expected: Expected, worke
                 disguised.append((path, image.form))
     for fault, names in faults.items():
         if names:
-            what, mend = FAULTS[fault]
-            yield Finding(f"{split}: {what}: {first_names(names)}; {mend}.")
+            problem, remedy = FAULTS[fault]
+            yield Finding(f"{split}: {problem}: {first_names(names)}; {remedy}.")
     text = f"{split}: {sum(formats.values()):,} of {len(paths):,} images decoded; class folders: {len(found.classes):,}"
     if formats:
         text += f"; formats: {listed(formats)}; modes: {listed(modes)}"
@@ -301,37 +314,38 @@ def check_images(root: Path, split: str, found: Split, expected: Expected, worke
 
 
 def look_at(root: str, paths: list[str]) -> list[Look]:
-    """What the images are, each decoded in full."""
+    """Decode each image in full, and return what ``inspect_image`` says of it."""
     return [inspect_image(os.path.join(root, path)) for path in paths]
 
 
 def _check_oddities(cmyk: int, disguised: set[str], expected: Expected) -> Iterator[Finding]:
-    """Notes where the oddities of the published files are not found: copies that were saved again have none."""
-    why = "to be expected of copies that were resized or saved again, otherwise files were exchanged"
+    """Note oddities of the published files that are missing, as in copies that were saved again."""
+    reason = "expected if the images were resized or saved again; otherwise files were replaced"
     if expected.cmyk not in (None, cmyk):
-        yield Finding(f"train: {cmyk:,} CMYK images, and {expected.cmyk:,} as published; {why}.", "note")
+        yield Finding(f"train: {cmyk:,} CMYK images, and {expected.cmyk:,} as published; {reason}.", "note")
     if expected.disguised is not None and disguised != set(expected.disguised):
-        here, published = first_names(sorted(disguised)) or "none", first_names(expected.disguised) or "none"
-        yield Finding(f"train: not the format of their suffix: {here}, and as published {published}; {why}.", "note")
+        present, published = first_names(sorted(disguised)) or "none", first_names(expected.disguised) or "none"
+        yield Finding(f"train: not the format of their suffix: {present}, and as published {published}; {reason}.", "note")
 
 
-def _each(low: int, high: int) -> str:
+def _range(low: int, high: int) -> str:
+    """Format a range, or a single number if both ends are the same."""
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def describe(expected: Expected) -> str:
-    """The layout and the counts that ``check_folders`` expects, for people."""
+    """Describe the layout and the counts that ``check_folders`` expects, for a help text."""
     rows = [
-        f"  DIR/{split + '/CLASS/*':14}  {getattr(expected, split):,} images, {_each(*expected.each(split))} a class"
+        f"  DIR/{split + '/CLASS/*':14}  {getattr(expected, split):,} images, {_range(*expected.each(split))} per class"
         for split in SPLITS
     ]
-    return "\n".join(
-        [
-            f"{expected.name}, {expected.classes:,} classes:",
-            "",
-            *rows,
-            "",
-            f"CLASS is {expected.naming}, the same in train and val.",
-            *([expected.source] if expected.source else []),
-        ]
-    )
+    lines = [
+        f"{expected.name}, {expected.classes:,} classes:",
+        "",
+        *rows,
+        "",
+        f"CLASS is {expected.naming}, the same in train and val.",
+    ]
+    if expected.source:
+        lines.append(expected.source)
+    return "\n".join(lines)

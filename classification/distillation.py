@@ -1,4 +1,4 @@
-"""Knowledge distillation from a card that has its classifier."""
+"""Distil knowledge from the classifier of a card."""
 
 import torch
 from torch import Tensor, nn
@@ -9,33 +9,34 @@ from backbones.networks.factory import build
 
 
 def soft_cross_entropy(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 l(softmax(r / T), softmax(z / T)), the mean over the batch (the second term of equation 6 of the paper).
+    """Return T^2 l(softmax(r / T), softmax(z / T)), the mean over the batch (second term of equation 6 of the paper).
 
     Args:
-        logits: z (N, K), of the student.
-        teacher: r (N, K).
-        temperature: T. The value is about T^2 ln K, 2760 for T = 20 and K = 1000: beyond what 16 bits resolve, so both are
-            taken to float32 first (float64 stays).
+        logits: the student's logits z (N, K).
+        teacher: the teacher's logits r (N, K).
+        temperature: T.
     """
+    # The loss is about T^2 ln K, 2760 for T = 20 and K = 1000, which 16 bits cannot resolve. float64 stays float64.
     wide = torch.promote_types(logits.dtype, torch.float32)
     return temperature**2 * F.cross_entropy(logits.to(wide) / temperature, F.softmax(teacher.to(wide) / temperature, dim=1))
 
 
 class Distillation:
-    """The loss l(p, softmax(z)) + T^2 l(softmax(r / T), softmax(z / T)) (equation 6), or half of it (GluonCV's form).
+    """Compute the loss l(p, softmax(z)) + T^2 l(softmax(r / T), softmax(z / T)) (equation 6), or half of it (GluonCV's form).
 
-    The teacher stands in evaluation mode, gets no gradient, and sees the student's own batch, mixed where that is. It is no
-    module of the student, so that neither checkpoint, optimiser nor card holds any of it.
+    The teacher is in evaluation mode, gets no gradient, and gets the same (perhaps mixed) batch as the student. It is not a
+    submodule of the student, so it is not in the student's checkpoint, optimiser or card. The first three arguments are keys of
+    the config; the others describe the student.
 
     Args:
         card: folder of the teacher's card.
         temperature: T.
         form: 'paper', or 'gluoncv' for half of the sum.
-        mean, std: of the student's preprocessor (RGB); a teacher that was trained with others gets its own.
+        mean, std: those of the student's preprocessor (RGB). Inputs are renormalised if the teacher was trained with others.
         num_classes: K of the student.
 
     Raises:
-        ValueError: no such card, one without classifier, or of another number of classes.
+        ValueError: no such card, a card without a classifier, or one with another number of classes.
     """
 
     def __init__(self, card: str, temperature: float, form: str, mean: list[float], std: list[float], num_classes: int):
@@ -43,12 +44,12 @@ class Distillation:
         self.teacher = Teacher(load_teacher(card, num_classes), mean, std)
 
     def __call__(self, inputs: Tensor, logits: Tensor, hard: Tensor) -> dict[str, Tensor]:
-        """The two terms, which add up to the loss.
+        """Return the two terms that add up to the loss.
 
         Args:
-            inputs: the student's (N, 3, H, W).
-            logits: the student's (N, K).
-            hard: l(p, softmax(z)).
+            inputs: the student's inputs (N, 3, H, W).
+            logits: the student's logits (N, K).
+            hard: the student's own loss l(p, softmax(z)).
         """
         with torch.no_grad():
             teacher = self.teacher.to(inputs.device)(inputs)
@@ -57,7 +58,7 @@ class Distillation:
 
 
 class Teacher(nn.Module):
-    """The classifier of a card: logits (N, K) of a batch that was normalised by a student's ``mean`` and ``std`` (RGB)."""
+    """Run the classifier of a card: logits (N, K) of a batch that was normalised by a student's ``mean`` and ``std`` (RGB)."""
 
     def __init__(self, card: BackboneCard, mean: list[float], std: list[float]):
         super().__init__()
@@ -66,12 +67,12 @@ class Teacher(nn.Module):
         self.fc = nn.Linear(*card.classifier["weight"].shape[::-1])
         self.fc.load_state_dict(card.classifier, strict=True)
         rgb = slice(None, None, 1 if card.channel_order == "rgb" else -1)
-        own_mean, own_std = torch.tensor(card.mean[rgb]), torch.tensor(card.std[rgb])
-        scale = torch.tensor(std) / own_std
+        card_mean, card_std = torch.tensor(card.mean[rgb]), torch.tensor(card.std[rgb])
+        scale = torch.tensor(std) / card_std
         self.flip = card.channel_order == "bgr"
         self.same = list(card.mean[rgb]) == list(mean) and list(card.std[rgb]) == list(std)
         self.register_buffer("scale", scale.view(3, 1, 1))
-        self.register_buffer("shift", ((torch.tensor(mean) - own_mean) / own_std).view(3, 1, 1))
+        self.register_buffer("shift", ((torch.tensor(mean) - card_mean) / card_std).view(3, 1, 1))
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -83,20 +84,25 @@ class Teacher(nn.Module):
 
 
 def load_teacher(path: str, num_classes: int, class_names: list[str] | None = None) -> BackboneCard:
-    """The card of a teacher for ``num_classes`` classes, in the order of ``class_names`` where both name theirs.
+    """Load the card of a teacher for ``num_classes`` classes, in the order of ``class_names`` if both name their classes.
 
     Raises:
-        ValueError: no such card, one without its classifier, or one trained on other classes.
+        ValueError: no such card, a card without a classifier, or one trained on other classes.
     """
     card = BackboneCard.load(path)
     if not card.classifier:
         raise ValueError(
-            f"The card {card.path} has no classifier, and a teacher needs one; write it anew from its run or source."
+            f"The card {card.path} has no classifier, and a teacher needs one; export it again from its run or source."
         )
-    if (theirs := len(card.classifier["weight"])) != num_classes:
-        raise ValueError(f"The teacher {card.path} tells {theirs} classes apart and the student {num_classes}; take another.")
+    if (teacher_classes := len(card.classifier["weight"])) != num_classes:
+        raise ValueError(
+            f"The teacher {card.path} has {teacher_classes} classes and the student {num_classes}; choose another teacher."
+        )
     names = card.source.get("class_names")
     if names and class_names and names != class_names:
-        odd = sorted(set(names) ^ set(class_names))[:5] or ["the same names in another order"]
-        raise ValueError(f"The teacher {card.path} was trained on other classes than the student has: {', '.join(odd)}.")
+        differences = sorted(set(names) ^ set(class_names))[:5] or ["the same names in another order"]
+        raise ValueError(
+            f"The teacher {card.path} was trained on other classes than the student has: {', '.join(differences)}. "
+            "Choose another teacher."
+        )
     return card

@@ -1,13 +1,13 @@
-"""Which dtype a config's low precision means on a machine."""
+"""Resolve the dtype of low precision on a machine."""
 
 from backbones.resolving import Machine
 
 
 def resolve_dtype(dtype: str, machine: Machine | None = None) -> str:
-    """Return the dtype that ``dtype`` means on ``machine``, by default on this one.
+    """Return the dtype that ``dtype`` means on ``machine`` (default: this machine).
 
-    'auto' is float16 where there is CUDA; on a CPU bfloat16 where the hardware has it, and else float32, since emulated
-    bfloat16 took 12 to 21 times as long as float32 on a CPU with AVX2 only (ResNet-50-D, 64 px, batch 16, one run a layout).
+    'auto' is float16 with CUDA. On a CPU it is bfloat16 if the hardware supports it, else float32: emulated bfloat16 took 12 to
+    21 times as long as float32 on a CPU with AVX2 only (ResNet-50-D, 64 px, batch 16, one run per memory layout).
 
     Raises:
         ValueError: float16 without CUDA.
@@ -23,9 +23,9 @@ def resolve_dtype(dtype: str, machine: Machine | None = None) -> str:
 
 
 def set_precision(optim_wrapper, low_precision: str | None, machine: Machine | None = None) -> str:
-    """Set the optimiser wrapper of a config for the asked precision, in place, and return the dtype that training uses.
+    """Set the optimiser wrapper of a config for a precision, in place, and return the dtype that training uses.
 
-    float16 becomes MMEngine's ``AmpOptimWrapper`` with dynamic loss scaling and float32 master weights; None leaves float32.
+    float16 uses MMEngine's ``AmpOptimWrapper`` with dynamic loss scaling and float32 master weights. None means float32.
     """
     if low_precision is None:
         return "float32"

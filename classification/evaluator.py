@@ -1,4 +1,4 @@
-"""The runner's side of the metrics: collects ranks over all processes and keeps them per image."""
+"""Collect the ranks of all test images over all processes, and save them per image."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,10 @@ from classification.metrics import rank_of_truth, topk
 
 
 class TopK(BaseMetric):
-    """top1 and top5 in percent; ranks per image go to ``out_file``.
+    """Compute top1 and top5 in percent, and write the rank of each image to ``out_file``.
 
     Args:
-        out_file: an .npz to write: ``rank`` uint16 (N,) of the true class and ``label`` uint16 (N,), in the data set's order.
+        out_file: .npz file to write: ``rank`` uint16 (N,) of the true class and ``label`` uint16 (N,), in the dataset's order.
     """
 
     def __init__(self, out_file: str | None = None, **kwargs):

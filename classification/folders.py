@@ -1,4 +1,4 @@
-"""Class folders, as ImageNet has them."""
+"""Check folders of images that are sorted by class, as ImageNet is."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ from backbones.common.files import missing_folder
 
 
 def check_folder(root: Path) -> list[str]:
-    """The class names under ``root``, sorted.
+    """Return the sorted class names under ``root``.
 
     Raises:
-        ValueError: no such folder, no class folders, or a class folder without images; says what was expected where.
+        ValueError: no such folder, no class folders, or a class folder without images; the message says what was expected where.
     """
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -17,8 +17,8 @@ def check_folder(root: Path) -> list[str]:
         raise ValueError(missing_folder(root, "one folder of images per class"))
     classes = sorted(p for p in root.iterdir() if p.is_dir())
     if not classes:
-        found = ", ".join(sorted(p.name for p in root.iterdir())[:5]) or "nothing"
-        raise ValueError(f"{root} should hold one folder of images per class, and holds no folder (found: {found}).")
+        content = ", ".join(sorted(p.name for p in root.iterdir())[:5]) or "nothing"
+        raise ValueError(f"{root} should hold one folder of images per class, and holds no folder (found: {content}).")
     for folder in classes:
         if not any(p.suffix.lower() in IMG_EXTENSIONS for p in folder.rglob("*")):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Mixup: each image of a batch mixed with another one, and their targets alike."""
+"""Mix each image of a batch with another one, and their targets likewise (mixup)."""
 
 import numpy as np
 import torch
@@ -6,15 +6,15 @@ from torch import Tensor, nn
 
 
 class Mixup(nn.Module):
-    """x = lambda x_i + (1 - lambda) x_j, y = lambda y_i + (1 - lambda) y_j (equations 7 and 8 of the paper).
+    """Compute x = lambda x_i + (1 - lambda) x_j, y = lambda y_i + (1 - lambda) y_j (equations 7 and 8 of the paper).
 
-    As in the paper's code, there is one lambda ~ Beta(alpha, alpha) an update, the same on every device, and each image is
-    mixed with that of the reversed batch.
+    As in the paper's code, one lambda ~ Beta(alpha, alpha) is drawn per update, the same on every device, and each image is
+    mixed with the image at its place in the reversed batch.
 
     Args:
-        alpha: of the Beta distribution, above 0.
-        seed: of the run. lambda is a function of it and of the number of the update alone, so that a resumed run and every
-            process of a run draw the same.
+        alpha: parameter of the Beta distribution, above 0.
+        seed: seed of the run. lambda depends on the seed and the number of the update only, so that a resumed run and all
+            processes of a run draw the same.
     """
 
     def __init__(self, alpha: float, seed: int = 0):
@@ -23,9 +23,9 @@ class Mixup(nn.Module):
         self.draw(0)
 
     def draw(self, update: int) -> None:
-        """Sets ``lam`` to that of update ``update`` (0, 1, ...)."""
+        """Set ``lam`` to the lambda of update number ``update`` (0, 1, ...)."""
         self.lam = float(np.random.default_rng([self.seed, update]).beta(self.alpha, self.alpha))
 
     def forward(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Mixed images (N, C, H, W) and mixed targets (N, K), both float."""
+        """Return mixed images (N, C, H, W) and mixed targets (N, K), both float."""
         return tuple(torch.lerp(batch.flip(0), batch, self.lam) for batch in (images, targets))

@@ -1,4 +1,4 @@
-"""The classifier: a backbone, global average pooling and one fully connected layer."""
+"""Build and train the classifier: a backbone, global average pooling and one fully connected layer."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ from backbones.networks.initialization import initialise
 
 
 class ImagePreprocessor(BaseDataPreprocessor):
-    """Moves a uint8 batch to the device and normalises it there: (x - mean) / std, per channel.
+    """Move a uint8 batch to the device and normalise it there: (x - mean) / std, per channel.
 
     Args:
-        mean, std: of R, G, B on the 0..255 scale.
+        mean, std: mean and standard deviation of R, G, B on the 0..255 scale.
 
     ``forward`` takes ``{'inputs': uint8 (N, 3, H, W) RGB, 'labels': int64 (N,)}`` and returns it with float32 inputs in
     channels-last memory.
@@ -32,48 +32,52 @@ class ImagePreprocessor(BaseDataPreprocessor):
         return data | {"inputs": self.normalise(data["inputs"])}
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 (N, 3, H, W) to float32 (N, 3, H, W)."""
+        """Normalise uint8 (N, 3, H, W) images to float32 (N, 3, H, W)."""
         images = images.to(memory_format=torch.channels_last).float()
         return (images - self.mean) / self.std
 
 
 def micro_batches(data: dict, size: int | None) -> list[dict]:
-    """``data`` (tensors of N rows) in parts of ``size`` rows; as one part where ``size`` is None.
+    """Split ``data`` (tensors of N rows) into parts of ``size`` rows; None gives one part.
 
     Raises:
-        ValueError: N is no multiple of ``size``.
+        ValueError: N is not a multiple of ``size``.
     """
     count = len(data["labels"])
     if size is None or size == count:
         return [data]
     if count % size:
-        raise ValueError(f"A batch of {count} images cannot be divided into parts of {size} (micro_batch).")
+        raise ValueError(
+            f"A batch of {count} images cannot be divided into parts of {size} (micro_batch); choose a divisor of the batch."
+        )
     parts = {key: value.split(size) for key, value in data.items()}
     return [{key: value[i] for key, value in parts.items()} for i in range(count // size)]
 
 
 def mean_of(logs: list[dict]) -> dict:
-    """The mean of each entry over the micro-batches."""
+    """Average each entry over the micro-batches."""
     return {key: sum(log[key] for log in logs) / len(logs) for key in logs[0]}
 
 
 class ImageClassifier(BaseModel):
-    """logits = W dropout(GAP(last stage)) + b.
+    """Classify images: logits = W dropout(GAP(last stage)) + b.
+
+    ``forward`` returns in mode 'loss' ``{'loss': scalar}``, or ``loss_hard`` and ``loss_soft`` with distillation; in 'predict' a
+    list of ``{'scores': float32 (K,), 'label': int}``; in 'tensor' the logits (N, K). One ``train_step`` is one update.
+
+    The arguments are the keys of a config's ``model``, which is why there are more than five.
 
     Args:
         backbone: config of a network that returns a tuple of stages and has ``channels``.
         num_classes: K.
         loss: config of a criterion of (logits (N, K), labels (N,) or targets (N, K)).
-        data_preprocessor: config.
-        micro_batch: images in a forward pass, over which BN takes its statistics; a batch is several of them, whose gradients
-            are accumulated. None: the whole batch.
+        data_preprocessor: config of the preprocessor.
+        micro_batch: number of images in a forward pass, over which BN takes its statistics. The gradients of the micro-batches
+            of a batch are accumulated. None: the whole batch.
         init: initial values of convolutions and of W: 'xavier' (section 2.1 of the paper) or 'msra_prelu' (its code).
-        dropout: part of the pooled features set to 0 while training.
+        dropout: fraction of the pooled features that is set to 0 in training.
         mixup: arguments of ``Mixup``, or None.
-        distillation: arguments of ``Distillation`` but for what the student is, or None.
-
-    In mode 'loss' returns ``{'loss': scalar}``, or ``loss_hard`` and ``loss_soft`` with distillation; in 'predict' a list of
-    ``{'scores': float32 (K,), 'label': int}``; in 'tensor' the logits (N, K). One ``train_step`` is one update.
+        distillation: arguments of ``Distillation`` except those that describe the student, or None.
     """
 
     def __init__(
@@ -94,16 +98,8 @@ class ImageClassifier(BaseModel):
         self.fc = nn.Linear(self.backbone.channels[-1], num_classes)
         initialise(self, init)
         self.loss, self.micro_batch = MODELS.build(loss), micro_batch
-        self.mixup = self.distillation = None
-        if mixup:
-            from classification.mixup import Mixup
-
-            self.mixup = Mixup(**mixup)
-        if distillation:
-            from classification.distillation import Distillation
-
-            own = dict(mean=list(data_preprocessor["mean"]), std=list(data_preprocessor["std"]), num_classes=num_classes)
-            self.distillation = Distillation(**distillation, **own)
+        self.mixup = _build_mixup(mixup) if mixup else None
+        self.distillation = _build_distillation(distillation, data_preprocessor, num_classes) if distillation else None
 
     def forward(self, inputs: Tensor, labels: Tensor | None = None, mode: str = "tensor"):
         if mode == "loss":
@@ -118,7 +114,7 @@ class ImageClassifier(BaseModel):
         return self.fc(self.dropout(self.backbone(inputs)[-1].mean(dim=(2, 3))))
 
     def _losses(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        if self.mixup:  # smoothing, which the loss does, and mixing are linear: their order does not matter
+        if self.mixup:  # the loss smooths afterwards; smoothing and mixing are linear, so their order does not matter
             inputs, targets = self.mixup(inputs, F.one_hot(targets, self.fc.out_features).to(inputs.dtype))
         logits = self._logits(inputs)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -132,8 +128,21 @@ class ImageClassifier(BaseModel):
         return mean_of(logs)
 
 
+def _build_mixup(options: dict) -> nn.Module:
+    from classification.mixup import Mixup  # here, since only runs with the trick need it
+
+    return Mixup(**options)
+
+
+def _build_distillation(options: dict, data_preprocessor: dict, num_classes: int):
+    from classification.distillation import Distillation  # here, since only runs with the trick need it
+
+    mean, std = list(data_preprocessor["mean"]), list(data_preprocessor["std"])
+    return Distillation(**options, mean=mean, std=std, num_classes=num_classes)
+
+
 class ClassifierDDP(MMDistributedDataParallel):
-    """``ImageClassifier`` over several processes: gradients are exchanged once an update, after its last micro-batch."""
+    """Train an ``ImageClassifier`` in several processes; exchange gradients once per update, after its last micro-batch."""
 
     def train_step(self, data: dict, optim_wrapper) -> dict[str, Tensor]:
         logs = []
@@ -143,10 +152,10 @@ class ClassifierDDP(MMDistributedDataParallel):
 
 
 class UpdateHook(Hook):
-    """Keeps what is counted in updates in step with them: the wrapper's accumulation and mixup's lambda.
+    """Synchronise the wrapper's gradient accumulation and mixup's lambda with the updates.
 
-    An iteration of the runner is one update of several micro-batches, and MMEngine's wrapper would else take the number of
-    iterations for that of micro-batches.
+    An iteration of the runner is one update of several micro-batches. Without the hook, MMEngine's wrapper would take the number
+    of iterations for the number of micro-batches.
     """
 
     def before_train(self, runner) -> None:
@@ -154,5 +163,5 @@ class UpdateHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if getattr(model, "mixup", None):  # a model of another task may train with this hook
+        if getattr(model, "mixup", None):  # models of other tasks may use this hook, too
             model.mixup.draw(runner.iter)

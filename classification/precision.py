@@ -1,4 +1,4 @@
-"""Low precision on the device at hand."""
+"""Train in low precision on any device."""
 
 from contextlib import contextmanager
 
@@ -7,9 +7,9 @@ from mmengine.optim import OptimWrapper
 
 
 class LowPrecisionOptimWrapper(OptimWrapper):
-    """Autocast without loss scaling, on any device: for bfloat16, whose range is float32's, and for a CPU.
+    """Autocast without loss scaling on any device: for bfloat16, which has the range of float32, and for CPUs.
 
-    MMEngine's ``AmpOptimWrapper`` cannot be built without an accelerator. Weights, gradients and updates stay float32.
+    Weights, gradients and updates stay float32. MMEngine's ``AmpOptimWrapper`` cannot be built without an accelerator.
 
     Args:
         dtype: 'bfloat16', or 'float32' for no autocast.

@@ -1,17 +1,17 @@
-"""From the values of a classifier's config to the MMEngine config that trains it."""
+"""Resolve the values of a classifier's config to the MMEngine config that trains it."""
 
 from backbones.networks.architecture import arch_of, check_resnet, network_name
 from backbones.resolving import Request, data_folder, milestones, start
 from classification.dtypes import set_precision
 from classification.tricks import compose
 
-# values that ``resolve`` turns into others and that no one reads afterwards
+# values from which ``resolve`` derives others, and which nothing reads afterwards
 CONSUMED = (
     *("seconds", "data_root", "num_workers", "test_batch", "val_folder", "mean", "std", "crop_scale", "warmup_epochs"),
     *("lr_at_256", "low_precision", "num_classes"),
 )
 RESAMPLER = "bilinear, antialiased (torchvision on PIL images), the same in training and validation"
-STEPS = (30 / 120, 60 / 120, 90 / 120)  # of the training: where the learning rate falls to a tenth (section 2.1 of the paper)
+STEPS = (30 / 120, 60 / 120, 90 / 120)  # fractions of the training at which the learning rate falls to a tenth (section 2.1)
 NOT_HERE = {  # options of the dense tasks
     "backbone": "trains its own backbone",
     "transfer": "trains its own backbone",
@@ -19,7 +19,7 @@ NOT_HERE = {  # options of the dense tasks
     "lr_factor": "has no protocol; change lr_at_256 with --cfg-options",
     "hold_out": "is tested on its validation images",
 }
-# keys of a resolved config that follow from a value, which is what to change
+# keys of a resolved config that are derived -> the value to change instead
 FOLLOWS = {
     "train_cfg.max_epochs": "epochs",
     "train_dataloader.batch_size": "batch",
@@ -38,28 +38,28 @@ FOLLOWS = {
 
 
 def resolve(values, request: Request):
-    """Return the resolved config of a pretraining, but for overrides of derived keys and ``complete``.
+    """Return the resolved config of a pretraining, before overrides of derived keys and ``complete``.
 
     Args:
-        values: checked, of a config (an MMEngine Config); it is left as it is.
-        request: with the tricks.
+        values: checked values of a config (an MMEngine Config); not modified.
+        request: the tricks and other options.
 
     Raises:
-        ValueError: an option of the dense tasks, a trick that cannot be applied, a precision that this machine has not.
+        ValueError: an option of the dense tasks, a trick that cannot be applied, or a precision that this machine lacks.
     """
     for option, reason in NOT_HERE.items():
         if getattr(request, option):
             raise ValueError(f"--{option.replace('_', '-')} is for detection and segmentation; {values.task} {reason}.")
     if "depth" in values.model.backbone:
         check_resnet(values.model.backbone)
-    cfg = compose(values, request.tricks, lambda changed: derive(changed, request))
+    cfg = compose(values, request.tricks, lambda edited: derive(edited, request))
     for key in CONSUMED:
         cfg.pop(key, None)
     return cfg
 
 
 def derive(values, request: Request):
-    """Return what follows from ``values``: pipelines, loaders, model, optimiser and schedule."""
+    """Derive pipelines, loaders, model, optimiser and schedule from ``values``."""
     cfg = start(values, request)
     cfg.network, cfg.resampler = network_name(cfg.model.backbone), RESAMPLER
     if cfg.model.get("mixup"):
@@ -67,9 +67,9 @@ def derive(values, request: Request):
     cfg.micro_batch = cfg.model.micro_batch = min(values.micro_batch, values.batch)
     cfg.model.num_classes = values.num_classes
     cfg.model.data_preprocessor = dict(type="classification.ImagePreprocessor", mean=list(values.mean), std=list(values.std))
-    # SyncBuffersHook: the mean of all processes' BN statistics, before any evaluation
-    own = (dict(type="classification.UpdateHook"), dict(type="SyncBuffersHook"))
-    cfg.custom_hooks = [*own, *values.custom_hooks]
+    # SyncBuffersHook averages the BN statistics of all processes before an evaluation
+    hooks = (dict(type="classification.UpdateHook"), dict(type="SyncBuffersHook"))
+    cfg.custom_hooks = [*hooks, *values.custom_hooks]
     _loaders(cfg, values)
     if request.machine.processes > 1:
         cfg.model_wrapper_cfg = dict(type="classification.ClassifierDDP", broadcast_buffers=False)
@@ -84,6 +84,7 @@ def derive(values, request: Request):
 
 
 def _loaders(cfg, values) -> None:
+    """Set the train and test loaders with their pipelines, in place."""
     root, size = data_folder(values), values.size
     transforms = "torchvision.transforms.v2"
     train = [
@@ -122,7 +123,7 @@ def _loaders(cfg, values) -> None:
 
 
 def facts_of(cfg) -> dict:
-    """Return what a card of this pretraining will say of its network: arch, mean, std and channel order."""
+    """Return the facts of the network that the card of this pretraining will state: arch, mean, std and channel order."""
     preprocessor = cfg.model.data_preprocessor
     facts = dict(mean=list(preprocessor.mean), std=list(preprocessor.std), channel_order="rgb")  # PIL's order
     return dict(arch=arch_of(cfg.model.backbone), **facts)

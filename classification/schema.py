@@ -1,4 +1,4 @@
-"""Declare what a config of classification may have, with types and ranges."""
+"""Declare the keys of a classification config, with types and ranges."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,20 +12,20 @@ Scales = tuple[Positive, Positive, Positive]
 
 
 class ClassificationValues(Values, kw_only=True, forbid_unknown_fields=True):
-    """The values of a classifier's config."""
+    """Hold the values of a classifier's config."""
 
     epochs: Count
-    warmup_epochs: Positive  # of the trick warmup
+    warmup_epochs: Positive  # length of the trick warmup
     batch: Count  # over all processes
     micro_batch: Count  # images over which BN takes its statistics
-    lr_at_256: Positive  # learning rate of a batch of 256 images; another batch scales it
+    lr_at_256: Positive  # learning rate for a batch of 256 images; scaled linearly for another batch
     low_precision: Literal["auto", "float16", "bfloat16", "float32"] | None = None
     num_classes: Count
     val_folder: str
     test_batch: Count
     mean: Channels
     std: Scales
-    size: Annotated[int, Meta(ge=8)]  # pixels of a side of an image
+    size: Annotated[int, Meta(ge=8)]  # side of an image in pixels
     crop_scale: tuple[Fraction, Fraction]
     optim_wrapper: dict[str, Any]
     teacher: str | None = None  # the folder of a card; set by the trick distillation

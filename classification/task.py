@@ -1,4 +1,7 @@
-"""The classification task, as the tools see it: it pretrains, and ends with a card."""
+"""Present the classification task to the tools: it pretrains a backbone and writes its card.
+
+A card is a folder with the weights of a backbone and the facts that a transfer needs to use them.
+"""
 
 import copy
 from pathlib import Path
@@ -9,29 +12,29 @@ from classification.schema import ClassificationValues as VALUES
 
 __all__ = ["FOLLOWS", "VALUES", "check_data", "data_folders", "facts_of", "finish", "resolve", "size", "write_card"]
 STAGE = "pretrain"
-RESULT_VERSION = 3  # raise it when the same config no longer gives the same numbers: finished runs are then run again
+RESULT_VERSION = 3  # increase it when the same config no longer gives the same numbers, so that finished runs are repeated
 METRICS = ("top1", "top5")
-FIGURES = METRICS  # all that a run scores, by name
-SPLIT = "val"  # what the figures are measured on
+FIGURES = METRICS  # the names of all scores of a run
+SPLIT = "val"  # on which the figures are measured
 PER_IMAGE = "ranks.npz"
-PUBLISHED_PROTOCOL = "paper"  # that of the paper's numbers
+PUBLISHED_PROTOCOL = "paper"  # protocol of the paper's numbers
 
 
 def check_data(cfg) -> list[str]:
-    """Finds nothing odd.
+    """Check the folders of a run, and return no warnings.
 
     Raises:
-        ValueError: a folder is missing or empty, or its classes are not those of the config, the other split, or the teacher.
+        ValueError: a folder is missing or empty, or its classes differ from those of the config, the other split, or the teacher.
     """
     train, val = (Path(cfg[f"{split}_dataloader"].dataset.root) for split in ("train", "test"))
     names, val_names = check_folder(train), check_folder(val)
     if names != val_names:
-        odd = sorted(set(names) ^ set(val_names))
-        raise ValueError(f"{train} and {val} should have the same class folders; only one has {', '.join(odd[:5])}.")
+        unmatched = sorted(set(names) ^ set(val_names))
+        raise ValueError(f"{train} and {val} should have the same class folders; only one has {', '.join(unmatched[:5])}.")
     if len(names) != cfg.model.num_classes:
         raise ValueError(
             f"{train} has {len(names)} class folders and the config {cfg.model.num_classes} classes; set "
-            f"--cfg-options num_classes={len(names)} or move the folders that are too many."
+            f"--cfg-options num_classes={len(names)} or remove the extra folders."
         )
     if cfg.model.distillation:
         from classification.distillation import load_teacher
@@ -41,18 +44,18 @@ def check_data(cfg) -> list[str]:
 
 
 def data_folders(cfg) -> list[Path]:
-    """The folders whose files a run reads."""
+    """Return the folders that a run reads."""
     return [Path(cfg.train_dataloader.dataset.root), Path(cfg.test_dataloader.dataset.root)]
 
 
 def finish(runner, cfg, metrics: dict, folder: Path) -> dict:
-    """Writes the card of the trained backbone into ``folder`` and returns what the record says of it."""
+    """Write the card of the trained backbone into ``folder``, and return its digest and size for the record."""
     card = write_card(runner.model, cfg, metrics["top1"], folder / "card")
     return {"card": card.sha256, "size": size(cfg)}
 
 
 def size(cfg) -> dict[str, int]:
-    """``parameters`` of the classifier and ``multiply_adds`` of its convolutions and of its last layer, for one image."""
+    """Count the ``parameters`` of the classifier and the ``multiply_adds`` of its convolutions and last layer for one image."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -67,7 +70,7 @@ def size(cfg) -> dict[str, int]:
 
 
 def write_card(model, cfg, top1: float | None, folder: Path):
-    """The BackboneCard of a trained ``ImageClassifier``: its backbone, seen through its own preprocessor, and its classifier."""
+    """Write the BackboneCard of a trained ``ImageClassifier``: its backbone with its preprocessor, and its classifier."""
     from backbones.card import BackboneCard
 
     model = getattr(model, "module", model)

@@ -1,4 +1,4 @@
-"""Pictures of a finished run, for people: validation images, and whether the network's first guess was right."""
+"""Draw validation images of a finished run, marked by whether the network classified them correctly."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,28 +11,28 @@ from backbones.common.files import read_npz
 from classification.data import read_rgb
 from classification.folders import check_folder
 
-SIDE, FRAME, LINE = 150, 4, 15  # px: an image at most, the border around it, a line below
+SIDE, FRAME, LINE = 150, 4, 15  # px: longest side of an image, the border around it, a line of text below
 
 
 def legend(cfg) -> str:
-    """What the pictures show, for the head of a sheet."""
+    """Return the explanation at the head of a sheet."""
     return (
-        "Each image with its true class. Green border: the network's first guess is right; orange-red: it is not, and the number "
-        f"is the place of the true class among its guesses (1 to {cfg.model.num_classes}). Of two runs the left half of the "
-        "border is the first's."
+        "Each image with its true class. Green border: classified correctly. Orange-red border: misclassified, and the number "
+        f"is the place of the true class in the network's ranking (1 to {cfg.model.num_classes}). With two runs, the left half "
+        "of the border is for the first run."
     )
 
 
 def pictures(cfg, folders: Sequence[Path], num: int) -> list[Image.Image]:
-    """``num`` validation images, spread evenly over the classes.
+    """Draw ``num`` validation images, spread evenly over the classes.
 
     Args:
-        cfg: of a finished run.
-        folders: of that run, and perhaps of another that stands beside it; ``ranks.npz`` is read.
-        num: how many images; all, where there are fewer.
+        cfg: config of a finished run.
+        folders: folder of that run, and optionally of a second run to compare; their ``ranks.npz`` are read.
+        num: number of images; all if there are fewer.
 
     Raises:
-        ValueError: the validation data is missing, or is not what the run was tested on.
+        ValueError: the validation data is missing, or is not the data on which the run was tested.
     """
     from torchvision.datasets import ImageFolder
 
@@ -45,21 +45,21 @@ def pictures(cfg, folders: Sequence[Path], num: int) -> list[Image.Image]:
 
 
 def _ranks(folder: Path, labels: list[int], root: Path) -> np.ndarray:
-    """The ranks of a run; raises ValueError unless it was tested on images of these classes, in this order."""
+    """Read the ranks of a run; raise ValueError unless it was tested on images of these classes, in this order."""
     saved = read_npz(folder / "ranks.npz")
     if saved["label"].tolist() != labels:
-        raise ValueError(f"{root} holds other images than the run in {folder} was tested on; run it again, or bring them back.")
+        raise ValueError(f"{root} holds other images than the run in {folder} was tested on; run it again, or restore them.")
     return saved["rank"]
 
 
 def picture(image: Image.Image, name: str, ranks: Sequence[int]) -> Image.Image:
-    """An image with its true class below; ``ranks`` are how many classes the network of each run put before it."""
+    """Draw an image with its true class below; ``ranks`` holds, for each run, the number of classes ranked before it."""
     size = SIDE + 2 * FRAME
     tile = Image.new("RGB", (size, size + LINE * (1 + len(ranks)) + FRAME), "white")
     small = ImageOps.contain(image, (SIDE, SIDE), Image.Resampling.LANCZOS)
     colours = [WRONG if rank else RIGHT for rank in ranks]
     framed = Image.new("RGB", (small.width + 2 * FRAME, small.height + 2 * FRAME))
-    for i, colour in enumerate(colours):  # from where each run's part of the border starts
+    for i, colour in enumerate(colours):  # each run overpaints the border from its part on
         framed.paste(colour, (i * framed.width // len(ranks), 0, *framed.size))
     framed.paste(small, (FRAME, FRAME))
     tile.paste(framed, ((size - framed.width) // 2, (size - framed.height) // 2))

@@ -1,4 +1,4 @@
-"""Is a copy of Pascal VOC whole? First layout, lists and counts, then every image decoded and its XML read.
+"""Check that a copy of Pascal VOC is complete: first layout, lists and counts, then every image and its XML.
 
 Loads neither torch nor mmdet.
 """
@@ -24,9 +24,9 @@ CLASSES = (
 )
 FOLDERS = ("JPEGImages", "Annotations")
 LISTS = "ImageSets/Main"
-NAME = re.compile(r"\w+", re.ASCII)  # of an image: 000005, 2008_000002
+NAME = re.compile(r"\w+", re.ASCII)  # name of an image: 000005, 2008_000002
 RESTORE = "restore the published ones"
-FAULTS = {  # of an image, of its XML or of an object: what it is, and what mends it
+FAULTS = {  # fault of an image, of its XML or of an object -> its description, and how to fix it
     "no image": ("listed images that are not in JPEGImages", "unpack their archive again"),
     **checking.FAULTS,
     "no XML": ("listed images without an XML in Annotations", "unpack their archive again"),
@@ -42,14 +42,14 @@ FAULTS = {  # of an image, of its XML or of an object: what it is, and what mend
 
 @dataclass(frozen=True)
 class ImageList:
-    """A list of ImageSets/Main as published.
+    """Describe a list of ImageSets/Main as published.
 
     Args:
-        year: the folder, VOC2007.
-        name: of the list, trainval.
-        images: how many it has.
-        use: what needs it, for people.
-        archive: which has it.
+        year: folder of the list, such as VOC2007.
+        name: name of the list, such as trainval.
+        images: number of images in it.
+        use: what needs the list, as text for people.
+        archive: archive that holds the list.
     """
 
     year: str
@@ -68,7 +68,7 @@ class ImageList:
 
 @dataclass(frozen=True)
 class Expected:
-    """Pascal VOC as published: its lists, and the names of its classes."""
+    """Describe Pascal VOC as published: its lists and the names of its classes."""
 
     name: str
     lists: tuple[ImageList, ...]
@@ -90,7 +90,7 @@ VOC = Expected(
 
 
 class Seen(NamedTuple):
-    """What there is to say of a listed image: its picture, its objects, how many are difficult, (fault, where) pairs."""
+    """Hold what was found for a listed image: its file, the number of objects, how many are difficult, (fault, place) pairs."""
 
     image: Look
     objects: int
@@ -99,17 +99,17 @@ class Seen(NamedTuple):
 
 
 def check_devkit(root: Path, workers: int, expected: Expected = VOC) -> Iterator[Finding]:
-    """Compares ``root`` with ``expected``; yields what folders and lists show at once, then reads every image and XML in full.
+    """Compare ``root`` with ``expected``: yield findings on folders and lists at once, then read every image and XML in full.
+
+    With several workers, a script that calls this must guard its main code with ``if __name__ == "__main__"``.
 
     Args:
-        root: the VOCdevkit, folder of VOC2007 and VOC2012.
-        workers: processes that decode; with 1, this one does.
-        expected: the data set as published.
-
-    With several workers, a script that calls this must guard its main code by ``if __name__ == "__main__"``.
+        root: the VOCdevkit, the folder that holds VOC2007 and VOC2012.
+        workers: number of processes that decode; 1 decodes in this process.
+        expected: the dataset as published.
 
     Raises:
-        ValueError: no such folder, a folder that cannot be listed, fewer than one worker, or a worker that died.
+        ValueError: ``root`` is no folder, a folder cannot be listed, ``workers`` is below 1, or a worker died.
     """
     root = Path(root)
     refuse_root(root, workers, f"{' and '.join(expected.years)} of {expected.name}")
@@ -128,7 +128,7 @@ def check_devkit(root: Path, workers: int, expected: Expected = VOC) -> Iterator
 
 
 def check_layout(root: Path, expected: Expected) -> Iterator[Finding]:
-    """Which folders and lists are not there."""
+    """Yield a finding for each missing folder or list."""
     for year in expected.years:
         parts = [part for part in expected.lists if part.year == year]
         archives = " and ".join(part.archive for part in parts)
@@ -144,7 +144,7 @@ def check_layout(root: Path, expected: Expected) -> Iterator[Finding]:
 
 
 def _missing(root: Path, year: str, use: str, archives: str) -> Finding:
-    """A year that is not there, and where it may be instead."""
+    """Return the finding for a missing year, with a hint where it may be."""
     folders, files = entries(root)
     deeper = sorted(p for below in ("*", "*/*") for p in root.glob(f"{below}/{year}") if p.is_dir())
     if deeper:
@@ -164,11 +164,11 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise ValueError(f"The list {path} cannot be read ({error.strerror}); mend that and check again.") from None
+        raise ValueError(f"The list {path} cannot be read ({error.strerror}); fix that and check again.") from None
 
 
 def check_list(part: ImageList, lines: list[str]) -> Iterator[Finding]:
-    """What is wrong with the lines of a list: each should be one name, once, and all together as many as published."""
+    """Yield the faults of a list: each line should be one name, no name should repeat, and the count should be as published."""
     counts = Counter(line for line in lines if NAME.fullmatch(line))
     if odd := [repr(line) for line in lines if not NAME.fullmatch(line)]:
         yield Finding(f"{part}: lines that are not the name of one image ({len(odd):,}): {first_names(odd)}; {_restore(part)}.")
@@ -183,35 +183,36 @@ def _restore(part: ImageList) -> str:
 
 
 def _compare_lists(names: dict[ImageList, list[str]]) -> Iterator[Finding]:
-    """Images in two lists; as published there is none."""
-    for one, other in combinations(names, 2):
-        known = set(names[one])
-        if both := [name for name in names[other] if name in known]:
+    """Yield a finding for each pair of lists that share images; the published lists share none."""
+    for first, second in combinations(names, 2):
+        first_set = set(names[first])
+        if shared := [name for name in names[second] if name in first_set]:
             yield Finding(
-                f"{other}: images that are also in {one} ({len(both):,}): {first_names(both)}; restore both lists, since what "
-                "a network is tested on must not be among what it was trained on."
+                f"{second}: images that are also in {first} ({len(shared):,}): {first_names(shared)}; restore both lists, since "
+                "a network must not be tested on images that it was trained on."
             )
 
 
 def check_images(root: Path, part: ImageList, names: list[str], classes: Sequence[str], workers: int) -> Iterator[Finding]:
-    """Decodes the images of a list and reads their XML files: what is at fault, then counts of objects, formats and modes."""
+    """Decode the images of a list and read their XML files; yield their faults, then counts of objects, formats and modes."""
     if not names:
         return
     faults: dict[str, list[str]] = {fault: [] for fault in FAULTS}
     formats, modes, disguised, objects, difficult = Counter(), Counter(), [], 0, 0
     with closing(map_files(partial(inspect, str(root), part.year, classes), names, workers, str(part))) as images:
         for name, seen in images:
-            for fault, where in seen.faults:
-                faults[fault].append(where)
+            for fault, place in seen.faults:
+                faults[fault].append(place)
             if not seen.image.fault:
                 formats[seen.image.form] += 1
                 modes[seen.image.mode] += 1
-                disguised += [f"{name}.jpg ({seen.image.form})"] * (seen.image.form != "JPEG")
+                if seen.image.form != "JPEG":
+                    disguised.append(f"{name}.jpg ({seen.image.form})")
             objects, difficult = objects + seen.objects, difficult + seen.difficult
     for fault, places in faults.items():
         if places:
-            what, mend = FAULTS[fault]
-            yield Finding(f"{part}: {what} ({len(places):,}): {first_names(places)}; {mend}.")
+            description, fix = FAULTS[fault]
+            yield Finding(f"{part}: {description} ({len(places):,}): {first_names(places)}; {fix}.")
     text = f"{part}: {sum(formats.values()):,} of {len(names):,} images decoded"
     text += f"; objects: {objects:,}, of which difficult: {difficult:,}"
     if formats:
@@ -222,14 +223,14 @@ def check_images(root: Path, part: ImageList, names: list[str], classes: Sequenc
 
 
 def inspect(root: str, year: str, classes: Sequence[str], names: list[str]) -> list[Seen]:
-    """What there is to say of each image of a year's folder and of its XML."""
+    """Inspect each image in the folder of a year, and its XML."""
     return [_inspect(Path(root), year, classes, name) for name in names]
 
 
 def _inspect(root: Path, year: str, classes: Sequence[str], name: str) -> Seen:
     image, xml = f"{year}/JPEGImages/{name}.jpg", f"{year}/Annotations/{name}.xml"
-    seen = inspect_image(root / image) if os.path.lexists(root / image) else Look(fault="no image")
-    faults, objects = [(seen.fault, image)] if seen.fault else [], []
+    look = inspect_image(root / image) if os.path.lexists(root / image) else Look(fault="no image")
+    faults, objects = [(look.fault, image)] if look.fault else [], []
     try:
         size, objects = read_annotation(root / xml)
     except FileNotFoundError:
@@ -237,17 +238,17 @@ def _inspect(root: Path, year: str, classes: Sequence[str], name: str) -> Seen:
     except (ValueError, OSError) as error:
         faults.append(("broken", f"{xml} ({error})"))
     else:
-        if not seen.fault and seen.size != size:
-            faults.append(("size", f"{image} ({sides(seen.size)}, in its XML {sides(size)})"))
+        if not look.fault and look.size != size:
+            faults.append(("size", f"{image} ({sides(look.size)}, in its XML {sides(size)})"))
         if not objects:
             faults.append(("barren", xml))
         for thing in objects:
-            faults += [(fault, f"{xml} ({what})") for fault, what in thing.faults(classes, size if seen.fault else seen.size)]
-    return Seen(seen, len(objects), sum(thing.difficult == "1" for thing in objects), faults)
+            faults += [(fault, f"{xml} ({detail})") for fault, detail in thing.faults(classes, size if look.fault else look.size)]
+    return Seen(look, len(objects), sum(thing.difficult == "1" for thing in objects), faults)
 
 
 def describe(expected: Expected) -> str:
-    """The layout and the counts that ``check_devkit`` expects, for people."""
+    """Return the layout and the counts that ``check_devkit`` expects, as text for people."""
     rows = [f"  DIR/{part.path:36} {part.images:>6,} images, needed {part.use}" for part in expected.lists]
     archives = [f"  {part.archive}" for part in expected.lists]
     return "\n".join(

@@ -1,7 +1,7 @@
-"""Average precision by the rules of the VOC devkit; numpy only.
+"""Compute average precision by the rules of the VOC devkit; needs numpy only.
 
-Detections and ground truth of a whole data set are flat arrays, each with the index of its image. No step loops over images:
-boxes of the same image and class are found through one sort, and their IoUs serve all IoU thresholds.
+Detections and ground truth of a whole dataset are flat arrays, each with the index of its image. No step loops over images:
+one sort pairs the boxes of the same image and class, and their IoUs serve all IoU thresholds.
 
 Source: Everingham et al., The Pascal Visual Object Classes Challenge, IJCV 2010, and the devkit's VOCevaldet.m.
 """
@@ -19,10 +19,10 @@ IOUS = tuple(k / 100 for k in range(50, 100, 5))  # 0.50:0.05:0.95; np.arange(0.
 
 @dataclass
 class Boxes:
-    """Boxes of a data set. ``score`` and ``match`` belong to detections, ``difficult`` to ground truth.
+    """Hold the boxes of a dataset; ``score`` and ``match`` belong to detections, ``difficult`` to ground truth.
 
     image (n,) int: index of the image, 0 and up; box (n, 4) float: x1, y1, x2, y2 in pixels, both ends inside; label (n,)
-    int: 0..classes - 1; score (n,) float: higher is better; difficult (n,) bool; match (n,) int8: of ``match``.
+    int: 0..classes - 1; score (n,) float: higher is better; difficult (n,) bool; match (n,) int8: the result of ``match``.
     """
 
     image: np.ndarray
@@ -37,11 +37,11 @@ class Boxes:
 
 
 def gather(results: list[tuple[np.ndarray, ...]]) -> tuple[Boxes, Boxes]:
-    """Flat arrays of detections and ground truth from one tuple per image, in the data set's order.
+    """Join one tuple per image, in the order of the dataset, to flat arrays of detections and ground truth.
 
     Args:
-        results: of each image, as arrays: found boxes (n, 4), labels, scores; boxes and labels of the objects that count; boxes
-            and labels of the difficult ones.
+        results: for each image, as arrays: boxes (n, 4), labels and scores of the detections; boxes and labels of the objects
+            that count; boxes and labels of the difficult objects.
     """
 
     def flat(box: int, label: int, **more) -> Boxes:
@@ -67,7 +67,7 @@ def gather(results: list[tuple[np.ndarray, ...]]) -> tuple[Boxes, Boxes]:
 
 
 def load(path: str | Path) -> tuple[Boxes, Boxes]:
-    """Detections and ground truth of a run's ``detections.npz``, as the evaluator wrote them.
+    """Read the detections and the ground truth of a run's ``detections.npz``, as the evaluator wrote them.
 
     Raises:
         ValueError: the file lacks an array.
@@ -81,7 +81,11 @@ def load(path: str | Path) -> tuple[Boxes, Boxes]:
 
 
 def check_labels(detections: Boxes, truth: Boxes, classes: int) -> None:
-    """Raises ValueError when a label is none of 0..classes - 1: such boxes would be left out of every class."""
+    """Check that every label is in 0..classes - 1, because a box with another label would be left out of every class.
+
+    Raises:
+        ValueError: a label is out of range.
+    """
     labels = np.concatenate([detections.label, truth.label])
     if len(wrong := labels[(labels < 0) | (labels >= classes)]):
         raise ValueError(
@@ -90,15 +94,15 @@ def check_labels(detections: Boxes, truth: Boxes, classes: int) -> None:
 
 
 def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU (n, m) of boxes (n, 4) and (m, 4) whose width is x2 - x1 + 1 pixels, as the devkit counts."""
+    """Return the IoU (n, m) of boxes (n, 4) and (m, 4) whose width is x2 - x1 + 1 pixels, as in the devkit."""
     return iou_of(a.T[..., None], b.T[:, None])
 
 
 def iou_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of boxes, float64 in 0..1: inter / (area + area - inter), each side one pixel longer than x2 - x1.
+    """Return the IoU of boxes, float64 in 0..1: inter / (area + area - inter), each side one pixel longer than x2 - x1.
 
     Args:
-        a, b: (4, ...), a row each of x1, y1, x2, y2 in pixels; the shapes behind it broadcast.
+        a, b: (4, ...), one row each for x1, y1, x2, y2 in pixels; the other dimensions broadcast.
     """
     a, b = a.astype(np.float64), b.astype(np.float64)  # float32's 0.7 is below 0.7
     width = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]) + 1
@@ -109,7 +113,7 @@ def iou_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (i, j), int64 (k,) each, of all pairs with a[i] == b[j]: i ascends, and j ascends for each i."""
+    """Return the indices (i, j), int64 (k,) each, of all pairs with a[i] == b[j]; i ascends, and j ascends for each i."""
     order = np.argsort(b, kind="stable")
     low, high = (np.searchsorted(b[order], a, side) for side in ("left", "right"))
     counts = high - low
@@ -119,10 +123,13 @@ def pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def best_pairs(i: np.ndarray, j: np.ndarray, iou: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each i of 0..size - 1 the j of its largest IoU, and that IoU; of equal IoUs the first j; -1 and -1.0 without a pair.
+    """Return for each i of 0..size - 1 the j of its largest IoU, and that IoU.
+
+    Of equal IoUs the first j wins. An i without a pair gets -1 and -1.0.
 
     Args:
         i, j, iou: (k,) each, a pair and its IoU; i ascends.
+        size: number of i.
     """
     best, overlap = np.full(size, -1), np.full(size, -1.0)
     if len(i):
@@ -135,10 +142,10 @@ def best_pairs(i: np.ndarray, j: np.ndarray, iou: np.ndarray, size: int) -> tupl
 
 
 def best_boxes(detections: Boxes, truth: Boxes) -> tuple[np.ndarray, np.ndarray]:
-    """For each detection the true box of its image and class that it overlaps most: its index, and the IoU.
+    """Return for each detection the index of the true box of its image and class that it overlaps most, and their IoU.
 
     Returns:
-        int64 (n,), float64 (n,): of equal IoUs the first box in the order of ``truth``; -1 and -1.0 where there is none.
+        int64 (n,), float64 (n,): of equal IoUs the first box in the order of ``truth`` wins; -1 and -1.0 without such a box.
     """
     classes = 1 + int(max(detections.label.max(initial=0), truth.label.max(initial=0)))
     i, j = pairs(*(boxes.image.astype(np.int64) * classes + boxes.label for boxes in (detections, truth)))
@@ -146,15 +153,15 @@ def best_boxes(detections: Boxes, truth: Boxes) -> tuple[np.ndarray, np.ndarray]
 
 
 def match(detections: Boxes, truth: Boxes, iou: float = 0.5) -> np.ndarray:
-    """What each detection is, int8 (n,): 1 a hit, 0 a false alarm, -1 ignored.
+    """Match detections to true boxes, int8 (n,): 1 is a hit, 0 a false alarm, -1 ignored.
 
     Each detection, by descending score, goes to the box of its image and class that it overlaps most. Below ``iou`` it is
-    a false alarm; a difficult box makes it ignored; the first on a box is a hit, later ones are false alarms. Of equal
-    scores the earlier detection stands first. The lower ones never change what a higher one is.
+    a false alarm; on a difficult box it is ignored; the first one on a box is a hit, and later ones are false alarms. Of
+    equal scores the earlier detection ranks first. A detection never changes the result of one of a higher score.
 
     Args:
-        detections: of all classes, in any order.
-        truth: of all classes.
+        detections: detections of all classes, in any order.
+        truth: true boxes of all classes.
         iou: smallest IoU of a hit.
     """
     order = ranking(detections)
@@ -165,12 +172,12 @@ def match(detections: Boxes, truth: Boxes, iou: float = 0.5) -> np.ndarray:
 
 
 def ranking(detections: Boxes) -> np.ndarray:
-    """The indices int64 (n,) that sort by class, then by descending score; of equal scores the earlier stands first."""
+    """Return the indices int64 (n,) that sort by class, then by descending score; of equal scores the earlier ranks first."""
     return np.lexsort((-detections.score, detections.label))
 
 
 def _judge(best: np.ndarray, overlap: np.ndarray, difficult: np.ndarray, iou: float) -> np.ndarray:
-    """``match`` of detections in the order of ``ranking``, from what ``best_boxes`` says of them."""
+    """Return ``match`` for detections in the order of ``ranking``, from the result of ``best_boxes``."""
     result = np.zeros(len(best), np.int8)
     near = np.flatnonzero(overlap >= iou)
     hard = difficult[best[near]].astype(bool)
@@ -183,29 +190,32 @@ def _judge(best: np.ndarray, overlap: np.ndarray, difficult: np.ndarray, iou: fl
 
 
 def precision_recall(matches: np.ndarray, positives: int) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall, each float64 (hits,) in 0..1, after each hit of one class; between hits precision only falls.
+    """Return precision and recall, each float64 (hits,) in 0..1, after each hit of one class.
+
+    Between hits precision only falls, so these points suffice.
 
     Args:
-        matches: of ``match``, by descending score; those ignored count as not there.
-        positives: how many boxes count.
+        matches: result of ``match`` by descending score; ignored detections are skipped.
+        positives: number of boxes that count.
     """
-    at = np.flatnonzero(matches[matches >= 0])
-    hits = np.arange(1, len(at) + 1)
-    return hits / (at + 1), hits / positives
+    ranks = np.flatnonzero(matches[matches >= 0])
+    hits = np.arange(1, len(ranks) + 1)
+    return hits / (ranks + 1), hits / positives
 
 
 def average_precision(precision: np.ndarray, recall: np.ndarray, kind: str) -> float:
-    """AP in 0..1.
+    """Return the AP in 0..1.
 
-    kind '11-point': mean over r = 0, 0.1, ..., 1 of the largest precision at recall >= r (VOC2007). kind 'area': the area
-    under the precision made monotone (VOC2010 and after). The eleven r are those of ``np.arange(0, 1.1, 0.1)``, as in
+    kind '11-point': the mean over r = 0, 0.1, ..., 1 of the largest precision at recall >= r (VOC2007). kind 'area': the area
+    under the monotone envelope of the precision (VOC2010 and later). The eleven r are ``np.arange(0, 1.1, 0.1)``, as in
     py-faster-rcnn, GluonCV and mmdet: 0.3, 0.6 and 0.7 are a rounding step above the decimal.
 
     Args:
         precision, recall: (n,), by ascending recall.
+        kind: '11-point' or 'area'.
 
     Raises:
-        ValueError: another kind.
+        ValueError: unknown kind.
     """
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     if kind == "11-point":
@@ -216,17 +226,19 @@ def average_precision(precision: np.ndarray, recall: np.ndarray, kind: str) -> f
 
 
 def class_aps(detections: Boxes, truth: Boxes, classes: int, kind: str, iou: float | Sequence[float] = 0.5) -> np.ndarray:
-    """AP in percent per class, float64 (classes,); NaN for a class without a box that counts (none, or only difficult ones).
+    """Return the AP of each class in percent, float64 (classes,).
+
+    A class without a box that counts (no box, or only difficult ones) gets NaN.
 
     Args:
-        detections: with ``score``; of equal scores the earlier stands first, so order them by image.
-        truth: with ``difficult``: such boxes count neither as found nor as missed.
-        classes: how many there are.
-        kind: of ``average_precision``.
-        iou: smallest IoU of a hit; of several (``IOUS``) the mean AP.
+        detections: boxes with ``score``; of equal scores the earlier ranks first, so order them by image.
+        truth: boxes with ``difficult``; difficult boxes count neither as hit nor as missed.
+        classes: number of classes.
+        kind: kind of ``average_precision``.
+        iou: smallest IoU of a hit; several (``IOUS``) give the mean of their APs.
 
     Raises:
-        ValueError: another kind, or a label that is none of the classes.
+        ValueError: unknown kind, or a label outside 0..classes - 1.
     """
     check_labels(detections, truth, classes)
     order = ranking(detections)
@@ -238,16 +250,16 @@ def class_aps(detections: Boxes, truth: Boxes, classes: int, kind: str, iou: flo
     for row, threshold in zip(aps, thresholds, strict=True):
         matches = _judge(best, overlap, truth.difficult, threshold)
         for label in np.flatnonzero(positives):
-            own = matches[bounds[label] : bounds[label + 1]]
-            row[label] = 100 * average_precision(*precision_recall(own, positives[label]), kind)
+            curve = precision_recall(matches[bounds[label] : bounds[label + 1]], positives[label])
+            row[label] = 100 * average_precision(*curve, kind)
     return aps.mean(axis=0)
 
 
 def mean_ap(detections: Boxes, truth: Boxes, classes: int, kind: str, iou: float | Sequence[float] = 0.5) -> float:
-    """mAP in percent: the mean of ``class_aps`` over the classes that have one.
+    """Return the mAP in percent: the mean of ``class_aps`` over the classes that have an AP.
 
     Raises:
-        ValueError: no class has one, for then there is no mAP, and 0 would be read as a result.
+        ValueError: no class has an AP. mAP is then undefined, and 0 would look like a result.
     """
     aps = class_aps(detections, truth, classes, kind, iou)
     if np.isnan(aps).all():
@@ -259,9 +271,9 @@ def mean_ap(detections: Boxes, truth: Boxes, classes: int, kind: str, iou: float
 
 
 def per_class(detections: Boxes, truth: Boxes, names: Sequence[str], iou: float = 0.5) -> dict[str, dict[str, float | None]]:
-    """For a record: {class name: {"AP": 11-point, "AP_area": area}} in percent; None for a class without a box that counts.
+    """Return {class name: {"AP": 11-point, "AP_area": area}} in percent, ready for a record.
 
-    From a run's file: ``per_class(*load(folder / "detections.npz"), names)``.
+    A class without a box that counts gets None. Example: ``per_class(*load(folder / "detections.npz"), names)``.
     """
     kinds = {"AP": "11-point", "AP_area": "area"}
     table = {key: class_aps(detections, truth, len(names), kind, iou).tolist() for key, kind in kinds.items()}

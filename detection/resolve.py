@@ -150,7 +150,11 @@ def _regions(model, protocol: dict) -> None:
 
 
 def _norm(cfg, protocol: dict) -> None:
-    """Set how BN trains: 'frozen' fixes statistics, gamma and beta; 'eval' only the statistics; 'sync' trains over all processes."""
+    """Set how BN trains.
+
+    'frozen' fixes statistics, gamma and beta. 'eval' fixes only the statistics. 'sync' trains all of them, with statistics over
+    all processes.
+    """
     norm = protocol["norm"]
     frozen = dict(frozen_stages=protocol["frozen_stages"], norm_eval=norm != "sync", norm_frozen=norm == "frozen")
     cfg.model.backbone.update(frozen)

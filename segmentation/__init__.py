@@ -1,4 +1,4 @@
-"""Stage 2b: an FCN with dilated stages 3 and 4 on ADE20K, through mmseg."""
+"""Train an FCN with dilated stages 3 and 4 on ADE20K through mmseg (stage 2b)."""
 
 from importlib import import_module
 
@@ -13,7 +13,7 @@ __all__ = list(_HOME)
 
 
 def __getattr__(name: str):
-    """Imports a public name on first use, so that reading a config or a record never loads torch."""
+    """Import a public name on first use, so that reading a config or a record never loads torch."""
     if name not in _HOME:
         raise AttributeError(f"module 'segmentation' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

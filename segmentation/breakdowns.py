@@ -1,23 +1,22 @@
-"""What a segmenter's record says beyond its figures, and the record computed again from the per-image results; numpy only."""
+"""Break a segmenter's results down by class and region, and recompute its record from per-image results; numpy only."""
 
 from pathlib import Path
 
 from segmentation.metrics import figures, load, per_class
 
 PARTS = (
-    "Percent. boundary: the labelled pixels within 3 px of another class; interior: the others; each of the two is measured on "
-    "its own. frequent and rare: the halves of the classes with more and with fewer true pixels."
+    "Percent. boundary: the labelled pixels within 3 px of another class; interior: the others; each is measured separately. "
+    "frequent and rare: the halves of the classes with more and with fewer true pixels."
 )
 
 
 def details(folder: Path, record: dict) -> dict[str, dict]:
-    """IoU of each class, and the figures of boundaries and interiors, frequent and rare classes."""
+    """Return the IoU of each class, and the figures of boundaries and interiors, and of frequent and rare classes."""
     parts = {name: value for name, value in record["metrics"].items() if name.startswith(("mIoU", "pixAcc"))}
-    about = "IoU in percent. A class that the ground truth lacks has none."
     return {
         "per_class": {
             "title": "IoU of each class",
-            "note": about,
+            "note": "IoU in percent. A class without true pixels has none.",
             "digits": 2,
             "gains": True,
             "values": record.get("per_class", {}),
@@ -27,18 +26,18 @@ def details(folder: Path, record: dict) -> dict[str, dict]:
 
 
 def recompute(folder: Path, record: dict, cfg: dict) -> dict:
-    """The parts of a record that per-image results give: ``metrics`` and ``per_class``.
+    """Recompute the parts of a record that follow from per-image results: ``metrics`` and ``per_class``.
 
     Args:
-        folder: of the run.
-        record: of it; the names of the classes are those of its ``per_class``.
-        cfg: the run's config as key.json has it; ``classes`` of its evaluator says over which mIoU is the mean, else the
-            record's protocol does.
+        folder: folder of the run.
+        record: record of the run; its ``per_class`` gives the names of the classes.
+        cfg: config of the run, from key.json. ``classes`` of its evaluator selects the classes over which mIoU is the mean; the
+            default is ``metric_classes`` of the record's protocol.
 
     Raises:
-        ValueError: confusion.npz lacks an array, or no pixel in it is labelled.
+        ValueError: confusion.npz lacks an array, or has no labelled pixel.
     """
     names = list(record["per_class"])
     regions = load(folder / record["per_image"]).matrix(len(names))
-    over = cfg.get("test_evaluator", {}).get("classes") or record["protocol"]["metric_classes"]
-    return {"metrics": figures(regions, over), "per_class": per_class(regions.sum(0), names)}
+    classes = cfg.get("test_evaluator", {}).get("classes") or record["protocol"]["metric_classes"]
+    return {"metrics": figures(regions, classes), "per_class": per_class(regions.sum(0), names)}

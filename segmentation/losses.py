@@ -1,6 +1,6 @@
-"""The loss of a segmenter's head, without a copy of the logits and without waiting for a GPU."""
+"""Compute the loss of a segmenter's head without copying the logits and without waiting for the GPU."""
 
-import backbones.mmcv_ops  # noqa: F401  (mmseg cannot be imported without it where mmcv is not compiled)
+import backbones.mmcv_ops  # noqa: F401  (without compiled mmcv, mmseg cannot be imported otherwise)
 
 # isort: split
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -10,41 +10,43 @@ from torch.nn.functional import cross_entropy, interpolate
 
 
 def is_plain(head) -> bool:
-    """Whether the loss of a head of mmseg is one cross entropy over pixels, without weights, which ``pixel_loss`` has, too."""
+    """Return True if the loss of an mmseg head is one unweighted cross entropy over pixels, as ``pixel_loss`` computes it."""
     loss = getattr(head, "loss_decode", None)
     if type(loss) is not CrossEntropyLoss or loss.use_sigmoid or loss.use_mask or loss.class_weight or loss.reduction != "mean":
         return False
-    mmsegs = all(getattr(type(head), name) is getattr(BaseDecodeHead, name) for name in ("loss", "loss_by_feat"))
-    return mmsegs and head.sampler is None
+    is_inherited = all(getattr(type(head), name) is getattr(BaseDecodeHead, name) for name in ("loss", "loss_by_feat"))
+    return is_inherited and head.sampler is None
 
 
 def pixel_loss(head, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """The loss and the pixel accuracy of a head for which ``is_plain`` holds, as mmseg's ``loss_by_feat`` has them.
+    """Return the loss and pixel accuracy of a head that ``is_plain``, as mmseg's ``loss_by_feat`` does.
 
-    The classes of a pixel lie side by side in channels-last logits, and the softmax is taken there; mmseg's copies the enlarged
-    logits to another layout and back. The sums have another order: losses differ by rounding. How many pixels are labelled
-    stays on the device, and so does which: mmseg waits for both.
+    Channels-last logits hold the classes of a pixel side by side, and the softmax is taken in that layout; mmseg copies the
+    enlarged logits to another layout and back. The sums are taken in another order, so losses differ by rounding. The mask and
+    the number of labelled pixels stay on the device; mmseg waits for both.
 
     Args:
-        head: with ``loss_decode``, ``ignore_index`` and ``align_corners``.
+        head: head with ``loss_decode``, ``ignore_index`` and ``align_corners``.
         logits: float (N, classes, h, w), resized bilinearly to the size of ``labels``.
         labels: int64 (N, H, W).
 
     Returns:
-        ``head.loss_decode.loss_name``: the mean over pixels, over the labelled ones with ``avg_non_ignore``, times the loss's
-        weight; 0 where there are none. ``acc_seg``: percent of the labelled pixels whose class has no logit above its own.
+        ``head.loss_decode.loss_name``: the mean over all pixels (with ``avg_non_ignore`` over the labelled ones) times the weight
+        of the loss; 0 if no pixel is labelled. ``acc_seg``: percent of the labelled pixels whose class has the largest logit
+        (ties included).
     """
     loss = head.loss_decode
     logits = interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=head.align_corners)
     pixels, labels = logits.permute(0, 2, 3, 1).flatten(0, 2), labels.flatten()
-    known = labels != head.ignore_index
-    count = known.sum()
+    labelled = labels != head.ignore_index
+    count = labelled.sum()
     total = cross_entropy(pixels, labels, ignore_index=head.ignore_index, reduction="sum")
     mean = total / (count.clamp(min=1) if loss.avg_non_ignore else len(labels))
-    return {loss.loss_name: loss.loss_weight * mean, "acc_seg": accuracy(pixels.detach(), labels.where(known, 0), known, count)}
+    percent = accuracy(pixels.detach(), labels.where(labelled, 0), labelled, count)
+    return {loss.loss_name: loss.loss_weight * mean, "acc_seg": percent}
 
 
 def accuracy(pixels: Tensor, labels: Tensor, known: Tensor, count: Tensor) -> Tensor:
-    """Percent of the ``known`` rows of ``pixels`` (pixels, classes) in which no class is above that of ``labels``; float (1,)."""
+    """Return the percentage, float (1,), of ``known`` rows of ``pixels`` (pixels, classes) whose label has the largest logit."""
     right = pixels.gather(1, labels[:, None])[:, 0] >= pixels.amax(1)
     return 100 * (right & known).sum()[None] / count.clamp(min=1)

@@ -1,6 +1,6 @@
-"""Masks of SceneParse150 in their files: one check, which both training and ``prepare_data.py check ade20k`` make.
+"""Read and check mask files of SceneParse150, for training and for ``prepare_data.py check ade20k``.
 
-numpy and PIL only, so that what only decodes starts in a moment.
+Only numpy and PIL are imported, so that processes that only decode start quickly.
 """
 
 import os
@@ -15,16 +15,16 @@ from backbones.common.images import BadImage
 
 CLASSES = 150
 ALLOWED = f"0 (ignored) and 1..{CLASSES} in a PNG of one channel of 8 bits (mode L), as large as its image"
-BITS = {"1": "1 bit", "L;2": "2 bits", "L;4": "4 bits", "I;16B": "16 bits"}  # PIL's raw modes of a grey PNG, but for 8
+BITS = {"1": "1 bit", "L;2": "2 bits", "L;4": "4 bits", "I;16B": "16 bits"}  # PIL's raw modes of grey PNGs with other than 8 bits
 
 
 class Fault(NamedTuple):
-    """What may be wrong with a mask.
+    """Describe a fault that masks may have.
 
     Args:
-        many: masks that have it, for a report.
-        one: of a single mask, with its detail in place of {}.
-        mend: what to do.
+        many: phrase for all masks with the fault, for a report.
+        one: predicate for a single mask, with {} for the detail.
+        mend: instruction to fix it.
     """
 
     many: str
@@ -33,28 +33,28 @@ class Fault(NamedTuple):
 
 
 FAULTS = {
-    "unreadable": Fault("masks that cannot be read", "cannot be read ({})", "mend rights or links, or copy again"),
-    "broken": Fault("masks that cannot be decoded", "cannot be decoded ({})", "unpack or copy again"),
+    "unreadable": Fault("masks that cannot be read", "cannot be read ({})", "fix its permissions or link, or copy it again"),
+    "broken": Fault("masks that cannot be decoded", "cannot be decoded ({})", "unpack or copy it again"),
     "format": Fault(
         "masks of another format than PNG",
         "is of the format {}, not PNG",
-        "use what was saved as PNG from the start, since JPEG and the like change ids",
+        "use the original PNG, since JPEG and similar formats change ids",
     ),
     "palette": Fault(
         "masks with a palette",
         "has a palette ({})",
-        "if its indices are the ids 0..150, convert it to mode L with these kept, by "
-        "Image.fromarray(numpy.array(Image.open(FILE))).save(FILE), and not by convert('L'), which gives brightness",
+        "if its indices are the ids 0..150, convert it to mode L by "
+        "Image.fromarray(numpy.array(Image.open(FILE))).save(FILE), not by convert('L'), which gives brightness",
     ),
     "channels": Fault(
         "masks of more than one channel",
         "has more than one channel ({})",
-        "use SceneParse150's own (the *_seg.png of the full ADE20K are in colours), or write the ids to one channel",
+        "use SceneParse150's masks (the *_seg.png of the full ADE20K are coloured), or write the ids to one channel",
     ),
     "depth": Fault(
         "masks of other than 8 bits a pixel",
         "has {} a pixel",
-        "use SceneParse150's own, or save the ids 0..150 in 8 bits (mode L)",
+        "use SceneParse150's masks, or save the ids 0..150 in 8 bits (mode L)",
     ),
     "size": Fault(
         "masks of another size than their image",
@@ -64,65 +64,68 @@ FAULTS = {
     "id": Fault(
         f"masks with an id above {CLASSES}",
         "has the id {}",
-        "use SceneParse150's own; where classes count from 0 and 255 is ignored, add 1 to each pixel, in uint8",
+        "use SceneParse150's masks; if classes count from 0 and 255 is ignored, add 1 to each pixel in uint8",
     ),
 }
 
 
 def check_mask(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Reads a mask: ids uint8 (H, W), 0 (ignored) to 150.
+    """Read a mask: ids uint8 (H, W), 0 (ignored) to 150.
 
     Args:
-        path: a PNG of one channel of 8 bits (mode L).
-        size: (H, W) of its image; None: of any size.
+        path: path of a PNG of one channel of 8 bits (mode L).
+        size: (H, W) of its image; None allows any size.
 
     Raises:
-        BadImage: the file cannot be read.
-        ValueError: what else ``find_fault`` finds; one sentence that names the file, what is allowed and what to do.
+        BadImage: the file cannot be read or decoded.
+        ValueError: any other fault of ``find_fault``. The message is one sentence that names the file, what is allowed and what
+            to do.
 
     Source: the masks of SceneParse150, github.com/CSAILVision/sceneparsing.
     """
     mask, fault, detail = find_fault(path, size)
     if fault:
-        _, one, mend = FAULTS[fault]
-        kind = BadImage if fault in ("broken", "unreadable") else ValueError
-        raise kind(f"The mask {path} {one.format(detail)}; allowed: {ALLOWED}; {mend}.")
+        error_type = BadImage if fault in ("broken", "unreadable") else ValueError
+        raise error_type(f"The mask {path} {FAULTS[fault].one.format(detail)}; allowed: {ALLOWED}; {FAULTS[fault].mend}.")
     return mask
 
 
 def find_fault(path: str | Path, size: tuple[int, int] | None = None) -> tuple[np.ndarray, str, str]:
-    """(ids, '', ''), or (nothing, which of FAULTS it has, detail); arguments and ids as of ``check_mask``. Raises nothing."""
-    mask = np.empty((0, 0), np.uint8)
+    """Return (ids, '', '') of a mask, or (an empty array, its key in FAULTS, a detail); never raise.
+
+    Arguments and ids are those of ``check_mask``.
+    """
+    nothing = np.empty((0, 0), np.uint8)
     try:
         if not os.path.getsize(path):
-            return mask, "broken", "0 bytes"
+            return nothing, "broken", "0 bytes"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, which do not keep a mask from being read
+            warnings.simplefilter("ignore")  # about odd metadata, with which a mask can still be read
             with Image.open(path) as image:
-                if wrong := _odd_format(image):
-                    return mask, *wrong
-                found = np.array(image)
+                if format_fault := _format_fault(image):
+                    return nothing, *format_fault
+                mask = np.array(image)
     except UnidentifiedImageError:
-        return mask, "broken", "no image"
+        return nothing, "broken", "no image"
     except Exception as error:  # damaged files make PIL raise anything; only the system's own errors have a number
         if isinstance(error, OSError) and error.errno:
-            return mask, "unreadable", str(error.strerror)
-        return mask, "broken", " ".join(str(error).split()) or type(error).__name__
-    if size is not None and found.shape != tuple(size):
-        (high, wide), (h, w) = found.shape, size
-        return mask, "size", f"{wide} x {high}, and its image {w} x {h}"
-    if found.max() > CLASSES:
-        return mask, "id", str(found.max())
-    return found, "", ""
+            return nothing, "unreadable", str(error.strerror)
+        return nothing, "broken", " ".join(str(error).split()) or type(error).__name__
+    if size is not None and mask.shape != tuple(size):
+        (mask_height, mask_width), (height, width) = mask.shape, size
+        return nothing, "size", f"{mask_width} x {mask_height}, and its image {width} x {height}"
+    if mask.max() > CLASSES:
+        return nothing, "id", str(mask.max())
+    return mask, "", ""
 
 
-def _odd_format(image: Image.Image) -> tuple[str, str] | None:
-    """The fault and detail of an opened image that is not a grey PNG of 8 bits."""
+def _format_fault(image: Image.Image) -> tuple[str, str] | None:
+    """Return the fault and detail of an opened image that is not a grey PNG of 8 bits, else None."""
     if image.format != "PNG":
         return "format", str(image.format)
     if image.mode == "P":
         return "palette", "mode P"
-    raw = image.tile[0][3]  # of fewer than 8 bits PIL makes 0..255, which are other ids than those written
+    raw = image.tile[0][3]  # PIL scales fewer than 8 bits to 0..255, which changes the ids
     if raw in BITS:
         return "depth", BITS[raw]
     return None if image.mode == "L" else ("channels", f"mode {image.mode}")

@@ -1,4 +1,7 @@
-"""From the values of a segmenter's config, a protocol and a backbone to the MMEngine config that trains it."""
+"""Resolve the values of a segmenter's config, a protocol and a backbone to the MMEngine config that trains it.
+
+A protocol is a named set of training and test settings; a card holds the weights of a pretrained backbone.
+"""
 
 from backbones.resolving import Request, check_backbone, data_folder, start
 from backbones.transfer.holdout import tune
@@ -15,7 +18,7 @@ INFERENCE = {
     "multi_scale": dict(mode="whole", scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), flip=True),
 }
 CONSUMED = ("seconds", "data_root", "num_workers", "scratch_backbone")
-# keys of a resolved config that follow from a value, which is what to change
+# keys of a resolved config that are derived -> the value to change instead
 FOLLOWS = {
     "batch": "protocol.batch",
     "optim_wrapper.optimizer.lr": "protocol.lr",
@@ -42,14 +45,14 @@ FOLLOWS = {
 
 
 def resolve(values, request: Request):
-    """Return the resolved config of a transfer, but for overrides of derived keys and ``complete``.
+    """Return the resolved config of a transfer, before overrides of derived keys and ``complete``.
 
     Args:
-        values: checked, of a config (an MMEngine Config); it is left as it is.
-        request: with the card, or from scratch, and the protocol.
+        values: checked values of a config (an MMEngine Config); not modified.
+        request: the card or training from scratch, the protocol and other options.
 
     Raises:
-        ValueError: tricks, no backbone, a protocol or a card that cannot be used.
+        ValueError: tricks are given, no backbone is given, or the protocol or card cannot be used.
     """
     check_backbone(values.task, request)
     cfg = start(values, request)
@@ -66,7 +69,7 @@ def resolve(values, request: Request):
         cfg.model.backbone.shortcut_pool = protocol["shortcut_pool"]
     else:
         cfg.protocol["shortcut_pool"] = "timm's own"
-    # a quarter as wide as stage 4, and the auxiliary head as stage 3, as in GluonCV
+    # as in GluonCV, heads have a quarter of the channels of their stage: 4, and 3 for the auxiliary head
     for head, width in ((cfg.model.decode_head, channels[3]), (cfg.model.auxiliary_head, channels[2])):
         head.update(in_channels=width, channels=width // 4)
     for key in CONSUMED:
@@ -75,16 +78,16 @@ def resolve(values, request: Request):
 
 
 def set_inference(cfg, name: str) -> None:
-    """Set how a segmenter looks at a test image, in place, and in the protocol that the record keeps.
+    """Set the inference mode of a segmenter, in place, and in the protocol that the record stores.
 
     Args:
-        cfg: with its protocol.
-        name: 'whole' (one pass over the whole image), 'slide' (mmseg's windows of the size of a crop, two thirds of it apart)
-            or 'multi_scale' (the mean probability of 0.5, 0.75, 1, 1.25, 1.5 and 1.75 times its size, each with its mirror
-            image).
+        cfg: config with its protocol.
+        name: 'whole' (one pass over the whole image), 'slide' (mmseg's windows of the crop size, two thirds of it apart)
+            or 'multi_scale' (the mean probability over 0.5, 0.75, 1, 1.25, 1.5 and 1.75 times the image size, each with its
+            mirror image).
 
     Raises:
-        ValueError: another name.
+        ValueError: an unknown name.
     """
     if name not in INFERENCE:
         raise ValueError(f"There is no inference {name!r} for segmentation; allowed: {', '.join(INFERENCE)}.")
@@ -95,13 +98,14 @@ def set_inference(cfg, name: str) -> None:
 
 
 def _data(cfg, values, protocol: dict) -> None:
+    """Set pipelines, loaders and what else depends on the images, in place."""
     size = (protocol["crop"], protocol["crop"])
     scale, ratios = tuple(protocol["image_scale"]), tuple(protocol["ratio_range"])
     train = [
         LOADER,
         MASK,
         dict(type="RandomResize", scale=scale, ratio_range=ratios, keep_ratio=True),
-        dict(type="Pad", size=size, pad_val=dict(img=(0, 0, 0), seg=255)),  # smaller images; 255 is ignored
+        dict(type="Pad", size=size, pad_val=dict(img=(0, 0, 0), seg=255)),  # for images smaller than a crop; 255 is ignored
         dict(type="RandomCrop", crop_size=size, cat_max_ratio=protocol["crop_max_ratio"]),
         dict(type="RandomFlip", prob=protocol["flip"]),
     ]
@@ -109,7 +113,7 @@ def _data(cfg, values, protocol: dict) -> None:
         train.append(dict(type="segmentation.RandomBlur", prob=protocol["blur"]))
     if protocol["photometric"]:
         train.append(dict(type="PhotoMetricDistortion"))
-    # the mask after Resize: it is compared at its own size
+    # the mask is loaded after Resize, since predictions are compared at its original size
     test = [LOADER, dict(type="Resize", scale=tuple(protocol["test_image_scale"]), keep_ratio=True), MASK, PACK]
     workers = dict(num_workers=values.num_workers, persistent_workers=True)
     root = data_folder(values)
@@ -131,6 +135,7 @@ def _data(cfg, values, protocol: dict) -> None:
 
 
 def _split(root: str, name: str) -> dict:
+    """Return the config of a split's dataset, without its pipeline."""
     return dict(
         type="segmentation.ADE20KDataset",
         data_root=root,
@@ -139,27 +144,29 @@ def _split(root: str, name: str) -> dict:
 
 
 def _heads(cfg, protocol: dict) -> None:
+    """Set both heads and their BN as the protocol says, in place."""
     model = cfg.model
     model.decode_head.update(num_convs=protocol["num_convs"], concat_input=protocol["concat_input"])
     for head, weight in ((model.decode_head, 1.0), (model.auxiliary_head, protocol["aux_weight"])):
         head.dropout_ratio = protocol["dropout"]
         head.loss_decode.update(loss_weight=weight, avg_non_ignore=protocol["avg_non_ignore"])
     if protocol["norm"] == "sync":
-        cfg.sync_bn = "torch"  # where there are several processes; MMEngine leaves BN as it is in one
+        cfg.sync_bn = "torch"  # for several processes; MMEngine does not convert BN in a single one
 
 
 def _schedule(cfg, protocol: dict) -> None:
+    """Set length, optimiser and schedulers as the protocol says, in place."""
     length, by_epoch = set_length(cfg, protocol)
-    faster = dict(lr_mult=protocol["head_lr_mult"])
+    head_lr = dict(lr_mult=protocol["head_lr_mult"])
     optimizer = dict(type="SGD", lr=protocol["lr"], momentum=protocol["momentum"], weight_decay=protocol["weight_decay"])
     cfg.optim_wrapper = dict(
         type="OptimWrapper",
         optimizer=optimizer,
-        paramwise_cfg=dict(custom_keys={"decode_head": faster, "auxiliary_head": faster}),
+        paramwise_cfg=dict(custom_keys={"decode_head": head_lr, "auxiliary_head": head_lr}),
     )
     poly = dict(type="PolyLR", power=protocol["power"], eta_min=protocol["min_lr"], begin=0, end=length, by_epoch=by_epoch)
     cfg.param_scheduler = [poly | (dict(convert_to_iter_based=True) if by_epoch else {})]
     if protocol["warmup"]:
-        first = dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=protocol["warmup"])
-        cfg.param_scheduler.insert(0, first)
+        warmup = dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=protocol["warmup"])
+        cfg.param_scheduler.insert(0, warmup)
     cfg.test_cfg = dict()

@@ -1,4 +1,4 @@
-"""Declare what a config and a protocol of segmentation may have, with types and ranges."""
+"""Declare the keys of a segmentation config and of a protocol, with types and ranges."""
 
 from typing import Any, Literal
 
@@ -8,14 +8,14 @@ from backbones.transfer.protocols import Pixels, Protocol
 
 
 class SegmentationValues(Values, kw_only=True, forbid_unknown_fields=True):
-    """The values of a segmenter's config."""
+    """Hold the values of a segmenter's config."""
 
-    scratch_backbone: dict[str, Any]  # the network of a row from scratch, as a card's ``arch``
+    scratch_backbone: dict[str, Any]  # network of a run without a card, in the form of a card's ``arch``
     protocol: str | dict[str, Any]
 
 
 class SegmentationProtocol(Protocol, kw_only=True, forbid_unknown_fields=True):
-    """The values of a segmentation protocol; ``configs/segmentation/protocols/gluoncv2018.py`` says what each is."""
+    """Hold the values of a segmentation protocol; ``configs/segmentation/protocols/gluoncv2018.py`` explains each."""
 
     image_scale: Pixels
     ratio_range: tuple[Positive, Positive]

@@ -1,4 +1,4 @@
-"""The segmentation task, as the tools see it: it transfers a card to a dilated FCN on ADE20K."""
+"""Present the segmentation task to the tools: it transfers a card to a dilated FCN on ADE20K."""
 
 from pathlib import Path
 
@@ -10,23 +10,23 @@ from segmentation.schema import SegmentationValues as VALUES
 
 __all__ = ["FOLLOWS", "VALUES", "check_data", "data_folders", "finish", "resolve", "set_inference"]
 STAGE = "transfer"
-METRICS = ("mIoU", "pixAcc", "mAcc")  # a learning rate is tuned by the first
-FIGURES = (  # all that a run scores, by name
+METRICS = ("mIoU", "pixAcc", "mAcc")  # the first decides when a learning rate is tuned
+FIGURES = (  # the names of all scores of a run
     *METRICS,
     *(f"{metric}_{region}" for metric in ("pixAcc", "mIoU") for region in REGIONS),
     *("mIoU_frequent", "mIoU_rare"),
 )
-SPLIT = "validation"  # what the figures are measured on
+SPLIT = "validation"  # on which the figures are measured
 PER_IMAGE = "confusion.npz"
-PUBLISHED_PROTOCOL = "he2019"  # that of the paper's numbers
-RESULT_VERSION = 4  # raise it when the same config no longer gives the same numbers: finished runs are then run again
+PUBLISHED_PROTOCOL = "he2019"  # protocol of the paper's numbers
+RESULT_VERSION = 4  # increase it when the same config no longer gives the same numbers, so that finished runs are repeated
 
 
 def check_data(cfg) -> list[str]:
-    """Finds nothing odd; pairs and masks are checked as they are read.
+    """Check that the folders exist, and return no warnings; pairs and masks are checked when they are read.
 
     Raises:
-        ValueError: a folder is not where the config expects it.
+        ValueError: a folder that the config names does not exist.
     """
     for folder in data_folders(cfg):
         if not folder.is_dir():
@@ -35,12 +35,12 @@ def check_data(cfg) -> list[str]:
 
 
 def data_folders(cfg) -> list[Path]:
-    """The folders whose files a run reads."""
-    sets = [cfg.train_dataloader.dataset, cfg.test_dataloader.dataset]
-    return sorted({Path(s.data_root) / part for s in sets for part in s.data_prefix.values()})
+    """Return the folders that a run reads."""
+    datasets = [cfg.train_dataloader.dataset, cfg.test_dataloader.dataset]
+    return sorted({Path(dataset.data_root) / part for dataset in datasets for part in dataset.data_prefix.values()})
 
 
 def finish(runner, cfg, metrics: dict, folder: Path) -> dict:
-    """IoU of each class, from the per-image results."""
+    """Compute the IoU of each class from the per-image results, for the record."""
     names = runner.test_dataloader.dataset.metainfo["classes"]
     return {"per_class": per_class(load(folder / PER_IMAGE).matrix(len(names)).sum(0), names)}

@@ -1,4 +1,4 @@
-"""A made study with known figures, for the tests of reports."""
+"""Write a synthetic study with known figures, for the tests of reports."""
 
 import csv
 import json
@@ -32,11 +32,12 @@ VALUES = {  # recipe -> metric -> a value a seed
 
 
 def made_rows(values=VALUES) -> list[dict]:
+    """Return the rows of results.csv for ``values``, and the seconds of each run."""
     rows = []
     for recipe, by_metric in values.items():
         for task, metrics in TASKS.items():
-            kept = [metric for metric in metrics if metric in by_metric]
-            for seed in range(max((len(by_metric[m]) for m in kept), default=0)):
+            present = [metric for metric in metrics if metric in by_metric]
+            for seed in range(max((len(by_metric[m]) for m in present), default=0)):
                 common = dict(
                     study="demo",
                     scale="toy",
@@ -49,12 +50,13 @@ def made_rows(values=VALUES) -> list[dict]:
                 common |= dict(status="done", run=f"{task}-{recipe}-{seed}")
                 common["pretrain_seed"] = "" if recipe == "scratch" else seed
                 common["finetune_seed"] = "" if task == "classification" else seed
-                rows += [common | dict(metric=m, value=repr(by_metric[m][seed])) for m in kept]
+                rows += [common | dict(metric=m, value=repr(by_metric[m][seed])) for m in present]
                 rows.append(common | dict(metric="seconds", value=10.0 * (seed + 1)))
     return rows
 
 
 def made_study(rows, **changes) -> dict:
+    """Return study.json for ``rows``; ``changes`` replace its entries."""
     recipes = list(dict.fromkeys(row["recipe"] for row in rows))
     machine = {"cpu": "AVX2", "device": "cpu", "threads": 1}
     run = dict(backbone="scratch", transfer="finetune", precision="float32", machine=machine, certificate=None)
@@ -84,6 +86,7 @@ def made_study(rows, **changes) -> dict:
 
 
 def write_study(folder: Path, rows, **changes) -> Path:
+    """Write results.csv and study.json of ``rows`` to a folder, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "results.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
@@ -94,8 +97,8 @@ def write_study(folder: Path, rows, **changes) -> Path:
 
 
 def line(markdown: str, section: str, *cells: str) -> list[str]:
-    """The cells of the row of a section's table that starts with ``cells``."""
+    """Return the cells of the one row of a section's table that starts with ``cells``."""
     part = markdown.split(f"## {section}\n", 1)[1].split("\n## ", 1)[0]
     rows = [[cell.strip() for cell in text.strip("|").split(" | ")] for text in part.splitlines() if text[:1] == "|"]
-    (found,) = [row for row in rows if row[: len(cells)] == list(cells)]
-    return found
+    (matching,) = [row for row in rows if row[: len(cells)] == list(cells)]
+    return matching

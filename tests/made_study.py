@@ -1,5 +1,4 @@
-"""A made study for the tests of what is computed from per-image results: its records are filled by plain loops, not by the
-project's metrics."""
+"""Write a synthetic study with per-image results; plain loops fill its records, not the project's metrics."""
 
 import csv
 import json
@@ -17,7 +16,8 @@ COLUMNS = (
     *("study", "scale", "recipe", "network", "task", "protocol", "split", "metric"),
     *("pretrain_seed", "finetune_seed", "value", "status", "run"),
 )
-RECIPES, SEEDS = ("b_standard", "smooth"), 2
+TRICKS = {"b_standard": [["resnet_b", {}]], "smooth": [["resnet_b", {}], ["label_smoothing", {}]]}
+RECIPES, SEEDS = tuple(TRICKS), 2
 ANIMALS, STUFF = ("cat", "dog", "emu"), ("sky", "sea", "ice", "oak", "elm")
 NODES = {  # task: node, network, split, file
     "classification": ("pretrain", "resnet50", "val", "ranks.npz"),
@@ -27,6 +27,7 @@ NODES = {  # task: node, network, split, file
 
 
 def classify(folder: Path, rng: np.random.Generator) -> dict:
+    """Write ranks.npz and the card of a run, and return its part of the record."""
     ranks, labels = rng.integers(0, 7, 60).astype(np.uint16), np.arange(60, dtype=np.uint16) % len(ANIMALS)
     write_npz(folder / "ranks.npz", rank=ranks, label=labels)
     write_json(folder / "card/card.json", {"source": {"class_names": list(ANIMALS)}})
@@ -35,66 +36,71 @@ def classify(folder: Path, rng: np.random.Generator) -> dict:
 
 
 def made_boxes(rng: np.random.Generator, images: int = 12) -> tuple[list, list]:
-    """(image, box, label, score) of detections, many of them near an object, and (image, box, label, difficult) of objects."""
+    """Draw (image, box, label, score) of detections, many near an object, and (image, box, label, difficult) of objects."""
 
     def box() -> list[float]:
         x, y, wide, high = rng.integers((0, 0, 8, 8), (60, 60, 40, 40)).tolist()
         return [float(x), float(y), float(x + wide), float(y + high)]
 
     truth = [(i, box(), k % 3, bool(rng.random() < 0.15)) for i in range(images) for k in range(int(rng.integers(1, 5)))]
-    found = []
+    detections = []
     for image, corners, label, _ in truth:
         for _ in range(int(rng.integers(0, 4))):
             near = [float(side) for side in np.array(corners) + rng.integers(-6, 7, 4)]
-            found.append((image, near, int(label if rng.random() < 0.7 else rng.integers(3)), float(np.float32(rng.random()))))
-    found += [(int(rng.integers(images)), box(), int(rng.integers(3)), float(np.float32(rng.random()))) for _ in range(10)]
-    return sorted(found, key=lambda row: row[0]), truth
+            near_label = int(label if rng.random() < 0.7 else rng.integers(3))
+            detections.append((image, near, near_label, float(np.float32(rng.random()))))
+    detections += [(int(rng.integers(images)), box(), int(rng.integers(3)), float(np.float32(rng.random()))) for _ in range(10)]
+    return sorted(detections, key=lambda row: row[0]), truth
 
 
 def detect(folder: Path, rng: np.random.Generator) -> dict:
-    found, truth = made_boxes(rng)
-    parts = {"det_": as_boxes(found, "score"), "gt_": as_boxes(truth, "difficult")}
+    """Write detections.npz of a run, and return its part of the record."""
+    detections, truth = made_boxes(rng)
+    parts = {"det_": as_boxes(detections, "score"), "gt_": as_boxes(truth, "difficult")}
     arrays = {prefix + name: array for prefix, part in parts.items() for name, array in vars(part).items() if array is not None}
     write_npz(folder / "detections.npz", **arrays)
     aps = {
-        (kind, iou): [devkit_ap(found, truth, c, kind, iou) for c in range(3)] for kind in ("11-point", "area") for iou in IOUS
+        (kind, iou): [devkit_ap(detections, truth, c, kind, iou) for c in range(3)]
+        for kind in ("11-point", "area")
+        for iou in IOUS
     }
     metrics = {"mAP": np.mean(aps["11-point", 0.5]), "mAP_area": np.mean(aps["area", 0.5])}
     metrics["mAP_50_95"] = np.mean([aps["area", iou] for iou in IOUS])
-    kinds, missed = loop(found, truth, 0.05, 0.5, 0.1)
+    kinds, missed = loop(detections, truth, 0.05, 0.5, 0.1)
     errors = {"objects": sum(not t[3] for t in truth), "detections": sum(k is not None for k in kinds)}
     errors |= {kind: kinds.count(kind) for kind in OUTCOMES} | {"missed": sum(missed)}
     per_class = {n: {"AP": aps["11-point", 0.5][i], "AP_area": aps["area", 0.5][i]} for i, n in enumerate(ANIMALS)}
-    assert devkit_match(found, truth, 0.5).count(1) > 3  # there is something to measure
+    assert devkit_match(detections, truth, 0.5).count(1) > 3  # else the study would test nothing
     return {"metrics": {k: float(v) for k, v in metrics.items()}, "per_class": per_class, "errors": errors}
 
 
 def figures_by_hand(regions: np.ndarray, over: str) -> dict[str, float]:
-    """All figures of int64 (2, classes, classes), in percent."""
+    """Compute all figures of int64 (2, classes, classes), in percent."""
 
     def iou(m, c) -> float:
         return 100 * m[c, c] / (m[c].sum() + m[:, c].sum() - m[c, c]) if m[c].sum() + m[:, c].sum() else 0.0
 
     def mean(m) -> float:
-        kept = {"gt": m.sum(1) > 0, "union": (m.sum(1) > 0) | (m.sum(0) > 0), "all": np.ones(len(m), bool)}[over]
-        return sum(iou(m, c) for c in np.flatnonzero(kept)) / kept.sum()
+        averaged = {"gt": m.sum(1) > 0, "union": (m.sum(1) > 0) | (m.sum(0) > 0), "all": np.ones(len(m), bool)}[over]
+        return sum(iou(m, c) for c in np.flatnonzero(averaged)) / averaged.sum()
 
     whole = regions[0] + regions[1]
     true = whole.sum(1)
     order = sorted(np.flatnonzero(true), key=lambda c: -true[c])
     half = -(-len(order) // 2)
     counted = range(len(true)) if over == "all" else np.flatnonzero(true)
-    found = {"mAcc": np.mean([100 * whole[c, c] / true[c] if true[c] else 0.0 for c in counted])}
+    figures = {"mAcc": np.mean([100 * whole[c, c] / true[c] if true[c] else 0.0 for c in counted])}
     for name, matrix in (("", whole), ("_interior", regions[0]), ("_boundary", regions[1])):
-        found |= {f"pixAcc{name}": 100 * np.trace(matrix) / matrix.sum(), f"mIoU{name}": mean(matrix)}
+        figures |= {f"pixAcc{name}": 100 * np.trace(matrix) / matrix.sum(), f"mIoU{name}": mean(matrix)}
     halves = {"mIoU_frequent": order[:half], "mIoU_rare": order[half:]}
-    found |= {name: np.mean([iou(whole, c) for c in part]) for name, part in halves.items()}
-    return {name: float(value) for name, value in found.items()}
+    figures |= {name: np.mean([iou(whole, c) for c in part]) for name, part in halves.items()}
+    return {name: float(value) for name, value in figures.items()}
 
 
 def segment(folder: Path, rng: np.random.Generator, over: str = "gt") -> dict:
+    """Write confusion.npz of a run, and return its part of the record; ``over``: the classes that mIoU averages."""
     images = rng.integers(1, 400, (4, 2, 5, 5)) * (rng.random((4, 2, 5, 5)) < 0.6)
-    images[:, :, 4] = 0  # elms are predicted, and there are none
+    images[:, :, 4] = 0  # elms are predicted, but none is in the ground truth
     images[:, :, :, 3] = images[:, :, 3, 3, None] * np.eye(5, dtype=int)[3]  # oaks are predicted right, or not at all
     images[:, :, 3, 3] += 5
     image, *cell = np.nonzero(images)
@@ -108,7 +114,7 @@ def segment(folder: Path, rng: np.random.Generator, over: str = "gt") -> dict:
 
 
 def made_study(root: Path, over: str = "gt", diverged: tuple[str, ...] = ()) -> Path:
-    """A study of two recipes, two seeds and three tasks, with its runs, under ``root``; returns its folder."""
+    """Write a study of two recipes, two seeds and three tasks with its runs under ``root``, and return its folder."""
     rng, rows, runs = np.random.default_rng(len(over)), [], {}
     for recipe in RECIPES:
         for seed in range(SEEDS):
@@ -118,14 +124,14 @@ def made_study(root: Path, over: str = "gt", diverged: tuple[str, ...] = ()) -> 
                 folder.mkdir(parents=True)
                 protocol = {"name": f"{task}_p"} | ({"metric_classes": over} if task == "segmentation" else {})
                 record = dict(key=key, node=node, task=task, network=network, scale="toy", status="done", seed=seed, split=split)
-                record |= dict(tricks=[["resnet_b", {}]] + [["label_smoothing", {}]] * (recipe == "smooth"), protocol=protocol)
+                record |= dict(tricks=TRICKS[recipe], protocol=protocol)
                 record |= dict(backbone=None if node == "pretrain" else "card", per_image=file, metrics={})
                 record |= dict(seconds={"train": 1.0, "test": 0.5, "total": 1.5 + seed}, updates=40, peak_memory_gb=0.5)
                 if key in diverged:
                     record["status"] = "diverged"
                 else:
-                    made = {"classification": classify, "detection": detect, "segmentation": segment}[task]
-                    record |= made(folder, rng, over) if task == "segmentation" else made(folder, rng)
+                    measure = {"classification": classify, "detection": detect, "segmentation": segment}[task]
+                    record |= measure(folder, rng, over) if task == "segmentation" else measure(folder, rng)
                 if node == "transfer":
                     record["certificate"] = {"card": f"sha of classification-{recipe}-{seed}"}
                 write_json(folder / "record.json", record)
@@ -137,9 +143,8 @@ def made_study(root: Path, over: str = "gt", diverged: tuple[str, ...] = ()) -> 
                 values = record["metrics"] or {"mAP": "", "mAP_area": ""}
                 values = {**values, "seconds": record["seconds"]["total"]}
                 rows += [common | {"metric": metric, "value": value} for metric, value in values.items()]
-    tricks = {r: [["resnet_b", {}]] + [["label_smoothing", {}]] * (r == "smooth") for r in RECIPES}
     study = dict(name="made", scale="toy", recipes=list(RECIPES), labels={"smooth": "+ smooth"}, reference="b_standard")
-    study |= dict(metrics=["top1", "mAP", "pixAcc", "mIoU"], tricks=tricks, runs=runs)
+    study |= dict(metrics=["top1", "mAP", "pixAcc", "mIoU"], tricks=TRICKS, runs=runs)
     write_json(root / "made-toy/study.json", study)
     write_rows(root / "made-toy", rows)
     return root / "made-toy"
@@ -158,10 +163,10 @@ def write_rows(folder: Path, rows: list[dict]) -> None:
 
 
 def change_json(path: Path, *keys, value) -> None:
-    """Sets one value of a JSON file."""
-    whole = json.loads(path.read_text())
-    inner = whole
+    """Set one value of a JSON file."""
+    content = json.loads(path.read_text())
+    inner = content
     for key in keys[:-1]:
         inner = inner[key]
     inner[keys[-1]] = value
-    path.write_text(json.dumps(whole))
+    path.write_text(json.dumps(content))

@@ -1,4 +1,4 @@
-"""Kills and resumes a toy study at random moments for some minutes; it must end in the undisturbed table each time.
+"""Kill and resume a toy study at random moments for some minutes, and check that it ends in the undisturbed table each time.
 
 python tests/soak.py --minutes 30
 """
@@ -25,21 +25,21 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 def start(folder: Path) -> subprocess.Popen:
-    """The study in ``folder``, in a process group of its own."""
+    """Start the study in ``folder``, in a process group of its own."""
     folder.mkdir(exist_ok=True)
     with open(folder / "study.txt", "a") as out:
-        words = list(map(str, STUDY))
-        return subprocess.Popen(words, cwd=folder, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        arguments = list(map(str, STUDY))
+        return subprocess.Popen(arguments, cwd=folder, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
 
 
 def table(folder: Path) -> list[tuple[str, ...]]:
-    """The rows of the study's table, but for the seconds."""
+    """Return the rows of the study's table without the seconds."""
     with open(folder / "work_dirs/demo-toy/results.csv") as file:
         return sorted((row["run"], row["metric"], row["value"]) for row in csv.DictReader(file) if row["metric"] != "seconds")
 
 
 def trainer_of(folder: Path) -> int | None:
-    """The process that trains for the study in ``folder`` now; None where there is none."""
+    """Return the id of the process that trains for the study in ``folder`` now; None if there is none."""
     for path in folder.glob("work_dirs/runs/*/lock"):
         if is_locked(path.parent):
             try:
@@ -50,39 +50,41 @@ def trainer_of(folder: Path) -> int | None:
 
 
 def disturb(launcher: subprocess.Popen, folder: Path, rng: random.Random) -> str:
-    """Sends a signal to the launcher, to the process that trains, or to all of them, and waits for the launcher's end."""
-    number, whom = rng.choice(SIGNALS), rng.choice(("launcher", "trainer", "all"))
+    """Send a signal to the launcher, to the training process, or to all of them, and wait for the launcher's end."""
+    number, target = rng.choice(SIGNALS), rng.choice(("launcher", "trainer", "all"))
     trainer = trainer_of(folder)
     if launcher.poll() is None:
-        if whom == "all":
+        if target == "all":
             os.killpg(launcher.pid, number)
-        elif whom == "trainer" and trainer:
+        elif target == "trainer" and trainer:
             os.kill(trainer, number)
         else:
             launcher.send_signal(number)
-    if whom == "trainer":  # the launcher goes on, or says that it failed
-        rng.random() < 0.5 and launcher.send_signal(signal.SIGTERM)
+    if target == "trainer":  # the launcher goes on, or says that it failed
+        if rng.random() < 0.5:
+            launcher.send_signal(signal.SIGTERM)
     launcher.wait()
-    return f"{number.name} to {whom}"
+    return f"{number.name} to {target}"
 
 
 def cycle(folder: Path, end: float, longest: float, rng: random.Random) -> tuple[list[str], int]:
-    """Runs the study in ``folder`` to its end, disturbed until ``end``; what was done to it, and how often it was started."""
-    done, starts = [], 0
+    """Run the study in ``folder`` to its end, disturbed until ``end``; return the disturbances and the number of starts."""
+    disturbances, starts = [], 0
     while True:
         launcher, starts = start(folder), starts + 1
         try:
             launcher.wait(rng.uniform(1, longest) if time.time() < end else None)
         except subprocess.TimeoutExpired:
-            done.append(disturb(launcher, folder, rng))
+            disturbances.append(disturb(launcher, folder, rng))
             continue
         if launcher.returncode == 0:
-            return done, starts
+            return disturbances, starts
         if time.time() > end + 600:
             raise SystemExit(f"The study does not end:\n{(folder / 'study.txt').read_text()[-3000:]}")
 
 
 def soak(minutes: float, seed: int) -> int:
+    """Disturb studies for some minutes; return 0 if every table equals the undisturbed one."""
     from tools.engine.toy_data.writer import ToySizes, make_toy
 
     sizes = ToySizes(6, 2, voc_train=12, voc_val=4, voc_test=9, ade_training=12, ade_validation=5)
@@ -100,17 +102,18 @@ def soak(minutes: float, seed: int) -> int:
         end = time.time() + 60 * minutes
         while time.time() < end or not cycles:
             cycles += 1
-            done, count = cycle(scratch / f"cycle{cycles}", end, max(30, seconds / 5), rng)
-            same = table(scratch / f"cycle{cycles}") == expected
-            kills, starts, equal = kills + len(done), starts + count, equal + same
-            print(f"study {cycles}: {len(done)} kills ({', '.join(done)}), table {'equal' if same else 'DIFFERENT'}", flush=True)
+            disturbances, count = cycle(scratch / f"cycle{cycles}", end, max(30, seconds / 5), rng)
+            is_equal = table(scratch / f"cycle{cycles}") == expected
+            kills, starts, equal = kills + len(disturbances), starts + count, equal + is_equal
+            outcome = "equal" if is_equal else "DIFFERENT"
+            print(f"study {cycles}: {len(disturbances)} kills ({', '.join(disturbances)}), table {outcome}", flush=True)
     print(f"{kills} kills, {starts - cycles} resumes, {equal} of {cycles} tables equal to the undisturbed one")
     return int(equal < cycles)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=30, help="of killing; 30")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments and signals; 0")
+    parser.add_argument("--minutes", type=float, default=30, help="minutes of killing (default: 30)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the moments and signals (default: 0)")
     args = parser.parse_args()
     sys.exit(soak(args.minutes, args.seed))

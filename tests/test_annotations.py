@@ -1,4 +1,4 @@
-"""What a VOCdevkit can have wrong, on the way into training: one sentence each, or counted and named."""
+"""Test how training handles a faulty VOCdevkit: it refuses a fault in one sentence, or counts and names an oddity."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ BOX = (10, 20, 60, 80)
 
 
 def xml(*objects: tuple, size: tuple[int, int] = (100, 90)) -> str:
-    """An annotation with (name, box, difficult) objects."""
+    """Return an annotation with (name, box, difficult) objects."""
     parts = [
         f"<object><name>{name}</name><difficult>{hard}</difficult><bndbox>"
         + "".join(f"<{side}>{value}</{side}>" for side, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
@@ -28,7 +28,10 @@ GOOD = xml(("cat", BOX, 0))
 
 @pytest.fixture
 def devkit(tmp_path):
-    """``devkit(a=text, ...)`` writes images of those names with their XML (None: without one) and returns VOC2007."""
+    """Return a function ``devkit(a=text, ...)`` that writes images with these names and XML texts, and returns VOC2007.
+
+    The text None writes no XML.
+    """
 
     def make(**texts: str | None) -> Path:
         folder = tmp_path / "VOCdevkit/VOC2007"
@@ -64,21 +67,21 @@ def devkit(tmp_path):
         (xml(("cat", BOX, 2)), "a.xml has an object whose difficult is neither 0 nor 1: '2'; correct the file."),
     ],
 )
-def test_an_annotation_that_is_refused(devkit, text, message):
+def test_a_faulty_annotation_is_refused_in_one_line_with_its_path(devkit, text, message):
     folder = devkit(a=text)
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         check_split(["a"], folder, CLASSES, training=True)
     assert str(error.value).startswith(str(folder / "Annotations/a.xml")) and "\n" not in str(error.value)
 
 
-def test_an_annotation_that_is_whole(devkit):
+def test_a_valid_annotation_passes(devkit):
     folder = devkit(a=xml(("cat", (1, 1, 100, 90), 0), ("dog", BOX, 1)))
     things, reaching = check_annotation(folder / "Annotations/a.xml", CLASSES)
     assert [(t.name, t.box, t.difficult) for t in things] == [("cat", (1, 1, 100, 90), "0"), ("dog", BOX, "1")]
     assert reaching == [] and check_split(["a"], folder, CLASSES, training=False) == []
 
 
-@pytest.mark.parametrize(("training", "use"), [(True, "trained on as far as they lie in it"), (False, "tested whole")])
+@pytest.mark.parametrize(("training", "use"), [(True, "clipped to it in training"), (False, "tested whole")])
 def test_boxes_that_reach_out_are_counted_and_named(devkit, training, use):
     folder = devkit(a=xml(("cat", (0, 5, 30, 40), 0), ("dog", (50, 50, 101, 90), 0)), b=GOOD, c=xml(("cat", (5, 5, 9, 91), 0)))
     (text,) = check_split(["a", "b", "c"], folder, CLASSES, training)
@@ -93,7 +96,7 @@ def test_images_without_an_object_are_counted_and_named(devkit):
         assert text.startswith("VOC2007: images without an object (2)") and text.endswith(use)
 
 
-def test_a_split_in_which_nothing_counts(devkit):
+def test_a_split_in_which_nothing_counts_is_refused(devkit):
     folder = devkit(a=xml(("cat", BOX, 1)), b=xml())
     with pytest.raises(ValueError, match="None of the 2 images of VOC2007 to test on has an object that is not difficult"):
         check_split(["a", "b"], folder, CLASSES, training=False)
@@ -102,14 +105,14 @@ def test_a_split_in_which_nothing_counts(devkit):
         check_split(["b"], folder, CLASSES, training=True)
 
 
-def test_a_listed_image_that_is_absent(devkit):
+def test_a_missing_image_is_refused(devkit):
     folder = devkit(a=GOOD, b=GOOD)
     (folder / "JPEGImages/b.jpg").unlink()
     with pytest.raises(ValueError, match="JPEGImages/b.jpg does not exist, though it is listed in ImageSets/Main; complete"):
         check_split(["a", "b"], folder, CLASSES, training=True)
 
 
-def test_lists(devkit):
+def test_lists_are_joined_and_split_and_empty_ones_are_refused(devkit):
     folder = devkit(a=GOOD, b=GOOD)
     data = dict(
         data_root=str(folder.parent), ann_file="VOC2007/ImageSets/Main/test.txt", data_prefix=dict(sub_data_root="VOC2007/")
@@ -123,8 +126,8 @@ def test_lists(devkit):
     path.write_text("a\nb\n")
     assert split_of(ConfigDict(data)) == [(folder, ["a", "b"])]
     assert split_of(ConfigDict(type="ConcatDataset", datasets=[data, data])) == 2 * [(folder, ["a", "b"])]
-    parts = [split_of(ConfigDict(data, part=part))[0][1] for part in ("rest",)]  # crc32 of neither is a multiple of 5
-    assert parts == [["a", "b"]]
+    names = split_of(ConfigDict(data, part="rest"))[0][1]
+    assert names == ["a", "b"]  # crc32 of neither is a multiple of 5
     with pytest.raises(ValueError, match="test.txt is too short to hold images out of training"):
         split_of(ConfigDict(data, part="held_out"))
 

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all: on a full disk, under a kill at any moment, and by two writers at once."""
+"""Check that files are written whole or not at all: on a full disk, under a kill at any moment, and by two writers at once."""
 
 import json
 import os
@@ -17,11 +17,12 @@ from torch.utils.data import DataLoader
 
 from backbones import BackboneCard
 from backbones.common.files import PART, atomic, atomic_folder, remove_parts, write_json, write_npz, write_text
-from tools.engine.training.runner import ExactRunner, check_checkpoint, check_room, last_checkpoint, moments
+from tools.engine.training.checkpoints import check_checkpoint, check_room, last_checkpoint, moments
+from tools.engine.training.runner import ExactRunner
 
 
 class Numbers(BaseModel):
-    """Nothing but weights: ``width`` of them, and four."""
+    """Hold ``width`` weights, and four more, and compute nothing."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -32,7 +33,7 @@ class Numbers(BaseModel):
 
 
 def make_runner(folder: Path, width: int = 10) -> ExactRunner:
-    """A runner that can save its weights in ``folder``."""
+    """Return a runner that can save its weights in ``folder``."""
     model = Numbers(width)
     return ExactRunner(
         model,
@@ -41,7 +42,7 @@ def make_runner(folder: Path, width: int = 10) -> ExactRunner:
         train_cfg=dict(by_epoch=True, max_epochs=1),
         optim_wrapper=OptimWrapper(torch.optim.SGD(model.parameters(), 0.1)),
         default_hooks=dict(logger=None, checkpoint=None, runtime_info=None),
-        custom_hooks=[dict(type="tools.engine.training.runner.ExactHook")],
+        custom_hooks=[dict(type="tools.engine.training.exact_resume.ExactHook")],
         cfg=dict(task="classification"),
         log_level="ERROR",
         experiment_name=f"numbers-{time.time_ns()}",
@@ -49,11 +50,12 @@ def make_runner(folder: Path, width: int = 10) -> ExactRunner:
 
 
 def parts(folder: Path) -> list[str]:
+    """Return the names of the hidden files in ``folder``: those that are being written."""
     return [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
-def test_what_is_not_finished_leaves_the_file_as_it_was(tmp_path, error):
+def test_an_interrupted_write_leaves_the_file_as_it_was(tmp_path, error):
     write_text(tmp_path / "a.txt", "whole")
     with pytest.raises(type(error)):
         with atomic(tmp_path / "a.txt") as file:
@@ -64,10 +66,10 @@ def test_what_is_not_finished_leaves_the_file_as_it_was(tmp_path, error):
 
 
 def test_each_file_is_synced_before_its_name_and_the_name_after(tmp_path, monkeypatch):
-    done = []
+    calls = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda handle: (done.append(os.readlink(f"/proc/self/fd/{handle}")), fsync(handle)))
-    monkeypatch.setattr(os, "replace", lambda part, path: (done.append(f"-> {Path(path).name}"), replace(part, path)))
+    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append(os.readlink(f"/proc/self/fd/{handle}")), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda part, path: (calls.append(f"-> {Path(path).name}"), replace(part, path)))
     runner = make_runner(tmp_path)
     writers = {
         "a.txt": lambda path: write_text(path, "x"),
@@ -76,9 +78,9 @@ def test_each_file_is_synced_before_its_name_and_the_name_after(tmp_path, monkey
         "epoch_1.pth": lambda path: runner.save_checkpoint(str(path.parent), path.name),
     }
     for name, write in writers.items():
-        done.clear()
+        calls.clear()
         write(tmp_path / name)
-        file, arrow, folder = done
+        file, arrow, folder = calls
         assert Path(file).name.startswith(f".{name}.") and file.endswith(PART)
         assert (arrow, Path(folder)) == (f"-> {name}", tmp_path)
 
@@ -103,13 +105,13 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path, monkeypatch, fails):
             (part / "b").write_text("new")
     except OSError:
         assert fails
-    found = {path.name: path.read_text() for path in (tmp_path / "card").iterdir()}
-    assert found == ({"a": "old"} if fails else {"a": "new", "b": "new"})
+    texts = {path.name: path.read_text() for path in (tmp_path / "card").iterdir()}
+    assert texts == ({"a": "old"} if fails else {"a": "new", "b": "new"})
     assert [path.name for path in tmp_path.iterdir()] == ["card"]
     assert [Path(path).name for path in synced[:2]] in (["a", "b"], ["b", "a"]) and Path(synced[2]).name.endswith(PART)
 
 
-def test_what_a_kill_left_is_removed(tmp_path):
+def test_files_that_a_kill_left_half_written_are_removed(tmp_path):
     for name in (".epoch_3.pth.x1y2.part", ".record.json.abc.part", "epoch_2.pth", ".hidden", "a.part"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / ".card.zzz.part").mkdir()
@@ -120,7 +122,7 @@ def test_what_a_kill_left_is_removed(tmp_path):
 
 
 def forked(function, *args) -> int:
-    """A process of its own, which begins with all that this one has loaded."""
+    """Call ``function(*args)`` in a forked process and return its id."""
     pid = os.fork()
     if not pid:
         try:
@@ -131,11 +133,11 @@ def forked(function, *args) -> int:
 
 
 def fill_up(folder: Path, limit: int, out: int) -> None:
-    """Writes over a checkpoint, a record and a card where no file may grow beyond ``limit`` bytes, and says how each failed."""
+    """Overwrite a checkpoint, a record and a card with files limited to ``limit`` bytes; write a line on each to ``out``."""
     runner, card = make_runner(folder, width=10_000), BackboneCard.load(folder / "card")
     runner.last = "epoch_1.pth"
     card.weights = {name: value + 1 for name, value in card.weights.items()}
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # else the system ends the process; a full disk does not
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # else the system kills the process, which a full disk does not
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     for write in (
         lambda: runner.save_checkpoint(str(folder), "epoch_2.pth"),
@@ -152,29 +154,29 @@ def fill_up(folder: Path, limit: int, out: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 1000, 5000])
-def test_a_full_disk_takes_no_good_file(tmp_path, make_card, limit):
+def test_a_full_disk_destroys_no_good_file(tmp_path, make_card, limit):
     write_json(tmp_path / "record.json", {"status": "good"})
     make_runner(tmp_path).save_checkpoint(str(tmp_path), "epoch_1.pth")
     old = make_card().weights
-    said, out = os.pipe()
+    pipe, out = os.pipe()
     pid = forked(fill_up, tmp_path, limit, out)
     os.close(out)
     os.waitpid(pid, 0)
-    checkpoint, record, card = open(said).read().splitlines()
+    checkpoint, record, card = open(pipe).read().splitlines()
     assert checkpoint == (
         f"ValueError {tmp_path}/epoch_2.pth could not be written (File too large); the last good checkpoint is epoch_1.pth. "
-        "Make room there and go on with --resume."
+        "Make room there and continue with --resume."
     )
     assert "written" not in (record, card)
     assert json.loads((tmp_path / "record.json").read_text()) == {"status": "good"}
     assert last_checkpoint(tmp_path).name == "epoch_1.pth" and not (tmp_path / "epoch_2.pth").exists()
-    kept = BackboneCard.load(tmp_path / "card").weights
-    assert kept.keys() == old.keys() and all(torch.equal(kept[name], old[name]) for name in old)
+    weights = BackboneCard.load(tmp_path / "card").weights
+    assert weights.keys() == old.keys() and all(torch.equal(weights[name], old[name]) for name in old)
     assert [name for name in parts(tmp_path) if name.endswith(PART)] == []
 
 
 def write_for_ever(runner, folder: Path, start: int, names: list[str]) -> None:
-    """Checkpoints whose weights all have one value, a new one each, under some names in turn."""
+    """Save checkpoints under ``names`` in turn; all weights of a checkpoint have one value, which counts up from ``start``."""
     for i in range(start, start + 10_000):
         for parameter in runner.model.parameters():
             parameter.data.fill_(i)
@@ -182,6 +184,7 @@ def write_for_ever(runner, folder: Path, start: int, names: list[str]) -> None:
 
 
 def values_in(path: Path) -> set[float]:
+    """Return the values of all weights in the checkpoint ``path``."""
     state = check_checkpoint(path)["state_dict"]
     return {value for tensor in state.values() for value in tensor.unique().tolist()}
 
@@ -192,18 +195,18 @@ def test_a_kill_at_any_moment_leaves_whole_checkpoints(tmp_path):
     runner = make_runner(tmp_path, width=100_000)
     for kill in range(50):
         pid = forked(write_for_ever, runner, tmp_path, 10_000 * kill, ["epoch_1.pth", "epoch_2.pth"])
-        while not (parts(tmp_path) and (kill or list(tmp_path.glob("*.pth")))):  # it is at writing, not the first one of all
+        while not (parts(tmp_path) and (kill or list(tmp_path.glob("*.pth")))):  # until it writes a file, but not the very first
             pass
         time.sleep(rng.uniform(0, 0.01))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         left += bool(parts(tmp_path))
-        found = [values_in(path) for path in tmp_path.glob("*.pth")]
-        assert found and all(len(values) == 1 for values in found), f"a checkpoint is of two versions after kill {kill}"
+        values = [values_in(path) for path in tmp_path.glob("*.pth")]
+        assert values and all(len(unique) == 1 for unique in values), f"a checkpoint mixes two versions after kill {kill}"
         assert last_checkpoint(tmp_path)
         remove_parts(tmp_path)
         assert parts(tmp_path) == []
-    assert left >= 5  # kills did fall into the writing
+    assert left >= 5  # some kills did interrupt a write
 
 
 @pytest.mark.slow
@@ -211,48 +214,49 @@ def test_two_writers_of_one_name_leave_one_whole_version(tmp_path):
     runner = make_runner(tmp_path, width=100_000)
     pids = [forked(write_for_ever, runner, tmp_path, start, ["epoch_1.pth"]) for start in (0, 50_000)]
     seen = set()
-    while not (seen and min(seen) < 50_000 <= max(seen)):  # until both were seen
+    while not (seen and min(seen) < 50_000 <= max(seen)):  # until both writers were seen
         for path in tmp_path.glob("*.pth"):
-            found = values_in(path)
-            assert len(found) == 1
-            seen |= found
+            values = values_in(path)
+            assert len(values) == 1
+            seen |= values
     for pid in pids:
         assert os.waitpid(pid, os.WNOHANG) == (0, 0)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
 
-@pytest.mark.parametrize(("optimiser", "kept"), [("SGD", 2), ("Adam", 3), ("no momentum", 1)])
-def test_a_run_without_room_does_not_start(tmp_path, monkeypatch, optimiser, kept):
-    """4 MB of weights: with Adam's two moments a checkpoint has 12 MB, and a pretraining writes a card beside two of them."""
+@pytest.mark.parametrize(("optimiser", "copies"), [("SGD", 2), ("Adam", 3), ("no momentum", 1)])
+def test_a_run_without_room_does_not_start(tmp_path, monkeypatch, optimiser, copies):
+    """Use 4 MB of weights: with Adam's two moments a checkpoint has 12 MB; a pretraining needs two checkpoints and a card."""
     runner = make_runner(tmp_path, width=1_000_000)
     weights = list(runner.model.parameters())
     make = dict(SGD=lambda: torch.optim.SGD(weights, 0.1, momentum=0.9), Adam=lambda: torch.optim.Adam(weights))
     runner.optim_wrapper.optimizer = make.get(optimiser, lambda: torch.optim.SGD(weights, 0.1))()
-    weights = sum(p.nbytes for p in weights)
-    need = (2 * kept + 1) * weights
+    nbytes = sum(p.nbytes for p in weights)
+    need = (2 * copies + 1) * nbytes
     disk = SimpleNamespace(free=need)
-    monkeypatch.setattr("tools.engine.training.runner.shutil.disk_usage", lambda folder: disk)
+    monkeypatch.setattr("tools.engine.training.checkpoints.shutil.disk_usage", lambda folder: disk)
     check_room(runner)
     disk.free -= 1
     message = (
-        rf"needs about {need / 1e9:.2g} GB: 2 checkpoints of {kept * weights / 1e9:.2g} GB and a card of {weights / 1e9:.2g} GB; "
+        rf"needs about {need / 1e9:.2g} GB: 2 checkpoints of {copies * nbytes / 1e9:.2g} GB "
+        rf"and a card of {nbytes / 1e9:.2g} GB; "
     )
     with pytest.raises(ValueError, match=message + rf"{(need - 1) / 1e9:.2g} GB are free at {tmp_path}\. Make room"):
         check_room(runner)
-    (tmp_path / "epoch_1.pth").write_bytes(b"x")  # what is there already is one of the two
+    (tmp_path / "epoch_1.pth").write_bytes(b"x")  # an existing checkpoint is one of the two
     check_room(runner)
 
 
 @pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam])
-@pytest.mark.parametrize("more", [{}, dict(momentum=0.9), dict(amsgrad=True)])
-def test_what_an_optimiser_keeps_is_counted_right(make, more):
+@pytest.mark.parametrize("options", [{}, dict(momentum=0.9), dict(amsgrad=True)])
+def test_moments_counts_the_values_in_an_optimisers_state(make, options):
     parameter = torch.nn.Parameter(torch.ones(1000))
     try:
-        optimiser = make([parameter], lr=0.1, **more)
-    except TypeError:  # it has no such option
+        optimiser = make([parameter], lr=0.1, **options)
+    except TypeError:  # this optimiser lacks the option
         return
     parameter.sum().backward()
     optimiser.step()
-    kept = sum(v.numel() for v in optimiser.state[parameter].values() if torch.is_tensor(v) and v.numel() > 1)
-    assert moments(optimiser.param_groups[0]) * 1000 == kept
+    count = sum(v.numel() for v in optimiser.state[parameter].values() if torch.is_tensor(v) and v.numel() > 1)
+    assert moments(optimiser.param_groups[0]) * 1000 == count

@@ -1,4 +1,4 @@
-"""What a user can get wrong: one clear sentence, exit status 2, and no record or card left behind."""
+"""Check that user errors give one clear sentence and exit status 2, and leave no record or card behind."""
 
 import importlib
 import json
@@ -22,7 +22,7 @@ SMALL_DENSE = ["--cfg-options", "protocol.batch=2", "num_workers=0", "protocol.l
 
 @pytest.fixture
 def world(toy_root, tmp_path, monkeypatch) -> Path:
-    """A copy of the small made world that a test may spoil, as DATA_ROOT, in an empty working folder."""
+    """Set DATA_ROOT to a copy of the small synthetic data that a test may spoil, and enter an empty working folder."""
     shutil.copytree(toy_root, tmp_path / "data/toy")
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
@@ -31,7 +31,7 @@ def world(toy_root, tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def refused(monkeypatch, capsys, tmp_path):
-    """``refused('train', args...)`` runs a tool in this process and returns its one sentence."""
+    """Return a function that runs a tool in this process and returns its one sentence: ``refused('train', args...)``."""
 
     def run(tool: str, *args: str) -> str:
         monkeypatch.setattr(sys, "argv", [f"{tool}.py", *map(str, args)])
@@ -85,7 +85,7 @@ def test_a_misplaced_data_root_says_what_was_found(refused, world, monkeypatch):
         ([CLASSIFIER, "--cfg-options", "num_classes=7"], "8 class folders and the config 7 classes"),
     ],
 )
-def test_unknown_and_misused_names(refused, world, args, message):
+def test_unknown_and_misused_names_are_refused(refused, world, args, message):
     assert message in refused("train", *args)
     assert not Path("work_dirs").exists()
 
@@ -98,17 +98,17 @@ def test_unknown_and_misused_names(refused, world, args, message):
         (["status", "configs/studies/dmeo.py"], "nearest: configs/studies/demo.py"),
     ],
 )
-def test_unknown_names_of_a_study(refused, world, args, message):
+def test_unknown_names_of_a_study_are_refused(refused, world, args, message):
     assert message in refused("study", *args)
 
 
-def test_a_class_folder_without_images(refused, world):
+def test_a_class_folder_without_images_is_named(refused, world):
     for image in (world / "imagenet/val/solid_star").iterdir():
         image.unlink()
     assert "imagenet/val/solid_star holds no image" in refused("train", CLASSIFIER)
 
 
-def test_other_classes_in_validation(refused, world):
+def test_other_classes_in_validation_are_named(refused, world):
     (world / "imagenet/val/solid_star").rename(world / "imagenet/val/solid_stars")
     assert "solid_star, solid_stars" in refused("train", CLASSIFIER)
 
@@ -129,7 +129,7 @@ def test_an_image_that_a_worker_cannot_decode_is_named(refused, world):
     assert str(broken) in refused("train", CLASSIFIER, *two_workers, "test_dataloader.num_workers=0")
 
 
-def test_an_xml_of_an_unknown_class(refused, world):
+def test_an_xml_of_an_unknown_class_is_named(refused, world):
     path = sorted((world / "VOCdevkit/VOC2007/Annotations").iterdir())[0]
     text = path.read_text()
     name = text.split("<name>")[1].split("<")[0]
@@ -141,13 +141,13 @@ def test_an_xml_of_an_unknown_class(refused, world):
 @pytest.mark.parametrize(
     "spoil", [lambda p: p.unlink(), lambda p: p.write_text("<annotation>"), lambda p: p.write_text("<a><object/></a>")]
 )
-def test_an_xml_that_is_missing_or_broken(refused, world, spoil):
+def test_an_xml_that_is_missing_or_broken_is_named(refused, world, spoil):
     path = sorted((world / "VOCdevkit/VOC2007/Annotations").iterdir())[0]
     spoil(path)
     assert str(path) in refused("train", DETECTOR, "--backbone", "scratch")
 
 
-def test_a_mask_id_above_150(refused, world):
+def test_a_mask_id_above_150_is_refused(refused, world):
     for path in (world / "ADEChallengeData2016/annotations/training").iterdir():
         mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         cv2.imwrite(str(path), np.where(mask > 0, 151, 0).astype(np.uint8))
@@ -155,13 +155,13 @@ def test_a_mask_id_above_150(refused, world):
     assert "has the id 151" in error and "ADE_train_" in error
 
 
-def test_an_image_without_its_mask(refused, world):
+def test_an_image_without_its_mask_is_refused(refused, world):
     mask = sorted((world / "ADEChallengeData2016/annotations/training").iterdir())[0]
     mask.unlink()
     assert str(mask) in refused("train", SEGMENTER, "--backbone", "scratch", *SMALL_DENSE)
 
 
-def test_cards_that_do_not_hold(refused, world, make_card):
+def test_cards_that_are_damaged_or_do_not_fit_are_refused(refused, world, make_card):
     card = make_card(name="truncated").path
     weights = card / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -187,10 +187,10 @@ def test_a_certificate_that_fails_stops_the_training(refused, world, make_card, 
 
 def test_a_config_that_no_run_has_dumped_cannot_be_tested(refused, world):
     assert "is no run's config" in refused("test", CLASSIFIER, ROOT / "README.md")
-    assert "with its run's config beside it" in refused("export_backbone", ROOT / "README.md", "--out", "card")
+    assert "config.py, which an export needs" in refused("export_backbone", ROOT / "README.md", "--out", "card")
 
 
-def test_a_folder_that_is_no_made_world_is_kept(refused, tmp_path):
+def test_a_folder_without_synthetic_data_is_not_overwritten(refused, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/photo.jpg").write_bytes(b"x")
     assert str(tmp_path / "mine") in refused("prepare_data", "toy", "--out", tmp_path / "mine")

@@ -1,4 +1,4 @@
-"""Large batch and its micro-batches, low precision, and which parameters decay."""
+"""Test large batch and its micro-batches, low precision, and which parameters decay."""
 
 import math
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ PREPROCESSOR = dict(type="classification.ImagePreprocessor", mean=MEAN, std=STD)
 
 @MODELS.register_module(force=True)
 class TwoConvolutions(nn.Module):
-    """The smallest backbone: two convolutions, with or without a BN."""
+    """Serve as the smallest backbone: two convolutions, with or without a BN."""
 
     def __init__(self, norm: bool = False):
         super().__init__()
@@ -42,7 +42,7 @@ class TwoConvolutions(nn.Module):
 
 
 def composed(tricks: list, scale: str = "toy", machine: Machine | None = None, **overrides):
-    """The resolved config of ResNet-50 with these tricks."""
+    """Return the resolved config of ResNet-50 with these tricks."""
     return resolve(f"configs/classification/resnet50_{scale}.py", Options(tricks=tricks, overrides=overrides), machine).cfg
 
 
@@ -51,7 +51,7 @@ def composed(tricks: list, scale: str = "toy", machine: Machine | None = None, *
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
 @pytest.mark.parametrize("scale", SCALES)
-def test_large_batch_scales_the_learning_rate_and_the_group_of_bn(scale, factor):
+def test_large_batch_scales_the_learning_rate_and_the_micro_batch(scale, factor):
     cfg, base = composed([("large_batch", {"factor": factor})], scale), composed([], scale)
     values = load(f"configs/classification/resnet50_{scale}.py")
     assert (base.batch, base.micro_batch) == (values.batch, values.micro_batch)
@@ -59,7 +59,7 @@ def test_large_batch_scales_the_learning_rate_and_the_group_of_bn(scale, factor)
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(factor * base.optim_wrapper.optimizer.lr)
 
 
-def test_the_learning_rates_of_the_paper():
+def test_batch_and_learning_rate_are_those_of_the_paper():
     paper = composed([], "paper")
     assert (paper.batch, paper.micro_batch, paper.optim_wrapper.optimizer.lr, paper.epochs) == (256, 32, 0.1, 120)
     paper = composed(["large_batch"], "paper")
@@ -99,7 +99,7 @@ def test_a_batch_that_cannot_be_divided_is_refused(batch, micro, world, message)
         divide(ConfigDict(batch=batch) if micro is None else ConfigDict(batch=batch, micro_batch=micro), world)
 
 
-def test_a_batch_in_parts():
+def test_a_batch_is_split_into_parts_that_restore_it():
     data = {"inputs": torch.arange(24.0).view(12, 2), "labels": torch.arange(12)}
     for size, count in ((3, 4), (4, 3), (12, 1), (None, 1), (1, 12)):
         parts = micro_batches(data, size)
@@ -115,6 +115,7 @@ def test_a_batch_in_parts():
 
 
 def batches(count: int, size: int = 16) -> list[dict]:
+    """Return batches of random images and labels."""
     rng = torch.Generator().manual_seed(7)
     images = torch.randint(256, (count, size, 3, 12, 12), generator=rng, dtype=torch.uint8)
     labels = torch.randint(5, (count, size), generator=rng)
@@ -122,6 +123,7 @@ def batches(count: int, size: int = 16) -> list[dict]:
 
 
 def small_classifier(micro: int | None, norm: bool = False) -> ImageClassifier:
+    """Build a classifier in float64 that is always initialised alike."""
     torch.manual_seed(0)
     loss = dict(type="torch.nn.CrossEntropyLoss", label_smoothing=0.1)
     model = ImageClassifier(dict(type="TwoConvolutions", norm=norm), 5, loss, PREPROCESSOR, micro_batch=micro)
@@ -129,7 +131,7 @@ def small_classifier(micro: int | None, norm: bool = False) -> ImageClassifier:
 
 
 def train(model, data: list[dict], kind: dict, count: int) -> list[float]:
-    """The losses; MMEngine counts as in a run of ours."""
+    """Train as a run of this project does, and return the losses."""
     optimiser = dict(type="SGD", lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-2)
     wrapper = build_optim_wrapper(model, ConfigDict(kind | dict(optimizer=optimiser, accumulative_counts=count)))
     steps = []
@@ -142,7 +144,7 @@ def train(model, data: list[dict], kind: dict, count: int) -> list[float]:
 
 
 def train_plainly(data: list[dict]) -> tuple[list[float], dict]:
-    """The same training in torch alone, on whole batches."""
+    """Train alike in plain torch on whole batches, and return losses and weights."""
     model = small_classifier(None)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-2)
     losses = []
@@ -163,7 +165,7 @@ def train_plainly(data: list[dict]) -> tuple[list[float], dict]:
 @pytest.mark.parametrize("micro", [None, 16, 8, 4, 2])
 @pytest.mark.parametrize("updates", [6, 7])
 def test_micro_batches_train_as_one_batch_does(kind, micro, updates):
-    """Without BN; the number of updates is no multiple of that of the micro-batches."""
+    """Train without BN; the number of updates need not be a multiple of that of the micro-batches."""
     data = batches(updates)
     model = small_classifier(micro)
     losses = train(model, data, kind, 16 // (micro or 16))
@@ -214,14 +216,14 @@ def test_no_bias_decay_spares_every_bias_and_every_norm(arch, norms):
     groups = build_optim_wrapper(model, toy.optim_wrapper).optimizer.param_groups
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert len(decay) == len(list(model.parameters()))
-    seen = {_BatchNorm: 0, nn.Conv2d: 0, nn.Linear: 0}
+    modules = {_BatchNorm: 0, nn.Conv2d: 0, nn.Linear: 0}
     for module in model.modules():
-        for kind in (k for k in seen if isinstance(module, k)):
-            seen[kind] += 1
+        for kind in (k for k in modules if isinstance(module, k)):
+            modules[kind] += 1
             assert decay.pop(id(module.weight)) == (0.0 if kind is _BatchNorm else 1e-4)
             assert module.bias is None or decay.pop(id(module.bias)) == 0.0
     assert not decay  # no parameter belongs to any other module
-    assert (seen[_BatchNorm], seen[nn.Linear]) == (norms, 1)
+    assert (modules[_BatchNorm], modules[nn.Linear]) == (norms, 1)
     assert {group["lr"] for group in groups} == {toy.optim_wrapper.optimizer.lr}
 
 
@@ -239,7 +241,7 @@ def test_without_the_trick_everything_decays():
     ("cuda", "hardware", "dtype"),
     [(True, True, "float16"), (True, False, "float16"), (False, True, "bfloat16"), (False, False, "float32")],
 )
-def test_auto_is_what_the_machine_is_good_at(monkeypatch, cuda, hardware, dtype):
+def test_auto_chooses_a_dtype_that_the_machine_supports(monkeypatch, cuda, hardware, dtype):
     monkeypatch.delenv("TRICKTRANSFER_DEVICE", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": hardware})
@@ -291,7 +293,7 @@ def test_low_precision_computes_in_16_bits_and_keeps_weights_in_32(dtype):
 
 
 def loss_curve(dtype: str, updates: int) -> list[float]:
-    """Of a ResNet-50-D at an eighth of the width, on noisy images that have the colours of their class."""
+    """Train a ResNet-50-D at an eighth of the width on noisy images coloured by class, and return its losses."""
     tricks = ["resnet_d", "zero_gamma", ("low_precision", {"dtype": dtype})]
     cfg = composed(tricks, **{"model.backbone.base_channels": 8, "batch": 32, "micro_batch": 32})
     cfg.optim_wrapper.optimizer.lr = 0.005
@@ -312,13 +314,13 @@ def loss_curve(dtype: str, updates: int) -> list[float]:
     return losses
 
 
-def test_the_loss_curve_in_bfloat16_is_that_in_float32():
+def test_the_loss_curve_in_bfloat16_is_close_to_that_in_float32():
     half, full = (np.array(loss_curve(dtype, 16)) for dtype in ("bfloat16", "float32"))
     assert 0 < np.abs(half - full).mean() < 0.05 and np.abs(half - full).max() < 0.15
     assert full[0] > 2 and full[-1] < 0.5
 
 
-def test_a_classifier_trains_one_step_with_everything_on(make_card):
+def test_a_classifier_trains_one_step_with_all_tricks(make_card):
     rng = torch.Generator().manual_seed(0)
     classifier = {"weight": torch.randn(8, 256, generator=rng) / 16, "bias": torch.randn(8, generator=rng)}
     chosen = [

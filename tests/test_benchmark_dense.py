@@ -1,4 +1,4 @@
-"""Training steps of segmenters and detectors: the loss against mmseg's, what a step waits for, and rivals of equal work."""
+"""Test training steps of segmenters and detectors: loss equal to mmseg's, no waiting for the device, equal work of rivals."""
 
 import ctypes
 import sys
@@ -23,11 +23,11 @@ def head_of(**loss) -> FCNHead:
 
 
 def both(head: FCNHead, logits: torch.Tensor, masks: list[torch.Tensor]):
-    """(terms, gradient of the logits) of ours and of mmseg."""
+    """Yield (terms, gradient of the logits) of ours and of mmseg."""
     samples = segment.samples([], masks)["data_samples"]
-    for find in (lambda x: pixel_loss(head, x, torch.stack(masks)), lambda x: head.loss_by_feat(x, samples)):
+    for loss in (lambda x: pixel_loss(head, x, torch.stack(masks)), lambda x: head.loss_by_feat(x, samples)):
         leaf = logits.clone(memory_format=torch.preserve_format).requires_grad_()
-        terms = find(leaf)
+        terms = loss(leaf)
         terms["loss_ce"].backward()
         yield {name: value.detach() for name, value in terms.items()}, leaf.grad
 
@@ -38,10 +38,10 @@ def test_the_loss_is_mmsegs(loss, layout):
     logits = torch.randn(2, 21, 6, 8).contiguous(memory_format=layout)
     masks = [torch.randint(21, (24, 32)) for _ in range(2)]
     masks[0][:9] = 255
-    (ours, own), (theirs, expected) = both(head_of(**loss), logits, masks)
+    (ours, gradient), (theirs, expected) = both(head_of(**loss), logits, masks)
     assert ours.keys() == theirs.keys() and all(ours[name].shape == theirs[name].shape for name in ours)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-8)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-8)
 
 
 def test_a_batch_without_a_labelled_pixel_has_no_loss():
@@ -54,8 +54,8 @@ def test_the_accuracy_counts_labelled_pixels_only():
     logits = torch.zeros(1, 21, 2, 2)
     logits[0, 3] = 1
     mask = torch.tensor([[3, 3], [5, 255]])
-    found = pixel_loss(head_of(), logits, mask[None])
-    torch.testing.assert_close(found["acc_seg"], torch.tensor([200 / 3]))
+    terms = pixel_loss(head_of(), logits, mask[None])
+    torch.testing.assert_close(terms["acc_seg"], torch.tensor([200 / 3]))
 
 
 @pytest.mark.parametrize("loss", [dict(class_weight=[1.0] * 21), dict(use_sigmoid=True)])
@@ -66,7 +66,7 @@ def test_another_loss_stays_mmsegs_own(loss):
 
 @pytest.fixture
 def segmenter():
-    """(model at a small width, batch, config)."""
+    """Return (model of small width, batch, config)."""
     from tools.engine.config import Options, resolve
     from tools.engine.training.run import build_model
 
@@ -83,9 +83,9 @@ def test_a_step_of_the_segmenter_waits_for_no_device(segmenter):
 
     model, data, cfg = segmenter
     wrapper = dense.wrapper_of(model, cfg.optim_wrapper)
-    with profile() as seen:
+    with profile() as profiler:
         model.train_step(data, wrapper)
-    names = {event.key for event in seen.key_averages()}
+    names = {event.key for event in profiler.key_averages()}
     assert "aten::convolution_backward" in names
     assert not names & {"aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero"}
 
@@ -104,12 +104,12 @@ def test_the_segmenters_compared_do_equal_work(tmp_path):
     from tools.engine.config import Options, resolve
 
     overrides = {"protocol.crop": 64, "protocol.batch": 2}
-    made = segment.compare(resolve(segment.CONFIG, Options(backbone="scratch", overrides=overrides)).cfg, str(tmp_path))
-    assert len(made.equal) == 3 and made.equal[0] == "trainable parameters 35421548"
-    ours, plain, stock, _ = made.contenders
+    comparison = segment.compare(resolve(segment.CONFIG, Options(backbone="scratch", overrides=overrides)).cfg, str(tmp_path))
+    assert len(comparison.equal) == 3 and comparison.equal[0] == "trainable parameters 35421548"
+    ours, plain, stock, _ = comparison.contenders
     for contender in (ours, plain, stock):
         contender.run()
-    assert set(made.aims) == {plain.name, stock.name}
+    assert set(comparison.aims) == {plain.name, stock.name}
 
 
 @pytest.mark.slow
@@ -119,14 +119,14 @@ def test_the_detectors_compared_do_equal_work(kind, tmp_path, monkeypatch):
 
     monkeypatch.setattr(detect, "SIZE", 128)
     monkeypatch.setitem(detect.REGIONS, kind, 16)
-    made = detect.compare(kind, detect.product_config(kind), str(tmp_path))
+    comparison = detect.compare(kind, detect.product_config(kind), str(tmp_path))
     regions = detect.REGIONS[kind] * detect.BATCH
-    assert f"regions of torchvision {regions}" in made.equal and f"regions of mmdet {regions}" in made.equal
-    made.contenders[0].run()
+    assert f"regions of torchvision {regions}" in comparison.equal and f"regions of mmdet {regions}" in comparison.equal
+    comparison.contenders[0].run()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc has the switch")
-def test_memory_that_was_freed_is_used_again():
+def test_freed_memory_is_reused():
     import subprocess
 
     if not hasattr(ctypes.CDLL(None), "mallopt"):
@@ -141,5 +141,5 @@ def test_memory_that_was_freed_is_used_again():
         "for _ in range(10): torch.ones(2**24)\n"
         "print(faults() - before)\n"
     )
-    found = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
-    assert int(found.stdout) < 1000  # 163,840 where each 64 MB comes anew from the system, in pages of 4 KB
+    process = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
+    assert int(process.stdout) < 1000  # 163,840 if the system provides each 64 MB anew, in pages of 4 KB

@@ -1,4 +1,4 @@
-"""What the benchmark of metrics and that of growth measure: equal work for both sides, and seconds and memory of a process."""
+"""Test the benchmarks of metrics and of growth: both sides do equal work, and a process is timed and weighed."""
 
 import sys
 from functools import partial
@@ -18,8 +18,8 @@ def results():
     return boxes.made_results(60, 2000, seed=1)
 
 
-def test_made_detections_are_of_the_wanted_number_and_without_ties(results):
-    scores = np.concatenate([found[2] for found in results])
+def test_synthetic_detections_have_the_requested_number_and_no_ties(results):
+    scores = np.concatenate([r[2] for r in results])
     assert len(results) == 60 and len(scores) == 2000 == len(set(scores.tolist()))
     truth = np.concatenate([np.concatenate([r[3], r[5]]) for r in results])
     assert len({len(r) for r in results}) == 1 and 2 < len(truth) / 60 < 4
@@ -44,11 +44,11 @@ def test_coco_measures_the_same_boxes(results):
 @pytest.mark.parametrize("sure", [True, False])
 def test_an_image_goes_through_both_tests_with_the_same_mask(sure):
     logits, truth = metrics.made_image(sure, (64, 88))
-    (kept, mask), (areas, other) = (metrics.tested(*side, truth) for side in metrics.ours_and_mmseg(logits).values())
-    assert torch.equal(mask, other) and mask.shape == truth.shape == (1, 64, 88)
-    region, true, found, pixels = kept[0]
+    (parts, mask), (areas, mmseg_mask) = (metrics.tested(*side, truth) for side in metrics.ours_and_mmseg(logits).values())
+    assert torch.equal(mask, mmseg_mask) and mask.shape == truth.shape == (1, 64, 88)
+    region, true, predicted, pixels = parts[0]
     matrix = np.zeros((150, 150), np.int64)
-    np.add.at(matrix, (true, found), pixels)
+    np.add.at(matrix, (true, predicted), pixels)
     assert matrix.sum() == int((truth != 255).sum()) and set(region.tolist()) == {0, 1}
     assert metrics.equal_areas(matrix, areas)
     matrix[:, 0] += 1
@@ -56,8 +56,8 @@ def test_an_image_goes_through_both_tests_with_the_same_mask(sure):
         metrics.equal_areas(matrix, areas)
 
 
-def test_a_process_of_its_own_is_timed_and_weighed(tmp_path):
-    held = np.ones(300_000_000, np.uint8)  # which the process that starts another must not count for it
+def test_a_new_process_is_timed_and_its_own_memory_measured(tmp_path):
+    held = np.ones(300_000_000, np.uint8)  # memory of the parent, which must not count for its child
     seconds, memory, printed = ran([sys.executable, "-c", "b = b'1' * 100_000_000; print('here')"], tmp_path)
     assert printed == "here" and 0 < seconds and 100 < memory < 200 < held.nbytes / 1e6
     assert 0 < called("tools.benchmarks.growth", "iou_of", 1, 64)[0] < 30
@@ -67,12 +67,12 @@ def test_a_process_of_its_own_is_timed_and_weighed(tmp_path):
 
 def test_the_exponent_is_that_of_the_last_two_sizes():
     cost = {1: (5.0, 1.0), 10: (2.0, 7.0), 40: (32.0, 9.0)}
-    rows = growth.series("work", {size: partial(tuple, seen) for size, seen in cost.items()})
-    assert [row[:4] for row in rows] == [["work", size, *seen] for size, seen in cost.items()]
+    rows = growth.series("work", {size: partial(tuple, figures) for size, figures in cost.items()})
+    assert [row[:4] for row in rows] == [["work", size, *figures] for size, figures in cost.items()]
     assert rows[0][4] == rows[1][4] == "" and rows[2][4] == pytest.approx(2)
 
 
-def test_a_made_study_has_the_rows_it_says(tmp_path):
+def test_a_synthetic_study_has_the_stated_number_of_rows_and_runs(tmp_path):
     results = load_results(write_study(tmp_path / "made", 2))
     assert len(results.rows) == 2 * ROWS_A_SEED and len(results.runs) == 2 * RUNS_A_SEED
     assert results.seeds("smooth") == 2 and results.cell("smooth", results.columns[0]).points

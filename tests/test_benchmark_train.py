@@ -1,4 +1,4 @@
-"""The benchmark of a classifier's step compares equal work: the same network, loss and updates, through our real runner."""
+"""Test that the benchmark of a classifier's step compares equal work: the same network, loss and updates, in our real runner."""
 
 from contextlib import ExitStack
 
@@ -11,19 +11,22 @@ from tools.benchmarks.train import compared, equal_work, made_batches, product_c
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """Ours and timm's ResNet-50-D, an update of four images a round: on a CPU without bfloat16, and on one with it."""
+    """Yield the comparisons with timm's ResNet-50-D, first on a CPU without bfloat16, then on one with it.
+
+    A round is one update of four images.
+    """
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
-        found = []
+        comparisons = []
         for bf16 in (False, True):
             patch.setattr(torch.cpu, "get_capabilities", lambda bf16=bf16: {"avx512_bf16": bf16})
             cfg = product_config("resnet50d", tmp_path_factory.mktemp("run"), px=64, batch=4)
-            found.append(stack.enter_context(compared("resnet50d", cfg, updates=1)))
-        yield found
+            comparisons.append(stack.enter_context(compared("resnet50d", cfg, updates=1)))
+        yield comparisons
 
 
 @pytest.fixture(scope="module")
 def resnet(both):
-    """In float32, as on a CPU without bfloat16."""
+    """Return the comparison in float32, as on a CPU without bfloat16."""
     return both[0]
 
 
@@ -32,7 +35,7 @@ def network(contender) -> torch.nn.Module:
     return owner.runner.model if owner else contender.run.__defaults__[0].net
 
 
-def test_other_weights_are_refused(resnet):
+def test_rivals_with_other_weights_are_refused(resnet):
     ours, rival = (network(contender) for contender in resnet.contenders[:2])
     loop = resnet.contenders[1].run.__defaults__[0]
     weight = rival.fc.weight.data.clone()
@@ -43,7 +46,7 @@ def test_other_weights_are_refused(resnet):
 
 
 def weights(contender) -> dict[str, torch.Tensor]:
-    """A copy of all tensors of a contender's network, by timm's names."""
+    """Copy all tensors of a contender's network, by timm's names."""
     return {name.removeprefix("backbone."): value.clone() for name, value in network(contender).state_dict().items()}
 
 
@@ -52,34 +55,37 @@ def distance(one: dict, other: dict, names: list[str]) -> float:
 
 
 def test_a_round_makes_the_same_update_in_all(both):
-    """Each is compared with ours of its own precision: in bfloat16 BN over four images makes rounding as large as the update."""
+    """Compare each rival with ours in the same precision.
+
+    In bfloat16, BN over four images makes rounding errors as large as the update.
+    """
     names = [name for name, _ in network(both[0].contenders[1]).named_parameters()]
     before, ours, moved = weights(both[0].contenders[0]), {}, {}
     for comparison, dtype in zip(both, ("float32", "bfloat16"), strict=True):
-        own, *rivals, _ = comparison.contenders
+        product, *rivals, _ = comparison.contenders
         assert [c.units for c in comparison.contenders[:3]] == [4, 4, 4] and len(comparison.equal) >= 2
-        assert [c.name for c in (own, *rivals)] == [
+        assert [c.name for c in (product, *rivals)] == [
             *(f"{whose}, {dtype}, channels last" for whose in ("ours", "timm")),
             "timm, float32, NCHW",
         ]
-        done = weights(own)["bn1.num_batches_tracked"]
-        for contender in (own, *rivals):
+        updates = weights(product)["bn1.num_batches_tracked"]
+        for contender in (product, *rivals):
             assert distance(weights(contender), before, names) == 0  # all start from the same weights, in both precisions
             contender.run()
-        ours[dtype] = weights(own)
+        ours[dtype] = weights(product)
         moved[dtype] = distance(ours[dtype], before, names)
-        for rival in rivals:  # rounding differs, and BN makes much of it
+        for rival in rivals:  # rounding differs, and BN amplifies it
             same = rival.name.split(", ")[1]
             assert moved[same] and distance(weights(rival), ours[same], names) <= 0.1 * moved[same]
-        assert ours[dtype]["bn1.num_batches_tracked"] - done == 1
-    assert distance(ours["float32"], ours["bfloat16"], names) > 0.1 * moved["float32"]  # the second did compute in 16 bits
-    hooks = {type(hook).__name__ for hook in own.run.__self__.runner.hooks}
+        assert ours[dtype]["bn1.num_batches_tracked"] - updates == 1
+    assert distance(ours["float32"], ours["bfloat16"], names) > 0.1 * moved["float32"]  # so the second computed in 16 bits
+    hooks = {type(hook).__name__ for hook in product.run.__self__.runner.hooks}
     assert hooks >= {"ExactHook", "DivergenceHook", "ProgressHook", "CurveHook", "StopHook", "UpdateHook", "LoggerHook"}
     assert hooks >= {"CheckpointHook", "ParamSchedulerHook", "IterTimerHook"}
 
 
 def test_the_limit_counts_operations(monkeypatch):
-    """A product of 64 x 64 matrices has 64^3 multiply-adds, as much as a step of an image with a third of that forward."""
+    """Check that a product of 64 x 64 matrices, 64^3 multiply-adds, counts as a step of an image with a third of that forward."""
     monkeypatch.setitem(__import__("tools.benchmarks.limit", fromlist=["SIDE"]).SIDE, "cpu", 64)
     assert product(torch.float32, "cpu")[1] == 2 * 64**3
     assert limit(64**3 / 3, torch.float32, "cpu").units == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""The report's page in a real browser, Debian's chromium: it needs nothing from outside, says no error, and fits a telephone."""
+"""Test the report's page in chromium: it loads nothing from outside, logs no error, and fits a phone."""
 
 import base64
 import json
@@ -22,18 +22,18 @@ OPTIONS = (
 
 
 class Tab:
-    """One tab of a chromium that is spoken to through a pipe, in its DevTools protocol: JSON with a zero byte behind each."""
+    """Control one tab of chromium through a pipe in the DevTools protocol: JSON messages, each with a zero byte at its end."""
 
     def __init__(self, requests: int, answers: int):
         self.requests, self.answers = os.fdopen(requests, "wb", buffering=0), os.fdopen(answers, "rb", buffering=0)
-        self.events, self.rest, self.number, self.session = [], b"", 0, None
+        self.events, self.buffer, self.number, self.session = [], b"", 0, None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Log", "Runtime"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters):
-        """The result of a method; what happens meanwhile goes to ``events``."""
+        """Call a method and return its result. Events that arrive meanwhile are appended to ``events``."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": parameters}
         message |= {"sessionId": self.session} if self.session else {}
@@ -44,15 +44,15 @@ class Tab:
         return answer["result"]
 
     def _read(self) -> dict:
-        while b"\0" not in self.rest:
+        while b"\0" not in self.buffer:
             part = self.answers.read(1 << 20)
             assert part, "chromium has ended"
-            self.rest += part
-        line, _, self.rest = self.rest.partition(b"\0")
+            self.buffer += part
+        line, _, self.buffer = self.buffer.partition(b"\0")
         return json.loads(line)
 
     def open(self, page: Path, width: int) -> None:
-        """Loads a page in a window of so many pixels, and waits until all of it is there."""
+        """Load a page in a window ``width`` pixels wide and wait until it is drawn."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         self.events = []
         self.call("Page.navigate", url=page.as_uri())
@@ -61,73 +61,74 @@ class Tab:
         self.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # drawn, too
 
     def value(self, expression: str):
-        """What JavaScript makes of an expression in the page."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        """Evaluate a JavaScript expression in the page and return its value."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     def loaded(self) -> list[str]:
-        """The addresses that the page asked for, but those that are data themselves."""
+        """Return the addresses that the page requested, except data URLs."""
         asked = [e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"]
         return [url for url in asked if not url.startswith("data:")]
 
     def errors(self) -> list[str]:
-        """What the console says that is no mere remark."""
+        """Return the errors and warnings of the console."""
         texts = [e["params"]["entry"]["text"] for e in self.events if e["method"] == "Log.entryAdded"]
         calls = [e["params"] for e in self.events if e["method"] == "Runtime.consoleAPICalled"]
         texts += [str(call["args"]) for call in calls if call["type"] in ("error", "warning", "assert")]
         return texts + [str(e["params"]) for e in self.events if e["method"] == "Runtime.exceptionThrown"]
 
     def picture(self) -> bytes:
-        """PNG of the whole page."""
+        """Return the whole page as PNG."""
         return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
 
 
 @contextmanager
 def browser(folder: Path):
-    """A tab of a chromium with its files in ``folder``.
+    """Yield a tab of chromium, which keeps its files in ``folder``.
 
     Raises:
-        FileNotFoundError: there is no chromium.
+        FileNotFoundError: chromium is not installed.
     """
     if not (program := next(filter(None, map(shutil.which, NAMES)), None)):
         raise FileNotFoundError(f"none of {', '.join(NAMES)} is installed")
     (child_in, requests), (answers, child_out) = os.pipe(), os.pipe()
     command = [program, *OPTIONS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
-    # the protocol's pipes are descriptors 3 and 4, whatever their numbers here
+    # the protocol needs its pipes at descriptors 3 and 4; here they have other numbers
     script = f'exec "$@" 3<&{child_in} 4>&{child_out}'
     with open(folder / "chromium.log", "wb") as log:
-        started = subprocess.Popen(
+        process = subprocess.Popen(
             ["bash", "-c", script, "bash", *command], pass_fds=(child_in, child_out), stdout=log, stderr=log
         )
     os.close(child_in), os.close(child_out)
     try:
         yield Tab(requests, answers)
     finally:
-        started.terminate()
-        started.wait(20)
+        process.terminate()
+        process.wait(20)
 
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory):
     if not any(map(shutil.which, NAMES)) and os.environ.get("CI"):
         if not (shutil.which("apt-get") and os.geteuid() == 0):
-            pytest.skip("no chromium here, and it can be installed only by apt-get, as root")
-        for words in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-            made = subprocess.run(
-                ["apt-get", *words], capture_output=True, text=True, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            pytest.skip("chromium is not installed, and only apt-get as root could install it")
+        for arguments in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+            process = subprocess.run(
+                ["apt-get", *arguments], capture_output=True, text=True, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
             )
-            if made.returncode:
-                pytest.skip(f"no chromium here, and apt-get {words[0]} failed: {made.stderr.strip().splitlines()[-1:]}")
+            if process.returncode:
+                reason = process.stderr.strip().splitlines()[-1:]
+                pytest.skip(f"chromium is not installed, and apt-get {arguments[0]} failed: {reason}")
     if not any(map(shutil.which, NAMES)):
-        pytest.skip("no chromium here (apt-get install --no-install-recommends chromium)")
-    with browser(tmp_path_factory.mktemp("chromium")) as made:
-        yield made
+        pytest.skip("chromium is not installed (apt-get install --no-install-recommends chromium)")
+    with browser(tmp_path_factory.mktemp("chromium")) as chromium_tab:
+        yield chromium_tab
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
-    """The report of a made study, its names as long as names get."""
+    """Write the report of a synthetic study with very long names and return its page."""
     folder = tmp_path_factory.mktemp("study") / "demo-toy"
     labels = {"b_standard": "B-standard", "smooth": "+ " + "smooth and_something_that_no_browser_can_break" * 2}
     return write_report(write_study(folder, made_rows(), labels=labels))["report.html"]
@@ -143,7 +144,7 @@ def test_the_page_needs_nothing_from_outside_and_is_as_wide_as_its_window(tab, p
     assert len(images) == page.read_text().count("<img ") > 1 and all(map(all, images))
 
 
-def test_what_is_wider_than_a_telephone_scrolls_in_its_own_box(tab, page):
+def test_content_wider_than_a_phone_scrolls_in_its_own_box(tab, page):
     tab.open(page, 400)
     boxes = "[...document.querySelectorAll('.scroll')]"
     wide = tab.value(f"{boxes}.map(box => [box.scrollWidth > box.clientWidth, box.clientWidth])")
@@ -162,7 +163,7 @@ def test_links_lead_to_their_sections(tab, page):
     assert abs(tab.value(f"{jump}([...document.querySelectorAll('nav a')].find(a => a.textContent == 'Cost'))")) < 900
 
 
-def test_a_long_table_is_folded_until_one_opens_it(tab, tmp_path):
+def test_a_long_table_is_folded_until_it_is_opened(tab, tmp_path):
     long = Table("Long", "lr", ["a", "b"], [[str(i), "1"] for i in range(LONG + 1)])
     short = Table("Short", "lr", ["a", "b"], long.rows[:LONG])
     page = tmp_path / "page.html"
@@ -175,7 +176,7 @@ def test_a_long_table_is_folded_until_one_opens_it(tab, tmp_path):
     assert tab.value(visible) == [True, True]
 
 
-def test_a_page_that_breaks_these_rules_would_be_noticed(tab, tmp_path):
+def test_a_page_that_breaks_these_rules_is_noticed(tab, tmp_path):
     page = tmp_path / "page.html"
     outside = "http://127.0.0.1:9/picture.png"
     script = "console.error('made'); throw new Error('thrown')"

@@ -1,4 +1,4 @@
-"""C4 detectors: stage 4 of the backbone is the head of the regions, and the certificate covers both parts."""
+"""Test C4 detectors: stage 4 of the backbone is the head of the regions, and the certificate covers both parts."""
 
 import pytest
 import torch
@@ -39,10 +39,10 @@ def test_every_tensor_arrives_in_one_of_the_two_parts(make_card, variant):
     cfg, model = built(card)
     assert not hasattr(model.backbone, "layer4") and cfg.custom_hooks[-1]["last_stage"] == LAST
     net = place(card, parts_of(model, LAST))
-    held = dict(model.backbone.state_dict()) | {
+    tensors = dict(model.backbone.state_dict()) | {
         f"layer4.{k}": v for k, v in model.roi_head.shared_head.stage.state_dict().items()
     }
-    assert held.keys() == card.weights.keys() and all(torch.equal(held[k], card.weights[k]) for k in held)
+    assert tensors.keys() == card.weights.keys() and all(torch.equal(tensors[k], card.weights[k]) for k in tensors)
     assert certify(net, card, downstream_preprocessor(model, pipeline_of(cfg)[0])) < 1e-6
     images = torch.randn(2, 3, 65, 97)
     whole = ResNet(**card.arch).eval()
@@ -67,7 +67,7 @@ def test_a_tensor_that_is_not_the_cards_is_refused_in_both_parts(make_card, part
         certify(assembled(build(card.arch), parts), card, downstream_preprocessor(model, pipeline_of(cfg)[0]))
 
 
-def test_widths_follow_the_card(make_card):
+def test_channels_of_the_heads_follow_the_card(make_card):
     _, model = built(make_card("d"))
     assert model.rpn_head.rpn_conv.in_channels == model.roi_head.bbox_roi_extractor.out_channels == 128
     assert model.roi_head.bbox_head.in_channels == 256
@@ -121,10 +121,10 @@ def test_other_networks_are_refused_by_name(timm_card, name):
         resolve(CONFIG, Options(backbone=str(card.path)))
 
 
-@pytest.mark.parametrize("words", [dict(out_indices=(3,)), dict(output_stride=16, out_indices=(2,))])
-def test_a_network_without_its_last_stage_cannot_return_or_dilate_it(words):
+@pytest.mark.parametrize("options", [dict(out_indices=(3,)), dict(output_stride=16, out_indices=(2,))])
+def test_a_network_without_its_last_stage_cannot_return_or_dilate_it(options):
     with pytest.raises(ValueError, match="without its last stage"):
-        ResNet(50, "d", base_channels=8, last_stage=False, **words)
+        ResNet(50, "d", base_channels=8, last_stage=False, **options)
 
 
 def test_the_last_stage_halves_the_map():

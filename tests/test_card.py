@@ -1,4 +1,4 @@
-"""Cards: what is read back, what is refused and why; the certificate through the real data preprocessors."""
+"""Test cards on disk: they are read back as written, and damaged, foreign or misplaced ones are refused with a reason."""
 
 import hashlib
 import json
@@ -21,18 +21,19 @@ DETECTION, SEGMENTATION = "configs/detection/faster_rcnn_fpn_toy.py", "configs/s
 
 
 def edit_json(card: BackboneCard, **changes) -> None:
-    """Changes fields of card.json; None removes one."""
+    """Change fields of card.json; None removes a field."""
     about = json.loads((card.path / JSON).read_text()) | changes
     (card.path / JSON).write_text(json.dumps({k: v for k, v in about.items() if v is not None}))
 
 
 def sign(card: BackboneCard) -> None:
-    """Makes card.json describe the files as they are now."""
+    """Write the sha256 of the current files to card.json."""
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in card.path.glob("*.safetensors")}
     edit_json(card, sha256=digests)
 
 
 def one_sentence(error: pytest.ExceptionInfo) -> str:
+    """Assert that an error message is one line that ends with a full stop, and return it."""
     text = str(error.value)
     assert text.endswith(".") and "\n" not in text
     return text
@@ -42,7 +43,7 @@ def one_sentence(error: pytest.ExceptionInfo) -> str:
 
 
 @pytest.mark.parametrize("variant", ["a", "b", "c", "d"])
-def test_what_is_written_is_read(make_card, variant):
+def test_a_card_is_read_back_as_written(make_card, variant):
     recipe = [["resnet_d", {}], ["label_smoothing", {"eps": 0.1}]]
     facts = dict(recipe=recipe, seed=3, top1=43.125, source={"run": "abc", "classes": 12})
     written = make_card(variant, **facts)

@@ -1,4 +1,4 @@
-"""Cards of timm networks, the certificate (features come back downstream, or the run stops), cards in the real configs."""
+"""Test cards of timm networks, the certificate (equal features downstream, or the run stops), and cards in the real configs."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,12 +21,12 @@ from tools.engine.training.run import dump
 
 
 def plugged(path: str, backbone, transfer: str | None = None):
-    """A dense task's resolved config with a backbone: that of a card, or 'scratch'."""
+    """Return a dense task's resolved config with the backbone of a card, or with 'scratch'."""
     return resolve(path, Options(backbone=str(getattr(backbone, "path", backbone)), transfer=transfer)).cfg
 
 
 def assert_channels_follow(cfg, channels: tuple[int, ...]) -> None:
-    """Neck or heads take maps of as many channels as the four stages of the backbone have."""
+    """Assert that neck or heads take maps with the channels of the backbone's four stages."""
     model = cfg.model
     if "neck" in model:
         assert tuple(model.neck.in_channels) == channels
@@ -64,13 +64,13 @@ def test_a_network_of_timm_travels_by_its_name_and_width(timm_card):
 
 
 def test_a_network_of_timm_is_certified_as_it_is_and_dilated(timm_card):
-    for words in (
+    for options in (
         {},
         {"output_stride": 8},
         {"output_stride": 16, "out_indices": (1, 3)},
         {"frozen_stages": 2, "norm_eval": True},
     ):
-        net = TimmBackbone(**timm_card.arch, **words)
+        net = TimmBackbone(**timm_card.arch, **options)
         timm_card.place(net)
         assert certify(net, timm_card, preprocessor("mmseg")) < 1e-6
     with pytest.raises(ValueError, match="channel order"):
@@ -90,17 +90,20 @@ def test_a_network_of_timm_takes_its_place_in_a_config(timm_card, path):
 
 
 def preprocessor(kind: str, **changes):
-    """mmdet's or mmseg's own data preprocessor as the model of a detector or segmenter holds it."""
+    """Return the preprocessing of a model that has mmdet's or mmseg's own data preprocessor."""
     from mmdet.models.data_preprocessors import DetDataPreprocessor
     from mmseg.models.data_preprocessor import SegDataPreProcessor
 
-    words = dict(mean=MEAN, std=STD, bgr_to_rgb=True) | changes
-    made = DetDataPreprocessor(pad_size_divisor=32, **words) if kind == "mmdet" else SegDataPreProcessor(size=(64, 64), **words)
-    return downstream_preprocessor(SimpleNamespace(data_preprocessor=made), LOADER)
+    arguments = dict(mean=MEAN, std=STD, bgr_to_rgb=True) | changes
+    if kind == "mmdet":
+        module = DetDataPreprocessor(pad_size_divisor=32, **arguments)
+    else:
+        module = SegDataPreProcessor(size=(64, 64), **arguments)
+    return downstream_preprocessor(SimpleNamespace(data_preprocessor=module), LOADER)
 
 
-def filled(card: BackboneCard, **words) -> ResNet:
-    net = ResNet(**card.arch | words)
+def filled(card: BackboneCard, **options) -> ResNet:
+    net = ResNet(**card.arch | options)
     card.place(net)
     return net
 
@@ -149,17 +152,17 @@ def test_a_card_with_an_edited_json_is_refused(make_card, changes, field):
     card = make_card("d")
     edit_json(card, **changes)
     for path in (DETECTION, SEGMENTATION):
-        words = plugged(path, card).model.data_preprocessor
+        settings = plugged(path, card).model.data_preprocessor
         edited = BackboneCard.load(card.path)
-        own = preprocessor("mmdet", mean=words.mean, std=words.std, bgr_to_rgb=words.bgr_to_rgb)
+        preprocess = preprocessor("mmdet", mean=settings.mean, std=settings.std, bgr_to_rgb=settings.bgr_to_rgb)
         with pytest.raises(ValueError, match=field):
-            certify(filled(edited), edited, own)
+            certify(filled(edited), edited, preprocess)
 
 
 def test_variant_b_filled_from_a_card_of_variant_a_is_refused(make_card):
     card = make_card("a")
     net = ResNet(50, "b", base_channels=8)
-    card.place(net)  # the same keys and shapes: nothing to see here
+    card.place(net)  # keys and shapes are the same, only the features differ
     with pytest.raises(ValueError, match="stage 2 of the backbone .*architecture"):
         certify(net, card, preprocessor("mmdet"))
 
@@ -203,24 +206,24 @@ def test_features_without_numbers_are_refused(make_card):
 # ---- cards in the real configs
 
 
-# what of the backbone the config and its protocol say, whatever the card
+# arguments of the backbone that the config and its protocol decide, independent of the card
 COMMON = dict(type="backbones.ResNet", out_indices=(0, 1, 2, 3))
-OWN = {
+FIXED = {
     DETECTION: COMMON | dict(frozen_stages=1, norm_eval=True, output_stride=None),
     SEGMENTATION: COMMON | dict(frozen_stages=-1, norm_eval=False, output_stride=8),
 }
 
 
-@pytest.mark.parametrize("path", OWN)
+@pytest.mark.parametrize("path", FIXED)
 def test_a_card_sets_architecture_and_preprocessing_of_a_config(make_card, tmp_path, path):
     card = make_card("c", channel_order="bgr", mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0])
     resolved = resolve(path, Options(backbone=str(card.path)))
     cfg = resolved.cfg
     assert_channels_follow(cfg, (32, 64, 128, 256))
-    backbone, own = cfg.model.backbone, cfg.model.data_preprocessor
+    backbone, settings = cfg.model.backbone, cfg.model.data_preprocessor
     assert {k: backbone[k] for k in card.arch} == card.arch
-    assert {name: backbone.get(name) for name in OWN[path]} == OWN[path]
-    assert (own.mean, own.std, own.bgr_to_rgb) == ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0], False)
+    assert {name: backbone.get(name) for name in FIXED[path]} == FIXED[path]
+    assert (settings.mean, settings.std, settings.bgr_to_rgb) == ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0], False)
     hook = cfg.custom_hooks[-1]
     assert (hook["type"], hook["card"], hook["loader"]["type"]) == (
         "backbones.TransferHook",

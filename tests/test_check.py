@@ -1,4 +1,4 @@
-"""The check of downloaded data: each way in which a copy can be broken is found, named, and nothing else is complained of."""
+"""Test that the check of class folders finds and names each fault of a copy, and reports nothing else."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ SMALL = Expected(
 
 
 def save(path: Path, mode: str = "RGB", form: str = "JPEG", shade: int = 0) -> None:
-    """A picture of noise: large enough that half of its file is no image."""
+    """Save an image of noise, large enough that half of its file cannot be decoded."""
     noise = Image.effect_noise((48, 40), 60 + shade)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.merge(mode, [noise] * len(mode)).save(path, form) if len(mode) > 1 else noise.save(path, form)
@@ -41,7 +41,7 @@ def save(path: Path, mode: str = "RGB", form: str = "JPEG", shade: int = 0) -> N
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    """All that SMALL asks for, with its oddities: one CMYK, one PNG named .JPEG, and a grey image."""
+    """Write all that SMALL expects, with its oddities: one CMYK image, one PNG named .JPEG, and a grey image."""
     root = tmp_path_factory.mktemp("whole")
     for k, name in enumerate(CLASSES):
         for i in range(3 if k < 2 else 2):
@@ -54,12 +54,12 @@ def whole(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tree(whole, tmp_path) -> Path:
-    """A copy that a test may break."""
+    """Make a copy that a test may break."""
     return shutil.copytree(whole, tmp_path / "data")
 
 
-def found(root: Path, expected: Expected = SMALL, workers: int = 1) -> dict[str, list[str]]:
-    """level -> texts of the findings."""
+def findings_of(root: Path, expected: Expected = SMALL, workers: int = 1) -> dict[str, list[str]]:
+    """Return the texts of the findings by level."""
     texts: dict[str, list[str]] = {"WRONG": [], "note": [], "info": []}
     for finding in check_folders(root, workers, expected):
         assert "\n" not in str(finding) and str(finding).startswith(finding.level)
@@ -67,8 +67,8 @@ def found(root: Path, expected: Expected = SMALL, workers: int = 1) -> dict[str,
     return texts
 
 
-def test_a_whole_copy_is_not_complained_of_and_its_kinds_are_counted(whole):
-    assert found(whole) == {
+def test_a_complete_copy_has_no_fault_and_its_formats_are_counted(whole):
+    assert findings_of(whole) == {
         "WRONG": [],
         "note": [],
         "info": [
@@ -129,7 +129,7 @@ def add(root: Path, path: str, content: bytes = b"x") -> None:
 
 
 def inside(root: Path, folder: str) -> None:
-    """Moves everything one folder down, as an archive with a folder of its own leaves it."""
+    """Move everything into a folder, as if the archive had a folder of its own."""
     entries = list(root.iterdir())
     (root / folder).mkdir(parents=True)
     for path in entries:
@@ -174,23 +174,23 @@ LIST = "train/n00000003/n00000003_0.JPEG"
         ),
         (
             partial(rename, to="n00000009", splits=("val",)),
-            ["train and val hold different classes; only in train: n00000003; only in val: n00000009; labels go by the sorted"],
+            ["train and val hold different classes; only in train: n00000003; only in val: n00000009; labels follow the sorted"],
         ),
         (
             lambda r: [shutil.rmtree(r / split / CLASSES[2]) for split in check.SPLITS],
             [
-                "train: class folders: 2, and Small has 3; unpack those that are missing.",
+                "train: class folders: 2, and Small has 3; unpack the missing ones.",
                 "train: 6 images, 8 expected; some are missing: unpack them again.",
-                "val: class folders: 2, and Small has 3; unpack those that are missing.",
+                "val: class folders: 2, and Small has 3; unpack the missing ones.",
                 "val: 4 images, 6 expected; some are missing: unpack them again.",
             ],
         ),
         (
             lambda r: [save(r / split / f"n00000004/{i}.JPEG") for split in check.SPLITS for i in range(2)],
             [
-                "train: class folders: 4, and Small has 3; remove those that are not of it.",
+                "train: class folders: 4, and Small has 3; remove those that Small lacks.",
                 "train: 10 images, 8 expected; some do not belong here: remove them.",
-                "val: class folders: 4, and Small has 3; remove those that are not of it.",
+                "val: class folders: 4, and Small has 3; remove those that Small lacks.",
                 "val: 8 images, 6 expected; some do not belong here: remove them.",
             ],
         ),
@@ -218,24 +218,24 @@ LIST = "train/n00000003/n00000003_0.JPEG"
 )
 def test_each_fault_is_found_named_and_found_alone(tree, spoil, texts):
     spoil(tree)
-    wrong = found(tree)["WRONG"]
-    said = " | ".join(wrong)
+    wrong = findings_of(tree)["WRONG"]
+    report = " | ".join(wrong)
     for text in texts:
-        assert text in said
-    assert len(wrong) == sum(text.startswith(("train", "val")) for text in texts), said
-    assert "n00000002_0.JPEG" not in said and "n00000001_1.JPEG" not in said
+        assert text in report
+    assert len(wrong) == sum(text.startswith(("train", "val")) for text in texts), report
+    assert "n00000002_0.JPEG" not in report and "n00000001_1.JPEG" not in report
 
 
 @pytest.mark.parametrize("folder", ["unzipped", "ILSVRC/Data/CLS-LOC"])
 def test_splits_that_lie_deeper_are_pointed_at(tree, folder):
     inside(tree, folder)
-    wrong = found(tree)["WRONG"]
+    wrong = findings_of(tree)["WRONG"]
     assert len(wrong) == 2
     assert f"there is a {tree / folder / 'train'}: check {tree / folder} instead" in wrong[0]
 
 
-def test_a_split_given_instead_of_the_root(tree):
-    wrong = found(tree / "train")["WRONG"]
+def test_a_split_given_instead_of_the_root_points_to_the_folder_above(tree):
+    wrong = findings_of(tree / "train")["WRONG"]
     assert len(wrong) == 2 and "itself holds class folders: check the folder above it" in wrong[0]
 
 
@@ -247,46 +247,46 @@ def test_folders_by_letter_are_taken_as_one_level_too_deep(tmp_path):
             save(tmp_path / f"train/{name[0]}/{name}/{i:08d}.jpg")
         for i in range(2):
             save(tmp_path / f"val/{name}/Places365_val_{i:08d}.jpg")
-    texts = found(tmp_path, places)
+    texts = findings_of(tmp_path, places)
     assert texts["WRONG"] == ["train: class folders one level too deep, in train/a, train/b; move them up into train."]
     assert texts["note"] == []
 
 
 def test_a_class_folder_that_holds_another_keeps_its_own_images(tree):
     (tree / "train" / CLASSES[2]).rename(tree / "train" / CLASSES[0] / CLASSES[2])
-    said = " | ".join(found(tree)["WRONG"])
-    assert "folders in class folders: train/n00000001/n00000003;" in said and "class folders: 2, and Small has 3" in said
-    assert "only in val: n00000003" in said and "too deep" not in said
+    report = " | ".join(findings_of(tree)["WRONG"])
+    assert "folders in class folders: train/n00000001/n00000003;" in report and "class folders: 2, and Small has 3" in report
+    assert "only in val: n00000003" in report and "too deep" not in report
 
 
-def test_copies_that_were_saved_again_are_worth_a_note_only(tree):
+def test_copies_that_were_saved_again_give_notes_only(tree):
     for path in (tree / "train").rglob("*.JPEG"):
         save(path)
-    texts = found(tree)
+    texts = findings_of(tree)
     assert texts["WRONG"] == [] and len(texts["note"]) == 2
-    assert texts["note"][0].startswith("train: 0 CMYK images, and 1 as published; to be expected of copies that were resized")
-    assert "suffix: none, and as published n00000002_0.JPEG; to be expected" in texts["note"][1]
+    assert texts["note"][0].startswith("train: 0 CMYK images, and 1 as published; expected if the images were resized")
+    assert "suffix: none, and as published n00000002_0.JPEG; expected if" in texts["note"][1]
 
 
-def test_other_suffixes_and_archives_beside_the_splits(tree):
+def test_other_suffixes_are_accepted_and_archives_beside_the_splits_noted(tree):
     path = first(tree, name=CLASSES[2])
     Image.open(path).save(path.with_suffix(".webp"))
     path.unlink()
     add(tree, "ILSVRC2012_img_val.tar")
-    texts = found(tree)
+    texts = findings_of(tree)
     assert texts["WRONG"] == [] and "formats: JPEG 6, PNG 1, WEBP 1" in texts["info"][0]
     assert texts["note"] == ["archives beside train and val: ILSVRC2012_img_val.tar; nothing reads them once they are unpacked."]
 
 
-def test_workers_find_the_same_and_say_how_far_they_are(tree, monkeypatch, capsys):
+def test_workers_find_the_same_and_report_their_progress(tree, monkeypatch, capsys):
     monkeypatch.setattr(checking, "CHUNK", 1)
     monkeypatch.setattr(checking, "SAY_EVERY", 0.0)
     truncate(tree)
     first(tree, "val").write_bytes(b"")
-    alone = list(check_folders(tree, 1, SMALL))
+    findings = list(check_folders(tree, 1, SMALL))
     capsys.readouterr()
-    assert list(check_folders(tree, 2, SMALL)) == alone
-    assert sum(finding.level == "WRONG" for finding in alone) == 2
+    assert list(check_folders(tree, 2, SMALL)) == findings
+    assert sum(finding.level == "WRONG" for finding in findings) == 2
     out, err = capsys.readouterr()
     assert out == "" and "train: 8 of 8 images decoded, about 0 min left\n" in err and "\r" not in err
 
@@ -297,7 +297,7 @@ def test_findings_of_the_folders_come_before_any_image_is_decoded(tree, monkeypa
     assert "stray" in next(check_folders(tree, 1, SMALL)).text
 
 
-def test_what_cannot_be_checked_is_refused(tree):
+def test_wrong_roots_and_worker_counts_are_refused(tree):
     with pytest.raises(ValueError, match="The number of workers is 0: give 1 or more"):
         list(check_folders(tree, 0, SMALL))
     with pytest.raises(ValueError, match="is a file; give the folder that holds train and val of Small"):
@@ -317,7 +317,7 @@ def test_suffixes_are_those_that_training_reads():
     assert tuple(check.FORMATS) == IMG_EXTENSIONS
 
 
-def test_the_published_sets_agree_with_themselves():
+def test_the_published_counts_are_consistent_and_described():
     for expected in (check.IMAGENET, check.PLACES365):
         low, high = expected.train_each
         assert low * expected.classes < expected.train < high * expected.classes and expected.val % expected.classes == 0
@@ -326,9 +326,10 @@ def test_the_published_sets_agree_with_themselves():
     assert check.IMAGENET.each("val") == (50, 50) and check.PLACES365.each("val") == (100, 100)
 
 
-def call(*words: str | Path, **env: str) -> subprocess.CompletedProcess:
-    words = [sys.executable, str(ROOT / "tools/prepare_data.py"), "check", *map(str, words)]
-    return subprocess.run(words, env={**os.environ, **env}, capture_output=True, text=True)
+def call(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess:
+    """Run the check on the command line, with these environment variables."""
+    command = [sys.executable, str(ROOT / "tools/prepare_data.py"), "check", *map(str, arguments)]
+    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True)
 
 
 def test_the_command_exits_with_1_or_2_when_something_is_wrong(tree, tmp_path):
@@ -354,7 +355,7 @@ def test_the_command_exits_with_0_when_all_is_right(whole, monkeypatch, capsys):
     assert stop.value.code == 0 and capsys.readouterr().out.endswith(f"Nothing is wrong in {whole}.\n")
 
 
-def test_the_help_teaches_the_layout():
+def test_the_help_describes_the_layout():
     text = call("imagenet", "--help").stdout
     assert "DIR/train/CLASS/*   1,281,167 images" in text and "sorted into class folders" in text and "n01440764" in text
     assert "places365standard_easyformat.tar" in call("places365", "--help").stdout

@@ -1,6 +1,6 @@
-"""The check of a downloaded ADE20K: each way in which it can be broken is found, named, and nothing else is complained of.
+"""Test that the check of a downloaded ADE20K finds and names each fault, and reports nothing else.
 
-Training refuses the same masks, in a sentence of its own.
+Training refuses the same masks, with its own message.
 """
 
 import shutil
@@ -29,7 +29,7 @@ VAL = "ADE_val_00000002"
 
 
 def ids() -> np.ndarray:
-    """A quarter is 0; the rest is 1, 75 and 150."""
+    """Return a mask whose four quarters are 0, 1, 75 and 150."""
     return np.repeat(np.uint8([[0, 1, 75, 150]]), HEIGHT, 0).repeat(WIDTH // 4, 1)
 
 
@@ -49,12 +49,12 @@ def whole(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tree(whole, tmp_path) -> Path:
-    """A copy that a test may break."""
+    """Make a copy that a test may break."""
     return shutil.copytree(whole, tmp_path / "ADEChallengeData2016")
 
 
-def found(root: Path, workers: int = 1) -> dict[str, list[str]]:
-    """level -> texts of the findings."""
+def findings_of(root: Path, workers: int = 1) -> dict[str, list[str]]:
+    """Return the texts of the findings by level."""
     texts: dict[str, list[str]] = {"WRONG": [], "note": [], "info": []}
     for finding in check_release(root, workers, SMALL):
         assert "\n" not in str(finding) and str(finding).startswith(finding.level)
@@ -62,8 +62,8 @@ def found(root: Path, workers: int = 1) -> dict[str, list[str]]:
     return texts
 
 
-def test_a_whole_copy_is_not_complained_of_and_its_ids_are_counted(whole):
-    assert found(whole) == {
+def test_a_complete_copy_has_no_fault_and_its_ids_are_counted(whole):
+    assert findings_of(whole) == {
         "WRONG": [],
         "note": [],
         "info": [
@@ -75,7 +75,7 @@ def test_a_whole_copy_is_not_complained_of_and_its_ids_are_counted(whole):
 
 
 def grey(depth: int) -> bytes:
-    """A PNG of one channel of ``depth`` bits, all zeros, which PIL would not write so."""
+    """Encode a PNG of one channel of ``depth`` bits, all zeros, which PIL cannot write."""
     rows = (b"\0" + bytes((WIDTH * depth + 7) // 8)) * HEIGHT
     head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, depth, 0, 0, 0, 0)
     parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
@@ -88,7 +88,7 @@ def put(root: Path, path: str, data: bytes) -> None:
 
 
 def mask(array=None, form: str = "PNG", mode: str = ""):
-    """Writes another mask in the place of PNG: ``array``, or the same ids, in another format or mode."""
+    """Return a function that replaces the mask PNG by ``array``, or by the same ids in another format or mode."""
 
     def spoil(root: Path) -> None:
         image = Image.fromarray(ids() if array is None else array)
@@ -111,10 +111,10 @@ def lead_nowhere(path: str):
     return lambda root: ((root / path).unlink(), (root / path).symlink_to(root / "gone"))
 
 
-MASKS = {  # of FAULTS, and how -> how to spoil a mask; its line in the report after "training: "; its sentence in training
+MASKS = {  # key in FAULTS, variant -> how to spoil a mask; its line in the report after "training: "; its message in training
     "unreadable": (
         lead_nowhere(PNG),
-        "masks that cannot be read (1): {} (No such file or directory); mend rights",
+        "masks that cannot be read (1): {} (No such file or directory); fix its",
         "cannot be r",
     ),
     "broken, empty": (
@@ -133,7 +133,7 @@ MASKS = {  # of FAULTS, and how -> how to spoil a mask; its line in the report a
         "masks that cannot be decoded (1): {} (no image);",
         "cannot be decod",
     ),
-    "format": (mask(form="JPEG"), "masks of another format than PNG (1): {} (JPEG); use what", "is of the format JPEG, not PNG"),
+    "format": (mask(form="JPEG"), "masks of another format than PNG (1): {} (JPEG); use the", "is of the format JPEG, not PNG"),
     "palette": (palette, "masks with a palette (1): {} (mode P); if its indices are the ids", "has a palette (mode P); allowed:"),
     "channels": (
         mask(mode="RGB"),
@@ -161,7 +161,7 @@ MASKS = {  # of FAULTS, and how -> how to spoil a mask; its line in the report a
         "has the id 255; allowed: 0 (ignore",
     ),
 }
-OTHERS = [  # how to break a copy; what its one line must say
+OTHERS = [  # how to break a copy, and the text that its one finding must contain
     (partial(put, path=JPG, data=b""), [f"training: empty files (0 bytes) (1): {JPG}; unpack or copy"]),
     (cut(JPG, 800), [f"training: truncated or damaged images, which PIL cannot decode (1): {JPG}; unpack or copy"]),
     (partial(put, path=JPG, data=b"<html>"), [f"training: files with an image's suffix that are no images (1): {JPG};"]),
@@ -178,7 +178,7 @@ OTHERS = [  # how to break a copy; what its one line must say
     ),
     (
         lambda r: [shutil.copy(r / p, (r / p).with_stem("own")) for p in (JPG, PNG)],
-        ["training: 4 images and 4 masks, 3 of each expected; remove those that are not of the release."],
+        ["training: 4 images and 4 masks, 3 of each expected; remove those that the release lacks."],
     ),
     (
         lambda r: [path.unlink() for path in (r / "annotations/validation").iterdir()],
@@ -195,22 +195,22 @@ OTHERS = [  # how to break a copy; what its one line must say
 ]
 
 
-def swap(root: Path, one: str, other: str) -> None:
-    """Renames an image of a split, and its mask, so that it bears the name of ``other``."""
-    split = "training" if one in STEMS["training"] else "validation"
+def swap(root: Path, stem: str, other: str) -> None:
+    """Rename an image of a split and its mask to ``other``."""
+    split = "training" if stem in STEMS["training"] else "validation"
     for kind, suffix in check.SUFFIXES.items():
-        path = root / kind / split / f"{one}{suffix}"
+        path = root / kind / split / f"{stem}{suffix}"
         path.rename(path.with_stem(other))
 
 
 OTHERS += [
     (
-        partial(swap, one=VAL, other="ADE_train_00000002"),
+        partial(swap, stem=VAL, other="ADE_train_00000002"),
         ["validation: names that are also in training (1): ADE_train_00000002; restore both from ADEChallengeData2016.zip"],
     ),
     (
-        partial(swap, one="ADE_train_00000002", other="ADE_val_00000009"),
-        ["training: names that are those of validation (1): ADE_val_00000009; restore both"],
+        partial(swap, stem="ADE_train_00000002", other="ADE_val_00000009"),
+        ["training: names that belong to validation (1): ADE_val_00000009; restore both"],
     ),
 ]
 
@@ -220,12 +220,12 @@ OTHERS += [
 )
 def test_each_fault_is_found_named_and_found_alone(tree, spoil, texts):
     spoil(tree)
-    wrong = found(tree)["WRONG"]
-    said = " | ".join(wrong)
+    wrong = findings_of(tree)["WRONG"]
+    report = " | ".join(wrong)
     for text in texts:
-        assert text in said
-    assert len(wrong) == 1, said
-    assert "00000001" not in said and "00000003" not in said
+        assert text in report
+    assert len(wrong) == 1, report
+    assert "00000001" not in report and "00000003" not in report
 
 
 def test_every_fault_of_a_mask_is_tried():
@@ -233,12 +233,12 @@ def test_every_fault_of_a_mask_is_tried():
 
 
 @pytest.mark.parametrize("turn", [3, 6])
-def test_an_image_that_training_would_turn(tree, turn):
+def test_an_image_with_an_exif_orientation_is_found(tree, turn):
     image = Image.open(tree / JPG)
     exif = image.getexif()
     exif[check.ORIENTATION] = turn
     image.save(tree / JPG, exif=exif)
-    (text,) = found(tree)["WRONG"]
+    (text,) = findings_of(tree)["WRONG"]
     assert text.startswith(
         f"training: images with an EXIF orientation, by which training turns them but not their mask (1): {JPG}"
     )
@@ -254,7 +254,7 @@ def test_the_first_names_are_given_and_the_rest_counted(tree):
     assert f"masks of more than one channel (6): {PNG} (mode RGB), " in finding.text and " and 1 more; use" in finding.text
 
 
-def test_oddities_are_told_and_archives_noted(tree):
+def test_oddities_are_reported_and_archives_noted(tree):
     Image.open(tree / JPG).convert("L").save(tree / JPG, "PNG")
     Image.fromarray(ids() * 0).save(tree / PNG)
     (tree / "ADEChallengeData2016.zip").write_bytes(b"x")
@@ -262,12 +262,12 @@ def test_oddities_are_told_and_archives_noted(tree):
     (tree / "images/validation/._x.jpg").write_bytes(b"x")
     for kind, suffix in check.SUFFIXES.items():
         (tree / kind / f"validation/{VAL}{suffix}").rename(tree / kind / f"validation/mine{suffix}")
-    texts = found(tree)
+    texts = findings_of(tree)
     assert texts["WRONG"] == [] and texts["note"] == [
         "archives beside images and annotations: ADEChallengeData2016.zip; nothing reads them once they are unpacked.",
         "validation: files that training does not read (1): images/validation/Thumbs.db; an image's name must end in .jpg, and a "
         "mask's in .png.",
-        "validation: names unlike the published ADE_val_00000001 (1): mine; they can be trained on, but are no part of the "
+        "validation: names unlike the published ADE_val_00000001 (1): mine; they can be trained on, but are not part of the "
         "release.",
     ]
     assert (
@@ -275,41 +275,41 @@ def test_oddities_are_told_and_archives_noted(tree):
         in (texts["info"][0])
     )
     assert texts["info"][0].endswith(
-        "pixels ignored (0): 50.0 %; masks without a labelled pixel (a few of those published are said to be such): "
+        "pixels ignored (0): 50.0 %; masks without a labelled pixel (a few published ones are said to have none): "
         "ADE_train_00000002.png."
     )
 
 
-def test_where_the_folders_may_lie_instead(tree, tmp_path):
+def test_missing_folders_are_looked_for_elsewhere(tree, tmp_path):
     missing = "no folder images/training, images/validation, annotations/training, annotations/validation in "
     deeper = shutil.copytree(tree, tmp_path / "a/b/copy")
     for folder in (deeper.parent, deeper.parent.parent):
-        (text,) = found(folder)["WRONG"]
+        (text,) = findings_of(folder)["WRONG"]
         assert text.startswith(missing) and text.endswith(f": check {deeper} instead.")
-    (text,) = found(tree / "images")["WRONG"]
+    (text,) = findings_of(tree / "images")["WRONG"]
     assert text.endswith("/images itself holds training, validation: check the folder above it.")
     empty = tmp_path / "new/ADEChallengeData2016"
     empty.mkdir(parents=True)
-    (text,) = found(empty)["WRONG"]
+    (text,) = findings_of(empty)["WRONG"]
     assert f"{empty} holds nothing: unpack ADEChallengeData2016.zip, whose folder" in text
     for place in (empty.parent, empty):
         (place / "ADEChallengeData2016.zip").write_bytes(b"x")
-        (text,) = found(empty)["WRONG"]
-        assert f"{place / 'ADEChallengeData2016.zip'} is not unpacked, or not all of it: unpack it, and check" in text
+        (text,) = findings_of(empty)["WRONG"]
+        assert f"{place / 'ADEChallengeData2016.zip'} is not unpacked, or not completely: unpack it, and check" in text
     shutil.rmtree(empty)
     with pytest.raises(
         ValueError, match="new/ADEChallengeData2016 does not exist, but .*ADEChallengeData2016.zip does; unpack it"
     ):
-        found(empty)
+        findings_of(empty)
 
 
 @pytest.mark.parametrize(
     "path", ["index_ade20k.mat", "images/ADE/training/x.txt", "images/training/a/abbey/ADE_train_00000970_seg.png"]
 )
-def test_the_full_release_is_told_from_sceneparse150(tmp_path, path):
+def test_the_full_release_is_recognised_and_refused(tmp_path, path):
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).write_bytes(b"x")
-    (text,) = found(tmp_path)["WRONG"]
+    (text,) = findings_of(tmp_path)["WRONG"]
     assert "is of the full ADE20K, whose masks have thousands of classes: get SceneParse150, ADEChallengeData2016.zip, in" in text
 
 
@@ -317,11 +317,11 @@ def test_workers_find_the_same(tree, monkeypatch):
     monkeypatch.setattr(checking, "CHUNK", 1)
     put(tree, JPG, b"")
     palette(tree)
-    alone = list(check_release(tree, 1, SMALL))
-    assert list(check_release(tree, 2, SMALL)) == alone and sum(finding.level == "WRONG" for finding in alone) == 2
+    findings = list(check_release(tree, 1, SMALL))
+    assert list(check_release(tree, 2, SMALL)) == findings and sum(finding.level == "WRONG" for finding in findings) == 2
 
 
-def test_what_cannot_be_checked_is_refused(tree):
+def test_wrong_roots_and_worker_counts_are_refused(tree):
     with pytest.raises(ValueError, match="The number of workers is 0: give 1 or more"):
         list(check_release(tree, 0, SMALL))
     with pytest.raises(ValueError, match="is a file; give the folder that holds images and annotations of Small"):
@@ -330,12 +330,12 @@ def test_what_cannot_be_checked_is_refused(tree):
         list(check_release(tree / "gone", 1, SMALL))
 
 
-def test_the_made_world_has_no_fault(toy_root):
+def test_the_toy_data_has_no_fault(toy_root):
     findings = list(check_release(toy_root / "ADEChallengeData2016", 1, Expected("toy", 4, 2)))
     assert [finding.level for finding in findings] == ["info", "info"]
 
 
-def test_the_help_teaches_the_layout():
+def test_the_help_describes_the_layout():
     text = describe(check.ADE20K)
     for part in (
         "images/training/ADE_train_00000001.jpg",
@@ -347,12 +347,16 @@ def test_the_help_teaches_the_layout():
 
 
 def call(root: Path, expected: Expected | None = None) -> subprocess.CompletedProcess:
-    """Runs tools/prepare_data.py; with ``expected``, as if so many images were published."""
-    words = [str(ROOT / "tools/prepare_data.py"), "check", "ade20k", str(root), "--workers", "1"]
+    """Run tools/prepare_data.py; with ``expected``, as if that were the published dataset."""
+    arguments = [str(ROOT / "tools/prepare_data.py"), "check", "ade20k", str(root), "--workers", "1"]
     if expected:
-        code = f"import sys, runpy; from segmentation import dataset_check as check; check.ADE20K = check.{expected!r}; sys.argv = {words!r}; "
-        words = ["-c", f"{code}runpy.run_path(sys.argv[0], run_name='__main__')"]
-    return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+        code = (
+            "import sys, runpy; from segmentation import dataset_check as check; "
+            f"check.ADE20K = check.{expected!r}; sys.argv = {arguments!r}; "
+            "runpy.run_path(sys.argv[0], run_name='__main__')"
+        )
+        arguments = ["-c", code]
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
 
 
 def test_the_command_exits_with_0_1_or_2(tree):

@@ -1,4 +1,4 @@
-"""The check of a downloaded VOCdevkit: each way in which it can be broken is found, named, and nothing else is complained of."""
+"""Test the check of a downloaded VOCdevkit: it finds and names each fault, and reports nothing else."""
 
 import shutil
 import subprocess
@@ -46,7 +46,7 @@ def xml(*objects: str, width: int | str = WIDTH) -> str:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    """All that SMALL asks for, with fractions, boxes from edge to edge, parts of a person, an object without difficult."""
+    """Write all that SMALL expects, with fractions, boxes from edge to edge, parts of a person, an object without difficult."""
     root = tmp_path_factory.mktemp("whole")
     noise = Image.merge("RGB", [Image.effect_noise((WIDTH, HEIGHT), 60)] * 3)
     for path, names in IMAGES.items():
@@ -62,12 +62,12 @@ def whole(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tree(whole, tmp_path) -> Path:
-    """A copy that a test may break."""
+    """Return a copy that a test may break."""
     return shutil.copytree(whole, tmp_path / "VOCdevkit")
 
 
-def found(root: Path, workers: int = 1) -> dict[str, list[str]]:
-    """level -> texts of the findings."""
+def findings_of(root: Path, workers: int = 1) -> dict[str, list[str]]:
+    """Return the texts of the findings by level."""
     texts: dict[str, list[str]] = {"WRONG": [], "note": [], "info": []}
     for finding in check_devkit(root, workers, SMALL):
         assert "\n" not in str(finding) and str(finding).startswith(finding.level)
@@ -75,8 +75,8 @@ def found(root: Path, workers: int = 1) -> dict[str, list[str]]:
     return texts
 
 
-def test_a_whole_copy_is_not_complained_of_and_its_objects_are_counted(whole):
-    assert found(whole) == {
+def test_a_complete_copy_has_no_fault_and_its_objects_are_counted(whole):
+    assert findings_of(whole) == {
         "WRONG": [],
         "note": [],
         "info": [
@@ -186,7 +186,7 @@ def annotate(*objects: str, **changes):
         ),
         (
             partial(put, path=LIST, text="000004\n000002\n"),
-            ["VOC2007 test: images that are also in VOC2007 trainval (1): 000002; restore both lists, since what a network is"],
+            ["VOC2007 test: images that are also in VOC2007 trainval (1): 000002; restore both lists, since a network must not"],
         ),
         (
             lambda r: (r / LIST).unlink(),
@@ -201,27 +201,27 @@ def annotate(*objects: str, **changes):
 )
 def test_each_fault_is_found_named_and_found_alone(tree, spoil, texts):
     spoil(tree)
-    wrong = found(tree)["WRONG"]
-    said = " | ".join(wrong)
+    wrong = findings_of(tree)["WRONG"]
+    report = " | ".join(wrong)
     for text in texts:
-        assert text in said
-    assert len(wrong) == 1, said
-    assert "000001" not in said and "000003" not in said
+        assert text in report
+    assert len(wrong) == 1, report
+    assert "000001" not in report and "000003" not in report
 
 
-def test_a_devkit_that_lies_deeper_or_a_year_given_instead_of_it(tree):
-    wrong = found(tree.parent)["WRONG"]
+def test_a_devkit_in_a_subfolder_or_a_year_given_instead_gets_a_hint(tree):
+    wrong = findings_of(tree.parent)["WRONG"]
     assert len(wrong) == 2 and f"there is a {tree / 'VOC2007'}: check {tree} instead, or move" in wrong[0]
-    wrong = found(tree / "VOC2007")["WRONG"]
+    wrong = findings_of(tree / "VOC2007")["WRONG"]
     assert len(wrong) == 2 and "needed to train and to test; " in wrong[0]
     assert "itself holds JPEGImages: check the folder above it" in wrong[0]
 
 
-def test_oddities_are_told_and_archives_noted(tree):
+def test_oddities_and_archives_are_reported_without_a_fault(tree):
     image = Image.open(tree / JPG).convert("L")
     image.save(tree / JPG, "PNG")
     (tree / "VOCtest_06-Nov-2007.tar").write_bytes(b"x")
-    texts = found(tree)
+    texts = findings_of(tree)
     assert texts["WRONG"] == [] and texts["note"] == [
         "archives beside VOC2007 and VOC2012: VOCtest_06-Nov-2007.tar; nothing reads them once they are unpacked."
     ]
@@ -230,7 +230,7 @@ def test_oddities_are_told_and_archives_noted(tree):
     )
 
 
-def test_workers_find_the_same(tree, monkeypatch):
+def test_two_workers_report_the_same_findings(tree, monkeypatch):
     monkeypatch.setattr(checking, "CHUNK", 1)
     put(tree, JPG, b"")
     put(tree, XML, BOMB + xml(cat(name="&b;")))
@@ -238,7 +238,7 @@ def test_workers_find_the_same(tree, monkeypatch):
     assert list(check_devkit(tree, 2, SMALL)) == alone and sum(finding.level == "WRONG" for finding in alone) == 2
 
 
-def test_what_cannot_be_checked_is_refused(tree):
+def test_no_worker_a_file_or_a_missing_folder_is_refused(tree):
     with pytest.raises(ValueError, match="The number of workers is 0: give 1 or more"):
         list(check_devkit(tree, 0, SMALL))
     with pytest.raises(ValueError, match="is a file; give the folder that holds VOC2007 and VOC2012 of Small"):
@@ -253,7 +253,7 @@ def test_no_entity_is_ever_expanded(tree):
         read_annotation(tree / XML)
 
 
-def test_the_made_world_has_no_fault_but_other_classes(toy_root):
+def test_the_synthetic_dataset_has_no_fault_when_its_own_classes_are_expected(toy_root):
     world = toy_root / "VOCdevkit"
     names = {name: (world / f"VOC2007/ImageSets/Main/{name}.txt").read_text().split() for name in ("trainval", "test")}
     classes = tuple(f"{t}_{s}" for t in ("solid", "striped", "banded", "checked") for s in ("disc", "star"))
@@ -261,7 +261,7 @@ def test_the_made_world_has_no_fault_but_other_classes(toy_root):
     assert not [f for f in check_devkit(world, 1, Expected("toy", lists, classes)) if f.level == "WRONG"]
 
 
-def test_the_published_set_is_that_of_the_configs_and_its_help_teaches_the_layout():
+def test_the_published_dataset_matches_the_configs_and_its_help_explains_the_layout():
     from tools.engine.config import load
 
     assert check.VOC.classes == tuple(load("configs/detection/faster_rcnn_fpn_paper.py").classes) and len(check.CLASSES) == 20
@@ -271,21 +271,22 @@ def test_the_published_set_is_that_of_the_configs_and_its_help_teaches_the_layou
         assert part.path in text and f"{part.images:,} images" in text and part.archive in text
 
 
-def call(*words: str | Path) -> subprocess.CompletedProcess:
-    words = [sys.executable, str(ROOT / "tools/prepare_data.py"), "check", "voc", *map(str, words)]
-    return subprocess.run(words, capture_output=True, text=True)
+def call(*args: str | Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "tools/prepare_data.py"), "check", "voc", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_the_command_exits_with_1_or_2_when_something_is_wrong(tree):
-    done = call(tree, "--workers", "1")
-    assert (done.returncode, done.stderr) == (1, "")
-    assert "WRONG  VOC2012 trainval: 2 images listed, 11,540 expected; restore" in done.stdout
-    assert done.stdout.endswith(f"3 wrong in {tree}.\n")
-    done = call(tree / "gone")
-    assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith(f"error: {tree / 'gone'} does not exist; it")
+    result = call(tree, "--workers", "1")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "WRONG  VOC2012 trainval: 2 images listed, 11,540 expected; restore" in result.stdout
+    assert result.stdout.endswith(f"3 wrong in {tree}.\n")
+    result = call(tree / "gone")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: {tree / 'gone'} does not exist; it")
 
 
 def test_the_check_loads_neither_torch_nor_mmdet():
     code = "import sys; import detection.dataset_check; print(sorted({'torch', 'mmdet', 'mmengine', 'mmcv'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"

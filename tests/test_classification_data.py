@@ -1,4 +1,4 @@
-"""Images in class folders, the paper's colour jitter and PCA noise, and normalisation on the device."""
+"""Test reading of class folders, the paper's colour jitter and PCA noise, and normalisation on the device."""
 
 import colorsys
 import io
@@ -23,7 +23,7 @@ TO_TENSOR = [dict(type="torchvision.transforms.v2.PILToTensor")]
 
 @pytest.fixture
 def folder(tmp_path):
-    """Class folders b, a and c with one lossless image each: grey, CMYK and RGB, 6 x 4 px."""
+    """Write class folders a, b and c with one lossless image each: grey, CMYK and RGB, 6 x 4 px."""
     rng = np.random.default_rng(0)
     for name, mode in (("a", "L"), ("b", "CMYK"), ("c", "RGB")):
         shape = (4, 6, len(mode)) if mode != "L" else (4, 6)
@@ -51,8 +51,8 @@ def test_palettes_and_alpha_become_rgb(tmp_path, mode):
     (tmp_path / "a").mkdir()
     image = Image.fromarray(np.random.default_rng(1).integers(256, size=(5, 5, 3), dtype=np.uint8)).convert(mode)
     image.save(tmp_path / "a" / "x.png")
-    found = ImageFolder(str(tmp_path), TO_TENSOR)[0]["inputs"]
-    assert (found.numpy() == np.array(image.convert("RGB")).transpose(2, 0, 1)).all()
+    pixels = ImageFolder(str(tmp_path), TO_TENSOR)[0]["inputs"]
+    assert (pixels.numpy() == np.array(image.convert("RGB")).transpose(2, 0, 1)).all()
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -73,7 +73,7 @@ def test_the_toy_pipelines_give_square_uint8_images(toy_root, monkeypatch, split
 # ---- errors
 
 
-def test_a_missing_folder_says_what_is_there(tmp_path):
+def test_the_error_of_a_missing_folder_lists_its_parent(tmp_path):
     (tmp_path / "imagenet-mini").mkdir()
     with pytest.raises(
         ValueError,
@@ -83,7 +83,7 @@ def test_a_missing_folder_says_what_is_there(tmp_path):
     assert "DATA_ROOT" in str(error.value)
 
 
-def test_a_folder_without_classes_says_what_it_holds(tmp_path):
+def test_the_error_of_a_folder_without_classes_lists_its_content(tmp_path):
     with pytest.raises(ValueError, match="holds no folder .found: nothing."):
         check_folder(tmp_path)
     (tmp_path / "one.jpg").write_bytes(b"")
@@ -119,7 +119,7 @@ def test_an_image_that_cannot_be_decoded_is_named(folder, kind):
         data[1]
 
 
-def test_folders_that_do_not_agree_are_refused(folder, tmp_path_factory):
+def test_splits_with_different_classes_are_refused(folder, tmp_path_factory):
     val = tmp_path_factory.mktemp("val")
     for name in ("a", "b"):
         (val / name).mkdir()
@@ -143,35 +143,36 @@ def picture(height: int = 12, width: int = 10, seed: int = 6) -> Image.Image:
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.4, 0.8])
-def test_the_jitter_of_the_papers_code_is_torchvisions(strength):
+def test_the_jitter_of_the_papers_code_equals_torchvisions(strength):
     ours, theirs = ColorJitter(strength), torchvision.transforms.ColorJitter(strength, strength, strength)
     results = set()
     for seed in range(12):
-        found = []
+        images = []
         for jitter in (ours, theirs):
             torch.manual_seed(seed)
-            found.append(np.array(jitter(picture())))
-        assert (found[0] == found[1]).all() and found[0].shape == (12, 10, 3)
-        results.add(found[0].tobytes())
+            images.append(np.array(jitter(picture())))
+        assert (images[0] == images[1]).all() and images[0].shape == (12, 10, 3)
+        results.add(images[0].tobytes())
     assert len(results) == 12
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.1, 0.4, 0.8])
 @pytest.mark.parametrize("shape", [(3, 5), (64, 48), (90, 113)])
 def test_the_jitter_of_a_tensor_gives_the_levels_that_pil_gives(strength, shape):
-    """Noise, and an image whose levels are all black or all white in places, where sums are clipped."""
+    """Try noise, and images with black and white areas, where sums are clipped."""
     jitter, theirs = ColorJitter(strength), torchvision.transforms.ColorJitter(strength, strength, strength)
     for seed in range(24):
         image = picture(*shape, seed)
         if seed % 2:
-            image = image.point(lambda level: 0 if level < 90 else 255 if level > 170 else level)
+            image = image.point(lambda level: 0 if level < 90 else level).point(lambda level: 255 if level > 170 else level)
         tensor = torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
-        before, found = tensor.clone(), []
-        for change, given in ((jitter, tensor), (theirs, image)):
+        before, results = tensor.clone(), []
+        for change, argument in ((jitter, tensor), (theirs, image)):
             torch.manual_seed(seed)
-            found.append((change(given), torch.rand(1).item()))
-        assert (found[0][0].numpy() == np.array(found[1][0]).transpose(2, 0, 1)).all()
-        assert found[0][1] == found[1][1]  # as many numbers were drawn
+            results.append((change(argument), torch.rand(1).item()))
+        (our_image, our_draw), (their_image, their_draw) = results
+        assert (our_image.numpy() == np.array(their_image).transpose(2, 0, 1)).all()
+        assert our_draw == their_draw  # both consumed the same number of draws
         assert torch.equal(tensor, before)
 
 
@@ -201,8 +202,8 @@ STEPS = {
         "tensor",
     ],
 )
-def test_what_is_done_faster_gives_what_the_config_says(tmp_path, names):
-    """Against the steps of the config one after another, as torchvision has them, from the same draws."""
+def test_the_faster_steps_give_the_images_of_the_configured_steps(tmp_path, names):
+    """Compare with torchvision's steps one after another, from the same draws."""
     (tmp_path / "a").mkdir()
     for i, size in enumerate([(70, 50), (50, 90), (33, 33), (200, 20)]):
         picture(*size, seed=i).save(tmp_path / "a" / f"{i}.jpg", quality=90)
@@ -210,7 +211,7 @@ def test_what_is_done_faster_gives_what_the_config_says(tmp_path, names):
     data, steps = ImageFolder(str(tmp_path), pipeline), [TRANSFORMS.build(dict(step)) for step in pipeline]
     for i in range(24):
         torch.manual_seed(i)
-        found, drawn = data[i % 4]["inputs"], torch.rand(1)
+        image, draw = data[i % 4]["inputs"], torch.rand(1)
         torch.manual_seed(i)
         expected = Image.open(data.samples[i % 4][0]).convert("RGB")
         for step in steps:
@@ -218,10 +219,10 @@ def test_what_is_done_faster_gives_what_the_config_says(tmp_path, names):
                 expected = v2.functional.pil_to_tensor(step(v2.functional.to_pil_image(expected)))
             else:
                 expected = step(expected)
-        assert found.dtype == torch.uint8 and torch.equal(found, expected) and torch.equal(drawn, torch.rand(1))
+        assert image.dtype == torch.uint8 and torch.equal(image, expected) and torch.equal(draw, torch.rand(1))
 
 
-def test_only_steps_that_give_the_same_are_replaced(tmp_path):
+def test_only_steps_with_the_same_result_are_replaced(tmp_path):
     (tmp_path / "a").mkdir()
     picture().save(tmp_path / "a" / "x.png")
     orders = {
@@ -238,23 +239,23 @@ def test_only_steps_that_give_the_same_are_replaced(tmp_path):
 
 @pytest.mark.parametrize("strength", [0.4, 0.9])
 def test_the_jitter_of_the_papers_text_scales_hue_saturation_and_value(strength):
-    """PIL keeps each of the three in 0..255, and 255 of hue is a full turn."""
+    """Scale in PIL's levels: each of the three is in 0..255, and a hue of 255 is a full turn."""
     image = picture(20, 20)
     levels = np.array(image.convert("HSV")).reshape(-1, 3).astype(float)
-    seen = np.zeros(3, dtype=bool)
+    exceeded = np.zeros(3, dtype=bool)
     for seed in range(6):
         torch.manual_seed(seed)
         factors = torch.empty(3).uniform_(1 - strength, 1 + strength).double().numpy()
         torch.manual_seed(seed)
-        found = np.array(ColorJitter(strength, "hsv")(image)).reshape(-1, 3)
+        jittered = np.array(ColorJitter(strength, "hsv")(image)).reshape(-1, 3)
         scaled = levels * factors
-        seen |= (scaled > 255).any(0)
+        exceeded |= (scaled > 255).any(0)
         scaled = np.concatenate([scaled[:, :1] % 255, scaled[:, 1:].clip(0, 255)], 1)
         nearest = [[colorsys.hsv_to_rgb(*(pixel / 255)) for pixel in rounded(scaled)] for rounded in (np.floor, np.asarray)]
-        kept, exact = (255 * np.array(pixels) for pixels in nearest)
-        assert np.abs(found - kept).max() <= 1  # levels are truncated, as they are in MXNet
-        assert np.abs(found - exact).mean() < 2
-    assert seen.all()  # hue has wrapped, saturation and value were clipped
+        truncated, exact = (255 * np.array(pixels) for pixels in nearest)
+        assert np.abs(jittered - truncated).max() <= 1  # levels are truncated, as they are in MXNet
+        assert np.abs(jittered - exact).mean() < 2
+    assert exceeded.all()  # hue has wrapped, saturation and value were clipped
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.4])
@@ -268,7 +269,7 @@ def test_the_factors_of_the_jitter_lie_in_the_papers_range(strength):
     assert abs(values.mean() - 0.995) < 5 * strength / np.sqrt(3 * 300)
 
 
-def test_other_forms_of_the_jitter_are_refused():
+def test_unknown_forms_of_the_jitter_are_refused():
     with pytest.raises(ValueError, match="form is 'hsl'; allowed: bcs, hsv"):
         ColorJitter(form="hsl")
 
@@ -281,13 +282,13 @@ def test_pca_noise_adds_the_formula(std):
         torch.manual_seed(seed)
         alpha = torch.randn(3).numpy().astype(np.float64) * std
         torch.manual_seed(seed)
-        found = PCANoise(std)(image)
+        noisy = PCANoise(std)(image)
         shift = np.array(EIGENVECTORS) @ (alpha * np.array(EIGENVALUES))
         exact = np.clip(before.numpy() + shift[:, None, None], 0, 255)
-        assert (found.dtype, found.shape) == (torch.uint8, image.shape)
-        off = np.abs(exact - np.round(exact)) < 1e-3  # where float32 may truncate to the neighbour
-        assert (found.numpy() == exact.astype(np.uint8))[~off].all() and np.abs(found.numpy() - exact).max() < 1.01
-        assert std < 0.5 or not torch.equal(found, image)
+        assert (noisy.dtype, noisy.shape) == (torch.uint8, image.shape)
+        ambiguous = np.abs(exact - np.round(exact)) < 1e-3  # where float32 may truncate to the neighbour
+        assert (noisy.numpy() == exact.astype(np.uint8))[~ambiguous].all() and np.abs(noisy.numpy() - exact).max() < 1.01
+        assert std < 0.5 or not torch.equal(noisy, image)
     assert torch.equal(image, before)
 
 
@@ -299,7 +300,7 @@ def test_the_principal_components_are_orthonormal():
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 4), (5, 3, 17, 9)])
-def test_normalisation_is_that_of_numpy(shape):
+def test_normalisation_agrees_with_numpy(shape):
     images = np.random.default_rng(4).integers(256, size=shape, dtype=np.uint8)
     preprocess = ImagePreprocessor(MEAN, STD)
     labels = torch.arange(shape[0])

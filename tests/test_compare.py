@@ -1,4 +1,4 @@
-"""Comparisons against scipy, by hand and by simulation; resampled metrics against the metrics of really duplicated data."""
+"""Test comparisons of recipes against scipy, by hand and by simulation."""
 
 import math
 import subprocess
@@ -45,11 +45,11 @@ A, B = [71.2, 71.9, 70.6], [70.0, 70.3, 70.1]
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
 @pytest.mark.filterwarnings("ignore:Precision loss")  # scipy, of the side without a spread
 def test_without_image_noise_it_is_scipys_welch_test(a, b, confidence):
-    theirs = stats.ttest_ind(a, b, equal_var=False)
+    welch = stats.ttest_ind(a, b, equal_var=False)
     for images, kind in ((None, "seeds"), (0.0, "seeds and images")):
         diff = difference(a, b, images, confidence)
-        assert diff.interval == pytest.approx(tuple(theirs.confidence_interval(confidence)), rel=1e-9, abs=0)
-        assert (diff.dof, diff.p) == (pytest.approx(theirs.df, rel=1e-9), pytest.approx(theirs.pvalue, rel=1e-9))
+        assert diff.interval == pytest.approx(tuple(welch.confidence_interval(confidence)), rel=1e-9, abs=0)
+        assert (diff.dof, diff.p) == (pytest.approx(welch.df, rel=1e-9), pytest.approx(welch.pvalue, rel=1e-9))
         assert diff.mean == pytest.approx(mean(a) - mean(b), rel=1e-9, abs=0) and diff.kind == kind
 
 
@@ -82,10 +82,10 @@ def test_fine_tunings_of_one_pretraining_are_averaged_first():
 
 
 def test_spread_by_hand_and_against_scipy():
-    found = spread([1.0, 2.0, 4.0])
-    assert (found.mean, found.std, found.n) == (pytest.approx(7 / 3), pytest.approx(math.sqrt(7 / 3)), 3)
+    summary = spread([1.0, 2.0, 4.0])
+    assert (summary.mean, summary.std, summary.n) == (pytest.approx(7 / 3), pytest.approx(math.sqrt(7 / 3)), 3)
     low, _ = stats.t.interval(0.95, 2, loc=7 / 3, scale=math.sqrt(7 / 3) / math.sqrt(3))
-    assert found.mean - found.half == pytest.approx(low)
+    assert summary.mean - summary.half == pytest.approx(low)
     assert spread([5.0]).std is None and spread([5.0]).half is None
 
 
@@ -113,11 +113,11 @@ def test_an_interval_of_images_alone_decides_nothing(a, b):
     "low, high, margin, expected",
     [
         (1.5, 3.0, 1.0, "better"),
-        (0.25, 3.0, 1.0, "better"),  # starts within the margin, and yet is surely a gain
+        (0.25, 3.0, 1.0, "better"),  # starts within the margin, but surely a gain
         (-3.0, -1.5, 1.0, "worse"),
         (-3.0, -0.25, 1.0, "worse"),
         (-0.5, 0.5, 1.0, "equivalent"),
-        (0.25, 0.5, 1.0, "equivalent"),  # surely there and surely too small: precedence over better
+        (0.25, 0.5, 1.0, "equivalent"),  # surely a gain but surely too small: equivalent comes first
         (-0.5, -0.25, 1.0, "equivalent"),
         (-0.5, 2.0, 1.0, "undecided"),
         (-2.0, 0.5, 1.0, "undecided"),
@@ -130,7 +130,7 @@ def test_an_interval_of_images_alone_decides_nothing(a, b):
         (-0.25, 0.25, 0.0, "undecided"),
     ],
 )
-def test_verdict(low, high, margin, expected):
+def test_verdict_follows_interval_margin_and_p(low, high, margin, expected):
     error = (high - low) / 2 / stats.t.ppf(0.975, 4)
     for kind in ("seeds", "seeds and images"):
         diff = Difference((low + high) / 2, 3, 3, 0.1, 0.1, error, 4.0, kind)
@@ -140,7 +140,7 @@ def test_verdict(low, high, margin, expected):
         assert verdict(diff, margin, p=0.049) == ("equivalent" if expected == "equivalent" else sign)
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_empty_sides_and_invalid_numbers_are_refused():
     with pytest.raises(ValueError, match="at least one value on each side"):
         difference([], [1.0])
     for values in ([1.0, 2.0], [1.0]):
@@ -154,9 +154,9 @@ def test_what_cannot_be_compared_is_refused():
             verdict(difference([1.0, 2.0], [1.0, 3.0]), margin)
 
 
-def test_margins():
+def test_a_metric_has_the_margin_of_its_family():
     metrics = {"top5": "top1", "mAP_area": "mAP", "mAP_50_95": "mAP", "mIoU_boundary": "mIoU", "pixAcc_interior": "pixAcc"}
-    assert all(margin_of(metric) == MARGINS[known] for metric, known in (metrics | {m: m for m in MARGINS}).items())
+    assert all(margin_of(metric) == MARGINS[base] for metric, base in (metrics | {m: m for m in MARGINS}).items())
     with pytest.raises(ValueError, match="no margin for seconds"):
         margin_of("seconds")
 
@@ -166,8 +166,8 @@ def test_margins():
 @pytest.mark.parametrize("n", [2, 3, 5])
 @pytest.mark.parametrize("shared", [0.25, 1.0])
 def test_coverage_with_nested_seeds_and_image_noise(n, tunings, shared):
-    """Of intervals at nominal 95 %; ``shared`` is the variance over images by that over seeds."""
-    rng, repeats, hits, found = np.random.default_rng(5), 4000, 0, 0
+    """Count how often nominal 95 % intervals hold the truth; ``shared``: variance over images divided by that over seeds."""
+    rng, repeats, hits, detected = np.random.default_rng(5), 4000, 0, 0
     pretrained, tuned = 0.4, 0.3
     images = shared * 2 * (pretrained**2 + tuned**2 / tunings) / n
     for _ in range(repeats):
@@ -175,15 +175,15 @@ def test_coverage_with_nested_seeds_and_image_noise(n, tunings, shared):
         sides[0] += 0.5 + rng.normal(0, math.sqrt(images))
         low, high = difference(*sides.tolist(), images).interval
         hits += low < 0.5 < high
-        found += not low < 0 < high
-    assert 0.93 < hits / repeats < 0.97 and found
+        detected += not low < 0 < high
+    assert 0.93 < hits / repeats < 0.97 and detected
 
 
 # --- many comparisons ---------------------------------------------------------------------------------------
 
 
 def step_down(ps, alpha: float) -> set[int]:
-    """Those that Holm's procedure rejects: the smallest p against alpha / m, the next against alpha / (m - 1), ..."""
+    """Return what Holm's procedure rejects: the smallest p against alpha / m, the next against alpha / (m - 1), ..."""
     order, rejected = np.argsort(ps, kind="stable"), set()
     for k, i in enumerate(order):
         if ps[i] > alpha / (len(ps) - k):
@@ -224,25 +224,25 @@ def test_components_of_a_textbook_example():
     # Snedecor and Cochran, Statistical Methods: calcium in turnip greens, 4 leaves with 4 determinations each;
     # mean squares 0.2961 and 0.0066, so (0.2961 - 0.0066) / 4 = 0.0724 between leaves
     leaves = [[3.28, 3.09, 3.03, 3.03], [3.52, 3.48, 3.38, 3.38], [2.88, 2.80, 2.81, 2.76], [3.34, 3.38, 3.23, 3.26]]
-    found = components(leaves)
-    assert (round(found.finetuning, 4), round(found.pretraining, 4), found.note) == (0.0066, 0.0724, "")
+    variances = components(leaves)
+    assert (round(variances.finetuning, 4), round(variances.pretraining, 4), variances.note) == (0.0066, 0.0724, "")
 
 
 def test_components_of_unequal_groups():
     # means 2 and 7, MSW = (2 + 2) / 3, MSB = 6/5 * 25 = 30, F0 = 5 - 13/5 = 2.4
-    found = components([[1.0, 2.0, 3.0], [6.0, 8.0]])
-    assert found.finetuning == pytest.approx(4 / 3) and found.pretraining == pytest.approx((30 - 4 / 3) / 2.4)
-    theirs = stats.f_oneway([1.0, 2.0, 3.0], [6.0, 8.0])
-    assert (found.pretraining * 2.4 + found.finetuning) / found.finetuning == pytest.approx(theirs.statistic)
+    variances = components([[1.0, 2.0, 3.0], [6.0, 8.0]])
+    assert variances.finetuning == pytest.approx(4 / 3) and variances.pretraining == pytest.approx((30 - 4 / 3) / 2.4)
+    anova = stats.f_oneway([1.0, 2.0, 3.0], [6.0, 8.0])
+    assert (variances.pretraining * 2.4 + variances.finetuning) / variances.finetuning == pytest.approx(anova.statistic)
 
 
 def test_components_on_average_are_the_true_ones():
     rng, sizes = np.random.default_rng(0), (2, 3, 5, 2)
-    found = [
+    estimates = [
         components([rng.normal(m, 1, n).tolist() for m, n in zip(rng.normal(0, 3, 4), sizes, strict=True)]) for _ in range(999)
     ]
-    assert np.mean([f.finetuning for f in found]) == pytest.approx(1, abs=0.07)
-    assert np.mean([f.pretraining for f in found]) == pytest.approx(9, rel=0.1)
+    assert np.mean([f.finetuning for f in estimates]) == pytest.approx(1, abs=0.07)
+    assert np.mean([f.pretraining for f in estimates]) == pytest.approx(9, rel=0.1)
 
 
 def test_components_that_cannot_be_told_apart():
@@ -257,8 +257,8 @@ def test_rank_correlation_is_scipys():
         for _ in range(20):
             x, y = rng.integers(0, 4, n) / 3, rng.integers(0, 9, n) / 7  # many ties
             if np.ptp(x) and np.ptp(y):
-                found = rank_correlation(dict(enumerate(x)), dict(enumerate(y)))
-                assert found == Correlation(pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12), n)
+                correlation = rank_correlation(dict(enumerate(x)), dict(enumerate(y)))
+                assert correlation == Correlation(pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12), n)
 
 
 def test_rank_correlation_needs_three_tricks_in_both():
@@ -272,9 +272,9 @@ def test_seeds_needed_are_the_published_ones():
     # Cohen, Statistical Power Analysis, 2nd ed., table 2.4.1 (two-sided 0.05), of Student's test; d = detect / std
     published = {(0.2, 0.8): 393, (0.5, 0.8): 64, (0.8, 0.8): 26, (1.0, 0.8): 17, (1.2, 0.8): 12, (0.5, 0.9): 85, (0.8, 0.95): 42}
     for (d, power), n in published.items():
-        found = seeds_needed(d, 1.0, power)
-        assert abs(found - n) <= 1 and seeds_needed(0.3 * d, 0.3, power) == found
-        assert power_of(found - 1, d, 1.0) < power <= power_of(found, d, 1.0)
+        seeds = seeds_needed(d, 1.0, power)
+        assert abs(seeds - n) <= 1 and seeds_needed(0.3 * d, 0.3, power) == seeds
+        assert power_of(seeds - 1, d, 1.0) < power <= power_of(seeds, d, 1.0)
     for n in (12, 40, 400):  # where Welch's and Student's test are one, the power is a noncentral t
         away, reach = 2.8, stats.t.ppf(0.975, 2 * n - 2)
         expected = stats.nct.sf(reach, 2 * n - 2, away) + stats.nct.cdf(-reach, 2 * n - 2, away)
@@ -286,8 +286,8 @@ def test_power_is_how_often_a_difference_is_found(n, detect, image_std):
     rng, repeats = np.random.default_rng(1), 4000
     a, b = rng.normal(0, 1, (2, repeats, n))
     a += detect + rng.normal(0, image_std, (repeats, 1))
-    found = np.mean([difference(x, y, image_std**2).p < 0.05 for x, y in zip(a.tolist(), b.tolist(), strict=True)])
-    assert power_of(n, detect, 1.0, image_std=image_std) == pytest.approx(found, abs=0.025)
+    detected = np.mean([difference(x, y, image_std**2).p < 0.05 for x, y in zip(a.tolist(), b.tolist(), strict=True)])
+    assert power_of(n, detect, 1.0, image_std=image_std) == pytest.approx(detected, abs=0.025)
 
 
 def test_image_noise_asks_for_more_seeds_than_there_can_be():

@@ -1,4 +1,4 @@
-"""The catalogue: what composes with what and on which network, what each trick sets, and what the paper gained by it."""
+"""Test the catalogue: which tricks compose, on which networks, what each sets, and its gain in the paper."""
 
 import copy
 import itertools
@@ -20,7 +20,7 @@ from tools.engine.config import Options, load, refuse_ineffective, resolve
 from tools.engine.config.dumped import printed_text
 
 TEACHER = "work_dirs/runs/0123456789ab/card"
-NEEDED = {"distillation": {"teacher": TEACHER}}  # options that a trick cannot do without
+NEEDED = {"distillation": {"teacher": TEACHER}}  # options without a default
 DEFAULTS = {
     "large_batch": {"factor": 4},
     "low_precision": {"dtype": "auto"},
@@ -29,7 +29,7 @@ DEFAULTS = {
     "distillation": {"teacher": TEACHER, "temperature": 20.0, "form": "paper"},
     "warmup": {"start": "first"},
 }
-SETS = {  # what a trick edits: values, or the schedule
+SETS = {  # the keys that a trick edits: values, or the schedule
     "resnet_b": {"model.backbone.variant"},
     "resnet_c": {"model.backbone.variant"},
     "resnet_d": {"model.backbone.variant"},
@@ -43,7 +43,7 @@ SETS = {  # what a trick edits: values, or the schedule
     "cosine": {"param_scheduler"},
     "warmup": {"param_scheduler"},
 }
-FOLLOWS = {  # what else of a resolved config changes with it
+FOLLOWS = {  # the other keys of a resolved config that change with a trick
     "large_batch": {"optim_wrapper.optimizer.lr", "model.micro_batch", "train_dataloader.batch_size"},
     "low_precision": {"optim_wrapper.type", "optim_wrapper.dtype", "optim_wrapper.loss_scale", "precision"},
     "mixup": {"train_cfg.max_epochs", "param_scheduler"},
@@ -69,20 +69,22 @@ WITHOUT = {"timm": VARIANTS, "mobilenet": (*VARIANTS, "zero_gamma"), "inception"
 
 
 def named(name: str) -> tuple[str, dict]:
+    """Return a trick with the options that it needs."""
     return name, NEEDED.get(name, {})
 
 
 def record(*names: str) -> list:
+    """Return tricks as a resolved config records them."""
     return [[name, DEFAULTS.get(name, {})] for name in names]
 
 
 def composed(values, tricks=(), machine: Machine = CPU):
-    """The resolved config of these values with these tricks."""
+    """Return the resolved config of these values with these tricks."""
     return complete(resolve_values(values, Request(machine, tricks=tricks)), machine)
 
 
 def changed_by(values, tricks, machine: Machine = CPU) -> list[str]:
-    """The keys of the resolved config that tricks change, but for the list of tricks itself."""
+    """Return the keys of the resolved config that tricks change, except for the list of tricks itself."""
     changed = difference(*(flatten(composed(values, chosen, machine)) for chosen in ((), tricks)))
     changed.remove("tricks")
     return changed
@@ -105,7 +107,7 @@ def toy(bases):
 
 @pytest.fixture
 def again(tmp_path):
-    """``again(resolved)``: the path of a config file that holds this resolved config, as tools/print_config.py prints it."""
+    """Return ``again(resolved)``, which writes a config file as tools/print_config.py does, and returns its path."""
 
     def write(resolved) -> Path:
         path = tmp_path / "config.py"
@@ -115,7 +117,7 @@ def again(tmp_path):
     return write
 
 
-# ---- what composes
+# ---- composition
 
 
 def test_the_tables_above_hold_every_trick_and_config():
@@ -138,9 +140,9 @@ def test_every_pair_composes_or_is_refused_with_a_reason(bases, first, second):
             assert "exclude each other" in str(error.value) and group in str(error.value)
             assert base.to_dict() == bases["resnet50_paper"].to_dict()
         return
-    one, other = composed(base, pair), composed(base, pair[::-1])
-    assert one.tricks == other.tricks == record(first, second)
-    assert one.to_dict() == other.to_dict()
+    cfg, swapped = composed(base, pair), composed(base, pair[::-1])
+    assert cfg.tricks == swapped.tricks == record(first, second)
+    assert cfg.to_dict() == swapped.to_dict()
     assert base.to_dict() == bases["resnet50_paper"].to_dict()
     changed = changed_by(base, pair)
     for name in (first, second):
@@ -154,12 +156,13 @@ def test_only_the_variants_of_the_resnet_exclude_each_other():
 
 
 def touches(name: str) -> set[str]:
-    """The keys of a resolved config that a trick may change."""
+    """Return the keys of a resolved config that a trick may change."""
     return (SETS[name] - set(CONSUMED)) | FOLLOWS.get(name, set())
 
 
 def covers(sets: set[str], key: str) -> bool:
-    return any(f"{key}.".startswith(f"{known}.") for known in sets)
+    """Return True if ``key`` is one of ``sets``, or below one."""
+    return any(f"{key}.".startswith(f"{declared}.") for declared in sets)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -177,23 +180,23 @@ def test_a_trick_changes_what_it_declares_and_nothing_else(bases, name, config):
     edited = edited_values(values, name)
     assert bool(edited) == (TRICKS[name].stage == "values")
     assert all(covers(SETS[name], key) for key in edited)
-    assert not edited or all(any(covers({known}, key) for key in edited) for known in SETS[name])
+    assert not edited or all(any(covers({declared}, key) for key in edited) for declared in SETS[name])
     changed = {*changed_by(values, [named(name)], CPU), *changed_by(values, [named(name)], GPU)}
     assert all(covers(touches(name), key) for key in changed)
-    assert all(any(covers({known}, key) for key in changed) for known in touches(name))
+    assert all(any(covers({declared}, key) for key in changed) for declared in touches(name))
     assert values.to_dict() == bases[config].to_dict()
 
 
 def edited_values(values, name: str) -> list[str]:
-    """The values that a trick has edited when the rest is derived."""
-    seen = []
+    """Return the values that a trick has edited by the time the other keys are derived."""
+    edits = []
 
     def watched(edited):
-        seen.append(flatten(edited))
+        edits.append(flatten(edited))
         return derive(edited, Request(CPU))
 
     compose(values, [named(name)], watched)
-    return difference(flatten(values), *seen)
+    return difference(flatten(values), *edits)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -203,7 +206,7 @@ def test_a_variant_of_the_resnet_is_refused_on_other_networks(bases, name):
 
 
 @pytest.mark.parametrize("network", ["resnext50_32x4d", "seresnet50", "inception_v3", "mobilenetv1_100", "densenet201"])
-def test_zero_gamma_is_for_networks_with_residual_blocks(bases, network):
+def test_zero_gamma_needs_residual_blocks_that_end_in_a_bn(bases, network):
     values = copy.deepcopy(bases["timm_toy"])
     values.model.backbone.name = network
     if network in ("resnext50_32x4d", "seresnet50"):
@@ -217,12 +220,13 @@ def test_zero_gamma_is_for_networks_with_residual_blocks(bases, network):
 
 @pytest.mark.parametrize("config", ["resnet50_toy", "timm_toy"])
 def test_zero_gamma_reaches_the_network(bases, config):
-    plain, zero = (MODELS.build(composed(bases[config], tricks).model.backbone) for tricks in ([], ["zero_gamma"]))
-    assert [sum(not m.weight.any() for m in n.modules() if isinstance(m, _BatchNorm)) for n in (plain, zero)] == [0, 16]
+    networks = [MODELS.build(composed(bases[config], tricks).model.backbone) for tricks in ([], ["zero_gamma"])]
+    norms = [[module for module in network.modules() if isinstance(module, _BatchNorm)] for network in networks]
+    assert [sum(not norm.weight.any() for norm in norms_of_one) for norms_of_one in norms] == [0, 16]
 
 
 @pytest.mark.parametrize("depth", [18, 34])
-def test_resnet_b_is_refused_where_it_is_no_change(paper, depth):
+def test_resnet_b_is_refused_at_depths_where_it_changes_nothing(paper, depth):
     paper.model.backbone.depth = depth
     with pytest.raises(ValueError, match=f"resnet_b does nothing at depth {depth}"):
         composed(paper, ["resnet_b"])
@@ -238,13 +242,13 @@ def test_the_architecture_tricks_build_their_variant(toy, name):
 @pytest.mark.parametrize("config", ["resnet50_toy", "timm_toy", "resnet50_places365_paper"])
 @pytest.mark.parametrize("name", [name for name in TRICKS if name not in VARIANTS])
 def test_a_trick_is_pure(bases, config, name):
-    one, other = (composed(bases[config], [named(name)]) for _ in range(2))
-    assert one.tricks == other.tricks == record(name)
-    assert one.to_dict() == other.to_dict()
+    cfg, repeated = (composed(bases[config], [named(name)]) for _ in range(2))
+    assert cfg.tricks == repeated.tricks == record(name)
+    assert cfg.to_dict() == repeated.to_dict()
     assert bases[config].to_dict() == load(f"configs/classification/{config}.py").to_dict()
 
 
-def test_all_orders_of_five_tricks_are_one_config(bases):
+def test_all_orders_of_five_tricks_give_the_same_config(bases):
     tricks = ["warmup", "cosine", "mixup", "large_batch", "no_bias_decay"]
     results = []
     for order in itertools.permutations(tricks):
@@ -254,7 +258,7 @@ def test_all_orders_of_five_tricks_are_one_config(bases):
     assert all(result == results[0] for result in results)
 
 
-def test_what_was_applied_holds_the_given_options_and_the_other_defaults(paper):
+def test_the_recorded_tricks_have_the_given_options_and_the_other_defaults(paper):
     given = [("label_smoothing", {"eps": 0.2}), ("mixup", {"schedule": "same"}), "warmup"]
     assert composed(paper, given).tricks == [
         ["mixup", {"alpha": 0.2, "schedule": "same"}],
@@ -264,7 +268,7 @@ def test_what_was_applied_holds_the_given_options_and_the_other_defaults(paper):
 
 
 @pytest.mark.parametrize("name", TRICKS)
-def test_a_config_that_has_the_trick_is_refused(again, name):
+def test_a_trick_is_refused_on_a_config_that_has_it(again, name):
     first = resolve("configs/classification/resnet50_toy.py", Options(tricks=[named(name)]))
     path = again(first)
     before = path.read_text()
@@ -274,7 +278,7 @@ def test_a_config_that_has_the_trick_is_refused(again, name):
 
 
 def test_tricks_are_not_added_to_a_config_that_has_some(again):
-    """Else the record would name the last ones only."""
+    """Guard against a record that names only the tricks added last."""
     path = again(resolve("configs/classification/resnet50_toy.py", Options(tricks=["resnet_d"])))
     with pytest.raises(ValueError, match="has tricks already: resnet_d"):
         resolve(path, Options(tricks=["cosine"]))
@@ -285,7 +289,7 @@ def test_a_trick_without_effect_is_refused(paper):
     paper.model.backbone.zero_gamma = True
     with pytest.raises(ValueError, match="The trick zero_gamma changed nothing"):
         composed(paper, ["cosine", "zero_gamma"])
-    assert composed(paper).param_scheduler[0].type == "MultiStepLR"  # left as it was
+    assert composed(paper).param_scheduler[0].type == "MultiStepLR"  # not modified
 
 
 @pytest.mark.parametrize(
@@ -322,7 +326,7 @@ def test_a_trick_without_effect_is_refused(paper):
         ([("warmup", {"start": 0})], r"warmup:start is 0; give a word"),
     ],
 )
-def test_a_wrong_trick_is_refused_and_the_config_kept(paper, tricks, message):
+def test_a_wrong_trick_is_refused_and_the_config_unchanged(paper, tricks, message):
     before = paper.to_dict()
     with pytest.raises(ValueError, match=message):
         composed(paper, tricks)
@@ -335,8 +339,8 @@ def test_distillation_without_a_teacher_says_how_to_make_one(bases, config):
     with pytest.raises(ValueError, match="needs a teacher: distillation:teacher=CARD") as error:
         composed(values, ["distillation"])
     assert values.to_dict() == bases[config].to_dict()
-    found = re.search(r"python tools/train.py (\S+) --cfg-options (.*?) --tricks (.*?);", str(error.value))
-    path, overrides, tricks = found[1], dict(pair.split("=") for pair in found[2].split()), found[3].split()
+    command = re.search(r"python tools/train.py (\S+) --cfg-options (.*?) --tricks (.*?);", str(error.value))
+    path, overrides, tricks = command[1], dict(pair.split("=") for pair in command[2].split()), command[3].split()
     assert Path(ROOT / path).is_file()
     overrides = {key: int(value) if value.isdigit() else value for key, value in overrides.items()}
     resolved = resolve(path, Options(tricks=tricks, overrides=overrides))
@@ -353,21 +357,21 @@ def test_distillation_without_a_teacher_says_how_to_make_one(bases, config):
     ("option", "value"),
     [("backbone", "scratch"), ("transfer", "frozen"), ("protocol", "he2019"), ("lr_factor", 2.0), ("hold_out", True)],
 )
-def test_dense_options_are_refused(option, value):
+def test_options_of_the_dense_tasks_are_refused(option, value):
     name = option.replace("_", "-")
     with pytest.raises(ValueError, match=f"--{name} is for detection and segmentation; classification "):
         resolve("configs/classification/resnet50_toy.py", Options(**{option: value}))
 
 
-# ---- what the paper gained
+# ---- gains in the paper
 
 
 @pytest.mark.parametrize("name", TRICKS)
-def test_the_gain_is_that_of_the_papers_tables(name):
+def test_the_gain_agrees_with_the_papers_tables(name):
     assert TRICKS[name].gain.points == GAINS[name]
 
 
-# ---- as typed
+# ---- tricks as typed
 
 
 @pytest.mark.parametrize(
@@ -380,13 +384,12 @@ def test_the_gain_is_that_of_the_papers_tables(name):
         ("x:a=true,b=False,c=1e-3,d=-4,e=a/b=c", ("x", {"a": True, "b": False, "c": 1e-3, "d": -4, "e": "a/b=c"})),
     ],
 )
-def test_a_trick_as_typed(text, trick):
+def test_a_typed_trick_is_parsed_and_formatted_back(text, trick):
     parsed = parse_trick(text)
     assert parsed == trick
     if not isinstance(trick, str):
         assert [type(v) for v in parsed[1].values()] == [type(v) for v in trick[1].values()]
-    again = parse_trick(format_trick(parsed))
-    assert again == parsed
+    assert parse_trick(format_trick(parsed)) == parsed
 
 
 @pytest.mark.parametrize("name", TRICKS)

@@ -1,4 +1,4 @@
-"""Every config loads, every type in it resolves, every model builds, and a dumped config is the same config again."""
+"""Test that every config loads, its types resolve, its model builds, and its dump is the same config again."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ REGISTRIES = (
     PARAM_SCHEDULERS,
     TASK_UTILS,
 )
-# names that MMEngine and torch look up elsewhere than in a registry
+# names that MMEngine and torch look up outside of the registries
 ELSEWHERE = {"DefaultSampler", "AspectRatioBatchSampler", "default_collate", "nms", "BN", "RoIAlign", "value"}
 
 
@@ -53,9 +53,11 @@ def options_of(path: str, make_card) -> Options:
 
 def types_in(value) -> set[str]:
     if isinstance(value, dict):
-        own = {value["type"]} if isinstance(value.get("type"), str) else set()
-        return own.union(*(types_in(v) for v in value.values()))
-    return set().union(*(types_in(v) for v in value)) if isinstance(value, list | tuple) else set()
+        names = {value["type"]} if isinstance(value.get("type"), str) else set()
+        return names.union(*(types_in(v) for v in value.values()))
+    if isinstance(value, list | tuple):
+        return set().union(*(types_in(v) for v in value))
+    return set()
 
 
 def test_there_is_a_config_for_each_task_and_scale():
@@ -69,14 +71,14 @@ def test_every_type_resolves(path, make_card):
     cfg = resolve(path, options_of(path, make_card)).cfg
     init_default_scope(cfg.default_scope)
     for name in sorted(types_in(cfg.to_dict()) - ELSEWHERE):
-        found = []
+        classes = []
         for registry in REGISTRIES:
             with registry.switch_scope_and_registry(cfg.default_scope) as scoped:
                 try:
-                    found.append(scoped.get(name))
+                    classes.append(scoped.get(name))
                 except RuntimeError:
                     continue
-        assert any(found), f"{path}: {name}"
+        assert any(classes), f"{path}: {name}"
 
 
 @pytest.mark.parametrize("path", CONFIGS)
@@ -114,7 +116,7 @@ def test_every_model_builds_with_the_widths_of_its_backbone(path, make_card):
 def test_every_trick_is_off_in_the_base(path):
     values = load(path)
     if values.task != "classification":
-        assert not {"depth", "variant", "base_channels"} & set(values.model.backbone)  # only a card, or scratch, says these
+        assert not {"depth", "variant", "base_channels"} & set(values.model.backbone)  # these come from a card, or from scratch
         return
     cfg = resolve(path).cfg
     assert values.teacher is None and values.low_precision is None and cfg.tricks == []
@@ -129,8 +131,8 @@ def test_every_trick_is_off_in_the_base(path):
 def test_the_paper_scale_has_the_papers_values():
     path = "configs/classification/resnet50_paper.py"
     values, cfg = load(path), resolve(path).cfg
-    for found in (values, cfg):
-        assert (found.batch, found.epochs, found.size) == (256, 120, 224)
+    for source in (values, cfg):
+        assert (source.batch, source.epochs, source.size) == (256, 120, 224)
     assert values.warmup_epochs == 5 and cfg.train_cfg.max_epochs == 120
     assert cfg.optim_wrapper.optimizer.lr == 0.1 and cfg.param_scheduler[0].milestones == [30, 60, 90]
     assert pipeline_of(cfg)[0].size == 256
@@ -150,13 +152,13 @@ def test_frozen_transfer_trains_nothing_of_the_backbone(make_card):
     assert not any(m.training for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
 
-def test_the_detectors_classes_are_those_of_the_made_world():
+def test_the_detectors_classes_are_those_of_the_synthetic_dataset():
     from tools.engine.toy_data.writer import CLASSES
 
     assert tuple(load("configs/detection/faster_rcnn_fpn_toy.py").classes) == CLASSES
 
 
-def test_every_config_says_its_command():
+def test_every_config_states_its_command():
     for path in CONFIGS:
         text = Path(ROOT / path).read_text()
         assert f"tools/train.py {path}" in text.split('"""')[1], path

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: files, names, and the same features in timm's, torchvision's and mm's networks and in ours."""
+"""Test the import of weights: by file and by name, with the same features in the networks of timm, torchvision, mm and ours."""
 
 from urllib.error import URLError
 
@@ -24,13 +24,14 @@ CLASSES = 5
 
 
 def one_sentence(error: pytest.ExceptionInfo) -> str:
+    """Assert that an error message is one line that ends with a full stop, and return it."""
     text = str(error.value)
     assert text.endswith(".") and "\n" not in text
     return text
 
 
 def tamed(net: nn.Module, seed: int = 0) -> nn.Module:
-    """``net`` with random weights, each BN its own, and activations that do not grow from block to block."""
+    """Give each BN of ``net`` its own random weights, such that activations do not grow from block to block."""
     randomise_norms(net, seed)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -40,7 +41,7 @@ def tamed(net: nn.Module, seed: int = 0) -> nn.Module:
 
 @torch.no_grad()
 def calibrated(net: nn.Module, images: int = 4) -> nn.Module:
-    """``net`` whose BN statistics are those of noise, then moved a little."""
+    """Set the BN statistics of ``net`` to those of noise, and draw gamma and beta near 1 and 0."""
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [m.momentum for m in norms]
     for module in norms:
@@ -59,13 +60,13 @@ def probe_inputs(card: BackboneCard) -> torch.Tensor:
 
 @torch.no_grad()
 def hooked(net: nn.Module, layers: list[nn.Module], x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Outputs of ``layers`` of ``net`` in float64, and its own output."""
-    found = []
-    handles = [layer.register_forward_hook(lambda *call: found.append(call[2])) for layer in layers]
+    """Return the outputs of ``layers`` of ``net`` in float64, and the output of ``net``."""
+    outputs = []
+    handles = [layer.register_forward_hook(lambda *call: outputs.append(call[2])) for layer in layers]
     out = net.double().eval()(x)
     for handle in handles:
         handle.remove()
-    return found, out
+    return outputs, out
 
 
 def stages_of(net: nn.Module) -> list[nn.Module]:
@@ -103,8 +104,8 @@ def assert_equal_tensors(ours: dict, theirs: dict) -> None:
 )
 def test_a_resnet_of_timm_is_ours(tmp_path, name, depth, variant):
     whole = tamed(timm.create_model(name, num_classes=CLASSES))
-    made = from_timm(whole)
-    card = made.write(tmp_path / "card")
+    imported = from_timm(whole)
+    card = imported.write(tmp_path / "card")
     assert card.arch == {"depth": depth, "variant": variant, "base_channels": 64}
     x = probe_inputs(card)
     theirs, logits = hooked(whole, stages_of(whole), x)
@@ -116,7 +117,7 @@ def test_a_resnet_of_timm_is_ours(tmp_path, name, depth, variant):
     assert card.mean == pytest.approx([255 * m for m in cfg.mean]) and card.channel_order == "rgb"
     assert (card.input_size, card.resampler) == (cfg.input_size[-1], cfg.interpolation)
     assert card.source["imported"] == f"timm:{name}.{cfg.tag}" and card.source["classes"] == CLASSES
-    assert (card.source["probe"], card.recipe, card.seed, card.top1, made.notes) == ("timm", [], None, None, [])
+    assert (card.source["probe"], card.recipe, card.seed, card.top1, imported.notes) == ("timm", [], None, None, [])
 
 
 @pytest.mark.parametrize(
@@ -130,18 +131,18 @@ def test_a_resnet_of_timm_is_ours(tmp_path, name, depth, variant):
 )
 def test_another_network_of_timm_is_wrapped(tmp_path, name, has_classifier):
     whole = calibrated(timm.create_model(name, num_classes=CLASSES))
-    made = from_timm(whole)
-    card = made.write(tmp_path / "card")
+    imported = from_timm(whole)
+    card = imported.write(tmp_path / "card")
     assert card.arch == {"name": name, "width": 1.0} and card.source["probe"] == "timm"
-    assert BackboneCard.load(card.path).weights.keys() == made.net.state_dict().keys()
+    assert BackboneCard.load(card.path).weights.keys() == imported.net.state_dict().keys()
     _, logits = hooked(whole, [], probe_inputs(card))
     if has_classifier:
         pooled = card.probe[-1].double().mean((2, 3))
         assert_same([pooled @ card.classifier["weight"].double().T + card.classifier["bias"].double()], [logits], 1e-5)
-        assert made.notes == []
+        assert imported.notes == []
     else:
-        assert card.classifier is None and made.notes[0] == "Left out, as no part of the backbone: bn2, conv_head."
-        assert "not come right after the pooling" in made.notes[1]
+        assert card.classifier is None and imported.notes[0] == "Left out, as no part of the backbone: bn2, conv_head."
+        assert "not come right after the pooling" in imported.notes[1]
 
 
 @pytest.mark.parametrize("name", ["resnet18.IMAGENET1K_V1", "resnet50", pytest.param("resnext50_32x4d", marks=pytest.mark.slow)])
@@ -160,9 +161,9 @@ def test_a_resnet_of_torchvision_is_ours(tmp_path, name):
     assert card.mean == [123.675, 116.28, 103.53] and card.std == [58.395, 57.12, 57.375]
 
 
-def test_what_is_downloaded_becomes_a_card(tmp_path, monkeypatch):
+def test_downloaded_weights_become_a_card(tmp_path, monkeypatch):
     whole = tamed(torchvision.models.resnet18())
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **words: whole.state_dict())
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **options: whole.state_dict())
     card = import_backbone("torchvision:resnet18", resampler="mine").write(tmp_path / "card")
     assert (card.top1, card.resampler, card.source["classes"]) == (69.758, "mine", 1000)
     assert torch.equal(card.weights["layer4.1.conv2.weight"], whole.layer4[1].conv2.weight)
@@ -179,8 +180,8 @@ def test_what_is_downloaded_becomes_a_card(tmp_path, monkeypatch):
         ("torchvision:resnet18.V9", "no weights 'resnet18.V9'; it has resnet18.IMAGENET1K_V1"),
     ],
 )
-def test_a_name_that_cannot_be_had(monkeypatch, source, message):
-    def fail(*_, **words):
+def test_a_name_that_cannot_be_downloaded_is_refused(monkeypatch, source, message):
+    def fail(*_, **options):
         raise OSError("no route.\nTry again") if source.startswith("timm") else URLError("no route")
 
     monkeypatch.setattr(importing.timm, "create_model", fail)
@@ -195,12 +196,12 @@ def test_a_name_that_cannot_be_had(monkeypatch, source, message):
 # ---- a file of a named network
 
 
-def test_a_file_of_a_network_of_timm(tmp_path):
+def test_a_file_of_a_network_of_timm_is_imported_strictly(tmp_path):
     whole = calibrated(timm.create_model("densenet121", num_classes=CLASSES))
     save_file(whole.state_dict(), tmp_path / "model.safetensors")
-    made = import_backbone(str(tmp_path / "model.safetensors"), network="timm:densenet121.ra_in1k")
-    card = made.write(tmp_path / "card")
-    assert card.arch == {"name": "densenet121", "width": 1.0} and made.notes == []
+    imported = import_backbone(str(tmp_path / "model.safetensors"), network="timm:densenet121.ra_in1k")
+    card = imported.write(tmp_path / "card")
+    assert card.arch == {"name": "densenet121", "width": 1.0} and imported.notes == []
     assert torch.equal(card.weights["net.features_norm0.weight"], whole.state_dict()["features.norm0.weight"])
     source = card.source
     assert (source["imported"], source["network"]) == ("model.safetensors", "timm:densenet121.ra_in1k")
@@ -213,15 +214,15 @@ def test_a_file_of_a_network_of_timm(tmp_path):
         import_backbone(str(tmp_path / "model.safetensors"), network="timm:mobilenetv1_100")
 
 
-def test_a_file_without_a_classifier_or_with_an_auxiliary_one(tmp_path):
+def test_a_file_without_a_classifier_or_with_an_auxiliary_one_is_imported(tmp_path):
     whole = tamed(timm.create_model("resnet18", num_classes=0))
     torch.save(whole.state_dict() | {"AuxLogits.fc.weight": torch.zeros(2)}, tmp_path / "net.pth")
     for network in ("timm:resnet18", "torchvision:resnet18"):
-        made = import_backbone(str(tmp_path / "net.pth"), network=network)
-        card = made.write(tmp_path / "card")
+        imported = import_backbone(str(tmp_path / "net.pth"), network=network)
+        card = imported.write(tmp_path / "card")
         assert card.classifier is None and card.source["classes"] is None
-        assert "Left out, as no part of the backbone: AuxLogits." in made.notes
-        assert any("taken to be those of" in note for note in made.notes)
+        assert "Left out, as no part of the backbone: AuxLogits." in imported.notes
+        assert any("taken to be those of" in note for note in imported.notes)
 
 
 def test_a_file_of_torchvision_is_known_by_its_sha256(tmp_path, monkeypatch):
@@ -229,9 +230,9 @@ def test_a_file_of_torchvision_is_known_by_its_sha256(tmp_path, monkeypatch):
     assert stock.torchvision_file("0" * 64) is None
     torch.save(tamed(torchvision.models.resnet18()).state_dict(), tmp_path / "resnet18-f37072fd.pth")
     monkeypatch.setattr(importing, "torchvision_file", lambda sha256: "resnet18.IMAGENET1K_V1")
-    made = import_backbone(str(tmp_path / "resnet18-f37072fd.pth"))
-    assert "is torchvision:resnet18.IMAGENET1K_V1, by its sha256" in made.notes[0]
-    assert (made.facts["top1"], made.facts["resampler"], made.stock.package) == (69.758, "bilinear", "torchvision")
+    imported = import_backbone(str(tmp_path / "resnet18-f37072fd.pth"))
+    assert "is torchvision:resnet18.IMAGENET1K_V1, by its sha256" in imported.notes[0]
+    assert (imported.facts["top1"], imported.facts["resampler"], imported.stock.package) == (69.758, "bilinear", "torchvision")
     with pytest.raises(ValueError, match="leave out --variant d"):
         import_backbone(str(tmp_path / "resnet18-f37072fd.pth"), variant="d")
 
@@ -239,13 +240,13 @@ def test_a_file_of_torchvision_is_known_by_its_sha256(tmp_path, monkeypatch):
 # ---- mmdet, mmseg, mmpretrain
 
 
-def mm_net(library: str, arch: dict, **words) -> nn.Module:
+def mm_net(library: str, arch: dict, **arguments) -> nn.Module:
     if library == "mmseg":
         from mmseg.models import backbones as home
     else:
         from mmdet.models import backbones as home
-    words = mm_arguments(arch, library) | words
-    return getattr(home, words.pop("type"))(**words)
+    arguments = mm_arguments(arch, library) | arguments
+    return getattr(home, arguments.pop("type"))(**arguments)
 
 
 @torch.no_grad()
@@ -267,15 +268,15 @@ def test_a_card_goes_to_mm_and_comes_back(make_card, tmp_path, variant):
         net.init_weights()
         assert_equal_tensors(saved, net.state_dict())
         assert_same(features(card, x), mm_features(net, x))
-    words = dict(mean=card.mean, std=card.std, channel_order="bgr", input_size=64, resampler="bilinear")
-    again = import_backbone(str(file), variant=variant if variant in "ab" else None, **words).write(tmp_path / "again")
-    assert again.arch == card.arch and again.source["probe"] == "mmseg" and again.source["assumed"] == []
-    assert_equal_tensors(again.weights, card.weights)
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(again.probe, card.probe, strict=True))
+    facts = dict(mean=card.mean, std=card.std, channel_order="bgr", input_size=64, resampler="bilinear")
+    reimported = import_backbone(str(file), variant=variant if variant in "ab" else None, **facts).write(tmp_path / "again")
+    assert reimported.arch == card.arch and reimported.source["probe"] == "mmseg" and reimported.source["assumed"] == []
+    assert_equal_tensors(reimported.weights, card.weights)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(reimported.probe, card.probe, strict=True))
 
 
 def mmpretrain_names(state: dict, variant: str) -> dict:
-    """mmseg's tensors as mmpretrain names them: a stem of ConvModules; in D no pool in the shortcut of stage 1."""
+    """Rename mmseg's tensors as mmpretrain does: a stem of ConvModules; in D no pool in the shortcut of stage 1."""
     renamed = {}
     for name, tensor in state.items():
         parts = name.split(".")
@@ -288,7 +289,7 @@ def mmpretrain_names(state: dict, variant: str) -> dict:
 
 
 @pytest.mark.parametrize(("depth", "variant"), [(50, "b"), (50, "c"), (50, "d"), (18, "d")])
-def test_a_file_of_mmpretrain(tmp_path, depth, variant):
+def test_a_file_of_mmpretrain_gives_the_features_of_mmseg(tmp_path, depth, variant):
     arch = {"depth": depth, "variant": variant, "base_channels": 8}
     net = mm_net("mmseg", arch)
     tamed(net)

@@ -1,4 +1,4 @@
-"""Training curves: thinning, the published ones, and how far a run is from them."""
+"""Test training curves: thinning, the published curves, and the distance of a run from them."""
 
 import json
 import math
@@ -34,8 +34,8 @@ def write_curve(folder: Path, lines: list[dict]) -> Path:
     return folder
 
 
-def made(updates: int, per_epoch: int = 10, every: int = 1) -> list[dict]:
-    """A curve whose loss is the number of its update, evaluated after each epoch."""
+def synthetic_curve(updates: int, per_epoch: int = 10, every: int = 1) -> list[dict]:
+    """Build a curve whose loss is the number of its update, evaluated after each epoch."""
     lines = []
     for update in range(1, updates + 1):
         if update % every == 0:
@@ -47,14 +47,14 @@ def made(updates: int, per_epoch: int = 10, every: int = 1) -> list[dict]:
 
 @pytest.fixture
 def node(tmp_path, monkeypatch):
-    """``node(recipe='smooth', config=PAPER, lines=...)``: a node of a study whose run has written so far."""
+    """Return ``node(recipe='smooth', config=PAPER, lines=...)``: a node of a study whose run has written these lines so far."""
     monkeypatch.chdir(tmp_path)
 
     def make(recipe="smooth", config=PAPER, lines=(), **overrides):
         options = Options(overrides=overrides)
-        made = Node(RunKey("key", {}), recipe, "", config, options, shared(config, options))
-        write_curve(made.folder, list(lines))
-        return made
+        new_node = Node(RunKey("key", {}), recipe, "", config, options, shared(config, options))
+        write_curve(new_node.folder, list(lines))
+        return new_node
 
     return make
 
@@ -64,16 +64,16 @@ def node(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("updates", [1, 7, 99, 100, 101, 199, 250])
 def test_a_thinned_curve_keeps_its_mean_its_ends_and_every_evaluation(updates):
-    lines = made(updates)
-    kept = thin(lines)
-    training = [line for line in kept if "loss" in line]
+    lines = synthetic_curve(updates)
+    thinned = thin(lines)
+    training = [line for line in thinned if "loss" in line]
     assert 1 <= len(training) <= MOST and training[-1]["update"] == updates
     starts = [0, *(line["update"] for line in training)]
     total = sum(line["loss"] * (line["update"] - start) for line, start in zip(training, starts, strict=False))
     assert total == pytest.approx(updates * (updates + 1) / 2, rel=1e-4)  # of 1 + 2 + ... + updates
-    assert [line for line in kept if "top1" in line] == [line for line in lines if "top1" in line]
-    assert [line["update"] for line in kept] == sorted(line["update"] for line in kept)
-    assert kept == lines or updates > MOST
+    assert [line for line in thinned if "top1" in line] == [line for line in lines if "top1" in line]
+    assert [line["update"] for line in thinned] == sorted(line["update"] for line in thinned)
+    assert thinned == lines or updates > MOST
 
 
 def test_neighbours_count_by_their_updates():
@@ -81,13 +81,13 @@ def test_neighbours_count_by_their_updates():
     assert thin(lines, most=1) == [dict(update=40, epoch=1.5, loss=3.0)]  # (30 * 2 + 10 * 6) / 40
 
 
-def test_curves_are_collected_by_key_without_what_json_has_not(tmp_path):
+def test_curves_are_collected_by_key_with_none_for_nan(tmp_path):
     lines = [dict(update=1, epoch=0.5, loss=1.23456789, lr=0.1), dict(update=2, epoch=1.0, loss=math.nan, lr=0.1)]
     nodes = [SimpleNamespace(key="a", folder=write_curve(tmp_path / "a", lines)), SimpleNamespace(key="b", folder=tmp_path / "b")]
-    found = collect_curves(nodes)
-    assert found == {"a": [dict(update=1, epoch=0.5, loss=1.23457, lr=0.1), dict(update=2, epoch=1.0, loss=None, lr=0.1)]}
-    (tmp_path / CURVES).write_text(json.dumps(found, allow_nan=False))
-    assert load_curves(tmp_path) == found
+    curves = collect_curves(nodes)
+    assert curves == {"a": [dict(update=1, epoch=0.5, loss=1.23457, lr=0.1), dict(update=2, epoch=1.0, loss=None, lr=0.1)]}
+    (tmp_path / CURVES).write_text(json.dumps(curves, allow_nan=False))
+    assert load_curves(tmp_path) == curves
     assert load_curves(tmp_path / "a") == {}
     (tmp_path / CURVES).write_text("{")
     with pytest.raises(ValueError, match="curves.json cannot be read .* make it again with tools/collect.py"):
@@ -95,10 +95,10 @@ def test_curves_are_collected_by_key_without_what_json_has_not(tmp_path):
 
 
 def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path):
-    folder = write_curve(tmp_path, made(3))
+    folder = write_curve(tmp_path, synthetic_curve(3))
     path = folder / CURVE
     path.write_text(path.read_text() + '{"update": 4, "epo')
-    assert read_curve(path) == made(3)
+    assert read_curve(path) == synthetic_curve(3)
 
 
 # --- published curves ---------------------------------------------------------------------------------------
@@ -128,8 +128,8 @@ def test_only_recipes_with_the_tricks_of_a_published_run_have_a_curve():
         (smooth, {1: 9.2, 5: 44.6, 10: 56.8, 20: 57.7, 40: 62.9, 60: 67.1, 80: 70.7, 100: 75.4, 110: 77.7, 120: 78.5}),
         (mixup, {1: 7.4, 5: 41.2, 10: 54.1, 20: 59.1, 50: 61.9, 100: 67.1, 150: 73.4, 180: 77.6, 190: 78.8, 200: 79.1}),
     ):
-        found = dict(zip(curve.epochs, curve.values, strict=True))
-        assert {epoch: found[epoch] for epoch in points} == pytest.approx(points, abs=0.0501)
+        values = dict(zip(curve.epochs, curve.values, strict=True))
+        assert {epoch: values[epoch] for epoch in points} == pytest.approx(points, abs=0.0501)
     for recipe in ("baseline", "b_standard", "b_efficient", "c_efficient", "d_efficient", "cosine", "distill", "mixup_same"):
         assert published_curve(recipe, PAPER, "resnet50", "top1") is None
     assert published_curve("smooth", "configs/classification/inception_v3_paper.py", "inception_v3", "top1") is None
@@ -150,25 +150,25 @@ CURVE_OF_FOUR = PublishedCurve("made", "nowhere", "", "top1", (1, 2, 3, 4), (10.
 
 
 @pytest.mark.parametrize(
-    "points, found",
+    "points, expected",
     [
         ({1: 11.0}, (1, 1.0)),
         ({1: 11.0, 3: 28.5}, (3, -1.5)),
-        ({3: 28.5, 6: 50.0}, (3, -1.5)),  # after epoch 6 only one of them was evaluated
+        ({3: 28.5, 6: 50.0}, (3, -1.5)),  # after epoch 6 only our run was evaluated
         ({1: 11.0, 2.5: 99.0}, (1, 1.0)),  # in the middle of an epoch
         ({2: math.nan}, None),
         ({6: 50.0}, None),
         ({}, None),
     ],
 )
-def test_distance_is_own_minus_published_at_the_last_epoch_of_both(points, found):
+def test_distance_is_own_minus_published_at_the_last_epoch_of_both(points, expected):
     lines = [dict(update=int(epoch * 10), epoch=epoch, loss=1.0, lr=0.1) for epoch in (0.5, *points)]
     lines += [dict(update=int(epoch * 10), epoch=float(epoch), top1=value) for epoch, value in points.items()]
-    assert distance(lines, CURVE_OF_FOUR) == found
+    assert distance(lines, CURVE_OF_FOUR) == expected
 
 
 def evaluated(epoch: int, top1: float) -> list[dict]:
-    return [*made(3, 1251), dict(update=epoch * 1251, epoch=float(epoch), top1=top1, top5=90.0)]
+    return [*synthetic_curve(3, 1251), dict(update=epoch * 1251, epoch=float(epoch), top1=top1, top5=90.0)]
 
 
 def test_a_run_at_scale_paper_is_held_against_the_published_one(node):
@@ -177,11 +177,11 @@ def test_a_run_at_scale_paper_is_held_against_the_published_one(node):
     assert against_published(node("mixup", lines=evaluated(200, 78.58)), "paper").startswith("top-1 -0.50 against GluonCV")
 
 
-def test_where_there_is_no_published_curve_nothing_is_said(node):
+def test_a_run_without_a_published_curve_has_no_comparison(node):
     for scale in ("toy", "mini"):
         assert against_published(node(lines=evaluated(20, 58.0)), scale) == ""
     assert against_published(node("cosine", lines=evaluated(20, 58.0)), "paper") == ""
-    assert against_published(node(lines=made(3, 1251)), "paper") == ""  # nothing evaluated yet
+    assert against_published(node(lines=synthetic_curve(3, 1251)), "paper") == ""  # nothing evaluated yet
     assert against_published(node(lines=()), "paper") == ""
     assert against_published(node(lines=evaluated(20, 58.0), **{"model.backbone.depth": 152}), "paper") == ""  # a teacher, say
     places = "configs/classification/resnet50_places365_paper.py"

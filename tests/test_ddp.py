@@ -1,4 +1,4 @@
-"""Several processes, over gloo on this CPU, train and test as one does, stop together, and end when one of them dies."""
+"""Check that several processes (gloo on a CPU) train and test as one does, stop together, and end when one of them dies."""
 
 import json
 import os
@@ -19,21 +19,22 @@ from test_batch import TwoConvolutions
 from test_exact import CLASSIFIER, DETECTOR, SEGMENTER, config
 
 from tools.engine.run_folder import CURVE, read_curve
+from tools.engine.training.checkpoints import last_checkpoint
 from tools.engine.training.run import build_runner
-from tools.engine.training.runner import end_workers, last_checkpoint
+from tools.engine.training.runner import end_workers
 
 PER_IMAGE = {CLASSIFIER: "ranks.npz", DETECTOR: "detections.npz", SEGMENTER: "confusion.npz"}
 PROCESSES = {"one": 1, "two": 2}
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
 
 
 def in_two_processes(function, cfg) -> None:
-    """Calls ``function(cfg)`` in two processes that know of each other; both must end well."""
+    """Call ``function(cfg)`` in the two processes of one group; both must exit with status 0."""
     port, pids = free_port(), []
     cfg.launcher = "pytorch"
 
@@ -64,7 +65,7 @@ def trained(cfg) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("norm", "tolerance"), [(False, 1e-6), (True, 1e-5)])
 def test_two_processes_train_as_one_with_the_same_batch(toy_root, tmp_path, monkeypatch, norm, tolerance):
-    """With BN one process accumulates the same micro-batches: two processes take every second image of a batch."""
+    """Let one process accumulate the micro-batches of the two, which take every second image each, so that BN sees the same."""
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     monkeypatch.setattr(
         "classification.model.micro_batches",
@@ -76,19 +77,24 @@ def test_two_processes_train_as_one_with_the_same_batch(toy_root, tmp_path, monk
     for name in ("one", "two"):
         cfg = config(CLASSIFIER, tmp_path / name, processes=PROCESSES[name], batch=4, micro_batch=2)
         cfg.model.backbone = dict(type="TwoConvolutions", norm=norm)
-        trained(cfg) if name == "one" else in_two_processes(trained, cfg)
+        if name == "one":
+            trained(cfg)
+        else:
+            in_two_processes(trained, cfg)
         curves.append([line["loss"] for line in read_curve(tmp_path / name / CURVE)])
         weights.append(torch.load(last_checkpoint(tmp_path / name), weights_only=True)["state_dict"])
     assert len(curves[0]) == 8
     np.testing.assert_allclose(*curves, rtol=0, atol=tolerance)
     for name, value in weights[0].items():
-        if "running" not in name and "num_batches" not in name:  # the mean over processes, and not one after the other
+        if (
+            "running" not in name and "num_batches" not in name
+        ):  # of two processes it is the mean over them, of one it is updated by micro-batch
             torch.testing.assert_close(value, weights[1][name], rtol=0, atol=tolerance)
 
 
 @pytest.fixture(scope="module")
 def odd_root(toy_root, tmp_path_factory) -> Path:
-    """The made world with an odd number of test images in each task: 9, 3 and 3."""
+    """Return the synthetic data with an odd number of test images in each task: 9, 3 and 3."""
     root = tmp_path_factory.mktemp("odd") / "toy"
     shutil.copytree(toy_root, root)
     image = next((root / "imagenet/val").rglob("*.[jpJP]*[gG]"))
@@ -114,7 +120,7 @@ def evaluated(cfg) -> None:
 def test_two_processes_test_as_one_and_count_no_image_twice(odd_root, tmp_path, monkeypatch, path):
     monkeypatch.setenv("DATA_ROOT", str(odd_root))
     monkeypatch.chdir(tmp_path)
-    found, batch = [], dict(micro_batch=1) if path == CLASSIFIER else {}
+    results, batch = [], dict(micro_batch=1) if path == CLASSIFIER else {}
     for name in ("one", "two"):
         cfg = config(path, tmp_path / name, processes=PROCESSES[name], **batch)
         cfg.load_from = str(tmp_path / "weights.pth")
@@ -126,36 +132,36 @@ def test_two_processes_test_as_one_and_count_no_image_twice(odd_root, tmp_path, 
         else:
             in_two_processes(evaluated, cfg)
         arrays = dict(np.load(tmp_path / name / PER_IMAGE[path]))
-        found.append((json.loads((tmp_path / name / "metrics.json").read_text()), {k: v.tolist() for k, v in arrays.items()}))
-    assert found[0] == found[1]
+        results.append((json.loads((tmp_path / name / "metrics.json").read_text()), {k: v.tolist() for k, v in arrays.items()}))
+    assert results[0] == results[1]
     if path == CLASSIFIER:
-        assert len(found[0][1]["rank"]) == 9
+        assert len(results[0][1]["rank"]) == 9
 
 
 SMALL = ["batch=4", "micro_batch=2", "epochs=15", "num_workers=1", "model.backbone.base_channels=4"]
 
 
 def launch(folder: Path, root: Path) -> subprocess.Popen:
-    """Two processes of one run by torchrun."""
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", ROOT / "tools/train.py"]
-    words += ["configs/classification/resnet50_toy.py", "--launcher", "pytorch", "--work-dir", folder, "--resume"]
-    words += ["--tricks", "resnet_d", "mixup:schedule=same", "--cfg-options", *SMALL]
+    """Start the two processes of one run by torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", ROOT / "tools/train.py"]
+    command += ["configs/classification/resnet50_toy.py", "--launcher", "pytorch", "--work-dir", folder, "--resume"]
+    command += ["--tricks", "resnet_d", "mixup:schedule=same", "--cfg-options", *SMALL]
     with open(folder.with_suffix(".txt"), "a") as out:
         env = os.environ | {"DATA_ROOT": str(root)}
-        return subprocess.Popen(list(map(str, words)), env=env, cwd=folder.parent, stdout=out, stderr=subprocess.STDOUT)
+        return subprocess.Popen(list(map(str, command)), env=env, cwd=folder.parent, stdout=out, stderr=subprocess.STDOUT)
 
 
 def processes_of(folder: Path) -> dict[int, int]:
-    """The processes of a run, launcher and loaders too: {pid: rank or -1}."""
-    found = {}
+    """Return the processes of a run, including launcher and loaders: {pid: rank or -1}."""
+    ranks = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
             if str(folder) in (path / "cmdline").read_text().split("\0"):
                 env = dict(pair.partition("=")[::2] for pair in (path / "environ").read_text().split("\0"))
-                found[int(path.name)] = int(env.get("RANK", -1))
+                ranks[int(path.name)] = int(env.get("RANK", -1))
         except OSError:
             continue
-    return found
+    return ranks
 
 
 def wait_for(folder: Path, process: subprocess.Popen, epoch: int) -> None:
@@ -166,19 +172,18 @@ def wait_for(folder: Path, process: subprocess.Popen, epoch: int) -> None:
 
 @pytest.mark.slow
 def test_processes_stop_together_and_none_outlives_another(toy_root, tmp_path):
-    """Asked to stop, then one killed, then left alone: the result is the undisturbed one, BN's statistics too."""
+    """Stop a run by a signal, resume it, kill one process, and resume again: it equals the undisturbed run, BN too."""
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert launch(whole, toy_root.parent).wait() == 0, whole.with_suffix(".txt").read_text()[-3000:]
     process = launch(run, toy_root.parent)
     wait_for(run, process, 1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) != 0 and not processes_of(run)
-    stopped = [path for path in run.glob("iter_*.pth")]
+    stopped = list(run.glob("iter_*.pth"))
     assert len(stopped) == 1 and last_checkpoint(run) == stopped[0], run.with_suffix(".txt").read_text()[-3000:]
     ranks = torch.load(stopped[0], weights_only=True)["ranks"]
     assert len(ranks) == 2
-    said = run.with_suffix(".txt").read_text()
-    assert "Stopped by a signal after update" in said
+    assert "Stopped by a signal after update" in run.with_suffix(".txt").read_text()
 
     process = launch(run, toy_root.parent)
     wait_for(run, process, int(stopped[0].stem.split("_")[1]) // 4 + 2)

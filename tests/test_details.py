@@ -1,4 +1,4 @@
-"""What a study says of classes, errors and parts of images: against mmdet, plain loops and numpy, and how it is shown."""
+"""Test the breakdowns by class, error and part of images against mmdet, plain loops and numpy, and their tables."""
 
 import importlib
 import json
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A made study, only to be read."""
+    """Write a synthetic study, which tests only read."""
     return made_study(tmp_path_factory.mktemp("made"))
 
 
@@ -55,9 +55,9 @@ def test_ap_of_each_class_is_that_of_mmdet(folder):
     for recipe, side in values.items():
         aps = []
         for seed in range(2):
-            kept = npz(folder, f"detection-{recipe}-{seed}", "detections.npz")
+            arrays = npz(folder, f"detection-{recipe}-{seed}", "detections.npz")
             rows = [
-                list(zip(kept[f"{p}image"], kept[f"{p}box"], kept[f"{p}label"], kept[f"{p}{last}"], strict=True))
+                list(zip(arrays[f"{p}image"], arrays[f"{p}box"], arrays[f"{p}label"], arrays[f"{p}{last}"], strict=True))
                 for p, last in (("det_", "score"), ("gt_", "difficult"))
             ]
             case = mmdet_case(*rows, 3, 12)
@@ -74,9 +74,9 @@ def test_iou_of_each_class_is_that_of_its_matrix(folder):
     table = table_of(collected(folder), "segmentation", "per_class")
     matrices = []
     for seed in range(2):
-        kept = npz(folder, f"segmentation-smooth-{seed}", "confusion.npz")
+        arrays = npz(folder, f"segmentation-smooth-{seed}", "confusion.npz")
         matrix = np.zeros((5, 5))
-        np.add.at(matrix, (kept["truth"], kept["found"]), kept["pixels"])
+        np.add.at(matrix, (arrays["truth"], arrays["found"]), arrays["pixels"])
         matrices.append(matrix)
     ious = [100 * np.diag(m) / np.maximum(m.sum(0) + m.sum(1) - np.diag(m), 1) for m in matrices]
     for i, name in enumerate(STUFF[:4]):
@@ -88,7 +88,7 @@ def test_top1_of_each_class_is_a_mean(folder):
     values = table_of(collected(folder), "classification", "per_class")["recipes"]["b_standard"]["values"]
     runs = [npz(folder, f"classification-b_standard-{seed}", "ranks.npz") for seed in range(2)]
     for i, name in enumerate(ANIMALS):
-        tops = [100 * np.mean(kept["rank"][kept["label"] == i] == 0) for kept in runs]
+        tops = [100 * np.mean(arrays["rank"][arrays["label"] == i] == 0) for arrays in runs]
         assert values[name] == pytest.approx([np.mean(tops), np.std(tops, ddof=1)])
 
 
@@ -98,81 +98,84 @@ def test_many_classes_or_none_with_a_name_have_no_table(tmp_path, classes, shown
     write_npz(tmp_path / "ranks.npz", rank=np.zeros(len(labels), np.uint16), label=labels)
     if classes:
         write_json(tmp_path / "card/card.json", {"source": {"class_names": [f"c{i}" for i in range(classes)]}})
-    found = classification.details(tmp_path, {"per_image": "ranks.npz"})
-    assert bool(found) == shown
+    tables = classification.details(tmp_path, {"per_image": "ranks.npz"})
+    assert bool(tables) == shown
     if shown:
-        assert list(found["per_class"]["values"].values()) == [100.0] * 49 + [None]
+        assert list(tables["per_class"]["values"].values()) == [100.0] * 49 + [None]
 
 
 def test_parts_of_images_are_the_figures_of_the_record():
     metrics = {"pixAcc": 60.0, "mIoU": 30.0, "mAcc": 40.0, "mIoU_boundary": 20.0, "pixAcc_interior": 70.0, "mIoU_rare": 5.0}
-    found = segmentation.details(Path(), {"metrics": metrics})["parts"]["values"]
-    assert found == {name: value for name, value in metrics.items() if name != "mAcc"}
+    parts = segmentation.details(Path(), {"metrics": metrics})["parts"]["values"]
+    assert parts == {name: value for name, value in metrics.items() if name != "mAcc"}
 
 
 # --- mAP lost by each kind of error -------------------------------------------------------------------------
 
 
-def lost(found: list, truth: list, classes: int = 2) -> dict:
-    detections, boxes = ([(0, *row) for row in rows] for rows in (found, truth))
-    return lost_map(as_boxes(detections, "score"), as_boxes(boxes, "difficult"), classes)
+def lost(detected: list, truth: list, classes: int = 2) -> dict:
+    """Return ``lost_map`` of boxes that all belong to one image."""
+    detected_rows, boxes = ([(0, *row) for row in rows] for rows in (detected, truth))
+    return lost_map(as_boxes(detected_rows, "score"), as_boxes(boxes, "difficult"), classes)
 
 
 @pytest.mark.parametrize(
     ("detection", "kind"),
     [((FOUR_TENTHS, 0, 0.9), "localisation"), ((SQUARE, 1, 0.9), "classification")],
 )
-def test_one_error_that_is_mended_gives_all_of_the_map(detection, kind):
+def test_fixing_the_only_error_recovers_the_whole_map(detection, kind):
     assert lost([detection], [(SQUARE, 0, False)]) == dict.fromkeys(KINDS, 0.0) | {kind: 100.0, "missed": 0.0}
 
 
 def test_a_false_alarm_before_a_hit_costs_its_precision():
     for box, label, kind in ((AWAY, 0, "background"), (LESS, 0, "background"), (FOUR_TENTHS, 1, "both")):
         truth = [(SQUARE, 0, False), ([200.0, 200.0, 209.0, 209.0], 1, False)]
-        own = [(SQUARE, 0, 0.5), ([200.0, 200.0, 209.0, 209.0], 1, 0.5), (box, label, 0.9)]
-        assert lost(own, truth)[kind] == pytest.approx(25.0)  # of two classes one goes from 50 to 100
+        detections = [(SQUARE, 0, 0.5), ([200.0, 200.0, 209.0, 209.0], 1, 0.5), (box, label, 0.9)]
+        assert lost(detections, truth)[kind] == pytest.approx(25.0)  # of two classes one goes from 50 to 100
     assert lost([(SQUARE, 0, 0.9), (SQUARE, 0, 0.8)], [(SQUARE, 0, False)])["duplicate"] == 0.0  # behind the last hit
 
 
-def test_what_was_missed_no_longer_counts():
+def test_missed_objects_no_longer_count():
     truth = [(SQUARE, 0, False), (AWAY, 0, False)]
     assert lost([(SQUARE, 0, 0.9)], truth, 1)["missed"] == pytest.approx(100 - 100 * 6 / 11)
     assert lost([], truth, 1)["missed"] is None  # nothing is left to measure
 
 
-def test_of_two_that_are_mended_onto_one_box_the_better_counts_and_none_where_there_is_a_hit():
+def test_of_two_fixed_onto_one_box_only_the_better_counts_and_none_if_the_box_has_a_hit():
     twice = [(FOUR_TENTHS, 0, 0.9), (FOUR_TENTHS, 0, 0.8)]
     assert lost(twice, [(SQUARE, 0, False)], 1)["localisation"] == pytest.approx(100.0)
     truth = [(SQUARE, 0, False), (AWAY, 0, False)]
-    found = [(FOUR_TENTHS, 0, 0.9), (SQUARE, 0, 0.8), (AWAY, 0, 0.7)]
-    assert lost(found, truth, 1)["localisation"] == pytest.approx(100 - 100 * 2 / 3)
+    detections = [(FOUR_TENTHS, 0, 0.9), (SQUARE, 0, 0.8), (AWAY, 0, 0.7)]
+    assert lost(detections, truth, 1)["localisation"] == pytest.approx(100 - 100 * 2 / 3)
 
 
-def lost_by_loop(found: list, truth: list, classes: int) -> dict:
-    """``lost_map``, one detection after another."""
-    kinds, missed = loop(found, truth, -1.0, 0.5, 0.1)
+def lost_by_loop(detections: list, truth: list, classes: int) -> dict:
+    """Compute ``lost_map`` by a loop over detections."""
+    kinds, missed = loop(detections, truth, -1.0, 0.5, 0.1)
 
-    def target(detection: tuple, own: bool) -> int:
+    def target(detection: tuple, same_class: bool) -> int:
         image, box, label, _ = detection
-        ious = [devkit_iou(box, t[1]) if t[0] == image and not t[3] and (t[2] == label) == own else -1.0 for t in truth]
+        ious = [devkit_iou(box, t[1]) if t[0] == image and not t[3] and (t[2] == label) == same_class else -1.0 for t in truth]
         return int(np.argmax(ious))
 
-    hits = {target(d, True) for d, kind in zip(found, kinds, strict=True) if kind == "hit"}
+    hits = {target(d, True) for d, kind in zip(detections, kinds, strict=True) if kind == "hit"}
     result = {}
     for kind in (*KINDS, "missed"):
-        taken, mended = set(hits), {}
-        for k in sorted(range(len(found)), key=lambda k: -found[k][3]):
+        hit_targets, fixed = set(hits), {}
+        for k in sorted(range(len(detections)), key=lambda k: -detections[k][3]):
             if kinds[k] != kind:
-                mended[k] = found[k]
+                fixed[k] = detections[k]
             elif kind in ("localisation", "classification"):
-                aim = target(found[k], kind == "localisation")
-                if aim not in taken:
-                    taken.add(aim)
-                    mended[k] = (found[k][0], truth[aim][1], truth[aim][2], found[k][3])
-        left = [t for t, gone in zip(truth, missed, strict=True) if not (kind == "missed" and gone)]
-        rows = [mended[k] for k in sorted(mended)]
-        aps = [(devkit_ap(rows, left, c, "11-point", 0.5), devkit_ap(found, truth, c, "11-point", 0.5)) for c in range(classes)]
-        gains = [own - base for own, base in aps if own is not None and base is not None]
+                aim = target(detections[k], kind == "localisation")
+                if aim not in hit_targets:
+                    hit_targets.add(aim)
+                    fixed[k] = (detections[k][0], truth[aim][1], truth[aim][2], detections[k][3])
+        remaining = [t for t, gone in zip(truth, missed, strict=True) if not (kind == "missed" and gone)]
+        rows = [fixed[k] for k in sorted(fixed)]
+        fixed_aps = [devkit_ap(rows, remaining, c, "11-point", 0.5) for c in range(classes)]
+        base_aps = [devkit_ap(detections, truth, c, "11-point", 0.5) for c in range(classes)]
+        pairs = zip(fixed_aps, base_aps, strict=True)
+        gains = [fixed_ap - base for fixed_ap, base in pairs if fixed_ap is not None and base is not None]
         result[kind] = np.mean(gains) if gains else None
     return result
 
@@ -180,57 +183,58 @@ def lost_by_loop(found: list, truth: list, classes: int) -> dict:
 def test_map_lost_is_that_of_a_plain_loop():
     rng, seen = np.random.default_rng(5), {}
     for _ in range(60):
-        found, truth = made_boxes(rng, int(rng.integers(1, 8)))
-        own = lost_map(as_boxes(found, "score"), as_boxes(truth, "difficult"), 3)
-        other = lost_by_loop(found, truth, 3)
-        assert own.keys() == other.keys()
-        for kind, value in other.items():
-            assert own[kind] == (None if value is None else pytest.approx(value, abs=1e-9))
+        detections, truth = made_boxes(rng, int(rng.integers(1, 8)))
+        result = lost_map(as_boxes(detections, "score"), as_boxes(truth, "difficult"), 3)
+        expected = lost_by_loop(detections, truth, 3)
+        assert result.keys() == expected.keys()
+        for kind, value in expected.items():
+            assert result[kind] == (None if value is None else pytest.approx(value, abs=1e-9))
             seen[kind] = seen.get(kind, 0) + bool(value)
     assert min(seen.values()) > 5
 
 
-def test_the_detectors_table_has_it(folder):
-    kept = npz(folder, "detection-smooth-0", "detections.npz")
+def test_the_detectors_table_has_the_map_lost(folder):
+    arrays = npz(folder, "detection-smooth-0", "detections.npz")
     rows = read_rows(folder)
     details = collect_details([r for r in rows if r["run"] == "detection-smooth-0"], run_folders(load_results(folder), folder))
-    found = [
-        tuple(kept[f"det_{k}"][i].tolist() for k in ("image", "box", "label", "score")) for i in range(len(kept["det_image"]))
+    detections = [
+        tuple(arrays[f"det_{k}"][i].tolist() for k in ("image", "box", "label", "score")) for i in range(len(arrays["det_image"]))
     ]
     truth = [
-        tuple(kept[f"gt_{k}"][i].tolist() for k in ("image", "box", "label", "difficult")) for i in range(len(kept["gt_image"]))
+        tuple(arrays[f"gt_{k}"][i].tolist() for k in ("image", "box", "label", "difficult"))
+        for i in range(len(arrays["gt_image"]))
     ]
     values = table_of(details, "detection", "lost")["recipes"]["smooth"]["values"]
-    assert {kind: mean for kind, (mean, _) in values.items()} == pytest.approx(lost_by_loop(found, truth, 3))
+    assert {kind: mean for kind, (mean, _) in values.items()} == pytest.approx(lost_by_loop(detections, truth, 3))
 
 
 # --- collecting ---------------------------------------------------------------------------------------------
 
 
-def made(rows: list[tuple], tables: dict[str, dict], **about) -> dict:
-    """Details of (recipe, network, pretrain seed, finetune seed, run) rows, whose runs have the values of ``tables``."""
+def details_of(rows: list[tuple], tables: dict[str, dict], **about) -> dict:
+    """Collect the details of (recipe, network, pretrain seed, finetune seed, run) rows; ``tables`` has the values of runs."""
     common = dict(task="detection", protocol="p", split="test", status="done")
     names = ("recipe", "network", "pretrain_seed", "finetune_seed", "run")
     table = dict(title="T", note="N.", digits=1, gains=True) | about
     fake = {run: {"t": table | {"values": values}} for run, values in tables.items()}
-    read = {Path(run): {"fake": found} for run, found in fake.items()}
+    records = {Path(run): {"fake": run_tables} for run, run_tables in fake.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("detection.breakdowns.details", lambda folder, record: record["fake"])
         return collect_details(
-            [common | dict(zip(names, row, strict=True)) for row in rows], {run: Path(run) for run in fake}, read.get
+            [common | dict(zip(names, row, strict=True)) for row in rows], {run: Path(run) for run in fake}, records.get
         )
 
 
 def test_fine_tunings_of_a_pretraining_are_averaged_first():
     rows = [("a", "n", 0, 0, "r0"), ("a", "n", 0, 100, "r1"), ("a", "n", 1, 1, "r2"), ("a", "n", 1, 1, "r2")]
     tables = {"r0": {"x": 10.0, "y": None}, "r1": {"x": 20.0, "y": None}, "r2": {"x": 27.0, "y": 4}}
-    (table,) = made(rows, tables)["tables"]
+    (table,) = details_of(rows, tables)["tables"]
     assert table["recipes"]["a"]["n"] == 2
     assert table["recipes"]["a"]["values"] == {"x": [21.0, pytest.approx(np.std([15, 27], ddof=1))], "y": [4.0, None]}
 
 
 def test_runs_from_scratch_count_by_their_own_seed():
-    (table,) = made([("scratch", "n", "", 0, "r0"), ("scratch", "n", "", 1, "r1")], {"r0": {"x": 1.0}, "r1": {"x": 3.0}})[
+    (table,) = details_of([("scratch", "n", "", 0, "r0"), ("scratch", "n", "", 1, "r1")], {"r0": {"x": 1.0}, "r1": {"x": 3.0}})[
         "tables"
     ]
     assert table["recipes"]["scratch"] == {"n": 2, "values": {"x": [2.0, pytest.approx(2**0.5)]}}
@@ -238,19 +242,19 @@ def test_runs_from_scratch_count_by_their_own_seed():
 
 def test_a_run_that_two_recipes_share_stands_in_both_and_networks_stand_apart():
     rows = [("a", "n", 0, 0, "r0"), ("b", "n", 0, 0, "r0"), ("a", "m", 0, 0, "r1"), ("a", "n", 1, 1, "gone")]
-    details = made(rows, {"r0": {"x": 1.0}, "r1": {"x": 2.0}})
+    details = details_of(rows, {"r0": {"x": 1.0}, "r1": {"x": 2.0}})
     assert [(t["network"], list(t["recipes"])) for t in details["tables"]] == [("n", ["a", "b"]), ("m", ["a"])]
     shown = detail_tables(details, Results({"recipes": ["a", "b"], "metrics": []}, []))
     assert [table.title for table in shown] == ["T (n)", "T (m)"]
 
 
-def test_runs_that_diverged_or_are_not_there_are_left_out(tmp_path):
+def test_runs_that_diverged_or_are_missing_are_left_out(tmp_path):
     folder = made_study(tmp_path, diverged=("detection-smooth-1",))
     for file in (folder.parent / "runs/detection-b_standard-0").iterdir():
         file.unlink()
-    found = table_of(collected(folder), "detection", "errors")["recipes"]
-    assert {recipe: side["n"] for recipe, side in found.items()} == {"b_standard": 1, "smooth": 1}
-    assert all(std is None for side in found.values() for _, std in side["values"].values())
+    recipes = table_of(collected(folder), "detection", "errors")["recipes"]
+    assert {recipe: side["n"] for recipe, side in recipes.items()} == {"b_standard": 1, "smooth": 1}
+    assert all(std is None for side in recipes.values() for _, std in side["values"].values())
 
 
 FOURTH = """def details(folder, record):
@@ -296,9 +300,9 @@ def test_scratch_is_never_the_best_and_a_study_of_the_reference_alone_has_no_gai
     rows = [(recipe, "n", "" if recipe == "scratch" else 0, 0, recipe) for recipe in ("base", "scratch", "good")]
     tables = {"base": {"x": 1.0}, "scratch": {"x": 9.0}, "good": {"x": 3.0}}
     results = Results({"recipes": ["base", "scratch", "good"], "metrics": [], "reference": "base"}, [])
-    (table,) = detail_tables(made(rows, tables), results)
+    (table,) = detail_tables(details_of(rows, tables), results)
     assert table.header[-1] == "good over base" and table.rows == [["x", "1.0", "9.0", "3.0", "+2.0"]]
-    (table,) = detail_tables(made(rows[:2], {k: tables[k] for k in ("base", "scratch")}), results)
+    (table,) = detail_tables(details_of(rows[:2], {k: tables[k] for k in ("base", "scratch")}), results)
     assert table.header == ["", "base (n=1)", "scratch (n=1)"]
 
 
@@ -309,7 +313,7 @@ def test_a_long_table_comes_behind_its_largest_gains_and_losses(classes, tables)
     base, good = ({name: float(v) for name, v in zip(names, rng.uniform(0, 50, classes), strict=True)} for _ in range(2))
     good = {name: value + 9 for name, value in good.items()}
     results = Results({"recipes": ["base", "good"], "metrics": [], "reference": "base"}, [])
-    shown = detail_tables(made([("base", "n", 0, 0, "r"), ("good", "n", 0, 0, "s")], {"r": base, "s": good}), results)
+    shown = detail_tables(details_of([("base", "n", 0, 0, "r"), ("good", "n", 0, 0, "s")], {"r": base, "s": good}), results)
     assert len(shown) == tables and [row[0] for row in shown[-1].rows] == names
     if tables == 2:
         order = sorted(names, key=lambda name: base[name] - good[name])

@@ -1,4 +1,4 @@
-"""What the documents say of the code is what the code says."""
+"""Test that the documents agree with the code."""
 
 import inspect
 import re
@@ -10,8 +10,8 @@ from tools.engine.config import Options, resolve
 from tools.write_tricks_page import BASE, SHOWN, UPDATES, draw, page
 
 
-def test_the_page_of_the_tricks_is_that_of_the_docstrings():
-    """Else: python tools/write_tricks_page.py."""
+def test_the_page_of_tricks_agrees_with_the_docstrings():
+    """Run python tools/write_tricks_page.py if this fails."""
     text = (ROOT / "docs/tricks.md").read_text()
     assert text == page()
     rows = re.findall(r"^\| \[`(\w+)`\]", text, re.MULTILINE)
@@ -29,7 +29,7 @@ def test_the_figure_is_drawn_from_the_schedulers(tmp_path):
     assert len(rates) == 120 * UPDATES and max(rates) == rates[5 * UPDATES - 1] == 0.4
 
 
-def test_every_file_that_the_documents_link_to_is_there():
+def test_every_file_that_the_documents_link_to_exists():
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\((?!http)([^)#]+)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name}: {link}"

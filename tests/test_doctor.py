@@ -1,4 +1,4 @@
-"""The checks of tools/doctor.py on made-up installations, and the script on this one."""
+"""Test the checks of tools/doctor.py on made-up installations, and the script on this one."""
 
 import os
 import subprocess
@@ -58,13 +58,13 @@ def test_a_good_installation_has_nothing_wrong():
 
 
 @pytest.mark.parametrize("name", NEEDED)
-def test_another_version_and_a_missing_package_are_mended_by_the_constraints(name):
-    found = wrong(check_packages(GOOD | {name: "9.9"}, GOOD))
-    assert list(found) == [name] and f"9.9; constraints.txt has {GOOD[name]}" in found[name].found
-    assert found[name].mend == 'pip install -c constraints.txt -e ".[test]"'
+def test_another_version_and_a_missing_package_are_fixed_by_the_constraints(name):
+    problems = wrong(check_packages(GOOD | {name: "9.9"}, GOOD))
+    assert list(problems) == [name] and f"9.9; constraints.txt has {GOOD[name]}" in problems[name].found
+    assert problems[name].mend == 'pip install -c constraints.txt -e ".[test]"'
     for have in (GOOD | {name: None}, {k: v for k, v in GOOD.items() if k != name}):
-        found = wrong(check_packages(have, GOOD))
-        assert [f.found for f in found.values()] == ["not installed"] and list(found) == [name]
+        problems = wrong(check_packages(have, GOOD))
+        assert [f.found for f in problems.values()] == ["not installed"] and list(problems) == [name]
     assert wrong(check_packages(GOOD | {name: None}, {}))[name].mend == 'pip install -e ".[test]"'
 
 
@@ -72,7 +72,7 @@ def test_another_version_and_a_missing_package_are_mended_by_the_constraints(nam
 def test_both_lines_of_openmmlab_together_are_wrong(name):
     (finding,) = check_openmmlab(GOOD | {name: "2.2.0"})
     assert name in finding.found and finding.mend.startswith(f"pip uninstall -y {name} && pip install ")
-    assert all(kept in finding.mend for kept in NEEDED if kept.startswith("onedl-"))
+    assert all(package in finding.mend for package in NEEDED if package.startswith("onedl-"))
 
 
 def test_the_two_variants_of_opencv_must_agree():
@@ -118,7 +118,7 @@ def test_only_the_tested_python_is_called_tested():
         ("mmengine", ModuleNotFoundError(""), GOOD, '-c constraints.txt -e ".[test]"'),
     ],
 )
-def test_a_failed_import_is_mended_by_its_cause(name, error, have, mend):
+def test_the_fix_of_a_failed_import_depends_on_its_cause(name, error, have, mend):
     def fail(module: str):
         assert module == name
         raise error
@@ -129,10 +129,10 @@ def test_a_failed_import_is_mended_by_its_cause(name, error, have, mend):
     assert check_import(name, have, lambda module: None) == []
 
 
-def test_disk_and_precision():
+def test_little_disk_space_is_wrong_and_slow_bfloat16_is_remarked():
     assert not check_disk(3 * 10**9, Path("x")).mend and check_disk(10**9, Path("x")).mend
     assert "not in hardware; a convolution takes 5.80 of" in check_precision(False, 5.8).found
-    assert "slower than it should be" in check_precision(True, 2.0).found
+    assert "slower than expected" in check_precision(True, 2.0).found
     assert "slower" not in check_precision(True, 0.6).found
 
 
@@ -145,19 +145,19 @@ def test_versions_are_those_of_the_installed_packages():
     assert have == {"pytest": pytest.__version__, "surely-not-a-package": None}
 
 
-def test_data_is_looked_for_under_the_data_root(toy_root, monkeypatch):
+def test_data_is_searched_under_the_data_root(toy_root, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
-    found = {f.what: f for f in check_data()}
-    assert {f"data: {t}, {s}" for t in ("classification", "detection", "segmentation") for s in doctor.SCALES} == set(found)
-    assert found["data: detection, toy"].found == f"found in {toy_root}/VOCdevkit/VOC2007"
-    assert {what for what, f in found.items() if f.state == "ok"} == {w for w in found if w.endswith("toy")}
-    assert not wrong(list(found.values()))
+    by_item = {f.what: f for f in check_data()}
+    assert {f"data: {t}, {s}" for t in ("classification", "detection", "segmentation") for s in doctor.SCALES} == set(by_item)
+    assert by_item["data: detection, toy"].found == f"found in {toy_root}/VOCdevkit/VOC2007"
+    assert {item for item, f in by_item.items() if f.state == "ok"} == {w for w in by_item if w.endswith("toy")}
+    assert not wrong(list(by_item.values()))
     monkeypatch.setenv("DATA_ROOT", str(toy_root / "nowhere"))
     assert all(f.state == "note" and "does not exist" in f.found for f in check_data())
-    assert sum("python tools/prepare_data.py toy makes it" in f.found for f in check_data()) == 3
+    assert sum("generate it with python tools/prepare_data.py toy" in f.found for f in check_data()) == 3
 
 
-def test_the_report_is_aligned_and_counts():
+def test_the_report_is_aligned_and_counts_the_problems():
     text = render(
         [
             Finding("torch", "2.14.1"),
@@ -168,37 +168,37 @@ def test_the_report_is_aligned_and_counts():
     assert text.splitlines() == [
         "ok     torch       2.14.1",
         "WRONG  onedl-mmcv  not installed",
-        "                   mend: pip install it",
+        "                   fix: pip install it",
         "note   x           y",
         "",
-        "1 wrong.",
+        "1 problem found.",
     ]
-    assert render([Finding("torch", "2.14.1")]).endswith("Nothing is wrong.")
+    assert render([Finding("torch", "2.14.1")]).endswith("No problems found.")
 
 
 def run_script(folder: Path, path: Path | None = None) -> subprocess.CompletedProcess:
-    words = [sys.executable, str(ROOT / "tools" / "doctor.py")]
+    command = [sys.executable, str(ROOT / "tools" / "doctor.py")]
     env = dict(os.environ, PYTHONPATH=str(path or ""))
-    return subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
 
-def states(done: subprocess.CompletedProcess) -> dict[str, str]:
-    rows = [line.split() for line in done.stdout.splitlines()]
+def states(process: subprocess.CompletedProcess) -> dict[str, str]:
+    rows = [line.split() for line in process.stdout.splitlines()]
     return {row[1]: row[0] for row in rows if row and row[0] in ("ok", "note", "WRONG")}
 
 
 def test_a_broken_import_is_reported_and_the_status_is_1(tmp_path):
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
-    done = run_script(tmp_path, tmp_path)
-    assert (done.returncode, done.stderr) == (1, "")
-    assert states(done)["cv2"] == "WRONG" and "disk" in states(done)
-    assert "mend: pip install --force-reinstall" in done.stdout or "mend: apt-get" in done.stdout
+    process = run_script(tmp_path, tmp_path)
+    assert (process.returncode, process.stderr) == (1, "")
+    assert states(process)["cv2"] == "WRONG" and "disk" in states(process)
+    assert "fix: pip install --force-reinstall" in process.stdout or "fix: apt-get" in process.stdout
 
 
 @pytest.mark.slow
-def test_the_script_looks_at_everything(tmp_path):
-    done = run_script(tmp_path)
-    found = states(done)
+def test_the_script_reports_every_item(tmp_path):
+    process = run_script(tmp_path)
+    by_item = states(process)
     assert {
         *NEEDED,
         "python",
@@ -209,5 +209,5 @@ def test_the_script_looks_at_everything(tmp_path):
         "bfloat16",
         "disk",
         "data:",
-    } <= set(found)
-    assert done.returncode == ("WRONG" in found.values()), done.stdout + done.stderr
+    } <= set(by_item)
+    assert process.returncode == ("WRONG" in by_item.values()), process.stdout + process.stderr

@@ -1,4 +1,4 @@
-"""The config.py of a run: it says what it was resolved from, and resolves anew with what a person asks on top of that."""
+"""Test the config.py of a run: it states its origin, and resolves again with further options on top."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def card(make_card) -> str:
 
 
 def dumped(folder: Path, path: str, **options) -> tuple[Path, object]:
-    """Write the config.py of a run, and return its path and what it was resolved as."""
+    """Write the config.py of a run, and return its path and the resolved config."""
     resolved = resolve(path, Options(**options))
     file = folder / "config.py"
     file.write_text(dump(resolved))
@@ -42,9 +42,9 @@ def dumped(folder: Path, path: str, **options) -> tuple[Path, object]:
 def test_a_dumped_config_resolves_to_what_it_holds(tmp_path, card, path, options):
     options |= {} if path == CLASSIFIER else {"backbone": card}
     file, resolved = dumped(tmp_path, path, **options)
-    again = resolve(file)
-    assert flatten(again.cfg) == flatten(resolved.cfg) and again.notices == ()
-    assert again.key == resolved.key and again.origin.run == resolved.key.name
+    resolved_again = resolve(file)
+    assert flatten(resolved_again.cfg) == flatten(resolved.cfg) and resolved_again.notices == ()
+    assert resolved_again.key == resolved.key and resolved_again.origin.run == resolved.key.name
 
 
 def test_an_override_on_a_dumped_config_acts_as_on_the_original(tmp_path, card):
@@ -54,29 +54,29 @@ def test_an_override_on_a_dumped_config_acts_as_on_the_original(tmp_path, card):
     ):
         backbone = None if path == CLASSIFIER else card
         file, _ = dumped(tmp_path, path, overrides=first, backbone=backbone)
-        again = resolve(file, Options(overrides=then))
+        resolved_again = resolve(file, Options(overrides=then))
         whole = resolve(path, Options(overrides=first | then, backbone=backbone))
-        assert flatten(again.cfg) == flatten(whole.cfg) and again.key == whole.key
+        assert flatten(resolved_again.cfg) == flatten(whole.cfg) and resolved_again.key == whole.key
 
 
 def test_options_on_a_dumped_config_replace_those_of_its_run(tmp_path, card):
     file, _ = dumped(tmp_path, "configs/segmentation/fcn_paper.py", backbone=card, seed=3)
-    again = resolve(file, Options(seed=0, protocol="mmseg", backbone="scratch")).cfg
-    assert (again.randomness.seed, again.protocol.name, again.backbone) == (0, "mmseg", "scratch")
+    resolved_again = resolve(file, Options(seed=0, protocol="mmseg", backbone="scratch")).cfg
+    assert (resolved_again.randomness.seed, resolved_again.protocol.name, resolved_again.backbone) == (0, "mmseg", "scratch")
     assert resolve(file).cfg.randomness.seed == 3
 
 
-def test_a_key_edited_by_hand_counts_as_an_override_and_is_said_so(tmp_path):
+def test_a_key_edited_by_hand_counts_as_an_override_and_is_reported(tmp_path):
     file, resolved = dumped(tmp_path, CLASSIFIER)
     text = file.read_text()
     assert "momentum=0.9" in text and "interval=20" in text
     file.write_text(text.replace("momentum=0.9", "momentum=0.8", 1).replace("drop_last=True,\n", "", 1))
-    again = resolve(file, Options(overrides={"batch": 32}))
-    assert again.cfg.optim_wrapper.optimizer.momentum == 0.8 and again.cfg.optim_wrapper.optimizer.lr == 0.025
-    assert "drop_last" not in again.cfg.train_dataloader
-    (notice,) = again.notices
+    resolved_again = resolve(file, Options(overrides={"batch": 32}))
+    assert resolved_again.cfg.optim_wrapper.optimizer.momentum == 0.8 and resolved_again.cfg.optim_wrapper.optimizer.lr == 0.025
+    assert "drop_last" not in resolved_again.cfg.train_dataloader
+    (notice,) = resolved_again.notices
     assert "was edited by hand" in notice and "optim_wrapper.optimizer.momentum, train_dataloader.drop_last" in notice
-    assert again.key != resolved.key
+    assert resolved_again.key != resolved.key
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_second_set_of_tricks_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("root", ["data", "/data of/all", 'it"s', "it's", "a\\b", "line\nend", "donn\u00e9es"])
-def test_data_is_found_by_the_variable_whatever_it_holds(tmp_path, monkeypatch, root):
+def test_the_data_root_follows_the_variable_whatever_its_characters(tmp_path, monkeypatch, root):
     monkeypatch.setenv("DATA_ROOT", root)
     file, resolved = dumped(tmp_path, CLASSIFIER)
     assert repr(root)[1:-1] not in file.read_text() or root == "data"
@@ -113,7 +113,7 @@ def test_data_is_found_by_the_variable_whatever_it_holds(tmp_path, monkeypatch, 
     assert moved.hashable == resolved.hashable
 
 
-def test_a_printed_config_is_the_config_again(tmp_path, card):
+def test_a_printed_config_has_the_absolute_path_of_its_card(tmp_path, card):
     resolved = resolve("configs/detection/faster_rcnn_c4_toy.py", Options(backbone=os.path.relpath(card)))
     file = tmp_path / "printed.py"
     file.write_text(printed_text(resolved))
@@ -132,11 +132,12 @@ def test_a_printed_config_is_the_config_again(tmp_path, card):
     ],
 )
 def test_the_tools_of_mmdet_and_mmseg_train_a_printed_config(tmp_path, toy_root, card, library, config, backbone):
-    words = [sys.executable, str(ROOT / "tools/print_config.py"), config, "--backbone", card if backbone == "card" else backbone]
+    command = [sys.executable, str(ROOT / "tools/print_config.py"), config]
+    command += ["--backbone", card if backbone == "card" else backbone]
     short = ["protocol.length.updates=2", "protocol.warmup=1" if library == "mmdet" else "protocol.crop=64", "num_workers=0"]
     small = [] if backbone == "card" else ["scratch_backbone.base_channels=8"]
     printed = subprocess.run(
-        [*words, "--cfg-options", *short, *small], capture_output=True, text=True, cwd=ROOT, check=True
+        [*command, "--cfg-options", *short, *small], capture_output=True, text=True, cwd=ROOT, check=True
     ).stdout
     (tmp_path / "printed.py").write_text(printed)
     script = Path(sysconfig.get_paths()["purelib"]) / library / ".mim/tools/train.py"
@@ -144,6 +145,6 @@ def test_the_tools_of_mmdet_and_mmseg_train_a_printed_config(tmp_path, toy_root,
     trained = subprocess.run(
         [sys.executable, str(script), "printed.py", "--work-dir", "work"], capture_output=True, text=True, cwd=tmp_path, env=env
     )
-    said = trained.stdout + trained.stderr
-    assert trained.returncode == 0 and (tmp_path / "work/iter_2.pth").is_file(), said[-3000:]
-    assert ("Transfer certificate: " in said) == (backbone == "card")
+    output = trained.stdout + trained.stderr
+    assert trained.returncode == 0 and (tmp_path / "work/iter_2.pth").is_file(), output[-3000:]
+    assert ("Transfer certificate: " in output) == (backbone == "card")

@@ -1,4 +1,4 @@
-"""The whole chain on a very small made world: pretrain, card, detect, segment, test again, collect, report."""
+"""Test the whole chain on very small synthetic data: pretrain, card, detect, segment, test again, collect, report."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ PACKAGES = ("backbones", "classification", "detection", "segmentation", "configs
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory, toy_root) -> Path:
-    """A copy of the project whose toy scale is shrunk to seconds, with the small made world in data/."""
+    """Copy the project with a toy scale that takes seconds, and the small synthetic data in data/."""
     tree = tmp_path_factory.mktemp("tree")
     for name in PACKAGES:
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -49,17 +49,17 @@ def tree(tmp_path_factory, toy_root) -> Path:
     return tree
 
 
-def call(tree: Path, *words: str, status: int = 0) -> str:
-    """Runs a tool of the copied tree in a process of its own and returns what it printed."""
+def call(tree: Path, *arguments: str, status: int = 0) -> str:
+    """Run a tool of the copied tree in a process of its own and return its output."""
     env = {k: v for k, v in os.environ.items() if k != "DATA_ROOT"}
-    done = subprocess.run([sys.executable, *map(str, words)], cwd=tree, env=env, capture_output=True, text=True)
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout
+    process = subprocess.run([sys.executable, *map(str, arguments)], cwd=tree, env=env, capture_output=True, text=True)
+    assert process.returncode == status, process.stdout + process.stderr
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
 def studied(tree) -> dict[tuple, dict]:
-    """The records of the shrunk demo by (task, whether it starts from a card)."""
+    """Return the records of the smaller demo by (task, whether it starts from a card)."""
     out = call(tree, "tools/study.py", "run", "configs/studies/demo.py", "--scale", "toy")
     assert "work_dirs/demo-toy/report.html" in out and "+ smooth" in out
     records = [json.loads(p.read_text()) for p in (tree / "work_dirs/runs").glob("*/record.json")]
@@ -91,10 +91,10 @@ def test_figures_can_be_recomputed_from_the_per_image_results(tree, studied):
     assert topk(np.load(runs / record["key"] / "ranks.npz")["rank"], 1) == record["metrics"]["top1"]
     record = studied["detection", True]
     saved = np.load(runs / record["key"] / "detections.npz")
-    found, true = (
+    detections, truth = (
         Boxes(**{k.removeprefix(part): saved[k] for k in saved.files if k.startswith(part)}) for part in ("det_", "gt_")
     )
-    assert mean_ap(found, true, 8, "11-point") == record["metrics"]["mAP"]
+    assert mean_ap(detections, truth, 8, "11-point") == record["metrics"]["mAP"]
     record = studied["segmentation", True]
     saved = np.load(runs / record["key"] / "confusion.npz")
     right = saved["pixels"][saved["truth"] == saved["found"]].sum()
@@ -142,9 +142,9 @@ def test_a_dumped_config_trains_to_the_same_figures(tree, studied):
 
 @pytest.mark.slow
 def test_two_processes_train_one_run(tree, studied):
-    words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29511", "tools/train.py"]
-    words += ["configs/classification/resnet50_toy.py", "--launcher", "pytorch", "--work-dir", "work_dirs/two"]
-    call(tree, *words, "--tricks", "cosine", "mixup", "--cfg-options", "micro_batch=1")
+    arguments = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29511", "tools/train.py"]
+    arguments += ["configs/classification/resnet50_toy.py", "--launcher", "pytorch", "--work-dir", "work_dirs/two"]
+    call(tree, *arguments, "--tricks", "cosine", "mixup", "--cfg-options", "micro_batch=1")
     record = json.loads((tree / "work_dirs/two/record.json").read_text())
     ranks = np.load(tree / "work_dirs/two/ranks.npz")
     assert sorted(ranks["label"]) == sorted(range(8)) and topk(ranks["rank"], 1) == record["metrics"]["top1"]
@@ -153,7 +153,7 @@ def test_two_processes_train_one_run(tree, studied):
 
 @pytest.mark.slow
 def test_a_teacher_on_the_command_line(tree, studied):
-    """A ResNet-152-D of the same width teaches; where its card lies decides no key."""
+    """Train with a ResNet-152-D of the same width as teacher; the place of its card changes no key."""
     config = "configs/classification/resnet50_toy.py"
     deep = ["model.backbone.depth=152"]
     call(tree, "tools/train.py", config, "--cfg-options", *deep, "--tricks", "resnet_d", "mixup:schedule=same")

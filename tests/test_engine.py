@@ -1,4 +1,4 @@
-"""Keys, nodes and records: what is run, what is not run again, and what is refused before anything is written."""
+"""Test keys, nodes and records: which runs start, which are reused, and which are refused before anything is written."""
 
 import json
 import subprocess
@@ -100,7 +100,7 @@ def test_train_gives_a_run_the_key_that_the_study_expects(data_root, tmp_path):
         assert resolve(config, Options(backbone="scratch")).key == nodes[f"{task} scratch seed 0"].run_key
 
 
-def test_the_nodes_of_the_demo(data_root):
+def test_each_node_of_the_demo_follows_its_upstream_node(data_root):
     nodes = nodes_of(load_study(DEMO, "toy", seeds=2))
     assert len(nodes) == len({node.key for node in nodes}) == 2 * (2 + 3 + 3)
     for node in nodes:
@@ -113,8 +113,8 @@ def test_the_nodes_of_the_demo(data_root):
 def test_a_run_shared_by_two_recipes_stands_once_among_the_nodes(data_root):
     study = load_study(DEMO, "toy", ["scratch", "b_standard"])
     (network,), recipes = study.networks, (*study.recipes, "again")
-    again = replace(study.catalogue["b_standard"], name="again")
-    catalogue, networks = study.catalogue | {"again": again}, (replace(network, recipes=recipes),)
+    copy = replace(study.catalogue["b_standard"], name="again")
+    catalogue, networks = study.catalogue | {"again": copy}, (replace(network, recipes=recipes),)
     study = replace(study, recipes=recipes, catalogue=catalogue, networks=networks)
     assert len(nodes_of(study)) == 5 and len(list(rows_of(study))) == 8
 
@@ -142,7 +142,7 @@ def test_a_finished_node_is_not_run_and_a_failed_one_leaves_its_last_lines(data_
     )
     assert not run_node(node, lambda *_: None)
     assert node.state() == "failed" and node.failure.read_text() == "why\n" == node.log.read_text()
-    assert not node.folder.exists()  # the run has not made it, and its launcher does not
+    assert not node.folder.exists()  # neither the run nor its launcher has created it
     code = f"import os; os.makedirs({str(node.folder)!r}); print('why not'); raise SystemExit(3)"
     monkeypatch.setattr("tools.engine.launching.local.command", lambda *_: [sys.executable, "-c", code])
     assert not run_node(node, lambda *_: None)
@@ -161,7 +161,7 @@ def test_the_sentence_of_a_loaders_worker_is_without_its_traceback():
 
 
 @pytest.mark.parametrize("tool", sorted(p.name for p in (ROOT / "tools").glob("*.py") if p.name != "__init__.py"))
-def test_help_teaches(tool):
+def test_help_shows_usage_and_an_example(tool):
     out = subprocess.run(
         [sys.executable, str(ROOT / "tools" / tool), "--help"], capture_output=True, text=True, check=True
     ).stdout

@@ -1,4 +1,4 @@
-"""The kinds of errors of a detector: each by hand, all against a plain loop, and what must always hold."""
+"""Test the kinds of errors of a detector: each by hand, all against a plain loop, and their invariants."""
 
 import json
 
@@ -16,9 +16,9 @@ LESS = [0.0, 0.0, 8.0, 0.0]  # IoU 0.09
 AWAY = [50.0, 50.0, 59.0, 59.0]
 
 
-def judged(found: list, truth: list, **options) -> tuple[list[str | None], list[bool]]:
-    """found: (box, label, score) and truth: (box, label, difficult), all of one image."""
-    detections, boxes = ([(0, *row) for row in rows] for rows in (found, truth))
+def judged(predicted: list, truth: list, **options) -> tuple[list[str | None], list[bool]]:
+    """Return outcome names and missed flags of predicted (box, label, score) and truth (box, label, difficult) in one image."""
+    detections, boxes = ([(0, *row) for row in rows] for rows in (predicted, truth))
     codes, missed = outcomes(as_boxes(detections, "score"), as_boxes(boxes, "difficult"), **options)
     return [OUTCOMES[code] if code >= 0 else None for code in codes], missed.tolist()
 
@@ -49,14 +49,14 @@ def test_a_second_detection_on_a_box_is_a_duplicate():
 
 
 def test_a_duplicate_does_not_find_the_second_box_that_it_covers_too():
-    both = [(SQUARE, 0, False), ([0.0, 0.0, 9.0, 8.0], 0, False)]
-    assert judged([(SQUARE, 0, 0.9), (SQUARE, 0, 0.8)], both) == (["hit", "duplicate"], [False, True])
+    truth = [(SQUARE, 0, False), ([0.0, 0.0, 9.0, 8.0], 0, False)]
+    assert judged([(SQUARE, 0, 0.9), (SQUARE, 0, 0.8)], truth) == (["hit", "duplicate"], [False, True])
 
 
 def test_of_several_kinds_the_first_counts():
-    own, other = (SQUARE, 0, False), ([0.0, 0.0, 9.0, 5.0], 1, False)
-    assert judged([(FOUR_TENTHS, 0, 0.9)], [own, other]) == (["localisation"], [False, True])
-    assert judged([(SQUARE, 0, 0.9), (HALF, 0, 0.8)], [own, other]) == (["hit", "classification"], [False, False])
+    truth = [(SQUARE, 0, False), ([0.0, 0.0, 9.0, 5.0], 1, False)]
+    assert judged([(FOUR_TENTHS, 0, 0.9)], truth) == (["localisation"], [False, True])
+    assert judged([(SQUARE, 0, 0.9), (HALF, 0, 0.8)], truth) == (["hit", "classification"], [False, False])
 
 
 def test_an_error_points_to_the_box_of_its_largest_iou_alone():
@@ -65,23 +65,23 @@ def test_an_error_points_to_the_box_of_its_largest_iou_alone():
     assert judged([(SQUARE, 1, 0.9)], [far, near]) == (["classification"], [True, False])
 
 
-def test_difficult_boxes_are_as_if_they_were_not_there():
+def test_difficult_boxes_are_ignored():
     hard = [(SQUARE, 0, True)]
     assert judged([(SQUARE, 0, 0.9), (HALF, 0, 0.8)], hard) == (["ignored", "ignored"], [False])
     assert judged([(FOUR_TENTHS, 0, 0.9)], hard) == (["background"], [False])
     assert judged([(SQUARE, 1, 0.9)], hard) == (["background"], [False])
 
 
-def test_detections_below_the_score_are_not_looked_at():
-    found, truth = [(SQUARE, 0, 0.04), (SQUARE, 0, 0.05 + 1e-6), (AWAY, 0, 0.3)], [(SQUARE, 0, False)]
-    assert judged(found, truth) == ([None, "hit", "background"], [False])
-    assert judged(found, truth, score=0) == (["duplicate", "hit", "background"], [False])
-    assert judged(found, truth, score=0.9) == ([None] * 3, [True])
+def test_detections_below_the_score_are_skipped():
+    predicted, truth = [(SQUARE, 0, 0.04), (SQUARE, 0, 0.05 + 1e-6), (AWAY, 0, 0.3)], [(SQUARE, 0, False)]
+    assert judged(predicted, truth) == ([None, "hit", "background"], [False])
+    assert judged(predicted, truth, score=0) == (["duplicate", "hit", "background"], [False])
+    assert judged(predicted, truth, score=0.9) == ([None] * 3, [True])
 
 
 def test_boxes_of_other_images_do_not_count():
-    found, truth = as_boxes([(0, SQUARE, 0, 0.9)], "score"), as_boxes([(1, SQUARE, 0, False)], "difficult")
-    codes, missed = outcomes(found, truth)
+    predicted, truth = as_boxes([(0, SQUARE, 0, 0.9)], "score"), as_boxes([(1, SQUARE, 0, False)], "difficult")
+    codes, missed = outcomes(predicted, truth)
     assert OUTCOMES[codes[0]] == "background" and missed.tolist() == [True]
 
 
@@ -91,75 +91,76 @@ def test_ious_in_the_wrong_order_are_refused(background, foreground):
         judged([], [], background=background, foreground=foreground)
 
 
-def loop(found: list, truth: list, score: float, foreground: float, background: float) -> tuple[list, list]:
-    """``outcomes`` of (image, box, label, score) and (image, box, label, difficult), one detection after another."""
-    seen = [k for k, d in enumerate(found) if d[3] >= score]
-    matches = dict(zip(seen, devkit_match([found[k] for k in seen], truth, foreground), strict=True))
-    result, missed = [None] * len(found), [not t[3] for t in truth]
-    for k in seen:
-        own, other = (0.0, None), (0.0, None)
+def loop(predicted: list, truth: list, score: float, foreground: float, background: float) -> tuple[list, list]:
+    """Compute ``outcomes`` of (image, box, label, score) and (image, box, label, difficult), one detection after another."""
+    scored = [k for k, d in enumerate(predicted) if d[3] >= score]
+    matches = dict(zip(scored, devkit_match([predicted[k] for k in scored], truth, foreground), strict=True))
+    result, missed = [None] * len(predicted), [not t[3] for t in truth]
+    for k in scored:
+        (own_iou, own_box), (other_iou, other_box) = (0.0, None), (0.0, None)
         for i, (image, box, label, difficult) in enumerate(truth):
-            if image == found[k][0] and not difficult:
-                iou = devkit_iou(found[k][1], box)
-                if label == found[k][2] and iou > own[0]:
-                    own = (iou, i)
-                if label != found[k][2] and iou > other[0]:
-                    other = (iou, i)
+            if image == predicted[k][0] and not difficult:
+                iou = devkit_iou(predicted[k][1], box)
+                if label == predicted[k][2] and iou > own_iou:
+                    own_iou, own_box = iou, i
+                if label != predicted[k][2] and iou > other_iou:
+                    other_iou, other_box = iou, i
         if matches[k] == -1:
             result[k] = "ignored"
         elif matches[k] == 1:
-            result[k], missed[own[1]] = "hit", False
-        elif background <= own[0] < foreground:
-            result[k], missed[own[1]] = "localisation", False
-        elif other[0] >= foreground:
-            result[k], missed[other[1]] = "classification", False
-        elif own[0] >= foreground:
+            result[k], missed[own_box] = "hit", False
+        elif background <= own_iou < foreground:
+            result[k], missed[own_box] = "localisation", False
+        elif other_iou >= foreground:
+            result[k], missed[other_box] = "classification", False
+        elif own_iou >= foreground:
             result[k] = "duplicate"
-        elif other[0] >= background:
+        elif other_iou >= background:
             result[k] = "both"
         else:
             result[k] = "background"
     return result, missed
 
 
-def test_random_cases_are_those_of_a_plain_loop_and_nothing_is_counted_twice():
+def test_random_cases_equal_a_plain_loop_and_nothing_is_counted_twice():
     rng = np.random.default_rng(6)
-    seen = dict.fromkeys([*OUTCOMES, "missed", "covered"], 0)
+    totals = dict.fromkeys([*OUTCOMES, "missed", "covered"], 0)
     for _ in range(1000):
-        found, truth, classes = random_case(rng, int(rng.integers(1, 4)))
+        predicted, truth, classes = random_case(rng, int(rng.integers(1, 4)))
         options = dict(score=float(rng.choice([0, 0.25])), foreground=float(rng.choice([0.5, 0.7])), background=0.1)
-        detections, boxes = as_boxes(found, "score"), as_boxes(truth, "difficult")
+        detections, boxes = as_boxes(predicted, "score"), as_boxes(truth, "difficult")
         codes, missed = outcomes(detections, boxes, **options)
         kinds = [OUTCOMES[code] if code >= 0 else None for code in codes]
-        assert (kinds, missed.tolist()) == loop(found, truth, **options)
+        assert (kinds, missed.tolist()) == loop(predicted, truth, **options)
 
         names = "abc"[:classes]
         counts = count_errors(detections, boxes, names, **options)
         assert json.loads(json.dumps(counts, allow_nan=False)) == counts
         for name, part in [(None, counts["total"]), *counts["per_class"].items()]:
-            own = [k for k, d in zip(kinds, found, strict=True) if k and name in (None, names[d[2]])]
-            matches = devkit_match(found, truth, options["foreground"])
-            alarms = [m for m, d in zip(matches, found, strict=True) if d[3] >= options["score"] and name in (None, names[d[2]])]
-            assert part["detections"] == len(own) == sum(part[kind] for kind in OUTCOMES)
+            part_kinds = [k for k, d in zip(kinds, predicted, strict=True) if k and name in (None, names[d[2]])]
+            matches = devkit_match(predicted, truth, options["foreground"])
+            scored = [(m, d) for m, d in zip(matches, predicted, strict=True) if d[3] >= options["score"]]
+            alarms = [m for m, d in scored if name in (None, names[d[2]])]
+            assert part["detections"] == len(part_kinds) == sum(part[kind] for kind in OUTCOMES)
             assert sum(part[kind] for kind in KINDS) == alarms.count(0) and part["hit"] == alarms.count(1)
             assert part["hit"] + part["missed"] <= part["objects"]
             assert part["objects"] == sum(not t[3] and name in (None, names[t[2]]) for t in truth)
         total = counts["total"]
         assert all(total[kind] == sum(part[kind] for part in counts["per_class"].values()) for kind in total)
         for kind in (*OUTCOMES, "missed"):
-            seen[kind] += total[kind]
-        seen["covered"] += total["objects"] - total["hit"] - total["missed"]
-    assert min(seen.values()) >= 40, seen
+            totals[kind] += total[kind]
+        totals["covered"] += total["objects"] - total["hit"] - total["missed"]
+    assert min(totals.values()) >= 40, totals
 
 
 def test_the_order_of_the_detections_does_not_matter_but_for_equal_scores():
     rng = np.random.default_rng(8)
     for _ in range(50):
-        found, truth, _ = random_case(rng, 3, distinct=True)
-        mixed = rng.permutation(len(found))
-        codes, missed = outcomes(as_boxes(found, "score"), as_boxes(truth, "difficult"))
-        again = outcomes(as_boxes([found[i] for i in mixed], "score"), as_boxes(truth, "difficult"))
-        assert again[0].tolist() == codes[mixed].tolist() and again[1].tolist() == missed.tolist()
+        predicted, truth, _ = random_case(rng, 3, distinct=True)
+        order = rng.permutation(len(predicted))
+        codes, missed = outcomes(as_boxes(predicted, "score"), as_boxes(truth, "difficult"))
+        again = outcomes(as_boxes([predicted[i] for i in order], "score"), as_boxes(truth, "difficult"))
+        assert again[0].tolist() == codes[order].tolist() and again[1].tolist() == missed.tolist()
 
 
 def test_a_label_without_a_name_is_refused():

@@ -1,4 +1,4 @@
-"""A run that was stopped and resumed is the undisturbed run, to the last bit; loader workers change nothing."""
+"""Check that a stopped and resumed run equals the undisturbed one to the last bit, and that loader workers change nothing."""
 
 import os
 import pickle
@@ -14,9 +14,10 @@ from mmengine.registry import HOOKS
 
 from backbones.resolving import Machine
 from tools.engine.config import Options, Resolved, resolve
+from tools.engine.training.checkpoints import check_checkpoint, last_checkpoint
 from tools.engine.training.hooks import STOPPED, Stopped
 from tools.engine.training.run import build_runner
-from tools.engine.training.runner import check_checkpoint, end_workers, last_checkpoint
+from tools.engine.training.runner import end_workers
 from tools.engine.training.seeding import SampleIndex, own_randomness, seed_everything, seed_of
 
 CLASSIFIER, DETECTOR, SEGMENTER = (
@@ -26,7 +27,7 @@ SMALL = {"batch": 2, "micro_batch": 2, "model.backbone.base_channels": 8}
 
 
 class Kill(Hook):
-    """Sends the process a signal after some updates."""
+    """Send SIGTERM to the process after ``after`` updates."""
 
     priority = "NORMAL"
 
@@ -45,16 +46,16 @@ def resolved_config(path: str, processes: int = 1, workers: int = 0, tricks: lis
     """Resolve the config ``path`` for two epochs of two images at a narrow width."""
     dense = path != CLASSIFIER
     if dense:
-        words = {"scratch_backbone.base_channels": 8, "protocol.batch": 2, "protocol.length.epochs": 2}
+        values = {"scratch_backbone.base_channels": 8, "protocol.batch": 2, "protocol.length.epochs": 2}
     else:
-        words = SMALL | {"epochs": 2}
-    words = words | {"train_dataloader.num_workers": workers, "test_dataloader.num_workers": 0} | overrides
-    options = Options(tricks=list(tricks), backbone="scratch" if dense else None, overrides=words)
+        values = SMALL | {"epochs": 2}
+    values = values | {"train_dataloader.num_workers": workers, "test_dataloader.num_workers": 0} | overrides
+    options = Options(tricks=list(tricks), backbone="scratch" if dense else None, overrides=values)
     return resolve(path, options, Machine.here(processes))
 
 
 def config(path: str, folder: Path, workers: int = 0, kill: int | None = None, processes: int = 1, **overrides):
-    """Return the config of ``resolved_config``, to be run in ``folder`` by ``build_runner``."""
+    """Return the config of ``resolved_config``, ready for ``build_runner`` in ``folder``; ``kill`` is an update to stop after."""
     cfg = resolved_config(path, processes, workers, **overrides).cfg
     cfg.work_dir, cfg.launcher = str(folder), "none"
     if kill:
@@ -63,7 +64,7 @@ def config(path: str, folder: Path, workers: int = 0, kill: int | None = None, p
 
 
 def trained(cfg, resume: bool = False) -> dict:
-    """All that is saved at the end of a run, or where a signal stopped it."""
+    """Train a run and return what its last checkpoint holds, or {} if a signal stopped it."""
     runner = build_runner(cfg, resume)
     try:
         runner.train()
@@ -77,14 +78,15 @@ def trained(cfg, resume: bool = False) -> dict:
 
 
 def assert_same(a, b) -> None:
+    """Assert that two nested structures are equal, tensors bit by bit."""
     if isinstance(a, dict):
         assert a.keys() == b.keys()
         for key in a:
             assert_same(a[key], b[key])
     elif isinstance(a, list | tuple):
         assert len(a) == len(b)
-        for one, other in zip(a, b, strict=True):
-            assert_same(one, other)
+        for item_a, item_b in zip(a, b, strict=True):
+            assert_same(item_a, item_b)
     elif isinstance(a, torch.Tensor):
         assert torch.equal(a, b)
     else:
@@ -127,7 +129,7 @@ def test_a_checkpoint_with_code_is_refused_and_never_run(tmp_path):
     assert not (tmp_path / "ran").exists() and last_checkpoint(tmp_path) is None
 
 
-def test_the_last_whole_checkpoint_is_found(tmp_path):
+def test_the_last_whole_checkpoint_is_used(tmp_path):
     torch.save({"a": torch.zeros(100)}, tmp_path / "epoch_1.pth")
     whole = (tmp_path / "epoch_1.pth").read_bytes()
     for size in (0, 1, 100, len(whole) - 1):

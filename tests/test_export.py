@@ -1,4 +1,4 @@
-"""Cards that become files of other libraries, and the tools that import and export."""
+"""Test the export of cards to files of other libraries, and the tools that import and export."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ from backbones.probe import TOLERANCE
 
 @pytest.fixture
 def full_card(tmp_path):
-    """``full_card('resnet18')``: the card of a network of timm with random weights."""
+    """Return a function that writes the card of a network of timm with random weights: ``full_card('resnet18')``."""
 
     def make(name: str, classes: int = CLASSES) -> BackboneCard:
         return from_timm(tamed(timm.create_model(name, num_classes=classes))).write(tmp_path / name)
@@ -68,10 +68,10 @@ def test_timm_takes_an_exported_file_whole(full_card, tmp_path, name, suffix):
     if suffix == ".safetensors":
         with safe_open(file, "pt") as opened:
             assert opened.metadata() == {"timm": name, "num_classes": str(CLASSES), "format": "pt"}
-    again = import_backbone(str(file), network=f"timm:{name}").write(tmp_path / "again")
-    assert again.arch == card.arch
-    assert_equal_tensors(again.weights, card.weights)
-    assert_equal_tensors(again.classifier, card.classifier)
+    reimported = import_backbone(str(file), network=f"timm:{name}").write(tmp_path / "again")
+    assert reimported.arch == card.arch
+    assert_equal_tensors(reimported.weights, card.weights)
+    assert_equal_tensors(reimported.classifier, card.classifier)
 
 
 @pytest.mark.parametrize("classes", [CLASSES, 0])
@@ -80,7 +80,7 @@ def test_torchvision_takes_an_exported_file_whole(full_card, tmp_path, classes):
     file = tmp_path / "net.pth"
     lines = export_card(card, "torchvision", file)
     names = {"torch": torch, "torchvision": torchvision}
-    exec("\n".join(line for line in lines if line.startswith("net")), names)  # what is printed is how it is loaded
+    exec("\n".join(line for line in lines if line.startswith("net")), names)  # the printed lines load the file
     net = names["net"]
     assert len(net.state_dict()) == len(card.weights) + (2 if classes else 0)
     x = probe_inputs(card)
@@ -100,13 +100,13 @@ def test_torchvision_takes_an_exported_file_whole(full_card, tmp_path, classes):
         (dict(name="densenet121", width=0.5), "timm", "timm has no network"),
     ],
 )
-def test_a_network_that_a_library_has_not_is_refused(tmp_path, arch, form, message):
+def test_a_network_that_a_library_lacks_is_refused(tmp_path, arch, form, message):
     with pytest.raises(ValueError, match=message) as error:
         export_card(SimpleNamespace(arch=arch), form, tmp_path / "net.pth")
     assert "choose another format" in one_sentence(error) and not list(tmp_path.iterdir())
 
 
-def test_a_file_is_written_whole_after_the_probe_came_back(make_card, tmp_path):
+def test_no_file_is_written_unless_the_probe_is_reproduced(make_card, tmp_path):
     card = make_card("d")
     with pytest.raises(ValueError, match="the format mm is written as .pth"):
         export_card(card, "mm", tmp_path / "net.safetensors")
@@ -149,10 +149,10 @@ def test_an_imported_card_is_certified_in_a_detector(tmp_path, name):
 
 @pytest.fixture
 def export(monkeypatch, capsys):
-    """``export(words...)`` runs tools/export_backbone.py in this process and returns what it printed."""
+    """Return a function that runs tools/export_backbone.py in this process with its arguments and returns the output."""
 
-    def run(*words) -> str:
-        monkeypatch.setattr(sys, "argv", ["export_backbone.py", *map(str, words)])
+    def run(*arguments) -> str:
+        monkeypatch.setattr(sys, "argv", ["export_backbone.py", *map(str, arguments)])
         monkeypatch.setattr(sys, "path", list(sys.path))
         import_module("tools.export_backbone").export()
         return capsys.readouterr().out
@@ -164,14 +164,14 @@ def test_the_tools_import_and_export(small, tmp_path, export):  # noqa: F811
     state = {f"module.{k}": v for k, v in small.state_dict().items()}
     file = save(tmp_path / "net.pth", OrderedDict(state))
 
-    def bring_in(*words) -> subprocess.CompletedProcess:
-        words = [sys.executable, "tools/import_backbone.py", *map(str, words), "--out", str(tmp_path / "card")]
-        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    def import_file(*arguments) -> subprocess.CompletedProcess:
+        command = [sys.executable, "tools/import_backbone.py", *map(str, arguments), "--out", str(tmp_path / "card")]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
-    done = bring_in(ROOT / "README.md")
+    done = import_file(ROOT / "README.md")
     assert done.returncode == 2 and done.stderr.startswith("error: ") and "it starts with" in done.stderr
     assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "card").exists()
-    done = bring_in(file, "--mean", 1, 2, 3, "--channel-order", "bgr", "--top1", 71.5)
+    done = import_file(file, "--mean", 1, 2, 3, "--channel-order", "bgr", "--top1", 71.5)
     assert done.returncode == 0 and "Assumed" in done.stdout and "no classifier; probe by mmseg" in done.stdout, done.stderr
     about = json.loads((tmp_path / "card/card.json").read_text())
     assert (about["mean"], about["channel_order"], about["top1"]) == ([1.0, 2.0, 3.0], "bgr", 71.5)

@@ -1,4 +1,4 @@
-"""The figures: what is drawn where, read from the drawing itself, and the bytes of their files."""
+"""Test what the figures draw, read from the drawing itself, and the bytes of their files."""
 
 import io
 import itertools
@@ -23,7 +23,7 @@ from tools.engine.reporting.transfer_figure import transfer_pairs
 
 PAPER = "configs/classification/resnet50_paper.py"
 TOP1, MAP, MIOU = (Column(metric) for metric in ("top1", "mAP", "mIoU"))
-# what the paper gained over B-standard: top-1, mAP, mIoU
+# gains over B-standard in the paper: top-1, mAP, mIoU
 GAINED = {
     "D-efficient": (1.02, 0.76, 1.83),
     "+ cosine": (1.77, 1.69, 2.28),
@@ -41,13 +41,13 @@ def results(tmp_path):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Makes the figures return the drawing instead of the bytes of its file."""
+    """Make the figures return the drawing instead of the bytes of its file."""
     for module in (figures, quadrant):
         monkeypatch.setattr(module, "png", lambda figure: figure)
 
 
 def gain(recipe: str, column: Column, mean: float, half: float | None = 0.5, kind="seeds", verdict="undecided", base="base"):
-    """A gain whose interval is mean +- half."""
+    """Return a gain whose interval is mean +- half. Tests set only the parameters they need, hence seven."""
     error, dof = (None, None) if half is None else (half / 1.959964, float("inf"))
     diff = Difference(mean, 3, 3, None, None, error, dof, None if half is None else kind)
     return Gain(recipe, base, column, diff, None, 0.3, verdict)
@@ -58,7 +58,7 @@ def lines_of(axes) -> list[tuple[list, list]]:
 
 
 def marks_of(axes) -> dict[tuple[float, float], object]:
-    """The marks of one point each, by where they are."""
+    """Return the lines of a single point, which are marks, by position."""
     return {(xs[0], ys[0]): line for line, (xs, ys) in zip(axes.get_lines(), lines_of(axes), strict=True) if len(xs) == 1}
 
 
@@ -66,8 +66,8 @@ def marks_of(axes) -> dict[tuple[float, float], object]:
 
 
 def test_a_forest_has_the_numbers_of_the_gains(results, drawn):
-    found = gains(results, over(results, "b_standard"))
-    figure = forest(results, found)
+    over_reference = gains(results, over(results, "b_standard"))
+    figure = forest(results, over_reference)
     panels = {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
     assert list(panels) == ["top-1", "mAP", "pixAcc", "mIoU"]
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -78,16 +78,16 @@ def test_a_forest_has_the_numbers_of_the_gains(results, drawn):
     assert ([pytest.approx(end) for end in diff.interval], [1.0, 1.0]) in lines_of(panels["mAP"])
     spans = [patch.get_extents().transformed(panels["mAP"].transData.inverted()) for patch in panels["mAP"].patches]
     assert {(round(s.x0, 6), round(s.x1, 6)) for s in spans} == {(-0.3, 0.3)}  # the margin of mAP
-    assert [text.get_text() for text in panels["mAP"].texts] == ["◄ -40.19"]  # scratch is far off: written
+    assert [text.get_text() for text in panels["mAP"].texts] == ["◄ -40.19"]  # scratch is beyond the axis: written
 
 
-def test_what_an_interval_is_over_can_be_seen(results, drawn):
-    found = [
+def test_intervals_over_seeds_are_solid_and_those_over_images_dashed(results, drawn):
+    shown = [
         gain("scratch", MAP, 1.0, kind="seeds and images", verdict="better"),
         gain("b_standard", MAP, 2.0, kind="images"),
         gain("smooth", MAP, 3.0, half=None),
     ]
-    axes = forest(results, found).axes[0]
+    axes = forest(results, shown).axes[0]
     marks = marks_of(axes)
     faces = {y: mark.get_markerfacecolor() for (_, y), mark in marks.items()}
     assert faces == {0.0: LOOKS["better"][0], 1.0: "white", 2.0: "white"}
@@ -103,18 +103,18 @@ def test_every_verdict_has_a_colour_and_a_shape_of_its_own():
     assert len(set(colours)) == len(set(shapes)) == len(VERDICTS)
 
 
-def test_limits_show_all_points_and_no_interval_without_end():
+def test_limits_include_all_points_and_cut_long_intervals():
     wide = gain("a", MAP, 1.0, half=40.0)
     low, high = limits([wide, gain("b", MAP, -2.0, half=0.1)])
     assert (low, high) == pytest.approx((-6 - 0.72, 6 + 0.72))  # three times the largest gain, and 6 % of the whole
     assert limits([gain("a", MAP, 0.01, half=0.01)])[0] < -0.3  # the margin
     low, high = limits([gain("a", MAP, 1.0), gain("scratch", MAP, -30.0)])
     assert -2 < low and high < 2
-    assert limits([gain("scratch", MAP, -30.0)])[0] < -30  # nothing else there
+    assert limits([gain("scratch", MAP, -30.0)])[0] < -30  # the only gain
     assert limits([]) == (-1, 1)
 
 
-def test_an_interval_that_goes_on_has_an_arrowhead(results, drawn):
+def test_an_interval_beyond_the_axis_has_an_arrowhead(results, drawn):
     axes = forest(results, [gain("smooth", MAP, 1.0, half=40.0)]).axes[0]
     (low, high), ends = axes.get_xlim(), sorted(x for x, _ in marks_of(axes))
     assert len(ends) == 3 and low < ends[0] and ends[1] == 1.0 and ends[2] < high
@@ -204,12 +204,12 @@ def test_curves_show_the_mean_over_seeds_and_each_seed(tmp_path, drawn):
     figure = draw_curves(results, curves)
     panels = {axes.get_title(): lines_of(axes) for axes in figure.axes if axes.get_visible()}
     assert list(panels) == ["classification, resnet50, loss", "classification, resnet50, top-1"]
-    own = [line["top1"] for run in curves if "smooth" in run for line in curves[run] if "top1" in line]
+    values = [line["top1"] for run in curves if "smooth" in run for line in curves[run] if "top1" in line]
     lines = [ys for _, ys in panels["classification, resnet50, top-1"]]
     assert len(lines) == 2 * (3 + 1)  # two recipes: three seeds and their mean
     for seed in range(3):
-        assert own[4 * seed : 4 * seed + 4] in lines
-    assert [pytest.approx(sum(own[i::4]) / 3) for i in range(4)] in lines
+        assert values[4 * seed : 4 * seed + 4] in lines
+    assert [pytest.approx(sum(values[i::4]) / 3) for i in range(4)] in lines
 
 
 def test_losses_that_are_far_larger_have_a_panel_of_their_own(tmp_path, drawn):
@@ -247,8 +247,8 @@ def test_published_curves_lie_under_ours_at_scale_paper_only(tmp_path, drawn, sc
     figure = draw_curves(results, curves)
     published = list(published_curve("smooth", PAPER, "resnet50", "top1").values)
     assert (published in [ys for axes in figure.axes for _, ys in lines_of(axes)]) is shown
-    words = next(f.caption for f in figures_of_png(results, curves) if f.name == "curves")
-    assert ("GluonCV resnet50_v1d (" in words and "dmlc/web-data" in words) is shown
+    caption = next(f.caption for f in figures_of_png(results, curves) if f.name == "curves")
+    assert ("GluonCV resnet50_v1d (" in caption and "dmlc/web-data" in caption) is shown
 
 
 def figures_of_png(results, curves) -> tuple[Figure, ...]:
@@ -282,8 +282,8 @@ def test_the_same_results_give_the_same_bytes_without_a_date(tmp_path):
         with Image.open(io.BytesIO(png)) as image:
             image.load()
             assert set(image.info) <= {"dpi"} and image.mode == "P"
-            made = Figure("a", "b", "c", png)
-            assert made.width == image.width * 96 // DPI < 1000 and len(png) < 300_000
+            figure = Figure("a", "b", "c", png)
+            assert figure.width == image.width * 96 // DPI < 1000 and len(png) < 300_000
 
 
 def test_names_are_not_read_as_formulas(tmp_path):
@@ -314,8 +314,8 @@ def test_figures_stand_behind_their_tables_and_grey_columns_are_grey_in_every_fo
         Table("One", "lrr", ["a", "b", "c"], [["x", "1", "2"], ["y", "—", "3 better"]], "", (1,)),
         Table("Two", "l", ["a"], [["z"]]),
     ]
-    found = (Figure("first", "Drawn", "Words.", png), Figure("second", "Later", "More <words>.", png, "Two"))
-    report = Report("made", "Lead.", tables, [], (), (), found)
+    drawings = (Figure("first", "Drawn", "Words.", png), Figure("second", "Later", "More <words>.", png, "Two"))
+    report = Report("made", "Lead.", tables, [], (), (), drawings)
     text, page, tex = markdown(report), html(report), latex(report)
     order = [
         "## One",

@@ -1,4 +1,4 @@
-"""Gains of made results against scipy, a three-line Holm, and sums by hand."""
+"""Test the gains of synthetic results against scipy, a three-line Holm, and sums by hand."""
 
 from statistics import mean, variance
 
@@ -15,8 +15,8 @@ TASKS = {"top1": "classification", "mAP": "detection", "mAP_area": "detection", 
 COLUMNS = {metric: Column(metric, "net", "p", "val") for metric in TASKS}
 
 
-def made(values: dict[str, dict[str, list]], **study) -> Results:
-    """Results of ``values`` {recipe: {metric: a value, or those of its fine-tunings, of each seed}}."""
+def results_of(values: dict[str, dict[str, list]], **study) -> Results:
+    """Build results from ``values``: {recipe: {metric: for each seed a value, or those of its fine-tunings}}."""
     rows = []
     for recipe, metrics in values.items():
         for metric, seeds in metrics.items():
@@ -29,13 +29,14 @@ def made(values: dict[str, dict[str, list]], **study) -> Results:
     return Results(common | study, rows)
 
 
-def drawn(seeds: int, metrics=("top1", "mAP", "mAP_area", "mIoU"), seed: int = 0) -> dict:
+def random_values(seeds: int, metrics=("top1", "mAP", "mAP_area", "mIoU"), seed: int = 0) -> dict:
+    """Draw a value for each recipe, metric and seed; later recipes are better by 2 points."""
     rng = np.random.default_rng(seed)
     return {r: {m: list(rng.normal(50 + 2 * i, 1.0, seeds)) for m in metrics} for i, r in enumerate(RECIPES)}
 
 
-def holms(ps: list[float]) -> list[float]:
-    """By the definition: the k-th smallest is at least m - k times itself, and no smaller than the one before it."""
+def holm_by_definition(ps: list[float]) -> list[float]:
+    """Adjust by the definition: the k-th smallest is at least m - k times itself, and not below the one before it."""
     order, out, last = np.argsort(ps), np.zeros(len(ps)), 0.0
     for k, i in enumerate(order):
         out[i] = last = max(last, min(1.0, (len(ps) - k) * ps[i]))
@@ -44,18 +45,18 @@ def holms(ps: list[float]) -> list[float]:
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 8])
 def test_p_is_welchs_adjusted_within_a_table_and_task(seeds):
-    values = drawn(seeds)
-    results = made(values)
-    found = gains(results, over(results, "base"))
-    assert len(found) == 12
+    values = random_values(seeds)
+    results = results_of(values)
+    table = gains(results, over(results, "base"))
+    assert len(table) == 12
     for task in set(TASKS.values()):
-        family = [g for g in found if TASKS[g.column.metric] == task]
+        family = [g for g in table if TASKS[g.column.metric] == task]
         raw = [
             stats.ttest_ind(values[g.recipe][g.column.metric], values["base"][g.column.metric], equal_var=False).pvalue
             for g in family
         ]
         assert len(family) == (6 if task == "detection" else 3)
-        assert [g.p for g in family] == pytest.approx(holms(raw), rel=1e-9)
+        assert [g.p for g in family] == pytest.approx(holm_by_definition(raw), rel=1e-9)
         for g in family:
             low, high = g.diff.interval
             if -g.margin < low and high < g.margin:
@@ -68,24 +69,24 @@ def test_p_is_welchs_adjusted_within_a_table_and_task(seeds):
 
 def test_p_alone_would_decide_what_holms_leaves_open():
     values = {"base": {"top1": [50.0, 51.0, 52.0]}, "a": {"top1": [53.0, 54.0, 55.0]}}
-    alone = gains(made(values), [("a", "base")])
-    many = made(values | {name: {"top1": [50.1, 51.2, 52.4]} for name in ("b", "c", "d")})
-    (first, *_) = gains(many, over(many, "base"))
+    alone = gains(results_of(values), [("a", "base")])
+    many = results_of(values | {name: {"top1": [50.1, 51.2, 52.4]} for name in ("b", "c", "d")})
+    first = gains(many, over(many, "base"))[0]
     assert alone[0].p == pytest.approx(0.0214, abs=1e-4) and alone[0].verdict == "better"
     assert first.p == pytest.approx(4 * alone[0].p) and first.verdict == "undecided"
     assert first.diff.interval == alone[0].diff.interval
 
 
 def test_an_interval_within_the_margin_is_equivalent_whatever_p_says():
-    results = made({"base": {"mAP": [50.0, 50.01, 50.02]}, "a": {"mAP": [50.1, 50.11, 50.12]}})
+    results = results_of({"base": {"mAP": [50.0, 50.01, 50.02]}, "a": {"mAP": [50.1, 50.11, 50.12]}})
     assert [(g.verdict, g.margin) for g in gains(results, [("a", "base")])] == [("equivalent", 0.3)]
     assert [g.verdict for g in gains(results, [("a", "base")], {"mAP": 0.05})] == ["better"]
-    with pytest.raises(ValueError, match="no metric 'map' in this study .* its metrics: top1, mAP"):
+    with pytest.raises(ValueError, match="no metric 'map' in this study.*for its metrics: top1, mAP"):
         gains(results, [("a", "base")], {"map": 1.0})
 
 
-def test_default_margins():
-    results = made({r: {m: [1.0, 2.0] for m in TASKS} for r in ("base", "a")})
+def test_a_metric_has_the_default_margin_of_its_family():
+    results = results_of({r: {m: [1.0, 2.0] for m in TASKS} for r in ("base", "a")})
     margins = {g.column.metric: g.margin for g in gains(results, [("a", "base")])}
     assert margins == {"top1": 0.2, "mAP": 0.3, "mAP_area": 0.3, "mIoU": 0.5}
     assert has_margin("pixAcc") and not has_margin("flops_g") and not has_margin("seconds")
@@ -97,32 +98,32 @@ def images(a: str, b: str, metric: str, total: float, common: float) -> dict:
 
 @pytest.mark.parametrize("seeds", [2, 4])
 def test_the_variance_over_images_widens_the_interval(seeds):
-    values = drawn(seeds, ("mAP",))
-    results = made(values, images=[images("a", "base", "mAP", 4.0, 2.25)])
+    values = random_values(seeds, ("mAP",))
+    results = results_of(values, images=[images("a", "base", "mAP", 4.0, 2.25)])
     (with_images,) = gains(results, [("a", "base")])
-    (without,) = gains(made(values), [("a", "base")])
-    own = sum(variance(values[r]["mAP"]) / seeds for r in ("a", "base"))
-    assert with_images.diff.error == pytest.approx((own + 2.25) ** 0.5)
-    assert without.diff.error == pytest.approx(own**0.5) and with_images.diff.half > without.diff.error * 1.96
+    (without,) = gains(results_of(values), [("a", "base")])
+    seed_variance = sum(variance(values[r]["mAP"]) / seeds for r in ("a", "base"))
+    assert with_images.diff.error == pytest.approx((seed_variance + 2.25) ** 0.5)
+    assert without.diff.error == pytest.approx(seed_variance**0.5) and with_images.diff.half > without.diff.error * 1.96
     assert with_images.diff.kind == "seeds and images"
     assert image_variance(results, "base", "a", COLUMNS["mAP"]).total == 4.0  # the variance of b - a is that of a - b
     assert image_variance(results, "b", "base", COLUMNS["mAP"]) is None
 
 
 def test_one_seed_has_an_interval_of_images_alone_and_no_verdict():
-    results = made({"base": {"mAP": [40.0]}, "a": {"mAP": [50.0]}}, images=[images("a", "base", "mAP", 4.0, 4.0)])
-    (found,) = gains(results, [("a", "base")])
-    assert found.diff.interval == pytest.approx((10 - 1.959964 * 2, 10 + 1.959964 * 2), abs=1e-5)
-    assert (found.diff.kind, found.p, found.verdict) == ("images", None, "undecided")
+    results = results_of({"base": {"mAP": [40.0]}, "a": {"mAP": [50.0]}}, images=[images("a", "base", "mAP", 4.0, 4.0)])
+    (gain,) = gains(results, [("a", "base")])
+    assert gain.diff.interval == pytest.approx((10 - 1.959964 * 2, 10 + 1.959964 * 2), abs=1e-5)
+    assert (gain.diff.kind, gain.p, gain.verdict) == ("images", None, "undecided")
 
 
 def test_fine_tunings_of_a_pretraining_are_averaged_and_their_variance_split():
     rng = np.random.default_rng(3)
     groups = {r: [list(rng.normal(50 + rng.normal(0, 2), 1, 3)) for _ in range(4)] for r in ("base", "a")}
-    results = made({r: {"mAP": g} for r, g in groups.items()})
-    (found,) = gains(results, [("a", "base")])
-    assert (found.diff.n_a, found.diff.n_b) == (4, 4)
-    assert found.diff.mean == pytest.approx(np.mean(groups["a"]) - np.mean(groups["base"]))
+    results = results_of({r: {"mAP": g} for r, g in groups.items()})
+    (gain,) = gains(results, [("a", "base")])
+    assert (gain.diff.n_a, gain.diff.n_b) == (4, 4)
+    assert gain.diff.mean == pytest.approx(np.mean(groups["a"]) - np.mean(groups["base"]))
     table = spread_table(results)
     within = mean(variance(g) for g in groups["a"])
     between = variance([mean(g) for g in groups["a"]]) - within / 3
@@ -131,16 +132,16 @@ def test_fine_tunings_of_a_pretraining_are_averaged_and_their_variance_split():
 
 
 def test_one_fine_tuning_of_each_is_not_separable():
-    assert spread_table(made(drawn(3))).rows == []
-    mixed = drawn(3, ("mAP",))
+    assert spread_table(results_of(random_values(3))).rows == []
+    mixed = random_values(3, ("mAP",))
     mixed["a"]["mAP"] = [[1.0, 2.0], [3.0, 5.0]]
-    rows = {row[0]: row for row in spread_table(made(mixed)).rows}
+    rows = {row[0]: row for row in spread_table(results_of(mixed)).rows}
     assert rows["base"][3:] == ["—", "—", "not separable"] and rows["a"][3] != "—"
 
 
-def test_what_is_compared_with_what():
+def test_recipes_are_paired_with_base_parents_and_scratch():
     parents = {"a": ["base"], "b": ["a", "base"], "c": ["b"]}
-    results = made(drawn(2), parents=parents)
+    results = results_of(random_values(2), parents=parents)
     assert over(results, "base") == [("a", "base"), ("b", "base"), ("c", "base")]
     assert over_parents(results) == [("a", "base"), ("b", "a"), ("b", "base"), ("c", "b")]
     assert over(results, "scratch") == []
@@ -151,21 +152,21 @@ def test_what_is_compared_with_what():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_ledgers_rank_correlation_is_scipys(seed):
-    values = drawn(3, ("top1", "mAP", "mIoU"), seed)
-    results = made(values, published={"values": []})
-    found = gains(results, over(results, "base"))
+    values = random_values(3, ("top1", "mAP", "mIoU"), seed)
+    results = results_of(values, published={"values": []})
+    all_gains = gains(results, over(results, "base"))
     gain = {m: [mean(values[r][m]) - mean(values["base"][m]) for r in RECIPES[1:]] for m in ("top1", "mAP", "mIoU")}
-    table = ledger_table(results, found, "Ledger")
+    table = ledger_table(results, all_gains, "Ledger")
     assert table.header == ["recipe", "top-1 gain", "mAP gain", "mIoU gain"]
     assert table.rows[0][1].startswith(f"{gain['top1'][0]:+.2f} ")
     for i, metric in enumerate(("mAP", "mIoU")):
         rho = stats.spearmanr(gain["top1"], gain[metric]).statistic
-        assert correlations(results, found)[COLUMNS[metric]].rho == pytest.approx(rho)
+        assert correlations(results, all_gains)[COLUMNS[metric]].rho == pytest.approx(rho)
         assert table.rows[-1][2 + i] == f"{rho:+.2f} (of 3)"
     assert table.rows[-1][:2] == ["rank correlation with top-1", "—"]
 
 
 def test_a_recipe_without_a_number_has_a_gain_without_one():
-    results = made({"base": {"mAP": [1.0, 2.0], "top1": [1.0, 2.0]}, "a": {"mAP": [3.0, 4.5]}})
+    results = results_of({"base": {"mAP": [1.0, 2.0], "top1": [1.0, 2.0]}, "a": {"mAP": [3.0, 4.5]}})
     top1, detection = gains(results, [("a", "base")])
     assert (top1.diff, top1.p, top1.verdict) == (None, None, "") and detection.diff.mean == pytest.approx(2.25)

@@ -1,4 +1,4 @@
-"""The graph of a study in motion: locks, stops and kills, and what makes a run new."""
+"""Test a running study: locks, stops and kills, slots and retries, and the explanation of a new run."""
 
 import csv
 import json
@@ -57,25 +57,25 @@ with filelock.FileLock({str(node.folder / LOCK)!r}):
     time.sleep(1)
     pathlib.Path({str(node.folder / "record.json")!r}).write_text({record!r})
 """
-    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert other.stdout.readline() == "held\n"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
     monkeypatch.setattr("tools.engine.launching.local.command", lambda *_: pytest.fail("it was run twice"))
     assert run_node(node, lambda *_: None) and node.state() == "done"
-    other.wait()
+    process.wait()
 
 
-def test_why_names_what_differs(nodes):
+def test_why_names_the_differences_to_the_closest_run(nodes):
     pretrain, detection = (next(n for n in nodes if n.task == task) for task in ("classification", "detection"))
     assert why(pretrain) == ["no run of classification has finished yet"]
-    other = json.loads(json.dumps(pretrain.run_key.content))
-    other["config"]["optim_wrapper"]["optimizer"]["lr"] = 7.0
+    content = json.loads(json.dumps(pretrain.run_key.content))
+    content["config"]["optim_wrapper"]["optimizer"]["lr"] = 7.0
     folder = pretrain.folder.parent / "0123456789ab"
     folder.mkdir(parents=True)
-    (folder / "key.json").write_text(json.dumps(other))
+    (folder / "key.json").write_text(json.dumps(content))
     (folder / "record.json").write_text("{}")
     lines = why(pretrain)
     lr = pretrain.run_key.content["config"]["optim_wrapper"]["optimizer"]["lr"]
-    assert lines == ["nearest finished run: 0123456789ab", f"config.optim_wrapper.optimizer.lr: 7.0 there, {lr} here"]
+    assert lines == ["closest finished run: 0123456789ab", f"config.optim_wrapper.optimizer.lr: 7.0 there, {lr} here"]
     assert why(detection) == ["no run of detection has finished yet"]
     pretrain.folder.mkdir()
     (pretrain.folder / "record.json").write_text('{"status": "done"}')
@@ -86,25 +86,25 @@ SMALL = ["--cfg-options", "batch=2", "epochs=3", "model.backbone.base_channels=8
 ROOT = Path(__file__).parents[1]
 
 
-def start(words: list, cwd: Path, name: str, root: Path, **options) -> subprocess.Popen:
-    """A tool in a process of its own, with its output in ``name``.txt."""
+def start(arguments: list, cwd: Path, name: str, root: Path, **options) -> subprocess.Popen:
+    """Start a tool in a process of its own, with its output in ``name``.txt."""
     cwd.mkdir(exist_ok=True)
     with open(cwd / f"{name}.txt", "a") as out:
         env = os.environ | {"DATA_ROOT": str(root)}
-        return subprocess.Popen(list(map(str, words)), env=env, cwd=cwd, stdout=out, stderr=subprocess.STDOUT, **options)
+        return subprocess.Popen(list(map(str, arguments)), env=env, cwd=cwd, stdout=out, stderr=subprocess.STDOUT, **options)
 
 
 def train(folder: Path, root: Path, **options) -> subprocess.Popen:
-    words = [sys.executable, ROOT / "tools/train.py", "configs/classification/resnet50_toy.py", *SMALL]
-    words += ["--work-dir", folder, "--resume", "--tricks", "resnet_d", "cosine", "mixup"]
-    return start(words, folder.parent, folder.name, root, **options)
+    arguments = [sys.executable, ROOT / "tools/train.py", "configs/classification/resnet50_toy.py", *SMALL]
+    arguments += ["--work-dir", folder, "--resume", "--tricks", "resnet_d", "cosine", "mixup"]
+    return start(arguments, folder.parent, folder.name, root, **options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_run_goes_on_to_the_same_result(toy_root, tmp_path, number):
-    whole = train(tmp_path / "whole", toy_root.parent)
-    assert whole.wait() == 0, (tmp_path / "whole.txt").read_text()
+    undisturbed = train(tmp_path / "whole", toy_root.parent)
+    assert undisturbed.wait() == 0, (tmp_path / "whole.txt").read_text()
     run = train(tmp_path / "killed", toy_root.parent, start_new_session=True)
     while not list((tmp_path / "killed").glob("epoch_*.pth")):
         assert run.poll() is None, (tmp_path / "killed.txt").read_text()
@@ -113,8 +113,8 @@ def test_a_killed_run_goes_on_to_the_same_result(toy_root, tmp_path, number):
     run.wait()
     assert run.returncode == (-9 if number == signal.SIGKILL else 75)
     assert not (tmp_path / "killed/record.json").exists()
-    again = train(tmp_path / "killed", toy_root.parent)
-    assert again.wait() == 0, (tmp_path / "killed.txt").read_text()
+    resumed = train(tmp_path / "killed", toy_root.parent)
+    assert resumed.wait() == 0, (tmp_path / "killed.txt").read_text()
     records = [json.loads((tmp_path / name / "record.json").read_text()) for name in ("whole", "killed")]
     assert records[0]["metrics"] == records[1]["metrics"] and records[0]["resumed_from"] is None
     assert records[1]["resumed_from"].startswith("epoch_" if number == signal.SIGKILL else "iter_")
@@ -125,26 +125,26 @@ def test_a_killed_run_goes_on_to_the_same_result(toy_root, tmp_path, number):
 @pytest.mark.slow
 def test_a_study_killed_twice_ends_in_the_undisturbed_table(toy_root, tmp_path):
     def study(folder: Path, **options) -> subprocess.Popen:
-        words = [sys.executable, ROOT / "tools/study.py", "run", ROOT / DEMO, "--recipes", "b_standard"]
-        return start(words, folder, "study", toy_root.parent, **options)
+        arguments = [sys.executable, ROOT / "tools/study.py", "run", ROOT / DEMO, "--recipes", "b_standard"]
+        return start(arguments, folder, "study", toy_root.parent, **options)
 
     def table(folder: Path) -> list[tuple]:
         rows = csv.DictReader(open(folder / "work_dirs/demo-toy/results.csv"))
         return [(row["run"], row["metric"], row["value"]) for row in rows if row["metric"] != "seconds"]
 
-    whole = study(tmp_path / "whole")
-    assert whole.wait() == 0, (tmp_path / "whole/study.txt").read_text()
+    undisturbed = study(tmp_path / "whole")
+    assert undisturbed.wait() == 0, (tmp_path / "whole/study.txt").read_text()
     folder = tmp_path / "killed"
     for pattern in ("runs/*/epoch_1.pth", "runs/*/card"):  # in the pretraining, and in the first transfer
         launcher = study(folder)
         while not list((folder / "work_dirs").glob(pattern)):
             assert launcher.poll() is None, (folder / "study.txt").read_text()
             time.sleep(0.05)
-        launcher.kill()  # its node goes on by itself, and is waited for or gone on with
+        launcher.kill()  # its run continues by itself; the next launcher waits for it or resumes it
         launcher.wait()
-        held = [path.parent for path in (folder / "work_dirs").glob(f"runs/*/{LOCK}") if is_locked(path.parent)]
+        locked_folders = [path.parent for path in (folder / "work_dirs").glob(f"runs/*/{LOCK}") if is_locked(path.parent)]
         if pattern.endswith("pth"):
-            os.kill(json.loads((held[0] / PROGRESS).read_text())["pid"], signal.SIGKILL)
+            os.kill(json.loads((locked_folders[0] / PROGRESS).read_text())["pid"], signal.SIGKILL)
     assert study(folder).wait() == 0
     assert table(folder) == table(tmp_path / "whole")
 
@@ -166,7 +166,7 @@ record = dict(status="done", metrics={}, seconds=dict(total=1), start=start, end
 
 
 def run_fakes(monkeypatch, failures=None, **options) -> tuple[list, list[str], list]:
-    """A study whose runs only write a record: its nodes, its log, and those that failed."""
+    """Run a study whose runs only write a record; return its nodes, its log, and the nodes that failed."""
     study = load_study(DEMO, "toy", ["scratch", "b_standard", "smooth"])
     counts = failures or {}
     monkeypatch.setattr(
@@ -181,17 +181,17 @@ def run_fakes(monkeypatch, failures=None, **options) -> tuple[list, list[str], l
 @pytest.mark.parametrize(("jobs", "gpus"), [(1, 0), (3, 0), (2, 1), (2, 2)])
 def test_jobs_run_at_once_each_with_its_own_gpus_and_after_what_it_rests_on(nodes, monkeypatch, jobs, gpus):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    done, _, failed = run_fakes(monkeypatch, jobs=jobs, gpus=gpus)
-    records = {node.key: node.record for node in done}
+    nodes_run, _, failed = run_fakes(monkeypatch, jobs=jobs, gpus=gpus)
+    records = {node.key: node.record for node in nodes_run}
     assert not failed and all(records.values())
-    for node in done:
+    for node in nodes_run:
         if node.above:
             assert records[node.above.key]["end"] <= records[node.key]["start"]
     moments = [r["start"] for r in records.values()]
     at_once = max(sum(r["start"] <= moment < r["end"] for r in records.values()) for moment in moments)
     assert at_once == jobs if jobs > 1 else at_once == 1
-    seen = {json.loads((node.folder / "env").read_text())["CUDA_VISIBLE_DEVICES"] for node in done}
-    assert seen == {(2, 1): {"0", "1"}, (2, 2): {"0,1", "2,3"}}.get((jobs, gpus), {None})
+    devices = {json.loads((node.folder / "env").read_text())["CUDA_VISIBLE_DEVICES"] for node in nodes_run}
+    assert devices == {(2, 1): {"0", "1"}, (2, 2): {"0,1", "2,3"}}.get((jobs, gpus), {None})
 
 
 def test_too_few_gpus_are_refused(monkeypatch):
@@ -202,19 +202,19 @@ def test_too_few_gpus_are_refused(monkeypatch):
 
 
 def test_a_failed_run_leaves_its_siblings_going_and_is_tried_again(nodes, monkeypatch):
-    bad = "classification b_standard seed 0"
-    done, lines, failed = run_fakes(monkeypatch, {bad: 2}, jobs=2)
-    assert [node.name for node in failed] == [bad] and failed[0].failure.read_text() == "not yet\n"
-    left = [node for node in done if not node.record]
-    assert {node.recipe for node in left} == {"b_standard"} and len(left) == 3
-    assert sum("left out, since classification b_standard seed 0 has not finished" in line for line in lines) == 2
-    done, lines, failed = run_fakes(monkeypatch, {bad: 3}, retry=2)
-    assert not failed and all(node.record for node in done)
-    assert next(node.folder / "tries" for node in done if node.name == bad).read_text() == "xxxx"
+    failing = "classification b_standard seed 0"
+    nodes_run, lines, failed = run_fakes(monkeypatch, {failing: 2}, jobs=2)
+    assert [node.name for node in failed] == [failing] and failed[0].failure.read_text() == "not yet\n"
+    unfinished = [node for node in nodes_run if not node.record]
+    assert {node.recipe for node in unfinished} == {"b_standard"} and len(unfinished) == 3
+    assert sum("skipped because upstream run classification b_standard seed 0 has not finished" in line for line in lines) == 2
+    nodes_run, lines, failed = run_fakes(monkeypatch, {failing: 3}, retry=2)
+    assert not failed and all(node.record for node in nodes_run)
+    assert next(node.folder / "tries" for node in nodes_run if node.name == failing).read_text() == "xxxx"
 
 
 def test_the_last_words_of_a_start_that_leaves_no_folder_are_kept(nodes, monkeypatch):
-    """A run that fails before its first update removes the folder that it made; its output, which lay there, stays."""
+    """Check that the log survives if a run fails before its first update and removes the folder that it made."""
     code = f"""
 import pathlib, sys, time
 sys.path[:0] = [{str(ROOT)!r}]
@@ -244,7 +244,7 @@ def test_what_a_run_that_outlives_its_launcher_said_stays_in_its_log(tmp_path):
     assert log_of(folder).read_text() == "first\nsecond\nthird\n"
 
 
-def test_pretrainings_fine_tunings_tasks_and_protocols():
+def test_rows_follow_seeds_fine_tunings_tasks_and_protocol():
     table8 = "configs/studies/table8.py"
     study = load_study(table8, "paper", ["b_standard", "smooth"], seeds=2, fine_tunings=3, protocol="moco")
     rows = list(rows_of(study))
@@ -262,11 +262,11 @@ def test_pretrainings_fine_tunings_tasks_and_protocols():
         "segmentation": "mmseg",
     }
     scratch = load_study(DEMO, "toy", ["scratch"], seeds=2, fine_tunings=3)
-    assert len(nodes_of(scratch)) == 4  # what starts from nothing has no pretraining to be fine-tuned from
+    assert len(nodes_of(scratch)) == 4  # a run from scratch has no pretraining to fine-tune
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
         (dict(tasks=["detektion"]), "There is no task in table8 'detektion'; nearest: detection"),
         (dict(protocol="mocko"), "There is no protocol for the tasks of table8 'mocko'; nearest: moco"),
@@ -274,12 +274,12 @@ def test_pretrainings_fine_tunings_tasks_and_protocols():
         (dict(fine_tunings=0), "--seeds is 1x0"),
     ],
 )
-def test_what_cannot_be_asked_of_a_study(words, message):
+def test_wrong_study_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        load_study("configs/studies/table8.py", "paper", **words)
+        load_study("configs/studies/table8.py", "paper", **options)
 
 
 def test_several_processes_are_started_by_torchrun():
     node = nodes_of(load_study(DEMO, "toy", ["b_standard"]))[0]
-    words = " ".join(command(node, 4))
-    assert "-m torch.distributed.run --standalone --nproc_per_node 4" in words and "--launcher pytorch" in words
+    line = " ".join(command(node, 4))
+    assert "-m torch.distributed.run --standalone --nproc_per_node 4" in line and "--launcher pytorch" in line

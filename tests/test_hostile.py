@@ -1,4 +1,4 @@
-"""Files made to harm: each is refused in one sentence, or does nothing. Code in a file would leave the file ``mark``."""
+"""Check that hostile files are refused in one sentence or do nothing; code in such a file would create the file ``mark``."""
 
 import io
 import json
@@ -28,14 +28,15 @@ from segmentation.metrics import load as load_confusion
 from tools.engine.config import Options, resolve, untrusted_notice
 from tools.engine.reporting.report import write_report
 from tools.engine.run_folder import read_record
+from tools.engine.training.checkpoints import check_checkpoint, last_checkpoint
 from tools.engine.training.run import build_runner
-from tools.engine.training.runner import check_checkpoint, end_workers, last_checkpoint
+from tools.engine.training.runner import end_workers
 
 PACKAGES = ("backbones", "classification", "detection", "segmentation", "tools")
 
 
 class Attack:
-    """When it is unpickled, it makes the file ``mark``."""
+    """Create the file ``mark`` when unpickled."""
 
     def __init__(self, mark: Path):
         self.mark = mark
@@ -52,7 +53,7 @@ def mark(tmp_path) -> Path:
 
 
 def attacks(mark: Path, folder: Path) -> dict[str, Path]:
-    """Checkpoints with code: as torch writes them now, as it once did, and a bare pickle."""
+    """Write checkpoints that contain code: in torch's format, in its old format, and as a bare pickle."""
     content = {"state_dict": {"fc.weight": torch.zeros(1)}, "meta": Attack(mark)}
     paths = {name: folder / f"{name}.pth" for name in ("zip", "old", "pickle")}
     torch.save(content, paths["zip"])
@@ -61,14 +62,17 @@ def attacks(mark: Path, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def test_the_attacks_would_work(tmp_path):
+def test_the_attacks_work_on_an_unsafe_reader(tmp_path):
     for path in attacks(tmp_path / "mark", tmp_path).values():
-        torch.load(path, weights_only=False) if path.stem != "pickle" else pickle.loads(path.read_bytes())
+        if path.stem == "pickle":
+            pickle.loads(path.read_bytes())
+        else:
+            torch.load(path, weights_only=False)
         (tmp_path / "mark").unlink()
 
 
 @pytest.mark.parametrize("kind", ["zip", "old", "pickle"])
-def test_a_checkpoint_with_code(mark, tmp_path, kind):
+def test_a_checkpoint_with_code_is_refused(mark, tmp_path, kind):
     path = attacks(mark, tmp_path)[kind]
     with pytest.raises(ValueError, match="would run its code|cannot be read as a checkpoint"):
         check_checkpoint(path)
@@ -77,7 +81,7 @@ def test_a_checkpoint_with_code(mark, tmp_path, kind):
     assert "--unpickle" in str(error.value) or "damaged" in str(error.value)
 
 
-def test_a_run_does_not_go_on_from_a_checkpoint_with_code(world, mark, tmp_path):  # noqa: F811
+def test_a_run_does_not_resume_from_a_checkpoint_with_code(world, mark, tmp_path):  # noqa: F811
     cfg = resolve(CLASSIFIER, Options(overrides={"model.backbone.base_channels": 8})).cfg
     (tmp_path / "run").mkdir()
     path = attacks(mark, tmp_path / "run")["zip"]
@@ -104,7 +108,7 @@ def header(length: int, text: bytes = b"{}") -> bytes:
     ],
     ids=("2**60 bytes", "2**63 bytes", "a header cut short", "4 TB", "no JSON"),
 )
-def test_a_safetensors_file_that_promises_more_than_it_has(make_card, tmp_path, content):
+def test_a_safetensors_file_that_promises_more_than_it_has_is_refused(make_card, tmp_path, content):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"{path} is damaged, or cut short"):
@@ -123,7 +127,7 @@ OUTSIDE = "<!DOCTYPE a [<!ENTITY b9 SYSTEM 'file:///etc/hostname'>]>"
 
 
 @pytest.mark.parametrize("doctype", [LAUGHS, OUTSIDE])
-def test_an_xml_with_entities(refused, world, doctype):  # noqa: F811
+def test_an_xml_with_entities_is_refused(refused, world, doctype):  # noqa: F811
     path = sorted((world / "VOCdevkit/VOC2007/Annotations").iterdir())[0]
     path.write_text(f"{doctype}<annotation><object><name>&b9;</name></object></annotation>")
     with pytest.raises(ValueError, match="it has a DOCTYPE"):
@@ -134,7 +138,7 @@ def test_an_xml_with_entities(refused, world, doctype):  # noqa: F811
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
-def test_json_nested_too_deep(refused, make_card, tmp_path):  # noqa: F811
+def test_json_nested_too_deep_is_refused(refused, make_card, tmp_path):  # noqa: F811
     (tmp_path / "record.json").write_text(DEEP)
     for read in (read_json, lambda path: read_record(path.parent)):
         with pytest.raises(ValueError, match="record.json is nested too deep"):
@@ -144,7 +148,7 @@ def test_json_nested_too_deep(refused, make_card, tmp_path):  # noqa: F811
     assert "card.json is nested too deep" in refused("train", DETECTOR, "--backbone", card)
 
 
-def test_a_study_nested_too_deep(refused, tmp_path):  # noqa: F811
+def test_a_study_nested_too_deep_is_refused(refused, tmp_path):  # noqa: F811
     folder = write_study(tmp_path / "demo-toy", made_rows())
     (folder / "study.json").write_text(DEEP)
     assert "study.json is nested too deep" in refused("report", folder)
@@ -162,7 +166,7 @@ def test_a_study_nested_too_deep(refused, tmp_path):  # noqa: F811
         (read_npz, ["anything"]),
     ],
 )
-def test_per_image_results_with_code(mark, tmp_path, read, arrays):
+def test_per_image_results_with_code_are_refused(mark, tmp_path, read, arrays):
     path = tmp_path / "results.npz"
     np.savez(path, **{name: np.array([Attack(mark)], dtype=object) for name in arrays})
     with pytest.raises(ValueError, match=re.escape(f"{path} is no file of plain arrays (Python objects, which would run code)")):
@@ -170,14 +174,14 @@ def test_per_image_results_with_code(mark, tmp_path, read, arrays):
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no archive", pickle.dumps({"rank": 1})])
-def test_per_image_results_that_are_damaged(tmp_path, content):
+def test_damaged_per_image_results_are_refused(tmp_path, content):
     path = tmp_path / "results.npz"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=re.escape(str(path))):
         read_npz(path)
 
 
-def test_an_array_that_promises_more_than_there_is(tmp_path):
+def test_an_array_that_promises_more_than_it_has_is_refused(tmp_path):
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, {"descr": "<f8", "fortran_order": False, "shape": (10**15,)})
     path = tmp_path / "results.npz"
@@ -188,29 +192,29 @@ def test_an_array_that_promises_more_than_there_is(tmp_path):
 
 
 def test_nothing_unpacks_archives():
-    """So no archive can write outside of a folder: data is unpacked by its user, checkpoints and arrays are read in memory."""
+    """No archive can write outside of a folder: users unpack the data, and checkpoints and arrays are read in memory."""
     unpacks = re.compile(r"tarfile|unpack_archive|extractall|\.extract\(|gzip|bz2\.|lzma")
     sources = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
     assert len(sources) > 50 and not [path for path in sources if unpacks.search(path.read_text())]
 
 
 def test_a_config_is_code_and_the_tools_say_so(tmp_path, refused, capsys):  # noqa: F811
-    own = tmp_path / "own.py"
-    own.write_text("task = 'none'\n")
-    notice = f"{own} is not one of configs/. A config is Python code that is run: use one only from people whom you trust."
-    assert untrusted_notice(own) == notice
+    config = tmp_path / "own.py"
+    config.write_text("task = 'none'\n")
+    notice = f"{config} is not one of configs/. A config is Python code that is run: use one only from people whom you trust."
+    assert untrusted_notice(config) == notice
     assert untrusted_notice(CLASSIFIER) == untrusted_notice(ROOT / CLASSIFIER) == ""
-    refused("train", own)
-    for tool, words in (("train", "it is Python code, which is run"), ("test", "it is Python code, which is run")):
+    refused("train", config)
+    for tool in ("train", "test"):
         text = subprocess.run([sys.executable, f"tools/{tool}.py", "--help"], cwd=ROOT, capture_output=True, text=True).stdout
-        assert words in " ".join(text.split())
+        assert "it is Python code, which is run" in " ".join(text.split())
 
 
 def test_the_train_tool_says_that_it_runs_a_config_from_elsewhere(world, tmp_path):  # noqa: F811
-    own = tmp_path / "own.py"
-    own.write_text(f"_base_ = [{str(ROOT / CLASSIFIER)!r}]\n")
-    words = ["tools/train.py", str(own), *SMALL, "no_such_key=1"]
-    ended = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    config = tmp_path / "own.py"
+    config.write_text(f"_base_ = [{str(ROOT / CLASSIFIER)!r}]\n")
+    arguments = ["tools/train.py", str(config), *SMALL, "no_such_key=1"]
+    ended = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 2 and "own.py is not one of configs/. A config is Python" in ended.stderr
 
 

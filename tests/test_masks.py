@@ -1,4 +1,4 @@
-"""Masks as training reads them: the same faults as the check finds, in one sentence."""
+"""Test that training reads masks, and refuses in one sentence those with a fault that the dataset check finds."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from segmentation.masks import FAULTS, check_mask
 
 
 def dataset(root: Path, *between: dict):
-    """What training reads of the split training; ``between`` the image and the mask."""
+    """Build the dataset of the training split; the steps ``between`` run after the image is loaded and before the mask."""
     from segmentation.data import ADE20KDataset
 
     pipeline = [dict(type="backbones.LoadImage"), *between, dict(type="segmentation.LoadMask")]
@@ -24,38 +24,38 @@ RESIZE = dict(type="Resize", scale=(96, 80), keep_ratio=True)
 
 @pytest.mark.parametrize("between", [(), (RESIZE,)])
 def test_training_reads_the_mask_at_its_own_size(tree, between):  # noqa: F811
-    read = dataset(tree, *between)[1]
-    assert read["gt_seg_map"].dtype == np.uint8 and read["img"].shape == ((80, 96, 3) if between else (40, 48, 3))
-    assert np.array_equal(read["gt_seg_map"], np.where(ids() == 0, 255, ids().astype(int) - 1))
+    sample = dataset(tree, *between)[1]
+    assert sample["gt_seg_map"].dtype == np.uint8 and sample["img"].shape == ((80, 96, 3) if between else (40, 48, 3))
+    assert np.array_equal(sample["gt_seg_map"], np.where(ids() == 0, 255, ids().astype(int) - 1))
     assert np.array_equal(check_mask(tree / PNG), ids())
 
 
-@pytest.mark.parametrize("name", [name for name in MASKS if name != "unreadable"])  # which is refused as no mask
+@pytest.mark.parametrize("name", [name for name in MASKS if name != "unreadable"])  # an unreadable mask counts as missing
 def test_training_refuses_the_same_masks_in_one_sentence(tree, name):  # noqa: F811
     spoil, _, sentence = MASKS[name]
     spoil(tree)
     for between in ((), (RESIZE,)):
         with pytest.raises(ValueError) as error:
             dataset(tree, *between)[1]
-        text, what = str(error.value), FAULTS[name.split(",")[0]]
-        assert text.startswith(f"The mask {tree / PNG} {sentence}") and text.endswith(f"; {what.mend}.") and "\n" not in text
+        text, fault = str(error.value), FAULTS[name.split(",")[0]]
+        assert text.startswith(f"The mask {tree / PNG} {sentence}") and text.endswith(f"; {fault.mend}.") and "\n" not in text
         assert "; allowed: 0 (ignored) and 1..150 in a PNG of one channel of 8 bits (mode L), as large as its image; " in text
 
 
-def test_the_way_out_of_a_palette_keeps_the_ids(tree):  # noqa: F811
+def test_the_advised_conversion_of_a_palette_keeps_the_ids(tree):  # noqa: F811
     palette(tree)
     Image.fromarray(np.array(Image.open(tree / PNG))).save(tree / PNG)
     assert np.array_equal(check_mask(tree / PNG, (HEIGHT, WIDTH)), ids())
 
 
 def test_training_refuses_a_mask_that_cannot_be_read(tree):  # noqa: F811
-    with pytest.raises(ValueError, match=r"The mask .*gone.png cannot be read \(No such file or directory\); allowed: .*; mend"):
+    with pytest.raises(ValueError, match=r"The mask .*gone.png cannot be read \(No such file or directory\); allowed: .*; fix"):
         check_mask(tree / "gone.png")
 
 
 def test_training_refuses_images_without_masks_and_an_empty_split(tree):  # noqa: F811
     (tree / PNG).unlink()
-    with pytest.raises(ValueError, match=f"1 of 3 images have no mask; the first is missing at .*{PNG}."):
+    with pytest.raises(ValueError, match=f"1 of 3 images have no mask; the first is missing at .*{PNG}. Complete the data"):
         dataset(tree)
     for path in (tree / "images/training").iterdir():
         path.unlink()

@@ -1,4 +1,4 @@
-"""What stands in for mmcv's compiled operators, against brute force, and through mmcv's own functions."""
+"""Test the replacement of mmcv's compiled operators, against brute force and through mmcv's own functions."""
 
 import importlib
 import importlib.machinery
@@ -12,12 +12,12 @@ from backbones import mmcv_ops
 
 
 def brute_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float, offset: int) -> list[int]:
-    """Greedy NMS, box by box; a box's width is x2 - x1 + offset."""
-    kept = []
+    """Apply greedy NMS box by box; a box's width is x2 - x1 + offset."""
+    chosen = []
     for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
-        if all(iou(boxes[i], boxes[k], offset) <= threshold for k in kept):
-            kept.append(i)
-    return kept
+        if all(iou(boxes[i], boxes[k], offset) <= threshold for k in chosen):
+            chosen.append(i)
+    return chosen
 
 
 def iou(a: np.ndarray, b: np.ndarray, offset: int) -> float:
@@ -27,7 +27,7 @@ def iou(a: np.ndarray, b: np.ndarray, offset: int) -> float:
 
 
 def random_boxes(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Crowded boxes of 2 to 30 px and distinct scores, in no order."""
+    """Return crowded boxes of 2 to 30 px and distinct scores, in random order."""
     rng = np.random.default_rng(seed)
     corner, size = rng.uniform(0, 40, (n, 2)), rng.uniform(2, 30, (n, 2))
     return np.concatenate([corner, corner + size], 1).astype(np.float32), (rng.permutation(n) / (n + 1)).astype(np.float32)
@@ -42,8 +42,8 @@ def test_nms_keeps_what_brute_force_keeps(n, threshold, offset):
     for seed in range(3):
         boxes, scores = random_boxes(n, seed)
         expected = brute_nms(boxes.astype(float), scores, threshold, offset)
-        kept = mmcv_ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), iou_threshold=threshold, offset=offset)
-        assert kept.dtype == torch.int64 and kept.tolist() == expected
+        chosen = mmcv_ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), iou_threshold=threshold, offset=offset)
+        assert chosen.dtype == torch.int64 and chosen.tolist() == expected
         rows, indices = nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold, offset=offset)
         assert indices.tolist() == expected
         np.testing.assert_array_equal(rows.numpy(), np.column_stack([boxes, scores])[expected].reshape(-1, 5))
@@ -51,7 +51,7 @@ def test_nms_keeps_what_brute_force_keeps(n, threshold, offset):
 
 
 def test_the_offset_decides_near_the_threshold():
-    """Two boxes 9 wide: IoU 45 / 117 = 0.385 without and 60 / 140 = 0.43 with the pixel more."""
+    """Compare two boxes 9 wide: their IoU is 45 / 117 = 0.385 without and 60 / 140 = 0.43 with the additional pixel."""
     boxes, scores = torch.tensor([[0.0, 0, 9, 9], [0, 4, 9, 13]]), torch.tensor([0.5, 0.9])
     assert [mmcv_ops.nms(boxes, scores, 0.4, offset).tolist() for offset in (0, 1)] == [[1, 0], [1]]
 
@@ -62,7 +62,7 @@ def test_batched_nms_keeps_classes_apart(n):
 
     boxes, scores = random_boxes(n, seed=4)
     labels = np.arange(n) % 3
-    rows, kept = batched_nms(
+    rows, chosen = batched_nms(
         torch.from_numpy(boxes),
         torch.from_numpy(scores),
         torch.from_numpy(labels),
@@ -70,13 +70,13 @@ def test_batched_nms_keeps_classes_apart(n):
     )
     expected = []
     for label in range(3):
-        own = np.flatnonzero(labels == label)
-        expected += own[brute_nms(boxes[own].astype(float), scores[own], 0.5, 0)].tolist()
-    assert sorted(kept.tolist()) == sorted(expected) and rows.shape == (len(expected), 5)
-    assert (np.diff(scores[kept.numpy()]) <= 0).all()
+        members = np.flatnonzero(labels == label)
+        expected += members[brute_nms(boxes[members].astype(float), scores[members], 0.5, 0)].tolist()
+    assert sorted(chosen.tolist()) == sorted(expected) and rows.shape == (len(expected), 5)
+    assert (np.diff(scores[chosen.numpy()]) <= 0).all()
 
 
-def test_nms_leaves_its_input_alone():
+def test_nms_does_not_change_its_input():
     boxes, scores = (torch.from_numpy(a) for a in random_boxes(9, 0))
     before = boxes.clone()
     mmcv_ops.nms(boxes, scores, 0.5, offset=1)
@@ -84,7 +84,7 @@ def test_nms_leaves_its_input_alone():
 
 
 def bilinear(image: np.ndarray, y: float, x: float) -> np.ndarray:
-    """Value (C,) of (C, H, W) at a point; 0 beyond one pixel outside, the border's within."""
+    """Return the value (C,) of (C, H, W) at a point: 0 beyond one pixel outside the map, the border's value up to there."""
     _, h, w = image.shape
     if not (-1 <= y <= h and -1 <= x <= w):
         return np.zeros(len(image))
@@ -98,13 +98,13 @@ def bilinear(image: np.ndarray, y: float, x: float) -> np.ndarray:
 
 
 def brute_roi_align(maps: np.ndarray, rois: np.ndarray, size: int, scale: float, samples: int) -> np.ndarray:
-    """RoIAlign (n, C, size, size), aligned: the mean of ``samples`` squared points in each bin."""
+    """Compute aligned RoIAlign (n, C, size, size): the mean of ``samples`` squared points in each bin."""
     out = np.zeros((len(rois), maps.shape[1], size, size))
     for n, (image, x1, y1, x2, y2) in enumerate(rois):
-        left, top = x1 * scale - 0.5, y1 * scale - 0.5
+        x0, y0 = x1 * scale - 0.5, y1 * scale - 0.5
         bw, bh = (x2 - x1) * scale / size, (y2 - y1) * scale / size
         for i, j, a, b in itertools.product(range(size), range(size), range(samples), range(samples)):
-            y, x = top + bh * (i + (a + 0.5) / samples), left + bw * (j + (b + 0.5) / samples)
+            y, x = y0 + bh * (i + (a + 0.5) / samples), x0 + bw * (j + (b + 0.5) / samples)
             out[n, :, i, j] += bilinear(maps[int(image)], y, x) / samples**2
     return out
 
@@ -118,8 +118,8 @@ def test_roi_align_samples_bilinearly(size, scale, samples):
     corner, extent = rng.uniform(-4, 8, (6, 2)), rng.uniform(1, 9, (6, 2))
     rois = np.column_stack([rng.integers(2, size=6), np.concatenate([corner, corner + extent], 1) / scale])
     layer = RoIAlign(size, spatial_scale=scale, sampling_ratio=samples, aligned=True, use_torchvision=True)
-    found = layer(torch.from_numpy(maps), torch.from_numpy(rois))
-    np.testing.assert_allclose(found.numpy(), brute_roi_align(maps, rois, size, scale, samples), atol=1e-9)
+    pooled = layer(torch.from_numpy(maps), torch.from_numpy(rois))
+    np.testing.assert_allclose(pooled.numpy(), brute_roi_align(maps, rois, size, scale, samples), atol=1e-9)
 
 
 def test_roi_align_of_no_boxes_is_empty():
@@ -131,14 +131,14 @@ def test_roi_align_of_no_boxes_is_empty():
 
 @pytest.mark.skipif(mmcv_ops.operators() == "compiled", reason="this mmcv has all operators")
 @pytest.mark.parametrize("name", ["softnms", "carafe_forward", "deform_conv_forward"])
-def test_an_operator_that_is_not_there_says_so(name):
+def test_a_missing_operator_raises_an_error_with_its_name(name):
     extension = importlib.import_module("mmcv._ext")
     with pytest.raises(RuntimeError, match=f"The operator '{name}' needs a compiled mmcv.*MMCV_WITH_OPS=1"):
         getattr(extension, name)(torch.zeros(1))
 
 
 @pytest.mark.skipif(mmcv_ops.operators() == "compiled", reason="this mmcv has all operators")
-def test_the_sentence_reaches_the_user_of_mmcv():
+def test_the_error_reaches_the_user_of_mmcv():
     from mmcv.ops import soft_nms
 
     boxes, scores = (torch.from_numpy(a) for a in random_boxes(4, 0))
@@ -146,7 +146,7 @@ def test_the_sentence_reaches_the_user_of_mmcv():
         soft_nms(boxes, scores)
 
 
-def test_installing_again_changes_nothing():
+def test_a_second_install_changes_nothing():
     import sys
 
     before, kind = sys.modules.get(mmcv_ops.NAME), mmcv_ops.operators()

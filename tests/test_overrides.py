@@ -1,4 +1,4 @@
-"""What --cfg-options does: each row is a command line as a person types it, and what follows in the config that would run."""
+"""Test --cfg-options: each row has a command line as a user types it, and its effect on the config that would run."""
 
 import argparse
 import re
@@ -61,7 +61,7 @@ ACTING = [
     (f"{CLASSIFIER} --tricks warmup", "warmup_epochs=1", {"param_scheduler.0.end": 1}),
     (f"{CLASSIFIER} --tricks mixup", "epochs=6", {"epochs": 10, "param_scheduler.0.milestones": [2, 5, 7]}),
     (f"{CLASSIFIER} --tricks label_smoothing", "num_classes=4", {"model.loss.label_smoothing": pytest.approx(0.4 / 3)}),
-    # values of a protocol, whose name then says so; the learning rate follows the batch
+    # values of a protocol, whose name then lists them; the learning rate follows the batch
     (
         FPN,
         "protocol.batch=4",
@@ -143,7 +143,7 @@ REFUSED = [
     (f"{CLASSIFIER} --tricks mixup", "model.mixup.alpha=0.4", "the trick mixup sets that"),
     (f"{CLASSIFIER} --tricks label_smoothing", "model.loss.label_smoothing=0.05", "the trick label_smoothing sets that"),
     (f"{CLASSIFIER} --tricks resnet_d", "model.backbone.variant=b", "the trick resnet_d sets that"),
-    # what has an option of its own, or says which config it is
+    # keys that another option sets, or that identify the config
     (CLASSIFIER, "seed=3", "--seed sets that; use it instead."),
     (CLASSIFIER, "work_dir=x", "--work-dir sets that; use it instead."),
     (CLASSIFIER, "task=detection", "choose another config."),

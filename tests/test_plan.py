@@ -1,4 +1,4 @@
-"""What a plan says of cost, and of the seeds that a difference takes, against figures worked out by hand."""
+"""Test the costs of a plan, and the seeds that a difference takes, against figures worked out by hand."""
 
 import json
 from math import sqrt
@@ -27,7 +27,7 @@ def no_data(monkeypatch, tmp_path):
 
 
 def finish(node, seconds: float = 1.0, device: str = "cpu", processes: int | None = None, **metrics) -> None:
-    """Gives a run of a study the files of one that has finished."""
+    """Write the files of a finished run for a node of a study."""
     cfg = node.plan
     record = dict(
         key=node.key,
@@ -51,7 +51,7 @@ def finish(node, seconds: float = 1.0, device: str = "cpu", processes: int | Non
 
 
 def costs_of(study) -> tuple[Costs, dict]:
-    """The costs of a study, and its estimates by (task, recipe, seed); a teacher is (task, recipe, 'teacher')."""
+    """Return the costs of a study, and its estimates by (task, recipe, seed); a teacher is (task, recipe, 'teacher')."""
     costs = Costs(study, past_runs())
     names = {n.key: "teacher" if n.network.startswith("teacher") else n.options.seed for n in costs.nodes}
     return costs, {(node.task, node.recipe, names[node.key]): costs.of(node) for node in costs.nodes}
@@ -62,40 +62,40 @@ def test_a_run_costs_what_its_row_has_cost():
     for node in nodes_of(study):
         if node.options.seed < 2:
             finish(node, {"classification": 30.0, "detection": 7.0}[node.task] + 20 * node.options.seed)
-    costs, found = costs_of(study)
-    assert found["classification", "b_standard", 2].seconds == 40 and found["detection", "b_standard", 2].seconds == 17
-    assert {e.source for e in found.values()} == {"earlier runs of the same row"}
-    first, *rest = cost_lines(costs)
+    costs, estimates = costs_of(study)
+    assert estimates["classification", "b_standard", 2].seconds == 40 and estimates["detection", "b_standard", 2].seconds == 17
+    assert {e.source for e in estimates.values()} == {"earlier runs of the same row"}
+    first, *sources = cost_lines(costs)
     assert first == "6 runs: 4 done, 2 to do (1 of classification, 1 of detection), about 57 s one after another."
-    assert rest == ["  a: earlier runs of the same row"]
+    assert sources == ["  a: earlier runs of the same row"]
 
 
 def test_another_recipe_costs_in_proportion():
     study = load_study(TABLE8, "toy", ["d_efficient", "mixup", "distill"])
     smooth = load_study(TABLE8, "toy", ["smooth"])
     finish(next(node for node in nodes_of(smooth) if node.pretrain), 40.0)
-    _, found = costs_of(study)
-    assert found["classification", "mixup", 0].seconds == pytest.approx(40 * 7 / 4)  # 7 epochs, not 4
-    assert found["classification", "d_efficient", 0].seconds == pytest.approx(40)
-    assert found["classification", "distill", 0].seconds == pytest.approx(40 * (3 * D + TEACHER) / (3 * D))
+    _, estimates = costs_of(study)
+    assert estimates["classification", "mixup", 0].seconds == pytest.approx(40 * 7 / 4)  # 7 epochs, not 4
+    assert estimates["classification", "d_efficient", 0].seconds == pytest.approx(40)
+    assert estimates["classification", "distill", 0].seconds == pytest.approx(40 * (3 * D + TEACHER) / (3 * D))
     assert (
-        found["classification", "smooth", "teacher"].source
+        estimates["classification", "smooth", "teacher"].source
         == "seconds of resnet50_toy.py (on two CPU cores), by multiply-adds and length"
     )
 
 
-def test_without_any_run_the_config_says_it():
-    _, found = costs_of(load_study(TABLE8, "toy", ["b_standard", "distill"]))
+def test_without_any_run_the_config_gives_the_cost():
+    _, estimates = costs_of(load_study(TABLE8, "toy", ["b_standard", "distill"]))
     _, base = costs_of(load_study("configs/studies/table4.py", "toy", ["bs256_linear_scaling"]))
     assert base["classification", "bs256_linear_scaling", 0].seconds == pytest.approx(35)
-    assert found["classification", "smooth", "teacher"].seconds == pytest.approx(35 * TEACHER / A)
-    assert found["classification", "distill", 0].seconds == pytest.approx(35 * (3 * D + TEACHER) / (3 * A))
-    assert found["detection", "b_standard", 0].seconds == pytest.approx(40)
+    assert estimates["classification", "smooth", "teacher"].seconds == pytest.approx(35 * TEACHER / A)
+    assert estimates["classification", "distill", 0].seconds == pytest.approx(35 * (3 * D + TEACHER) / (3 * A))
+    assert estimates["detection", "b_standard", 0].seconds == pytest.approx(40)
 
 
-def test_at_scale_paper_others_say_it():
-    _, found = costs_of(load_study("configs/studies/transfer.py", "paper", ["b_standard", "d_efficient", "mixup"]))
-    hours = {name: estimate.seconds / 3600 for name, estimate in found.items()}
+def test_at_scale_paper_published_paces_give_the_cost():
+    _, estimates = costs_of(load_study("configs/studies/transfer.py", "paper", ["b_standard", "d_efficient", "mixup"]))
+    hours = {name: estimate.seconds / 3600 for name, estimate in estimates.items()}
     assert hours["classification", "b_standard", 0] == pytest.approx(13.3 / 60 * 8 * 120)  # Table 3
     assert hours["classification", "d_efficient", 0] == pytest.approx(4.4 / 60 * 8 * 120)
     assert hours["classification", "mixup", 0] == pytest.approx(4.4 / 60 * 8 * 200)
@@ -124,7 +124,7 @@ def test_runs_on_gpus_count_for_scale_paper_and_no_others():
         (7.2e6, "paper", "2,000 GPU-h"),
     ],
 )
-def test_an_amount_in_words(seconds, scale, text):
+def test_an_amount_has_the_unit_of_its_size_and_scale(seconds, scale, text):
     assert amount(seconds, scale) == text
 
 
@@ -143,40 +143,40 @@ def test_the_plan_of_table_8_at_scale_paper_without_data(capsys):
 
 
 def test_components_are_pooled_over_recipes():
-    """Of [[1, 3], [5, 7]]: MSW 2, MSB 16, so 2 and (16 - 2) / 2 = 7; of three pretrainings of 0 variance between: 0 and 2."""
-    one = noise_of("mAP", [[[1.0, 3.0], [5.0, 7.0]]])
-    assert (one.pretraining, one.finetuning) == (pytest.approx(7), pytest.approx(2))
+    """Pool [[1, 3], [5, 7]] (MSW 2, MSB 16, so 2 and (16 - 2) / 2 = 7) with three equal pretrainings (2 and 0)."""
+    single = noise_of("mAP", [[[1.0, 3.0], [5.0, 7.0]]])
+    assert (single.pretraining, single.finetuning) == (pytest.approx(7), pytest.approx(2))
     both = noise_of("mAP", [[[1.0, 3.0], [5.0, 7.0]], [[1.0, 3.0]] * 3])
     assert both.pretraining == pytest.approx((1 * 7 + 2 * 0) / 3) and both.finetuning == pytest.approx(2)
     assert both.of_mean(1) == pytest.approx(7 / 3 + 2) and both.of_mean(4) == pytest.approx(7 / 3 + 0.5)
 
 
 def test_one_fine_tuning_each_gives_the_spread_of_both_together():
-    found = noise_of("mAP", [[[1.0], [3.0]], [[0.0], [0.0], [3.0]], [[9.0]]])
-    assert (found.pretraining, found.finetuning) == (pytest.approx((2 + 6) / 3), None)
-    assert found.of_mean(5) == found.of_mean(1) and choices(found, True) == (1,)
+    noise = noise_of("mAP", [[[1.0], [3.0]], [[0.0], [0.0], [3.0]], [[9.0]]])
+    assert (noise.pretraining, noise.finetuning) == (pytest.approx((2 + 6) / 3), None)
+    assert noise.of_mean(5) == noise.of_mean(1) and choices(noise, True) == (1,)
     alone = noise_of("top1", [[[1.0], [3.0]]], "pretrain")
     assert (alone.pretraining, alone.finetuning) == (2.0, 0.0) and "8 runs" not in alone.source
 
 
 def test_fine_tunings_of_a_single_pretraining_leave_the_other_part_unknown():
-    found = noise_of("mAP", [[[1.0, 2.0, 3.0]]])
-    assert (found.pretraining, found.finetuning) == (None, 1.0) and found.of_mean(2) == 0.5
+    noise = noise_of("mAP", [[[1.0, 2.0, 3.0]]])
+    assert (noise.pretraining, noise.finetuning) == (None, 1.0) and noise.of_mean(2) == 0.5
     given = noise_of("mAP", [[[1.0, 3.0]], [[2.0, 2.0]]], "given")
     assert (given.pretraining, given.finetuning) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(("metric", "std"), [("mAP", 0.2), ("mIoU", 0.4)])
-def test_what_is_assumed_without_runs(metric, std):
-    found = noise_of(metric, [])
-    assert found.pretraining is None and found.finetuning == pytest.approx(std**2) and found.source == ASSUMED[metric][2]
+def test_without_runs_published_spreads_are_assumed(metric, std):
+    noise = noise_of(metric, [])
+    assert noise.pretraining is None and noise.finetuning == pytest.approx(std**2) and noise.source == ASSUMED[metric][2]
     assert noise_of(metric, [], "given").pretraining == 0
     assert noise_of("top1", [], "pretrain").of_mean(1) == pytest.approx(0.26**2)
     assert noise_of("other", []).source == ""
 
 
 @pytest.mark.parametrize(("scale", "foreign"), [("paper", False), ("toy", True)])
-def test_what_is_published_is_said_to_be_of_its_scale(scale, foreign):
+def test_an_assumed_spread_names_a_scale_that_it_was_not_measured_at(scale, foreign):
     study = load_study(TABLE8, scale, ["b_standard"], tasks=["detection"])
     text = " ".join(detect_lines(0.02, needs(0.02, costs := Costs(study, [])), costs))
     assert (f"not of scale {scale}, where none was measured" in text) == foreign and "--seeds takes 100 at most" in text
@@ -199,16 +199,16 @@ def test_as_many_as_the_power_asks_for():
 @pytest.mark.parametrize("bill", [Bill(100, 1, 3, 50), Bill(1, 100, 0, 0), Bill(5, 5, 5, 5)])
 def test_the_cheapest_is_taken(bill):
     noise = Noise(0.01, 0.09, "")
-    found = need("detection", "mAP", 0.3, noise, bill, True)
+    cheapest = need("detection", "mAP", 0.3, noise, bill, True)
     prices = {
         f: bill.teachers + needed(0.3, noise, f) * (bill.pretraining + f * bill.finetuning + bill.others) for f in (1, 2, 3, 5)
     }
-    assert found.cost == min(prices.values()) == prices[found.finetunings]
-    assert found.pretrainings == needed(0.3, noise, found.finetunings) and found.power >= 0.8
+    assert cheapest.cost == min(prices.values()) == prices[cheapest.finetunings]
+    assert cheapest.pretrainings == needed(0.3, noise, cheapest.finetunings) and cheapest.power >= 0.8
     if bill.pretraining == 100:
-        assert found.finetunings > 1  # a pretraining is dear, a fine-tuning cheap
+        assert cheapest.finetunings > 1  # a pretraining is dear, a fine-tuning cheap
     if bill.finetuning == 100:
-        assert found.finetunings == 1
+        assert cheapest.finetunings == 1
 
 
 def test_tasks_share_their_pretrainings():
@@ -222,17 +222,19 @@ def test_the_runs_so_far_decide(tmp_path):
     for node in nodes_of(study):
         seed = node.options.seed
         finish(node, 60.0 if node.pretrain else 10.0, top1=50.0 + seed, mAP=values[seed] if node.above else 90.0 * seed)
-    one = load_study(DEMO, "toy", ["scratch", "b_standard"], tasks=["detection"])  # asked at one seed: all runs count
-    (found,) = needs(2.0, costs := Costs(one, past_runs()))
-    assert (found.noise.pretraining, found.noise.finetuning) == (pytest.approx(7), pytest.approx(2))  # scratch is left out
-    prices = {f: needed(2.0, found.noise, f) * (60 + f * 10 + 10) for f in (1, 2, 3, 5)}  # and one run from scratch for each
-    assert found.cost == pytest.approx(min(prices.values())) and found.metric == "mAP"
-    assert together(2.0, [found], costs) == (found.pretrainings, found.finetunings, found.cost)
-    assert needs(4.0, costs)[0].pretrainings < found.pretrainings
+    one_seed = load_study(DEMO, "toy", ["scratch", "b_standard"], tasks=["detection"])  # asked at one seed: all runs count
+    costs = Costs(one_seed, past_runs())
+    (detection,) = needs(2.0, costs)
+    noise = detection.noise
+    assert (noise.pretraining, noise.finetuning) == (pytest.approx(7), pytest.approx(2))  # scratch is left out
+    prices = {f: needed(2.0, noise, f) * (60 + f * 10 + 10) for f in (1, 2, 3, 5)}  # and one run from scratch for each
+    assert detection.cost == pytest.approx(min(prices.values())) and detection.metric == "mAP"
+    assert together(2.0, [detection], costs) == (detection.pretrainings, detection.finetunings, detection.cost)
+    assert needs(4.0, costs)[0].pretrainings < detection.pretrainings
 
 
 @pytest.mark.parametrize("detect", [0.0, -1.0, float("nan"), 200.0])
-def test_a_difference_that_is_none_is_refused(detect):
+def test_a_difference_outside_0_to_100_points_is_refused(detect):
     study = load_study(TABLE8, "toy", ["b_standard"])
     with pytest.raises(ValueError, match="give a difference in points above 0 and below 100, such as 0.3"):
         needs(detect, Costs(study, []))

@@ -1,4 +1,4 @@
-"""Detection protocols: what each says reaches the config, and a paper-scale config with it trains."""
+"""Test detection protocols: the values of each reach the config, and a paper-scale config with it trains."""
 
 import shutil
 
@@ -33,10 +33,10 @@ def resolved(name, card=None):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_protocol_says_is_in_the_config(make_card, name):
+def test_the_values_of_a_protocol_reach_the_config(make_card, name):
     cfg, facts = resolved(name, make_card()), FACTS[name]
     optimizer, rcnn = cfg.optim_wrapper.optimizer, cfg.model.test_cfg.rcnn
-    found = dict(
+    settings = dict(
         batch=cfg.batch,
         lr=optimizer.lr,
         decay=optimizer.weight_decay,
@@ -47,7 +47,7 @@ def test_what_a_protocol_says_is_in_the_config(make_card, name):
         score=rcnn.score_thr,
         nms=rcnn.nms.iou_threshold,
     )
-    assert found == facts
+    assert settings == facts
     assert cfg.protocol.name == name and cfg.protocol.metric == "11-point" and cfg.protocol.selection == "last"
     train = cfg.train_dataloader.dataset.datasets
     assert [d.ann_file for d in train] == [f"{year}/ImageSets/Main/trainval.txt" for year in ("VOC2007", "VOC2012")]
@@ -126,9 +126,9 @@ def test_a_paper_config_trains_two_iterations_with_shrunk_images(toy_root, tmp_p
     monkeypatch.setenv("DATA_ROOT", str(toy_root))
     small = dict(train=("VOC2007/trainval", "VOC2007/trainval"), image_scales=((128, 96),), batch=2, length=dict(updates=2))
     small |= dict(steps=(1,), test_image_scale=(128, 96))
-    words = {"classes": CLASSES, "scratch_backbone.base_channels": 8, "num_workers": 0}
-    words |= {f"protocol.{key}": value for key, value in small.items()}
-    cfg = resolve(CONFIG, Options(backbone="scratch", protocol=name, overrides=words)).cfg
+    overrides = {"classes": CLASSES, "scratch_backbone.base_channels": 8, "num_workers": 0}
+    overrides |= {f"protocol.{key}": value for key, value in small.items()}
+    cfg = resolve(CONFIG, Options(backbone="scratch", protocol=name, overrides=overrides)).cfg
     cfg.work_dir, cfg.launcher = str(tmp_path), "none"
     runner = build_runner(cfg)
     runner.train()

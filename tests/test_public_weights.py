@@ -1,4 +1,4 @@
-"""Published weights as rows of a study: what its file says, which files it asks for, and the way from a file to the report."""
+"""Test published weights as rows of a study: its file, the weight files that it needs, and the way from a file to the report."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ from tools.engine.studies.published_weights import Weights, make_cards
 from tools.engine.studies.study import load_study
 
 STUDY = "configs/studies/public_weights.py"
-# shallow networks whose files are made here, as rows of a study of their own
+# shallow networks whose files the tests generate, as rows of a study of their own
 TINY = """
 name = "tiny_weights"
 cards = dict(
@@ -45,7 +45,7 @@ published_source = "a test"
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch, tmp_path):
-    """Another working folder and torch cache, and no network."""
+    """Use another working folder and torch cache, and no network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cards, "answers", lambda host: False)
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
@@ -59,7 +59,7 @@ def tiny(tmp_path) -> str:
 
 
 def made_file(name: str) -> Path:
-    """A file of random weights, by timm where it is safetensors, else by torchvision."""
+    """Write a file of random weights: by timm if it is safetensors, else by torchvision."""
     path = Path("checkpoints") / name
     path.parent.mkdir(exist_ok=True)
     torch.manual_seed(len(name))
@@ -90,8 +90,8 @@ def test_every_row_names_weights_that_its_library_has():
             cfg = timm.models.get_pretrained_cfg(name)
             assert name in timm.list_pretrained("resnet50*") and cfg.tag and cfg.num_classes == 1000
             assert row.url == (cfg.url or f"https://huggingface.co/{cfg.hf_hub_id}/resolve/main/model.safetensors")
-        own = row.url.rsplit("/", 1)[1]
-        assert row.file == (own if own.endswith(".pth") else f"{name}.safetensors")
+        url_name = row.url.rsplit("/", 1)[1]
+        assert row.file == (url_name if url_name.endswith(".pth") else f"{name}.safetensors")
         assert 76 < row.top1 < 81 and row.about
     files = [row.file for row in study.cards()]
     assert len(set(files)) == len(files) == len({row.folder for row in study.cards()})
@@ -114,8 +114,8 @@ def test_its_runs_are_transfers_alone():
     several = load_study(STUDY, "paper", ["tv_v1"], seeds=1, fine_tunings=3, tasks=["detection"])
     assert [row.options.seed for row in rows_of(several)] == [0, 100, 200]
     segmentation = dict(scale="paper", recipes=["scratch"], tasks=["segmentation"])  # the control is that of other studies
-    own, other = (nodes_of(load_study(path, **segmentation)) for path in (STUDY, "configs/studies/demo.py"))
-    assert [node.key for node in own] == [node.key for node in other]
+    nodes, demo_nodes = (nodes_of(load_study(path, **segmentation)) for path in (STUDY, "configs/studies/demo.py"))
+    assert [node.key for node in nodes] == [node.key for node in demo_nodes]
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ def test_other_names_are_refused(recipes, message):
 
 
 def test_published_top1_is_told_with_its_source():
-    found = published_of(load_study(STUDY, "toy", ["tv_v1"]))
-    values = {item["recipe"]: item["value"] for item in found["values"] if item["metric"] == "top1"}
-    assert values["tv_v1"] == 76.13 and values["gluon_d_mixup"] == 79.08 and "results-imagenet.csv" in found["source"]
+    published = published_of(load_study(STUDY, "toy", ["tv_v1"]))
+    values = {item["recipe"]: item["value"] for item in published["values"] if item["metric"] == "top1"}
+    assert values["tv_v1"] == 76.13 and values["gluon_d_mixup"] == 79.08 and "results-imagenet.csv" in published["source"]
     assert published_of(load_study("configs/studies/table5.py", "toy"))["source"].startswith("Table 5 of arXiv")
 
 
@@ -156,7 +156,7 @@ def test_missing_files_are_all_named_at_once():
     with pytest.raises(ValueError) as error:
         make_cards(study.cards(), print)
     lines = str(error.value).splitlines()
-    assert lines[0].startswith("3 of 3 files of weights are not here and could not be downloaded. Put each where its line says")
+    assert lines[0].startswith("3 of 3 weight files are missing and could not be downloaded. Put each file at the path in its")
     for row, line in zip(study.cards(), lines[1:4], strict=True):
         assert line.split() == [row.name, f"checkpoints/{row.file}", "from", row.url]
     assert "--recipes scratch." in lines[4]
@@ -169,7 +169,7 @@ def test_missing_files_are_all_named_at_once():
 
 def test_files_that_are_there_are_offered(tiny):
     made_file("tiny.pth")
-    with pytest.raises(ValueError, match=r"1 of 2 files of weights .*(?s:.*)--recipes scratch of_torchvision\."):
+    with pytest.raises(ValueError, match=r"1 of 2 weight files .*(?s:.*)--recipes scratch of_torchvision\."):
         make_cards(load_study(tiny, "toy").cards(), print)
     make_cards(load_study(tiny, "toy", ["of_torchvision"]).cards(), print)
 
@@ -200,10 +200,10 @@ def test_a_file_of_another_network_is_refused():
 
 
 def test_with_a_network_the_file_is_fetched(monkeypatch):
-    asked = []
+    requests = []
 
     def fetch(url, path, digest, progress):
-        asked.append((url, digest))
+        requests.append((url, digest))
         made_file("other.pth").rename(path)
 
     monkeypatch.setattr(cards, "answers", lambda host: host == "https://download.pytorch.org")
@@ -211,22 +211,22 @@ def test_with_a_network_the_file_is_fetched(monkeypatch):
     row = Weights("x", "torchvision:resnet18.IMAGENET1K_V1", "tiny.pth", "fetched", 69.758)
     lines = []
     make_cards([row], lines.append)
-    assert asked == [(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url, None)] and row.made
+    assert requests == [(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url, None)] and row.made
     assert lines[0].startswith("downloading https://download.pytorch.org/") and BackboneCard.load(row.folder).top1 == 69.758
     make_cards([row], print)
-    assert len(asked) == 1
+    assert len(requests) == 1
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(URLError("gone")))
-    other = Weights("y", "torchvision:resnet34.IMAGENET1K_V1", "resnet34-b627a593.pth", "gone")
-    with pytest.raises(ValueError, match="1 of 1 files of weights are not here"):
-        make_cards([other], lines.append)
-    assert "could not be downloaded" in lines[-1] and other.digest == "b627a593"
+    unreachable = Weights("y", "torchvision:resnet34.IMAGENET1K_V1", "resnet34-b627a593.pth", "gone")
+    with pytest.raises(ValueError, match="1 of 1 weight files are missing"):
+        make_cards([unreachable], lines.append)
+    assert "could not be downloaded" in lines[-1] and unreachable.digest == "b627a593"
 
 
 @pytest.mark.parametrize(
-    ("error", "there"),
+    ("error", "reachable"),
     [(None, True), (HTTPError("x", 403, "no", {}, None), True), (URLError("no route"), False), (TimeoutError(), False)],
 )
-def test_a_host_that_answers_anything_is_there(monkeypatch, error, there):
+def test_a_host_that_answers_anything_is_there(monkeypatch, error, reachable):
     monkeypatch.undo()
 
     class Answer:
@@ -239,7 +239,7 @@ def test_a_host_that_answers_anything_is_there(monkeypatch, error, there):
         return Answer()
 
     monkeypatch.setattr(cards, "urlopen", answer)
-    assert cards.answers("https://example.org") == there
+    assert cards.answers("https://example.org") == reachable
 
 
 # ---- the whole way

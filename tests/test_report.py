@@ -1,4 +1,4 @@
-"""The report: its figures against those of the files and of scipy, and what a table may and may not say."""
+"""Test that a report agrees with its files and with scipy, and what its tables may and may not say."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from tools.engine.reporting.report import terminal_table, write_report
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """One blank figure: drawing takes most of a report's time; test_figures.py and test_browser.py have the true ones."""
+    """Draw one blank figure, since drawing takes most of a report's time. test_figures.py and test_browser.py draw all."""
     file = io.BytesIO()
     Image.new("RGB", (144, 10)).save(file, "PNG")
     monkeypatch.setattr("tools.engine.reporting.report.figures_of", lambda *_: (Figure("gains", "Levels", "", file.getvalue()),))
@@ -35,7 +35,7 @@ def folder(tmp_path) -> Path:
 # --- the report ---------------------------------------------------------------------------------------------
 
 
-def test_markdown_agrees_with_the_csv(folder):
+def test_markdown_has_the_mean_spread_and_n_of_the_csv(folder):
     written = write_report(folder)
     text = written["report.md"].read_text()
     with open(folder / "results.csv", newline="") as file:
@@ -58,7 +58,8 @@ def test_gains_have_scipys_interval_and_a_verdict(folder):
     a, b, control = (VALUES[recipe]["mAP"] for recipe in ("smooth", "b_standard", "scratch"))
     test = stats.ttest_ind(a, b, equal_var=False)
     low, high = test.confidence_interval(0.95)
-    p = max(test.pvalue, 2 * stats.ttest_ind(control, b, equal_var=False).pvalue)  # Holm's, of two: the larger stays as it is
+    # Holm's method for two comparisons leaves the larger p unchanged
+    p = max(test.pvalue, 2 * stats.ttest_ind(control, b, equal_var=False).pvalue)
     shown = line(text, "Gains over B-standard", "+ smooth", "mAP")
     assert shown[2:] == ["*+3.17*", f"{mean(a) - mean(b):+.2f}", f"[{low:+.2f}, {high:+.2f}]", "3 vs 3", "&lt;0.001", "better"]
     assert p < 0.001
@@ -86,17 +87,17 @@ def test_missing_and_diverged_are_not_zero(tmp_path):
             row.update(value="", status="diverged")
     folder = write_study(tmp_path / "s", rows)
     text = write_report(folder)["report.md"].read_text()
-    kept = VALUES["smooth"]["mAP"][:2]
+    finished = VALUES["smooth"]["mAP"][:2]
     assert line(text, "Results", "+ smooth")[2:] == [
         "*80.71 (+3.17)*",
-        f"{mean(kept):.2f} ± {stdev(kept):.2f} (n=2, 1 diverged)",
+        f"{mean(finished):.2f} ± {stdev(finished):.2f} (n=2, 1 diverged)",
         "— (3 diverged)",
         "—",
     ]
     assert line(text, "Gains over B-standard", "+ smooth", "pixAcc")[2:] == ["—", "—", "—", "0 vs 3", "—", "—"]
     assert line(text, "Gains over B-standard", "+ smooth", "mAP")[5] == "2 vs 3"
     assert not re.search(r"\b0\.00\b", re.sub(r"\[.*?\]|<0.001", "", text))
-    assert load_results(folder).cell("smooth", MAP).points == kept
+    assert load_results(folder).cell("smooth", MAP).points == finished
 
 
 def test_only_a_value_of_a_run_that_did_not_diverge_counts(tmp_path):
@@ -125,7 +126,7 @@ def test_another_protocol_or_network_is_another_column(tmp_path):
     assert (cells[head.index("mAP (p)")], cells[head.index("mAP (q)")]) == ("64.80 ± 0.56 (n=3)", "1.00 ± 0.00 (n=3)")
 
 
-def test_a_reference_that_has_not_run_is_replaced_and_said_so(tmp_path):
+def test_a_reference_that_has_not_run_is_replaced_with_a_note(tmp_path):
     rows = [r for r in made_rows() if r["recipe"] != "b_standard"]
     folder = write_study(tmp_path / "s", rows)
     text = write_report(folder)["report.md"].read_text()
@@ -139,7 +140,7 @@ def test_published_numbers_stand_beside_ours_grey_with_their_source(folder):
     assert line(text, "Results", "B-standard")[column] == "*77.54*"  # italic is Markdown's grey
     assert line(text, "Results", "+ smooth")[column] == "*80.71 (+3.17)*"
     assert "Tables 8 and 9" in text and text.count("80.71") == 1
-    assert "not like for like with ours. Ours are at scale toy (mAP by p;" in text
+    assert "not like for like with ours. Ours are at scale toy (mAP by p). The published numbers" in text
     assert "Published, not run here" not in text
 
 
@@ -176,7 +177,7 @@ def test_what_the_numbers_rest_on_is_shown(folder):
         "0.1",
     ]
     assert line(text, "Protocols", "detection", "epochs")[-1] == "8"
-    # 10, 20 and 30 s for each of three tasks over three seeds; the hours of a detector have those of its pretraining in them
+    # seeds take 10, 20 and 30 s in each of three tasks; the hours of a detector include those of its pretraining
     cells = line(text, "Cost", "+ smooth", "detection")
     gained = mean(VALUES["smooth"]["mAP"]) - mean(VALUES["b_standard"]["mAP"])
     assert cells[2:] == ["detection_net", *["—"] * 5, "20", "—", "3", f"{gained / (40 / 3600):+.3g}"]
@@ -205,12 +206,12 @@ def test_html_needs_no_other_file_and_says_what_the_markdown_says(folder):
     assert sorted(re.findall(r'href="#(.*?)"', page)) == sorted(re.findall(r'id="(.*?)"', page))
     assert page.count("href=") == page.count('href="#') == text.count("\n## ")
     cells = [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td.*?</td>", page)]
-    lines = [row.strip("|").split(" | ") for row in text.splitlines() if re.match(r"\| (?!---|recipe|task|what)", row)]
+    lines = [row.strip("|").split(" | ") for row in text.splitlines() if re.match(r"\| (?!---|recipe|task|item)", row)]
     assert [unescape(cell) for cell in cells] == [unescape(cell).strip().strip("*") for row in lines for cell in row]
 
 
 def add_sheets(folder: Path, *runs: str) -> None:
-    """Gives every run of a study the path of its sheet, as tools/collect.py does, and draws those of ``runs``."""
+    """Give every run of a study the path of its sheet, as tools/collect.py does, and draw the sheets of ``runs``."""
     study = json.loads((folder / "study.json").read_text())
     study["runs"] = {key: run | {"pictures": f"../runs/{key}/pictures.png"} for key, run in study["runs"].items()}
     (folder / "study.json").write_text(json.dumps(study))
@@ -261,7 +262,7 @@ def test_latex_is_a_booktabs_table(folder):
     assert "±" not in text and "—" not in text
 
 
-def test_terminal_table(folder, capsys):
+def test_the_terminal_table_fits_80_columns_and_shows_gains_with_verdicts(folder, capsys):
     from rich.console import Console
 
     terminal_table(folder, Console(width=80))
@@ -280,5 +281,5 @@ def test_terminal_table(folder, capsys):
         "undecided",
     ):
         assert text in out
-    (found,) = [g for g in gains(load_results(folder), [("smooth", "b_standard")]) if g.column == MAP]
-    assert f"{found.diff.mean:+.2f}" == "+4.17"
+    (map_gain,) = [g for g in gains(load_results(folder), [("smooth", "b_standard")]) if g.column == MAP]
+    assert f"{map_gain.diff.mean:+.2f}" == "+4.17"

@@ -1,4 +1,4 @@
-"""The report: files that it cannot be made of, and its script."""
+"""Test which files a report refuses, and the script that writes it."""
 
 import subprocess
 import sys
@@ -49,9 +49,9 @@ def run_script(*args) -> subprocess.CompletedProcess:
 
 
 def test_script_writes_the_report(folder):
-    done = run_script(str(folder))
-    assert done.returncode == 0 and done.stderr == ""
-    assert str(folder / "report.html") in done.stdout and "+ smooth" in done.stdout
+    process = run_script(str(folder))
+    assert process.returncode == 0 and process.stderr == ""
+    assert str(folder / "report.html") in process.stdout and "+ smooth" in process.stdout
 
 
 @pytest.mark.parametrize("lacking", ["", "results.csv", "study.json"])
@@ -59,9 +59,9 @@ def test_script_says_in_a_sentence_what_is_missing(folder, lacking):
     target = folder / lacking if lacking else folder / "elsewhere"
     if lacking:
         target.unlink()
-    done = run_script(str(folder if lacking else target))
-    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
-    assert str(target) in done.stderr and "python tools/collect.py" in done.stderr
+    process = run_script(str(folder if lacking else target))
+    assert process.returncode == 2 and process.stdout == "" and process.stderr.count("\n") == 1
+    assert str(target) in process.stderr and "python tools/collect.py" in process.stderr
 
 
 def test_report_loads_neither_torch_nor_mmengine(folder):
@@ -72,5 +72,5 @@ def test_report_loads_neither_torch_nor_mmengine(folder):
         "heavy = {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}; "
         "print(sorted({name.split('.')[0] for name in sys.modules} & heavy))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines()[-1] == "[]"

@@ -1,4 +1,4 @@
-"""The networks against the paper's counts, timm's ResNets and mmseg's dilated ones."""
+"""Test the networks against the paper's counts, timm's ResNets and mmseg's dilated ones."""
 
 import math
 import re
@@ -19,7 +19,7 @@ SIZES = ((64, 64), (65, 97))
 
 
 def count(net: ResNet, classes: int = 1000, side: int = 224) -> tuple[float, float]:
-    """Parameters in millions and multiply-adds of convolutions and the classifier in billions."""
+    """Return the parameters in millions, and the multiply-adds of convolutions and the classifier in billions."""
     head = nn.Linear(net.channels[-1], classes, device="meta")
     total = 0
 
@@ -60,17 +60,17 @@ def test_parameters_and_multiply_adds_at_depth_50(variant, parameters, operation
 )
 def test_the_size_of_the_networks_at_paper_scale(config, changes, parameters, operations):
     overrides = {f"model.backbone.{key}": value for key, value in changes.items()}
-    found = size(resolve(f"configs/classification/{config}_paper.py", Options(overrides=overrides)).cfg)
-    assert (round(found["parameters"] / 1e6, 2), round(found["multiply_adds"] / 1e9, 2)) == (parameters, operations)
-    assert config != "mobilenet" or round(found["multiply_adds"] / 1e6) == 569
+    figures = size(resolve(f"configs/classification/{config}_paper.py", Options(overrides=overrides)).cfg)
+    assert (round(figures["parameters"] / 1e6, 2), round(figures["multiply_adds"] / 1e9, 2)) == (parameters, operations)
+    assert config != "mobilenet" or round(figures["multiply_adds"] / 1e6) == 569
 
 
 def timm_features(net: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
-    x, found = net.maxpool(net.act1(net.bn1(net.conv1(x)))), []
+    x, maps = net.maxpool(net.act1(net.bn1(net.conv1(x)))), []
     for i in range(1, 5):
         x = getattr(net, f"layer{i}")(x)
-        found.append(x)
-    return found
+        maps.append(x)
+    return maps
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_weights_of_ours_load_strictly_into_timm(name, depth, variant):
 
 
 def twin(net: ResNet, **changes) -> ResNet:
-    """Another ResNet with the same weights, loaded strictly."""
+    """Return another ResNet with the same weights, loaded strictly."""
     other = ResNet(**net.arch | changes).eval()
     other.load_state_dict(net.state_dict(), strict=True)
     return other
@@ -180,7 +180,7 @@ def test_gammas_are_one_without_zero_gamma():
 @pytest.mark.parametrize("block", [0, 1])
 @pytest.mark.parametrize("variant", ["b", "d"])
 def test_a_stage_starts_as_its_shortcuts(block, variant):
-    """With zero-gamma, blocks that do not change the shape pass their input on, and the first of stage 1 projects it."""
+    """Check with zero-gamma that the first block of stage 1 projects its input, and that the others pass it on."""
     net = ResNet(50, variant, base_channels=4, zero_gamma=True).eval()
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -199,7 +199,7 @@ def classifier(init: str) -> ImageClassifier:
 
 @pytest.mark.parametrize("init", ["xavier", "msra_prelu"])
 def test_initial_values_of_convolutions_and_of_the_last_layer(init):
-    """Uniform in +-sqrt(6 / (d_in + d_out)), or normal of variance 2 / (1 + 0.25^2) over the mean of d_in and d_out."""
+    """Expect uniform in +-sqrt(6 / (d_in + d_out)), or normal of variance 2 / (1 + 0.25^2) over the mean of d_in and d_out."""
     squares, count, layers = 0.0, 0, 0
     for module in classifier(init).modules():
         if not isinstance(module, nn.Conv2d | nn.Linear):
@@ -228,7 +228,7 @@ def test_other_initial_values_are_refused():
 @pytest.mark.parametrize(("stride", "strides"), [(32, (4, 8, 16, 32)), (16, (4, 8, 16, 16)), (8, (4, 8, 8, 8))])
 @pytest.mark.parametrize(("depth", "variant"), [(50, "a"), (50, "d"), (18, "b"), (34, "d")])
 @pytest.mark.parametrize(("h", "w"), [(64, 64), (65, 97), (40, 56)])
-def test_feature_shapes(stride, strides, depth, variant, h, w):
+def test_features_have_the_channels_and_strides_of_their_stages(stride, strides, depth, variant, h, w):
     with torch.device("meta"):
         net = ResNet(depth, variant, base_channels=8, output_stride=stride)
         shapes = [tuple(f.shape) for f in net(torch.empty(2, 3, h, w))]
@@ -243,9 +243,9 @@ def test_out_indices_choose_stages(small, indices):
     chosen.load_state_dict(small.state_dict(), strict=True)
     x = torch.randn(1, 3, 65, 64)
     with torch.no_grad():
-        every, some = small(x), chosen(x)
-    assert len(some) == len(indices)
-    assert all(torch.equal(f, every[i]) for i, f in zip(indices, some, strict=True))
+        all_maps, chosen_maps = small(x), chosen(x)
+    assert len(chosen_maps) == len(indices)
+    assert all(torch.equal(f, all_maps[i]) for i, f in zip(indices, chosen_maps, strict=True))
 
 
 @pytest.mark.parametrize(("stride", "equal"), [(16, 3), (8, 2)])
@@ -301,14 +301,14 @@ def test_dilated_features_of_d_with_pool2x2_are_those_of_timm(stride):
     for net in ours.values():
         net.load_state_dict(theirs.state_dict(), strict=True)
     with torch.no_grad():
-        wanted = theirs.forward_features(x)
-        found = {kind: net(x)[-1] for kind, net in ours.items()}
-    torch.testing.assert_close(found["pool2x2"], wanted, rtol=0, atol=1e-12 * float(wanted.abs().max()))
-    assert torch.allclose(found["pool1x1"], wanted) == (stride == 32)  # two networks where it is dilated
+        expected = theirs.forward_features(x)
+        maps = {kind: net(x)[-1] for kind, net in ours.items()}
+    torch.testing.assert_close(maps["pool2x2"], expected, rtol=0, atol=1e-12 * float(expected.abs().max()))
+    assert torch.allclose(maps["pool1x1"], expected) == (stride == 32)  # the two differ only if dilated
 
 
 def parts(net: ResNet) -> list[nn.ModuleList]:
-    """The stem and the four stages."""
+    """Return the stem and the four stages."""
     return [nn.ModuleList([net.conv1, net.bn1]), net.layer1, net.layer2, net.layer3, net.layer4]
 
 
@@ -357,7 +357,7 @@ def test_channels_last_gives_the_same_features(small):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (dict(depth=51), "depth is 51; allowed: 18, 26, 34, 50, 101, 152"),
         (dict(variant="e"), "variant is 'e'; allowed: a, b, c, d"),
@@ -371,6 +371,6 @@ def test_channels_last_gives_the_same_features(small):
         (dict(out_indices=(0, 4)), "out_indices"),
     ],
 )
-def test_other_arguments_are_refused_with_the_allowed_ones(words, message):
+def test_other_arguments_are_refused_with_the_allowed_ones(arguments, message):
     with pytest.raises(ValueError, match=message):
-        ResNet(**{"depth": 50} | words)
+        ResNet(**{"depth": 50} | arguments)

@@ -1,4 +1,4 @@
-"""Work folders that are shared, left behind by a dead process, moved, or older than this version."""
+"""Check work folders that are shared, left behind by a dead process, moved, or older than this version."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from tools.engine.run_folder import LOCK, RECORD, is_locked, read_record
 from tools.engine.studies.collect import collect
 from tools.engine.studies.graph import nodes_of, rows_of
 from tools.engine.studies.study import load_study
+from tools.engine.training.checkpoints import check_checkpoint, last_checkpoint
 from tools.engine.training.run import build_model, run
-from tools.engine.training.runner import check_checkpoint, last_checkpoint
 
 DEMO = "configs/studies/demo.py"
 
@@ -51,7 +51,7 @@ def test_two_launchers_on_one_folder_run_each_node_once(here, monkeypatch):
     code = SLOW.format(root=root)
     monkeypatch.setattr("tools.engine.launching.local.command", lambda node, *_: [sys.executable, "-c", code, str(node.folder)])
     pids = []
-    for recipes in (["b_standard", "scratch"], ["scratch", "b_standard", "smooth"]):  # they share the nodes of the first
+    for recipes in (["b_standard", "scratch"], ["scratch", "b_standard", "smooth"]):  # both need the nodes of the first recipe
         if not (pid := os.fork()):
             try:
                 os._exit(len(run_study(load_study(DEMO, "toy", recipes), lambda *_: None, lambda _: None)))
@@ -65,8 +65,8 @@ def test_two_launchers_on_one_folder_run_each_node_once(here, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_folder_of_a_dead_process_is_gone_on_with(here):
-    """Its lock file, half written files and checkpoint are there; no process is."""
+def test_a_run_of_a_dead_process_is_resumed(here):
+    """Resume in a folder that still has the lock file, half written files and checkpoint of the dead process."""
     cfg = config(CLASSIFIER, here / "run", kill=3)
     assert trained(cfg) == {}
     for name in (LOCK, ".iter_5.pth.abcd.part", ".record.json.x.part"):
@@ -82,7 +82,7 @@ def test_a_folder_of_a_dead_process_is_gone_on_with(here):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("whole", "start"), [(True, "went on from iter_3.pth"), (False, "started anew")])
+@pytest.mark.parametrize(("whole", "start"), [(True, "continued from iter_3.pth"), (False, "started over")])
 def test_a_checkpoint_that_cannot_be_read_is_in_the_record(here, whole, start):
     folder = here / "run"
     assert trained(config(CLASSIFIER, folder, kill=3)) == {}
@@ -96,8 +96,8 @@ def test_a_checkpoint_that_cannot_be_read_is_in_the_record(here, whole, start):
 
 
 @pytest.mark.slow
-def test_a_moved_work_folder_is_found_by_key_and_gone_on_with(here, monkeypatch):
-    """A run is copied in mid-training, which mixes up its files' times; a study finds cards and runs in their new place."""
+def test_a_moved_work_folder_is_found_by_key_and_resumed(here, monkeypatch):
+    """Copy a run in mid-training, which mixes up the times of its files; a study finds cards and runs in the new folder."""
     whole = trained(config(CLASSIFIER, here / "whole"))
     assert trained(config(CLASSIFIER, here / "old" / "run", kill=11)) == {}
     (here / "new").mkdir()
@@ -117,9 +117,9 @@ def test_a_moved_work_folder_is_found_by_key_and_gone_on_with(here, monkeypatch)
     assert [node.key for node in nodes_of(load_study(DEMO, "toy", ["b_standard"]))] == keys
     detection = "configs/detection/faster_rcnn_fpn_toy.py"
     places = [f"work_dirs/runs/{keys[0]}/card", str(here / "elsewhere/work_dirs/runs" / keys[0])]
-    found = [resolve(detection, Options(backbone=place)) for place in places]
-    assert {resolved.upstream for resolved in found} == {keys[0]}
-    assert len({resolved.key.name for resolved in found}) == 1 and found[0].key.name in keys
+    detectors = [resolve(detection, Options(backbone=place)) for place in places]
+    assert {resolved.upstream for resolved in detectors} == {keys[0]}
+    assert len({resolved.key.name for resolved in detectors}) == 1 and detectors[0].key.name in keys
 
 
 @pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])
@@ -136,10 +136,21 @@ def test_a_run_of_an_older_version_is_never_used(here, monkeypatch, task):
     assert not any(node.record for node in nodes_of(load_study(DEMO, "toy", ["b_standard", "scratch"])))
 
 
-LATER = ("peak_memory_gb", "updates", "epochs", "commit", "speed", "resumed_from", "remarks", "size", "certificate", "versions")
+LATER_KEYS = (
+    "peak_memory_gb",
+    "updates",
+    "epochs",
+    "commit",
+    "speed",
+    "resumed_from",
+    "remarks",
+    "size",
+    "certificate",
+    "versions",
+)
 
 
-def test_records_that_lack_what_later_ones_have_are_shown_with_dashes(here, monkeypatch):
+def test_keys_missing_from_older_records_are_shown_as_dashes(here, monkeypatch):
     study = load_study(DEMO, "toy", ["scratch", "b_standard"])
     metrics = dict(classification=("top1", "top5"), detection=("mAP", "mAP_area", "mAP_50_95"), segmentation=("pixAcc", "mIoU"))
     for node in nodes_of(study):
@@ -148,7 +159,7 @@ def test_records_that_lack_what_later_ones_have_are_shown_with_dashes(here, monk
         record |= dict(protocol={"name": "toy"}, precision="float32", seconds={"total": 30.0})
         record |= dict(per_image=import_module(f"{node.task}.task").PER_IMAGE)
         record |= dict(metrics={name: 41.5 for name in metrics[node.task]}, machine={"cpu": "x", "device": "cpu", "threads": 1})
-        assert not set(record) & set(LATER)
+        assert not set(record) & set(LATER_KEYS)
         node.folder.mkdir(parents=True)
         (node.folder / RECORD).write_text(json.dumps(record))
     folder = collect(study)
@@ -159,8 +170,8 @@ def test_records_that_lack_what_later_ones_have_are_shown_with_dashes(here, monk
         assert read_record(row.folder)["status"] == "done"
 
 
-def test_a_study_is_taken_up_where_its_launcher_died(here, monkeypatch):
-    """A launcher that is gone leaves progress and locks behind; they hold nobody up."""
+def test_a_study_continues_after_its_launcher_died(here, monkeypatch):
+    """Start a launcher again after a dead one left progress and lock files behind, which must not block it."""
     nodes, _, failed = run_fakes(monkeypatch)
     assert not failed
     last = nodes[-1]

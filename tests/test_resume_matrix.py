@@ -1,6 +1,6 @@
-"""Every trick and task, stopped in the middle of an epoch or killed after one, ends as the undisturbed run, to the last bit.
+"""Check that a run with any trick or task, stopped within an epoch or killed after one, equals the undisturbed run exactly.
 
-Not all combinations: a table in which each pair of levels stands at least once.
+Not all combinations are tested: each pair of levels is in at least one row of the table.
 """
 
 import random
@@ -18,9 +18,10 @@ from test_exact import CLASSIFIER, DETECTOR, SEGMENTER, Kill, assert_same
 from classification.tricks import TRICKS
 from tools.engine.config import Options, resolve
 from tools.engine.run_folder import CURVE, read_curve
+from tools.engine.training.checkpoints import last_checkpoint
 from tools.engine.training.hooks import CurveHook, Stopped
 from tools.engine.training.run import build_runner
-from tools.engine.training.runner import end_workers, last_checkpoint
+from tools.engine.training.runner import end_workers
 
 C4 = "configs/detection/faster_rcnn_c4_toy.py"
 LEVELS = dict(
@@ -30,25 +31,27 @@ LEVELS = dict(
     precision=("float32", "bfloat16"),
     accumulates=(False, True),
 )
-DENSE = {name: LEVELS[name] for name in ("stop", "workers", "evaluates")}  # they have no options for the others
+DENSE = {name: LEVELS[name] for name in ("stop", "workers", "evaluates")}  # dense tasks do not have the other factors
 SUBJECTS = {name: LEVELS for name in TRICKS} | dict.fromkeys(("detection", "C4", "segmentation", "by updates"), DENSE)
 OPTIONS = dict(mixup=dict(schedule="same"), large_batch=dict(factor=2))
 
 
 def pairs(row: dict) -> set:
+    """Return the pairs of levels in ``row``."""
     return set(combinations(row.items(), 2))
 
 
 def all_pairs() -> set:
-    found = set()
+    """Return the pairs of levels of all combinations."""
+    pairs_of_all = set()
     for subject, levels in SUBJECTS.items():
         for values in product(*levels.values()):
-            found |= pairs(dict(subject=subject) | dict(zip(levels, values, strict=True)))
-    return found
+            pairs_of_all |= pairs(dict(subject=subject) | dict(zip(levels, values, strict=True)))
+    return pairs_of_all
 
 
 def table() -> list[dict]:
-    """Two rows for each subject, opposite in every level, with as many pairs as may be that no row before has."""
+    """Return two rows for each subject, opposite in every level, chosen to add as many new pairs as possible."""
     rows, seen = [], set()
     for subject, levels in SUBJECTS.items():
         couples = []
@@ -67,11 +70,11 @@ def test_the_table_has_each_pair_of_levels():
 
 
 class Broken(Exception):
-    pass
+    """Stand for a kill."""
 
 
 class Break(Hook):
-    """Ends a run as a kill does, without a word: after some updates, or in an evaluation."""
+    """End a run abruptly, as a kill does: after ``after`` updates, or in an evaluation if it is None."""
 
     priority = "LOWEST"
 
@@ -91,26 +94,32 @@ HOOKS.register_module(module=Break)
 
 
 def config(row: dict, folder: Path, card: Path, workers: int, hook: dict | None = None):
+    """Return the config of a row of the table, ready for ``build_runner`` in ``folder``."""
     path = dict(detection=DETECTOR, C4=C4, segmentation=SEGMENTER).get(row["subject"], CLASSIFIER)
     path = SEGMENTER if row["subject"] == "by updates" else path
-    words, tricks = {}, []
+    values, tricks = {}, []
     if path == CLASSIFIER:
-        words = {"model.backbone.base_channels": 4, "batch": 4, "micro_batch": 2 if row["accumulates"] else 4}
+        values = {"model.backbone.base_channels": 4, "batch": 4, "micro_batch": 2 if row["accumulates"] else 4}
         options = dict(low_precision={}, distillation=dict(teacher=str(card))) | OPTIONS
         chosen = {row["subject"]: options.get(row["subject"], {})}
         if row["subject"] == "low_precision" or row["precision"] != "float32":
             chosen["low_precision"] = dict(dtype=row["precision"])
         tricks = list(chosen.items())
-        words["epochs"] = 2
+        values["epochs"] = 2
     elif row["subject"] == "by updates":
-        words = {"protocol.batch": 2, "protocol.length.updates": 5}
+        values = {"protocol.batch": 2, "protocol.length.updates": 5}
     else:
-        words = {"protocol.batch": 2, "protocol.length.epochs": 2}
-    words |= {"train_dataloader.num_workers": workers, "test_dataloader.num_workers": 0, "val_interval": int(row["evaluates"])}
+        values = {"protocol.batch": 2, "protocol.length.epochs": 2}
+    values |= {"train_dataloader.num_workers": workers, "test_dataloader.num_workers": 0, "val_interval": int(row["evaluates"])}
     if row["subject"] == "detection":  # from scratch, where BN trains
-        words["scratch_backbone.base_channels"] = 8
-    backbone = None if path == CLASSIFIER else "scratch" if row["subject"] == "detection" else str(card)
-    cfg = resolve(path, Options(tricks=tricks, backbone=backbone, overrides=words)).cfg
+        values["scratch_backbone.base_channels"] = 8
+    if path == CLASSIFIER:
+        backbone = None
+    elif row["subject"] == "detection":
+        backbone = "scratch"
+    else:
+        backbone = str(card)
+    cfg = resolve(path, Options(tricks=tricks, backbone=backbone, overrides=values)).cfg
     cfg.work_dir, cfg.launcher = str(folder), "none"
     if hook:
         cfg.custom_hooks.append(hook)
@@ -118,7 +127,7 @@ def config(row: dict, folder: Path, card: Path, workers: int, hook: dict | None 
 
 
 def outcome(cfg, resume: bool = False) -> dict:
-    """All that a run leaves: what it saves, the states of the generators, its curve and its figures."""
+    """Train and test a run; return its last checkpoint, the states of the generators, its curve and its metrics."""
     runner = build_runner(cfg, resume)
     try:
         runner.train()
@@ -127,11 +136,11 @@ def outcome(cfg, resume: bool = False) -> dict:
     finally:
         end_workers(runner)
     state = torch.load(last_checkpoint(Path(cfg.work_dir)), weights_only=True)
-    kept = {name: state[name] for name in ("state_dict", "optimizer", "param_schedulers", "ranks")}
-    statistics = [name for name in kept["state_dict"] if "running_mean" in name]
+    results = {name: state[name] for name in ("state_dict", "optimizer", "param_schedulers", "ranks")}
+    statistics = [name for name in results["state_dict"] if "running_mean" in name]
     assert statistics and 0 < len(metrics)
-    kept |= {"generators": generators, "metrics": metrics, "curve": read_curve(Path(cfg.work_dir) / CURVE)}
-    return kept | {"epoch": len(runner.train_dataloader)}
+    results |= {"generators": generators, "metrics": metrics, "curve": read_curve(Path(cfg.work_dir) / CURVE)}
+    return results | {"epoch": len(runner.train_dataloader)}
 
 
 def label(row: dict) -> str:
@@ -148,7 +157,7 @@ def card(make_card) -> Path:
 @pytest.mark.parametrize("row", table(), ids=label)
 def test_a_disturbed_run_is_the_undisturbed_one(toy_root, tmp_path, monkeypatch, card, row):
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
-    monkeypatch.setattr(CurveHook, "LINES", 3)  # a line in two updates: a stop falls between them
+    monkeypatch.setattr(CurveHook, "LINES", 3)  # a line every two updates, so a stop falls between two lines
     whole = outcome(config(row, tmp_path / "whole", card, 0))
     assert len(whole["curve"]) >= 2 and whole["epoch"] >= 2
     in_epoch = row["stop"] == LEVELS["stop"][0]
@@ -163,16 +172,16 @@ def test_a_disturbed_run_is_the_undisturbed_one(toy_root, tmp_path, monkeypatch,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("subject", ["cosine", "by updates"])
-def test_an_evaluation_that_a_kill_cut_short_is_made_up_for(toy_root, tmp_path, monkeypatch, card, subject):
+def test_an_evaluation_that_a_kill_cut_short_is_repeated(toy_root, tmp_path, monkeypatch, card, subject):
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     row = dict(subject=subject, evaluates=True, accumulates=False, precision="float32")
     whole = outcome(config(row, tmp_path / "whole", card, 0))
-    for _ in range(2):  # the second kill falls into the evaluation that the first one cut short
+    for _ in range(2):  # the second kill hits the repeated evaluation
         with pytest.raises(Broken):
             outcome(config(row, tmp_path / "again", card, 0, dict(type="Break")), resume=True)
     assert_same(outcome(config(row, tmp_path / "again", card, 0), resume=True), whole)
     shutil.copytree(tmp_path / "again", tmp_path / "done")
-    done = outcome(config(row, tmp_path / "done", card, 0), resume=True)  # nothing is left to train, and to draw for
+    done = outcome(config(row, tmp_path / "done", card, 0), resume=True)  # no update is left, so nothing is drawn
     assert_same(done | {"generators": 0}, whole | {"generators": 0})
 
 

@@ -1,4 +1,4 @@
-"""The learning rate of every update, through MMEngine's schedulers as its runner builds and steps them."""
+"""Test the learning rate of every update, with MMEngine's schedulers built and stepped as in its runner."""
 
 import copy
 import math
@@ -19,12 +19,12 @@ SCALES = ("paper", "mini", "toy")
 
 
 def composed(tricks: list, scale: str = "paper", **overrides):
-    """The resolved config of ResNet-50 with these tricks."""
+    """Return the resolved config of ResNet-50 with these tricks."""
     return resolve(f"configs/classification/resnet50_{scale}.py", Options(tricks=tricks, overrides=overrides)).cfg
 
 
 def learning_rates(cfg, updates_per_epoch: int, count: int | None = None, groups: int = 1) -> list[float]:
-    """The learning rate of every update of a training, or of the first ``count``; the same in all groups of parameters."""
+    """Return the learning rate of every update, or of the first ``count``; assert that all parameter groups have the same."""
     parameters = [{"params": [nn.Parameter(torch.zeros(1))]} for _ in range(groups)]
     optimiser = torch.optim.SGD(parameters, lr=cfg.optim_wrapper.optimizer.lr)
     wrapper = OptimWrapper(optimiser)
@@ -42,7 +42,10 @@ def learning_rates(cfg, updates_per_epoch: int, count: int | None = None, groups
 
 
 def expected(cfg, eta: float, n: int, start: str | None, shape: str, milestones=None, warmup_epochs: float = 5) -> np.ndarray:
-    """By update: i eta / m, then 0.5 (1 + cos(pi t / T)) eta, or eta over 10 from each step on."""
+    """Compute the rate of each update: i eta / m in the warmup, then 0.5 (1 + cos(pi t / T)) eta, or a tenth after each step.
+
+    The many parameters are those of the schedule; n is the number of updates in an epoch.
+    """
     m, total = (int(warmup_epochs * n) if start else 0), cfg.epochs * n
     ramp = [(i + (start == "first")) * eta / m for i in range(m)]
     if shape == "cosine":
@@ -53,6 +56,7 @@ def expected(cfg, eta: float, n: int, start: str | None, shape: str, milestones=
 
 
 def warm(start: str | None) -> list:
+    """Return the trick warmup with this start, or no trick."""
     return [("warmup", {"start": start})] if start else []
 
 
@@ -61,9 +65,10 @@ def warm(start: str | None) -> list:
 @pytest.mark.parametrize("start", [None, "first", "zero"])
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("scale", SCALES)
-def test_the_learning_rate_of_every_update(scale, big, start, shape, n):
+def test_every_update_has_the_learning_rate_of_the_formula(scale, big, start, shape, n):
     values = load(f"configs/classification/resnet50_{scale}.py")
-    cfg = composed([*["large_batch"] * big, *["cosine"] * (shape == "cosine"), *warm(start)], scale)
+    tricks = (["large_batch"] if big else []) + (["cosine"] if shape == "cosine" else []) + warm(start)
+    cfg = composed(tricks, scale)
     assert (cfg.batch, cfg.epochs) == (values.batch * (4 if big else 1), values.epochs)
     rates = expected(cfg, values.lr_at_256 * cfg.batch / 256, n, start, shape, warmup_epochs=values.warmup_epochs)
     np.testing.assert_allclose(learning_rates(cfg, n), rates, rtol=1e-9, atol=1e-14)
@@ -72,14 +77,13 @@ def test_the_learning_rate_of_every_update(scale, big, start, shape, n):
 @pytest.mark.parametrize("start", ["first", "zero"])
 @pytest.mark.parametrize("shape", ["cosine", "steps"])
 def test_every_group_of_parameters_has_the_same_rate(start, shape):
-    paper = composed([*["cosine"] * (shape == "cosine"), *warm(start)])
-    found = learning_rates(paper, 3, groups=3)
-    np.testing.assert_allclose(found, expected(paper, 0.1, 3, start, shape), rtol=1e-9, atol=1e-14)
+    paper = composed((["cosine"] if shape == "cosine" else []) + warm(start))
+    rates = learning_rates(paper, 3, groups=3)
+    np.testing.assert_allclose(rates, expected(paper, 0.1, 3, start, shape), rtol=1e-9, atol=1e-14)
 
 
 @pytest.mark.parametrize("start", ["first", "zero"])
-def test_a_warmup_that_ends_at_a_step(start):
-    """The step of that epoch is not lost."""
+def test_a_warmup_that_ends_at_a_step_does_not_lose_the_step(start):
     paper = composed(warm(start), warmup_epochs=30)
     rates = expected(paper, 0.1, 3, start, "steps", warmup_epochs=30)
     np.testing.assert_allclose(learning_rates(paper, 3), rates, rtol=1e-9, atol=1e-14)
@@ -96,13 +100,13 @@ def test_a_warmup_without_updates_is_refused():
         learning_rates(paper, 1)
 
 
-def test_another_start_is_refused_by_the_scheduler():
+def test_the_scheduler_refuses_an_unknown_start():
     optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     with pytest.raises(ValueError, match="start of the warmup is 'last'; allowed: first, zero"):
         WarmupLR(optimiser, start="last", end=5, by_epoch=False)
 
 
-def test_the_steps_of_the_paper():
+def test_the_rate_falls_at_the_steps_of_the_paper():
     rates = learning_rates(composed([]), 2)
     assert [rates[2 * e] for e in (0, 29, 30, 59, 60, 89, 90, 119)] == pytest.approx(
         [0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 1e-4, 1e-4]
@@ -110,15 +114,15 @@ def test_the_steps_of_the_paper():
 
 
 @pytest.mark.parametrize("start", ["first", "zero"])
-def test_the_warmup_of_the_papers_logs(start):
-    """1251 updates an epoch of 1024 images; the log of the paper's code has 0.003133 at batch 49 of the first epoch."""
+def test_the_warmup_has_the_rates_of_the_papers_log(start):
+    """Use 1251 updates an epoch, of 1024 images; the log of the paper's code has 0.003133 at batch 49 of the first epoch."""
     rates = learning_rates(composed(["large_batch", "cosine", *warm(start)]), 1251, count=6300)
     first = start == "first"
     assert rates[0] == pytest.approx(0.4 / 6255 if first else 0.0, abs=1e-15)
     assert rates[49] == pytest.approx(0.4 * (50 if first else 49) / 6255, rel=1e-9)
     assert first or round(rates[49], 6) == 0.003133
     assert rates[6254] == pytest.approx(0.4 if first else 0.4 * 6254 / 6255, rel=1e-9)
-    assert rates[6255] == pytest.approx(0.4, rel=1e-9)  # of a cosine over the remaining 115 epochs
+    assert rates[6255] == pytest.approx(0.4, rel=1e-9)  # start of a cosine over the remaining 115 epochs
     assert rates[6299] == pytest.approx(0.2 * (1 + math.cos(math.pi * 44 / (115 * 1251))), rel=1e-9)
 
 
@@ -131,25 +135,25 @@ def test_mixup_trains_for_200_epochs_with_steps_to_match(start, n):
     paper = composed(["mixup", *warm(start)])
     assert (paper.epochs, paper.train_cfg.max_epochs) == (200, 200)
     assert paper.param_scheduler[-1].milestones == [50, 100, 150]
-    found = expected(paper, 0.1, n, start, "steps", milestones=[50, 100, 150])
-    assert len(found) == 200 * n
-    np.testing.assert_allclose(learning_rates(paper, n), found, rtol=1e-9, atol=1e-14)
+    rates = expected(paper, 0.1, n, start, "steps", milestones=[50, 100, 150])
+    assert len(rates) == 200 * n
+    np.testing.assert_allclose(learning_rates(paper, n), rates, rtol=1e-9, atol=1e-14)
 
 
 @pytest.mark.parametrize("start", [None, "first", "zero"])
 @pytest.mark.parametrize("n", [2, 7])
-def test_mixup_with_a_cosine_over_200_epochs(start, n):
+def test_mixup_with_a_cosine_decays_over_200_epochs(start, n):
     paper = composed(["mixup", "cosine", "large_batch", *warm(start)])
     assert (paper.epochs, paper.train_cfg.max_epochs) == (200, 200)
-    assert [schedule["end"] for schedule in paper.param_scheduler] == [*[5] * bool(start), 200]
-    found = expected(paper, 0.4, n, start, "cosine")
-    assert len(found) == 200 * n
-    np.testing.assert_allclose(learning_rates(paper, n), found, rtol=1e-9, atol=1e-14)
+    assert [schedule["end"] for schedule in paper.param_scheduler] == ([5, 200] if start else [200])
+    rates = expected(paper, 0.4, n, start, "cosine")
+    assert len(rates) == 200 * n
+    np.testing.assert_allclose(learning_rates(paper, n), rates, rtol=1e-9, atol=1e-14)
 
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("others", [[], ["cosine"], ["cosine", "warmup"], ["warmup"]])
-def test_mixup_can_leave_the_schedule(scale, others):
+def test_mixup_can_keep_the_schedule(scale, others):
     plain, mixed = composed(others, scale), composed([("mixup", {"schedule": "same"}), *others], scale)
     assert mixed.model.mixup and not plain.model.mixup
     assert mixed.param_scheduler == plain.param_scheduler
@@ -157,7 +161,7 @@ def test_mixup_can_leave_the_schedule(scale, others):
 
 
 @pytest.mark.parametrize(("scale", "epochs", "steps"), [("mini", 13, [3, 6, 9]), ("toy", 7, [1, 3, 5])])
-def test_the_longer_training_at_small_scales(scale, epochs, steps):
+def test_mixup_scales_epochs_and_steps_at_small_scales(scale, epochs, steps):
     cfg = composed(["mixup"], scale)
     assert (cfg.epochs, cfg.train_cfg.max_epochs, cfg.param_scheduler[0].milestones) == (epochs, epochs, steps)
     np.testing.assert_allclose(
@@ -170,7 +174,7 @@ def test_the_longer_training_at_small_scales(scale, epochs, steps):
 
 @MODELS.register_module(force=True)
 class OneConvolution(nn.Module):
-    """A backbone without BN, in which micro-batches make no difference."""
+    """Serve as a backbone without BN, for which micro-batches make no difference."""
 
     channels = (6,)
 
@@ -183,24 +187,24 @@ class OneConvolution(nn.Module):
 
 
 def test_a_runner_does_one_optimiser_step_an_iteration(toy_root, monkeypatch, tmp_path):
-    """Four iterations of three micro-batches give the weights, and have the learning rates, of four whole batches."""
+    """Compare four iterations of three micro-batches with four whole batches: the same weights and learning rates."""
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     overrides = dict(batch=6, epochs=2, warmup_epochs=1, num_workers=0)
-    found = {}
+    results = {}
     for micro in (2, 6):
         cfg = composed(["warmup", "cosine", "label_smoothing"], "toy", **overrides, micro_batch=micro)
         cfg.model.backbone = dict(type="OneConvolution")
         cfg.work_dir, cfg.run, cfg.launcher = str(tmp_path / str(micro)), "test", "none"
         runner = build_runner(cfg)
         rates = []
-        watch = register_optimizer_step_pre_hook(lambda o, *_, kept=rates: kept.append(o.param_groups[0]["lr"]))
+        watch = register_optimizer_step_pre_hook(lambda optimiser, *_, rates=rates: rates.append(optimiser.param_groups[0]["lr"]))
         runner.train()
         watch.remove()
         assert runner.iter == 4 and runner.optim_wrapper._inner_count == 4 * 6 // micro
-        found[micro] = rates, runner.model.state_dict()
+        results[micro] = rates, runner.model.state_dict()
     eta = 0.2 * 6 / 256
     expected = [eta / 2, eta, eta, eta / 2]
-    for rates, _ in found.values():
+    for rates, _ in results.values():
         np.testing.assert_allclose(rates, expected, rtol=1e-9)
-    for name, value in found[2][1].items():
-        torch.testing.assert_close(value, found[6][1][name], rtol=1e-4, atol=1e-6)
+    for name, value in results[2][1].items():
+        torch.testing.assert_close(value, results[6][1][name], rtol=1e-4, atol=1e-6)

@@ -1,4 +1,4 @@
-"""What enters is checked against declared schemas: configs, protocols, studies and recipes; nothing that is in use is refused."""
+"""Test that configs, protocols, studies and recipes are checked against declared schemas, and that no key in use is refused."""
 
 import random
 import re
@@ -38,7 +38,7 @@ MACHINES = (Machine(1, cuda=False, bf16=False), Machine(1, cuda=True, bf16=True,
 
 
 def variants(path: str):
-    """Yield (options, card) with which a config is tried, so that every key that is ever set is there."""
+    """Yield (options, card) for a config, which together set every key that it can have."""
     if "classification" in path:
         yield Options(), None
         yield Options([*TRICKS, *(["resnet_d", "zero_gamma"] if "resnet" in path else [])]), None
@@ -84,7 +84,7 @@ def test_a_misspelt_key_anywhere_in_a_resolved_config_is_refused(path):
         node = cfg
         for name in where:
             node = node[name]
-        if wrong in node:  # that of another key
+        if wrong in node:  # by chance the name of another key
             continue
         node[wrong] = node.pop(key)
         full = ".".join(map(str, (*where, wrong)))
@@ -96,7 +96,7 @@ def test_a_misspelt_key_anywhere_in_a_resolved_config_is_refused(path):
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"optim_wrapper.clip_grad.max_norm": 10},  # not in the config, but taken
+        {"optim_wrapper.clip_grad.max_norm": 10},  # not in the config, but accepted
         {"optim_wrapper.optimizer._delete_": True, "optim_wrapper.optimizer.type": "AdamW", "optim_wrapper.optimizer.eps": 1e-6},
         {"train_dataloader.prefetch_factor": 4},
         {"val_interval": 1, "custom_hooks": [dict(type="EmptyCacheHook")]},
@@ -110,7 +110,7 @@ def test_an_override_of_a_key_that_a_class_takes_is_accepted(overrides):
         assert resolved.cfg.optim_wrapper.optimizer == dict(type="AdamW", eps=1e-6, lr=0.0125)
 
 
-OWN = """_base_ = ["{root}/configs/_base_/default_runtime.py", "{root}/configs/_base_/models/resnet50.py",
+OWN_CONFIG = """_base_ = ["{root}/configs/_base_/default_runtime.py", "{root}/configs/_base_/models/resnet50.py",
           "{root}/configs/_base_/datasets/toy_imagenet.py", "{root}/configs/_base_/schedules/toy_4e.py"]
 {lines}
 """
@@ -143,9 +143,9 @@ OWN = """_base_ = ["{root}/configs/_base_/default_runtime.py", "{root}/configs/_
         ("x = 1 / 0", "cannot be read as a config (ZeroDivisionError"),
     ],
 )
-def test_a_config_of_ones_own_is_checked(tmp_path, lines, sentence):
+def test_a_users_own_config_is_checked(tmp_path, lines, sentence):
     path = tmp_path / "own.py"
-    path.write_text(OWN.format(root=ROOT, lines=lines))
+    path.write_text(OWN_CONFIG.format(root=ROOT, lines=lines))
     if sentence is None:
         assert resolve(path).cfg.model.backbone.base_channels == 8
         return
@@ -163,15 +163,15 @@ def test_a_config_without_a_task_or_that_is_a_base_of_itself_is_refused(tmp_path
         resolve(path)
 
 
-def test_a_wrong_key_stops_before_anything_else_and_is_all_that_is_said(monkeypatch, tmp_path):
+def test_a_wrong_key_is_the_only_error_reported_and_stops_first(monkeypatch, tmp_path):
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nowhere"))  # not even the data is looked for
-    for path, words in (
+    for path, arguments in (
         (CLASSIFIER, ["--cfg-options", "model.backbone.dept=50"]),
         (FCN, ["--backbone", "scratch", "--cfg-options", "model.decode_head.num_conv=1"]),
         (FPN, ["--backbone", "scratch", "--cfg-options", "model.neck.out_channel=1"]),
     ):
         ended = subprocess.run(
-            [sys.executable, ROOT / "tools/train.py", path, *words], cwd=tmp_path, capture_output=True, text=True
+            [sys.executable, ROOT / "tools/train.py", path, *arguments], cwd=tmp_path, capture_output=True, text=True
         )
         assert ended.returncode == 2 and ended.stdout == "" and ended.stderr.count("\n") == 1, ended.stderr
         assert ended.stderr.startswith("error: ") and "which is unknown; nearest: " in ended.stderr
@@ -322,15 +322,15 @@ def test_a_teacher_that_no_row_has_is_refused():
         load_study("configs/studies/demo.py", "toy", teachers={"smooth": "cards/x"})
 
 
-@pytest.mark.parametrize("words", [["--seeds", "3x"], ["--seeds", "0"], ["--jobs", "0"], ["--jobs", "-1"], ["--seeds", "x2"]])
-def test_a_count_that_is_none_is_refused(words):
+@pytest.mark.parametrize("arguments", [["--seeds", "3x"], ["--seeds", "0"], ["--jobs", "0"], ["--jobs", "-1"], ["--seeds", "x2"]])
+def test_an_invalid_count_is_refused(arguments):
     ended = subprocess.run(
-        [sys.executable, "tools/study.py", "plan", "demo.py", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "tools/study.py", "plan", "demo.py", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert ended.returncode == 2 and "argument " + words[0] in ended.stderr
+    assert ended.returncode == 2 and "argument " + arguments[0] in ended.stderr
 
 
-# ---- what loads no torch
+# ---- torch is not loaded
 
 
 @pytest.mark.parametrize("tool", ["train", "test", "study", "print_config"])

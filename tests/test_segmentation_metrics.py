@@ -1,4 +1,4 @@
-"""pixAcc and mIoU against three lines of numpy and against mmseg; boundaries, per-image counts, and the segmenter's masks."""
+"""Test pixAcc and mIoU against plain numpy and mmseg, boundaries, per-image counts, and the segmenter's masks."""
 
 import cv2
 import numpy as np
@@ -24,11 +24,11 @@ from segmentation.metrics import (
     pixel_accuracy,
 )
 
-SIZES = [(2, 2), (3, 2), (12, 5), (150, 22), (150, 150)]  # classes, and how many of them the truth has
+SIZES = [(2, 2), (3, 2), (12, 5), (150, 22), (150, 150)]  # number of classes, and how many of them occur in the truth
 
 
 def random_masks(rng: np.random.Generator, classes: int, occurring: int) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction and truth uint8 (h, w); a tenth ignored; truth of the first ``occurring`` classes only."""
+    """Return prediction and truth, uint8 (h, w); a tenth is ignored, and the truth has the first ``occurring`` classes only."""
     shape = tuple(rng.integers(5, 40, 2))
     truth = rng.integers(occurring, size=shape)
     wrong = rng.random(shape) < 0.5
@@ -37,17 +37,19 @@ def random_masks(rng: np.random.Generator, classes: int, occurring: int) -> tupl
 
 
 def labelled(pairs: list) -> tuple[np.ndarray, np.ndarray]:
+    """Return the predictions and truths of all labelled pixels."""
     p, t = (np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1))
     return p[t != 255], t[t != 255]
 
 
 def iou(p: np.ndarray, t: np.ndarray, c: int) -> float:
+    """Return the IoU of class c in percent, 0 for an absent class."""
     union = ((p == c) | (t == c)).sum()
     return 100 * ((p == c) & (t == c)).sum() / union if union else 0.0
 
 
 @pytest.mark.parametrize(("classes", "occurring"), SIZES)
-def test_the_figures_are_those_of_three_lines(classes, occurring):
+def test_the_figures_agree_with_plain_numpy(classes, occurring):
     rng = np.random.default_rng(classes + occurring)
     pairs = [random_masks(rng, classes, occurring) for _ in range(5)]
     total = sum(confusion(p, t, classes) for p, t in pairs)
@@ -66,7 +68,7 @@ def test_the_figures_are_those_of_three_lines(classes, occurring):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_union_is_the_miou_of_mmseg_before_its_rounding(seed):
+def test_miou_over_the_union_is_that_of_mmseg_before_rounding(seed):
     from mmseg.evaluation import IoUMetric
 
     rng = np.random.default_rng(seed)
@@ -83,7 +85,7 @@ def test_union_is_the_miou_of_mmseg_before_its_rounding(seed):
     assert mean_accuracy(total, "union") == pytest.approx(100 * float(np.nanmean(other["Acc"])), rel=1e-6)
 
 
-def test_what_the_three_means_do_with_a_stray_pixel():
+def test_the_three_means_differ_by_a_stray_pixel():
     matrix = confusion(np.array([[0, 0, 2, 1]]), np.array([[0, 0, 0, 1]], np.uint8), 4)
     assert class_ious(matrix)[:3].tolist() == pytest.approx([100 * 2 / 3, 100.0, 0.0]) and np.isnan(class_ious(matrix)[3])
     sums = 200 / 3 + 100
@@ -105,25 +107,25 @@ def test_what_the_three_means_do_with_a_stray_pixel():
         (lambda: boundary_band(np.zeros((2, 2), np.uint8), 1.5), "The width of the band is 1.5"),
     ],
 )
-def test_what_is_refused(call, message):
+def test_wrong_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
 
 @pytest.mark.parametrize("width", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(5))
-def test_the_band_is_that_of_a_loop(width, seed):
+def test_the_band_agrees_with_a_loop(width, seed):
     rng = np.random.default_rng(seed)
     truth = np.kron(rng.choice([0, 1, 149, 255], (4, 5)), np.ones((4, 3), int)).astype(np.uint8)
     expected = np.zeros(truth.shape, bool)
     for y, x in np.ndindex(truth.shape):
         near = truth[max(0, y - width) : y + width + 1, max(0, x - width) : x + width + 1]
         expected[y, x] = truth[y, x] != 255 and bool(((near != truth[y, x]) & (near != 255)).any())
-    found = boundary_band(truth, width)
-    assert np.array_equal(found, expected) and 0 < found.sum() < found.size
+    band = boundary_band(truth, width)
+    assert np.array_equal(band, expected) and 0 < band.sum() < band.size
 
 
-def test_band_and_interior_are_the_whole():
+def test_band_and_interior_add_up_to_the_whole():
     rng = np.random.default_rng(3)
     p, t = random_masks(rng, 9, 7)
     both = confusion(p, t, 9, boundary_band(t, 1))
@@ -132,21 +134,21 @@ def test_band_and_interior_are_the_whole():
     assert np.array_equal(both[1], confusion(p[band], t[band], 9))
 
 
-def test_frequent_and_rare_classes():
+def test_frequent_and_rare_classes_are_halves_by_true_pixels():
     rng = np.random.default_rng(4)
     for occurring in (2, 5, 8):
         truth = rng.choice(occurring, size=4000, p=np.arange(1, occurring + 1) / sum(range(occurring + 1))).astype(np.uint8)
-        found = np.where(rng.random(4000) < 0.4, rng.integers(8, size=4000), truth).astype(np.uint8)
+        prediction = np.where(rng.random(4000) < 0.4, rng.integers(8, size=4000), truth).astype(np.uint8)
         pixels = np.bincount(truth)
         order = sorted(range(occurring), key=lambda c: -pixels[c])
         half = -(-occurring // 2)
-        expected = [np.mean([iou(found, truth, c) for c in part]) for part in (order[:half], order[half:])]
-        assert frequent_and_rare(confusion(found, truth, 8)) == pytest.approx(expected)
+        expected = [np.mean([iou(prediction, truth, c) for c in part]) for part in (order[:half], order[half:])]
+        assert frequent_and_rare(confusion(prediction, truth, 8)) == pytest.approx(expected)
     assert np.isnan(frequent_and_rare(np.diag([5, 0]))[1])
     assert "mIoU_rare" not in figures(np.stack([np.diag([5, 0]), np.zeros((2, 2), int)]))
 
 
-def test_the_counts_of_images_give_every_figure_back():
+def test_every_figure_can_be_computed_from_the_counts_of_images():
     rng = np.random.default_rng(5)
     pairs = [random_masks(rng, 150, 9) for _ in range(4)]
     pairs.insert(2, (np.zeros((5, 6), np.uint8), np.full((5, 6), 255, np.uint8)))  # an image that is ignored as a whole
@@ -159,6 +161,7 @@ def test_the_counts_of_images_give_every_figure_back():
 
 
 def evaluated(pairs: list, number: int, **options) -> dict[str, float]:
+    """Return the evaluator's figures of pairs of prediction and truth with ``number`` classes."""
     from segmentation import PixelAccuracyAndIoU
 
     metric = PixelAccuracyAndIoU(**options)
@@ -170,18 +173,18 @@ def evaluated(pairs: list, number: int, **options) -> dict[str, float]:
     return metric.evaluate(len(pairs))
 
 
-def test_the_evaluator_adds_the_images_up(tmp_path):
+def test_the_evaluator_adds_up_the_images_and_saves_counts_and_masks(tmp_path):
     rng = np.random.default_rng(11)
     pairs = [random_masks(rng, 6, 4) for _ in range(30)]
-    found = evaluated(pairs, 6, classes="union", band=1, out_file=str(tmp_path / "confusion.npz"))
+    values = evaluated(pairs, 6, classes="union", band=1, out_file=str(tmp_path / "confusion.npz"))
     p, t = labelled(pairs)
-    assert found["mIoU"] == pytest.approx(np.mean([iou(p, t, c) for c in set(p) | set(t)]))
-    assert set(found) == {
+    assert values["mIoU"] == pytest.approx(np.mean([iou(p, t, c) for c in set(p) | set(t)]))
+    assert set(values) == {
         *("pixAcc", "mIoU", "mAcc", "mIoU_frequent", "mIoU_rare"),
         *("pixAcc_interior", "mIoU_interior", "pixAcc_boundary", "mIoU_boundary"),
     }
-    again = load(tmp_path / "confusion.npz")
-    assert figures(again.matrix(6), "union") == found  # to the last digit
+    counts = load(tmp_path / "confusion.npz")
+    assert figures(counts.matrix(6), "union") == values  # to the last digit
     masks = sorted((tmp_path / "masks").iterdir())
     chosen = np.unique(np.linspace(0, 29, 24, dtype=int))
     assert [path.stem for path in masks] == [f"ADE_val_{i:08d}" for i in chosen]
@@ -189,19 +192,20 @@ def test_the_evaluator_adds_the_images_up(tmp_path):
         assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), pairs[i][0] + 1)
 
 
-def test_an_evaluator_without_a_file_writes_none(tmp_path, monkeypatch):
+def test_an_evaluator_without_a_file_writes_nothing_and_refuses_wrong_options(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     evaluated([random_masks(np.random.default_rng(1), 3, 3)], 3)
     assert not list(tmp_path.iterdir())
-    for words, message in ((dict(classes="some"), "allowed: gt, union, all"), (dict(band=0), "width of the band is 0")):
+    for options, message in ((dict(classes="some"), "allowed: gt, union, all"), (dict(band=0), "width of the band is 0")):
         with pytest.raises(ValueError, match=message):
-            evaluated([], 3, **words)
+            evaluated([], 3, **options)
 
 
 # ---- the segmenter's masks against mmseg's own
 
 
 def segmenter(kind, classes: int, **test_cfg):
+    """Build a small segmenter of class ``kind`` in which several classes win pixels."""
     head = dict(in_channels=64, channels=8, num_classes=classes, num_convs=1, concat_input=False, align_corners=False)
     from mmengine.registry import init_default_scope
 
@@ -213,20 +217,21 @@ def segmenter(kind, classes: int, **test_cfg):
         test_cfg=ConfigDict(mode="whole", **test_cfg),
     )
     torch.nn.init.normal_(net.decode_head.conv_seg.weight)
-    with torch.no_grad():  # no class above the others everywhere
+    with torch.no_grad():  # centre the logits, so that no class wins everywhere
         net.eval().decode_head.conv_seg.bias -= net.decode_head(net.extract_feat(torch.randn(1, 3, 64, 96))).mean((0, 2, 3))
     return net
 
 
 def samples(sizes: list[tuple], height: int, width: int, **meta) -> list:
+    """Return samples of images of these original sizes, for an input of height x width."""
     from mmseg.structures import SegDataSample
 
-    made = []
+    data_samples = []
     for size in sizes:
         sample = SegDataSample()
         sample.set_metainfo(dict(ori_shape=size, img_shape=(height, width), pad_shape=(height, width)) | meta)
-        made.append(sample)
-    return made
+        data_samples.append(sample)
+    return data_samples
 
 
 @pytest.mark.parametrize(
@@ -242,7 +247,7 @@ def samples(sizes: list[tuple], height: int, width: int, **meta) -> list:
     ],
 )
 @pytest.mark.parametrize("classes", [2, 8, 9, 150])
-def test_masks_are_those_of_mmseg(height, width, original, meta, classes):
+def test_masks_equal_those_of_mmseg(height, width, original, meta, classes):
     from mmseg.models import EncoderDecoder
 
     from segmentation import FCN
@@ -260,14 +265,14 @@ def test_masks_are_those_of_mmseg(height, width, original, meta, classes):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("kind", ["any", "near ties", "ties", "few win"])
-def test_masks_are_those_of_mmseg_where_the_last_bit_decides(kind, layout):
-    """Torch resizes a layout that has the classes last, as a runner's, by a kernel that rounds otherwise."""
+def test_masks_equal_those_of_mmseg_when_the_last_bit_decides(kind, layout):
+    """Try both layouts: torch resizes channels-last, the layout in a run, by a kernel that rounds differently."""
     from mmseg.models import EncoderDecoder
 
     from segmentation import FCN
     from segmentation.model import contenders
 
-    rng, left_out = np.random.default_rng(8), 0
+    rng, skipped = np.random.default_rng(8), 0
     for classes in (2, 16, 17, 19, 20, 21, 37, 150):
         ours, theirs = segmenter(FCN, classes), segmenter(EncoderDecoder, classes)
         for _ in range(4):
@@ -281,12 +286,12 @@ def test_masks_are_those_of_mmseg_where_the_last_bit_decides(kind, layout):
             elif kind == "few win":
                 scores -= 8 * (torch.rand(1, classes, 1, 1) > 0.2)
             scores, size = scores.contiguous(memory_format=layout), (8 * h - int(rng.integers(3)), 8 * w)
-            left_out += classes - len(contenders(scores))
+            skipped += classes - len(contenders(scores))
             (sample,) = samples([tuple(rng.integers(2, 130, 2).tolist())], *size)
             mask = ours._mask(scores, torch.Size(size), sample)
             theirs.postprocess_result(theirs.decode_head.predict_by_feat(scores, [sample.metainfo]), [sample])
             assert torch.equal(mask, sample.pred_sem_seg.data[0]), (classes, h, w, size)
-    assert left_out or kind != "few win"
+    assert skipped or kind != "few win"
 
 
 def test_of_equal_scores_the_first_class_wins():
@@ -295,11 +300,11 @@ def test_of_equal_scores_the_first_class_wins():
     net = segmenter(FCN, 20)
     scores = torch.zeros(1, 20, 5, 6)
     scores[:, [3, 11, 19]] = 1.0
-    (sample,) = samples([(5, 6)], 5, 6)  # of another size, the resize may round them apart
+    (sample,) = samples([(5, 6)], 5, 6)  # at another size, the resize may round them differently
     assert (net._mask(scores, torch.Size((5, 6)), sample) == 3).all()
 
 
-def test_sliding_windows_are_mmsegs_own():
+def test_sliding_windows_give_the_masks_of_mmseg():
     from mmseg.models import EncoderDecoder
 
     from segmentation import FCN
@@ -314,7 +319,7 @@ def test_sliding_windows_are_mmsegs_own():
     assert torch.equal(a.pred_sem_seg.data, b.pred_sem_seg.data)
 
 
-def test_several_scales_are_the_mean_probability():
+def test_several_scales_decide_by_the_mean_probability():
     from torch.nn.functional import interpolate
 
     from segmentation import FCN
@@ -326,9 +331,9 @@ def test_several_scales_are_the_mean_probability():
         (sample,) = net.predict(x, samples([(70, 90)], 64, 80))
         for size in ((32, 40), (64, 80), (96, 120)):
             scaled = interpolate(x, size, mode="bilinear", align_corners=False)
-            for turned in (scaled, scaled.flip(3)):
-                logits = net.decode_head(net.extract_feat(turned))
-                logits = logits if turned is scaled else logits.flip(3)
+            for flipped in (scaled, scaled.flip(3)):
+                logits = net.decode_head(net.extract_feat(flipped))
+                logits = logits if flipped is scaled else logits.flip(3)
                 total = total + interpolate(logits, (64, 80), mode="bilinear", align_corners=False).softmax(1)
         expected = interpolate(total / 6, (70, 90), mode="bilinear", align_corners=False).argmax(1)
     assert torch.equal(sample.pred_sem_seg.data, expected)

@@ -1,4 +1,4 @@
-"""Segmentation protocols: what each says reaches the config, a paper-scale config with it trains, ways of inference."""
+"""Test that segmentation protocols reach the config, that paper-scale configs train with them, and inference modes."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tools.engine.config import Options, resolve
 from tools.engine.training.run import build_runner
 
 CONFIG, TOY = "configs/segmentation/fcn_paper.py", "configs/segmentation/fcn_toy.py"
-# by hand, from the sources that each file names
+# entered by hand from the sources that each file names
 GLUON = dict(batch=16, lr=0.01, decay=1e-4, length=120, power=0.9, floor=0.0, head=10.0, aux=0.5, convs=1, concat=False, crop=480)
 FACTS = {
     "gluoncv2018": GLUON | dict(classes="all"),
@@ -23,20 +23,22 @@ FACTS = {
 }
 
 
-def resolved(name, card=None, **words):
-    return resolve(CONFIG, Options(backbone=str(card.path) if card else "scratch", protocol=name, **words)).cfg
+def resolved(name, card=None, **options):
+    """Resolve the paper's config with a protocol, from a card or from scratch."""
+    return resolve(CONFIG, Options(backbone=str(card.path) if card else "scratch", protocol=name, **options)).cfg
 
 
 def resolved_toy(**overrides):
+    """Resolve the toy config from scratch; ``__`` in an override's name stands for a dot."""
     return resolve(TOY, Options(backbone="scratch", overrides={key.replace("__", "."): v for key, v in overrides.items()})).cfg
 
 
 @pytest.mark.parametrize("name", FACTS)
-def test_what_a_protocol_says_is_in_the_config(make_card, name):
+def test_the_values_of_a_protocol_reach_the_config(make_card, name):
     cfg = resolved(name, make_card())
     optim, (poly,), head = cfg.optim_wrapper, cfg.param_scheduler, cfg.model.decode_head
     steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
-    found = dict(
+    values = dict(
         batch=cfg.batch,
         lr=optim.optimizer.lr,
         decay=optim.optimizer.weight_decay,
@@ -50,7 +52,7 @@ def test_what_a_protocol_says_is_in_the_config(make_card, name):
         crop=steps["RandomCrop"].crop_size[0],
         classes=cfg.test_evaluator.classes,
     )
-    assert found == FACTS[name] and poly.end == found["length"]
+    assert values == FACTS[name] and poly.end == values["length"]
     assert cfg.protocol.name == name and cfg.protocol.selection == "last" and cfg.model.test_cfg.mode == "whole"
     assert ("segmentation.RandomBlur" in steps) == (name != "mmseg") == ("PhotoMetricDistortion" not in steps)
     assert head.channels == 64 and cfg.model.auxiliary_head.channels == 32  # a quarter of stages 4 and 3 of the card
@@ -70,13 +72,13 @@ def test_every_protocol_builds_on_the_meta_device(make_card, name):
     assert all(m.training for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
 
-def test_the_default_is_he2019_and_all_that_the_paper_leaves_open_is_named():
+def test_the_default_is_he2019_which_names_all_that_the_paper_leaves_open():
     cfg = resolved(None)
     assert cfg.protocol.name == "he2019"
     assert set(cfg.protocol) - set(cfg.protocol.chosen) == {"name", "source", "chosen", "networks", "selection"}
 
 
-def test_values_of_a_protocol_change_under_another_name():
+def test_changed_values_of_a_protocol_are_part_of_its_name():
     cfg = resolved(
         None, overrides={"protocol.lr": 0.005, "protocol.shortcut_pool": "pool2x2", "model.decode_head.dropout_ratio": 0}
     )
@@ -91,13 +93,13 @@ def test_values_of_a_protocol_change_under_another_name():
         resolved(None, overrides={"protocol.lrr": 0.005})
 
 
-def test_a_key_follows_the_protocol():
+def test_the_run_key_depends_on_the_protocol():
     names = {resolve(CONFIG, Options(backbone="scratch", protocol=name)).key.name for name in FACTS}
     changed = Options(backbone="scratch", overrides={"protocol.crop": 128})
     assert len(names | {resolve(CONFIG, changed).key.name}) == 5
 
 
-def test_a_network_of_timm_says_whose_pool_it_has():
+def test_the_protocol_of_a_timm_network_names_its_own_shortcut_pool():
     import timm  # noqa: F401
 
     cfg = resolved_toy(scratch_backbone=dict(_delete_=True, name="resnet18d", width=0.25))
@@ -112,26 +114,26 @@ def test_a_paper_config_trains_two_iterations_with_a_small_crop(toy_root, tmp_pa
     small = {
         f"protocol.{key}": value for key, value in dict(crop=64, image_scale=(96, 64), test_image_scale=(96, 64), batch=2).items()
     }
-    words = small | {"protocol.length": dict(updates=2), "scratch_backbone.base_channels": 8, "num_workers": 0}
-    cfg = resolved(name, overrides=words)
+    overrides = small | {"protocol.length": dict(updates=2), "scratch_backbone.base_channels": 8, "num_workers": 0}
+    cfg = resolved(name, overrides=overrides)
     cfg.work_dir, cfg.launcher = str(tmp_path), "none"
     runner = build_runner(cfg)
     runner.train()
     assert runner.iter == 2 and {"mIoU", "pixAcc", "mAcc"} <= set(runner.test())
 
 
-def test_a_crop_larger_than_its_image_is_padded_with_what_is_ignored(toy_root, monkeypatch):
+def test_a_crop_larger_than_its_image_is_padded_with_ignored_pixels(toy_root, monkeypatch):
     from mmengine.registry import DATASETS
 
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
-    words = {"protocol.crop": 200, "protocol.image_scale": (64, 48), "protocol.ratio_range": (1.0, 1.0), "protocol.flip": 0.0}
-    cfg = resolve(TOY, Options(backbone="scratch", overrides=words)).cfg
+    overrides = {"crop": 200, "image_scale": (64, 48), "ratio_range": (1.0, 1.0), "flip": 0.0}
+    cfg = resolved_toy(**{f"protocol__{name}": value for name, value in overrides.items()})
     init_default_scope(cfg.default_scope)
     item = DATASETS.build(cfg.train_dataloader.dataset)[0]
     image, mask = item["inputs"], item["data_samples"].gt_sem_seg.data[0]
     assert image.shape == (3, 200, 200) and mask.shape == (200, 200)
     inside = torch.zeros(200, 200, dtype=bool)
-    inside[:48, :64] = True  # the toy's pictures are 4 to 3, or less wide: behind them all is black and ignored
+    inside[:48, :64] = True  # toy images are 4:3 or narrower; beyond them everything is black and ignored
     assert not image[:, ~inside].any() and (mask[~inside] == 255).all() and (mask[inside] != 255).any()
 
 
@@ -143,12 +145,12 @@ def test_a_crop_larger_than_its_image_is_padded_with_what_is_ignored(toy_root, m
         ("multi_scale", dict(mode="whole", scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), flip=True)),
     ],
 )
-def test_inference_is_kept_in_the_protocol(name, expected):
+def test_the_inference_mode_is_stored_in_the_protocol(name, expected):
     cfg = resolved_toy(protocol__inference=name)
     assert cfg.model.test_cfg.to_dict() == expected and cfg.protocol.inference == name
 
 
-def test_another_inference_is_refused():
+def test_an_unknown_inference_mode_is_refused():
     with pytest.raises(ValueError, match="protocol.inference='tta'; give one of whole, slide, multi_scale"):
         resolved_toy(protocol__inference="tta")
     with pytest.raises(ValueError, match="no inference 'tta' for segmentation; allowed: whole, slide, multi_scale"):
@@ -164,6 +166,6 @@ def test_blur_leaves_some_images_alone():
     results = [RandomBlur(0.5).transform({"img": image.copy()})["img"] for _ in range(100)]
     blurred = [not np.array_equal(result, image) for result in results]
     assert 30 < sum(blurred) < 70 and all(result.dtype == np.uint8 and result.shape == image.shape for result in results)
-    spread = [result.std() for result, was in zip(results, blurred, strict=True) if was]
-    assert max(spread) <= image.std() + 1 and min(spread) < 0.7 * image.std()
+    deviations = [result.std() for result, is_blurred in zip(results, blurred, strict=True) if is_blurred]
+    assert max(deviations) <= image.std() + 1 and min(deviations) < 0.7 * image.std()
     assert np.array_equal(RandomBlur(0.0).transform({"img": image.copy()})["img"], image)

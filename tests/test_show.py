@@ -1,4 +1,4 @@
-"""Pictures of a run: what they show, that hits and false alarms are told apart, and what is refused."""
+"""Test the pictures of a run: what they show, that hits and false alarms look different, and what is refused."""
 
 import importlib
 import json
@@ -26,14 +26,14 @@ DETECTOR, CLASSIFIER = "configs/detection/faster_rcnn_fpn_toy.py", "configs/clas
 
 @pytest.fixture
 def world(toy_root, tmp_path, monkeypatch) -> Path:
-    """An empty working folder, with the small made world as DATA_ROOT/toy."""
+    """Return the small synthetic datasets, set as DATA_ROOT/toy, and change to an empty working folder."""
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     monkeypatch.chdir(tmp_path)
     return toy_root
 
 
 def make_run(task: str, config: str, per_image: str, **changes) -> Path:
-    """A run's folder without its per-image results."""
+    """Create a run's folder without its per-image results."""
     folder = Path("work_dirs/runs") / f"{task}_run"
     folder.mkdir(parents=True)
     resolved = resolve(config, Options(backbone=None if config == CLASSIFIER else "scratch"))
@@ -45,7 +45,7 @@ def make_run(task: str, config: str, per_image: str, **changes) -> Path:
 
 @pytest.fixture
 def detected(world) -> Path:
-    """A run that found every object of the made test images exactly, with the score 0.9."""
+    """Create a run that detected every object of the synthetic test images exactly, with the score 0.9."""
     folder = make_run("detection", DETECTOR, "detections.npz")
     home, classes = world / "VOCdevkit/VOC2007", load(DETECTOR).classes
     names = (home / "ImageSets/Main/test.txt").read_text().split()
@@ -60,14 +60,14 @@ def detected(world) -> Path:
 
 @pytest.fixture
 def classified(world) -> Path:
-    """A run that was right on every second of the made validation images."""
+    """Create a run that was right on every second of the synthetic validation images."""
     folder = make_run("classification", CLASSIFIER, "ranks.npz")
     write_npz(folder / "ranks.npz", rank=np.arange(8, dtype=np.uint16) % 2, label=np.arange(8, dtype=np.uint16))
     return folder
 
 
 def boxes(*rows: tuple, **columns) -> Boxes:
-    """Of one image, from (x1, y1, x2, y2, label) rows."""
+    """Return the boxes of one image from (x1, y1, x2, y2, label) rows."""
     table = np.array(rows, dtype=float).reshape(-1, 5)
     columns = {name: np.array(values) for name, values in columns.items()}
     return Boxes(np.zeros(len(table), int), table[:, :4], table[:, 4].astype(int), **columns)
@@ -92,12 +92,12 @@ TRUE = boxes((10, 10, 50, 50, 0), (60, 60, 90, 90, 1), difficult=[False, True])
         ((10, 10, 50, 50, 0), 0.9, {HIT}),
         ((10, 10, 50, 50, 1), 0.9, {ALARM}),
         ((60, 60, 90, 90, 1), 0.9, {IGNORED}),
-        ((0, 0, 9, 9, 0), 0.1, {ALARM}),  # no score of 0.3: the best are shown
+        ((0, 0, 9, 9, 0), 0.1, {ALARM}),  # no score reaches 0.3, so the best are shown
     ],
 )
 def test_hits_false_alarms_and_ignored_detections_have_their_own_border(row, score, seen):
-    found = boxes(row, score=[score])
-    drawn = picture(Image.new("RGB", (100, 100), "white"), "name", [found], TRUE, ("cat", "dog"), 0.5)
+    detections = boxes(row, score=[score])
+    drawn = picture(Image.new("RGB", (100, 100), "white"), "name", [detections], TRUE, ("cat", "dog"), 0.5)
     right = colours(drawn.crop((PANEL[0], 0, *drawn.size)))
     assert {colour for colour in (HIT, ALARM, IGNORED) if rgb(colour) in right} == seen
     assert {colour_of(0), colour_of(1)} <= colours(drawn.crop((0, 0, PANEL[0], drawn.height)))
@@ -105,8 +105,8 @@ def test_hits_false_alarms_and_ignored_detections_have_their_own_border(row, sco
 
 
 def test_a_second_detection_of_an_object_is_a_false_alarm():
-    found = boxes((10, 10, 50, 50, 0), (11, 10, 50, 50, 0), score=[0.5, 0.8])
-    seen = colours(picture(Image.new("RGB", (100, 100)), "name", [found], TRUE, ("cat", "dog"), 0.5))
+    detections = boxes((10, 10, 50, 50, 0), (11, 10, 50, 50, 0), score=[0.5, 0.8])
+    seen = colours(picture(Image.new("RGB", (100, 100)), "name", [detections], TRUE, ("cat", "dog"), 0.5))
     assert rgb(HIT) in seen and rgb(ALARM) in seen
 
 
@@ -118,8 +118,8 @@ def test_detections_are_shown_from_the_threshold_on_or_the_best_ones():
 
 
 def test_an_image_without_objects_or_detections_is_drawn():
-    true, found = boxes(difficult=np.zeros(0, bool)), boxes(score=np.zeros(0))
-    drawn = picture(Image.new("RGB", (500, 20)), "name", [found], true, ("cat", "dog"), 0.5)
+    truth, detections = boxes(difficult=np.zeros(0, bool)), boxes(score=np.zeros(0))
+    drawn = picture(Image.new("RGB", (500, 20)), "name", [detections], truth, ("cat", "dog"), 0.5)
     assert not {rgb(HIT), rgb(ALARM), rgb(IGNORED)} & colours(drawn)
 
 
@@ -152,7 +152,7 @@ def test_classes_have_colours_of_their_own():
     assert len({colour_of(label) for label in range(20)}) == 20
 
 
-def test_a_sheet_of_a_detector_is_the_same_each_time(detected):
+def test_a_detectors_sheet_shows_hits_and_has_the_same_bytes_each_time(detected):
     first = show(detected, 12)
     assert first == detected / SHEET
     image = Image.open(first)
@@ -163,7 +163,7 @@ def test_a_sheet_of_a_detector_is_the_same_each_time(detected):
 
 
 def test_the_script_prints_the_path(detected, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "path", list(sys.path))  # a script puts its own tree on the path
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the script changes it
     script = importlib.import_module("tools.show")
     monkeypatch.setattr(sys, "argv", ["show.py", detected.name, "--num", "1", "--out", "one.png"])
     script.show()
@@ -215,9 +215,8 @@ def test_a_fourth_task_needs_no_edit_in_the_tools_and_one_without_pictures_is_re
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     folder = make_run("fourth", CLASSIFIER, "record.json")
-    with pytest.raises(
-        ValueError, match=r"task fourth has no pictures \(no fourth/visualization.py\); .*: classification, detection"
-    ):
+    refusal = r"task fourth cannot draw pictures \(no fourth/visualization.py\); .*: classification, detection"
+    with pytest.raises(ValueError, match=refusal):
         show(folder, 3)
     (package / "visualization.py").write_text(FOURTH)
     importlib.invalidate_caches()
@@ -237,14 +236,14 @@ def test_a_sheet_puts_pictures_in_rows_under_its_head():
 def test_what_cannot_be_shown_is_refused(detected):
     with pytest.raises(ValueError, match="--num is 0; give 1 or more"):
         show(detected, 0)
-    with pytest.raises(ValueError, match="no finished run detection_runs; give its folder or its key .*: detection_run"):
+    with pytest.raises(ValueError, match="no finished run detection_runs; give the folder or the key of one .*: detection_run"):
         show("detection_runs", 1)
     record = json.loads((detected / "record.json").read_text())
     write_json(detected / "record.json", record | {"status": "diverged"})
     with pytest.raises(ValueError, match=r"has no detections.npz \(status: diverged\); choose another"):
         show(detected, 1)
     (detected / "record.json").unlink()
-    with pytest.raises(ValueError, match="in work_dirs/runs no run has finished"):
+    with pytest.raises(ValueError, match="no run in work_dirs/runs has finished"):
         find_run(detected)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of two runs side by side: what is drawn of each, which pair a study draws, and what is refused."""
+"""Test pictures of two runs side by side: what they show of each, which pair a study draws, and what is refused."""
 
 import importlib
 import json
@@ -30,12 +30,12 @@ assert segmented  # a fixture
 
 
 def panels(image: Image.Image, width: int, gap: int) -> list[set]:
-    """The colours of each panel of a picture."""
+    """Return the colours of each panel of a picture."""
     return [colours(image.crop((x, 0, x + width, image.height))) for x in range(0, image.width, width + gap)]
 
 
 def other_run(run: Path, name: str) -> Path:
-    """A copy of a run under another name."""
+    """Copy a run under another name."""
     copy = shutil.copytree(run, run.parent / name)
     record = json.loads((copy / "record.json").read_text())
     write_json(copy / "record.json", record | {"key": name})
@@ -75,8 +75,8 @@ def test_two_segmenters_stand_beside_image_and_truth(segmented):
         save(path, np.full(SIZE[::-1], 5))
     drawn = segmentation.pictures(resolve(segmented / "config.py").cfg, [segmented, other], 2)
     assert len(drawn) == 2 and drawn[0].width == 4 * PANEL[0] + 3 * segmentation.GAP
-    found = [set(map(tuple, segmented_panel(drawn[0], i).reshape(-1, 3).tolist())) for i in (1, 2, 3)]
-    assert {WALL, CAR} <= found[0] and found[1:] == [{WALL}, {TREE}]
+    seen = [set(map(tuple, segmented_panel(drawn[0], i).reshape(-1, 3).tolist())) for i in (1, 2, 3)]
+    assert {WALL, CAR} <= seen[0] and seen[1:] == [{WALL}, {TREE}]
     assert show([segmented, other], 2).is_file()
 
 
@@ -115,8 +115,8 @@ def test_the_head_names_both_runs(classified, monkeypatch):
     assert caption_of(path) == "; ".join(heads)
 
 
-def test_the_script_takes_two_runs(classified, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "path", list(sys.path))  # a script puts its own tree on the path
+def test_the_script_draws_two_runs_into_the_folder_of_the_first(classified, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the script changes it
     script = importlib.import_module("tools.show")
     other_run(classified, "again")
     monkeypatch.setattr(sys, "argv", ["show.py", "classification_run", "again", "--num", "2"])
@@ -142,12 +142,14 @@ def test_runs_that_cannot_stand_side_by_side_are_refused(detected):
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A made study with a third recipe, which gained most in detection but has no run of seed 0, and with scratch."""
+    """Create a study with scratch and a third recipe, which gained most in detection but has no run of seed 0."""
     folder = made_study(tmp_path)
     rows = read_rows(folder)
     for row in [r for r in rows if r["recipe"] == "smooth" and r["task"] != "segmentation"]:
-        rows += [row | {"recipe": "best", "value": "99.0", "run": f"best-{row['task']}-1"}] * (row["pretrain_seed"] == "1")
-        rows += [row | {"recipe": "scratch", "pretrain_seed": "", "value": "99.9"}] * (row["task"] == "detection")
+        if row["pretrain_seed"] == "1":
+            rows.append(row | {"recipe": "best", "value": "99.0", "run": f"best-{row['task']}-1"})
+        if row["task"] == "detection":
+            rows.append(row | {"recipe": "scratch", "pretrain_seed": "", "value": "99.9"})
     write_rows(folder, rows)
     study = json.loads((folder / "study.json").read_text())
     write_json(folder / "study.json", study | {"recipes": ["scratch", *study["recipes"], "best"]})
@@ -175,9 +177,9 @@ def test_pairs_are_drawn_once_for_each_task_and_again_when_they_change(folder, m
         calls.append([Path(run).name for run in runs])
         if "segmentation" in out.name:
             raise ValueError("no masks")
-        about = engine.PngInfo()
-        about.add_itxt(engine.CAPTION, caption)
-        Image.new("RGB", (4, 4)).save(out, pnginfo=about)
+        metadata = engine.PngInfo()
+        metadata.add_itxt(engine.CAPTION, caption)
+        Image.new("RGB", (4, 4)).save(out, pnginfo=metadata)
 
     monkeypatch.setattr(engine, "show", draw)
     draw_pairs(folder, logged.append)
@@ -199,5 +201,5 @@ def test_a_sheet_that_cannot_be_read_is_drawn_again_and_named_by_its_file(folder
     assert caption_of(folder / "side_by_side_detection.png") is None
     assert [sheet.caption for sheet in pair_sheets(folder)] == ["side_by_side_detection"]
     logged = []
-    draw_pairs(folder, logged.append)  # the made runs have no config
+    draw_pairs(folder, logged.append)  # the runs of this study have no config
     assert any(text.startswith("detection: no pictures side by side (There is no finished run") for text in logged)

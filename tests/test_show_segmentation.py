@@ -1,4 +1,4 @@
-"""Pictures of a segmentation run: palette, hatching, names and figures, what is refused; and what all pictures share."""
+"""Test the pictures of a segmentation run: palette, hatching, names, scores and refusals, and what all pictures share."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def save(path: Path, array) -> None:
 
 
 def add_image(run: Path, stem: str, photo: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> None:
-    """Puts a test image, its truth and what the run made of it where they belong; masks in ADE20K's numbering."""
+    """Save a test image, its truth and the run's prediction where they belong, with masks in ADE20K's numbering."""
     root = run.parent / "ade"
     save(root / f"images/validation/{stem}.jpg", photo)
     save(root / f"annotations/validation/{stem}.png", truth)
@@ -35,7 +35,7 @@ def add_image(run: Path, stem: str, photo: np.ndarray, truth: np.ndarray, predic
 
 
 def truth_of(size=SIZE) -> np.ndarray:
-    """Ids: wall on the left, car on the right, and the lowest row or rows not labelled."""
+    """Return a mask of ids: wall on the left, car on the right, and the lowest row or rows not labelled."""
     mask = np.full(size[::-1], 1)
     mask[:, size[0] // 2 :] = 21
     mask[-max(1, size[1] // 6) :] = 0
@@ -44,7 +44,7 @@ def truth_of(size=SIZE) -> np.ndarray:
 
 @pytest.fixture
 def run(tmp_path) -> Path:
-    """A finished run that saw walls everywhere, and five test images."""
+    """Create a finished run that predicted walls everywhere, and five test images."""
     folder = tmp_path / "run"
     for i in range(5):
         add_image(folder, f"im_{i}", np.full((*SIZE[::-1], 3), 200), truth_of(), np.full(SIZE[::-1], 1))
@@ -78,7 +78,7 @@ def test_each_pixel_has_the_colour_of_its_class_and_ignored_ones_are_hatched(run
     assert np.abs(photo.astype(int) - 200).max() <= 2
     assert colours(truth[:210, :168]) == {WALL} and colours(truth[:210, 168:]) == {CAR}
     assert colours(truth[210:]) == set(HATCH) and all(len(set(colour)) == 1 for colour in HATCH)
-    assert colours(predicted) == {WALL}  # on ignored pixels too: it is what was predicted
+    assert colours(predicted) == {WALL}  # on ignored pixels too, since they have predictions
 
 
 def test_hatching_is_no_colour_of_ade20k():
@@ -97,7 +97,7 @@ def test_names_of_the_largest_classes_are_below_in_their_colour(run):
 
 @pytest.fixture
 def named():
-    """The names that are written below a panel for a mask."""
+    """Return a function that writes the names below a panel for a mask, and returns them."""
     canvas = ImageDraw.Draw(Image.new("RGB", (500, 60)))
     return lambda ids, classes=CLASSES: pictures.name_largest(canvas, 0, 0, ids, classes, [*COLOURS] * 50)
 
@@ -118,11 +118,11 @@ def test_names_fill_two_rows_at_most(named):
 
 
 @pytest.mark.parametrize("share, text", [(0, "0 %"), (0.001, "<1 %"), (0.006, "1 %"), (0.996, "100 %"), (0.5, "50 %")])
-def test_a_part_in_percent(share, text):
+def test_a_small_share_is_never_written_as_zero_percent(share, text):
     assert percent(share) == text
 
 
-def test_figures_of_an_image_agree_with_numpy():
+def test_scores_of_an_image_agree_with_numpy():
     rng = np.random.default_rng(0)
     truth, predicted = rng.choice([0, 1, 2, IGNORED], (40, 30)), rng.integers(0, 4, (40, 30))
     seen = truth != IGNORED
@@ -132,7 +132,7 @@ def test_figures_of_an_image_agree_with_numpy():
     assert scores(predicted, np.full_like(truth, IGNORED), 4) is None
 
 
-def test_figures_are_written_above_the_prediction(monkeypatch):
+def test_scores_are_written_above_the_prediction(monkeypatch):
     written = []
     monkeypatch.setattr(pictures, "shorten", lambda text, width: written.append(text) or text)
     truth = np.array([[0, 1, 1, IGNORED]], np.uint8)
@@ -163,7 +163,7 @@ def test_images_are_spread_over_those_that_were_kept(run, monkeypatch):
     monkeypatch.setattr(pictures, "picture", lambda image, name, *rest: name)
     assert draw(run, 3) == ["im_0", "im_2", "im_4"]
     assert draw(run, 1) == ["im_0"]
-    (run / "masks/im_4.png").unlink()  # its image stays: only what was kept can be shown
+    (run / "masks/im_4.png").unlink()  # its image stays, but only images with a mask can be shown
     assert draw(run, 100) == ["im_0", "im_1", "im_2", "im_3"]
 
 
@@ -177,7 +177,7 @@ def test_a_sheet_is_the_same_each_time(run, tmp_path):
 
 
 def damage(path: str, content=None):
-    """Takes a file away, or writes another mask in its place."""
+    """Return a function that removes a file or, with ``content``, writes another mask in its place."""
     return lambda home: (home / path).unlink() if content is None else save(home / path, content)
 
 

@@ -1,4 +1,4 @@
-"""Jobs on a real Slurm, which tests/slurm/start.sh starts on loopback; what needs no Slurm is tested without."""
+"""Test jobs on a real Slurm, which tests/slurm/start.sh starts on loopback; some tests need no Slurm."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from tools.engine.launching.slurm_job import STOPPED, TrainNode, slurm_executor,
 from tools.engine.run_folder import failure_of, log_of
 
 SCRIPT = Path(__file__).parent / "slurm/start.sh"
-# Saves on SIGTERM and leaves; a second SIGTERM ends it at once, as it does a training. Finishes once it is resumed.
+# Saves on SIGTERM and exits; a second SIGTERM kills it at once, as it does a training. It finishes once it is resumed.
 TRAINING = f"""
 import pathlib, signal, sys, time
 folder = pathlib.Path(sys.argv[1])
@@ -41,43 +41,43 @@ time.sleep(100)
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    """A running cluster, to which this process's environment points; its folder."""
+    """Start a cluster, point the environment of this process to it, and yield its folder."""
     if not shutil.which("sbatch") and os.environ.get("CI"):
-        made = subprocess.run([SCRIPT, "install"], capture_output=True, text=True)
-        if made.returncode == 77:
-            pytest.skip(made.stderr.splitlines()[-1])
-        assert made.returncode == 0, made.stderr
+        process = subprocess.run([SCRIPT, "install"], capture_output=True, text=True)
+        if process.returncode == 77:
+            pytest.skip(process.stderr.splitlines()[-1])
+        assert process.returncode == 0, process.stderr
     folder = tmp_path_factory.mktemp("slurm")
-    made = subprocess.run([SCRIPT, "start", folder], capture_output=True, text=True, timeout=120)
-    if made.returncode == 77:
+    process = subprocess.run([SCRIPT, "start", folder], capture_output=True, text=True, timeout=120)
+    if process.returncode == 77:
         subprocess.run([SCRIPT, "stop", folder])
-        pytest.skip(made.stderr.splitlines()[-1])
-    assert made.returncode == 0, made.stderr
+        pytest.skip(process.stderr.splitlines()[-1])
+    assert process.returncode == 0, process.stderr
     with pytest.MonkeyPatch.context() as patch:
         for name in [n for n in os.environ if n.startswith(("SLURM_", "SBATCH_", "SRUN_", "SCANCEL_"))]:
             patch.delenv(name)
-        patch.setenv("SLURM_CONF", made.stdout.removeprefix("export SLURM_CONF='").rstrip("'\n"))
+        patch.setenv("SLURM_CONF", process.stdout.removeprefix("export SLURM_CONF='").rstrip("'\n"))
         yield folder
-    left = subprocess.run([SCRIPT, "stop", folder], capture_output=True, text=True, timeout=60)
-    assert left.returncode == 0 and not folder.exists(), left.stderr
+    stopped = subprocess.run([SCRIPT, "stop", folder], capture_output=True, text=True, timeout=60)
+    assert stopped.returncode == 0 and not folder.exists(), stopped.stderr
 
 
-def until(what, seconds: float = 60) -> None:
+def until(condition, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, f"not within {seconds} seconds: {what}"
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} seconds: {condition}"
         time.sleep(0.2)
 
 
 def result(job: submitit.Job, seconds: float = 60):
-    """A job's result; submitit alone would wait for ever, since this Slurm keeps no accounts to ask."""
+    """Return a job's result; submitit alone would wait forever, since this Slurm keeps no accounting records."""
     until(job.paths.result_pickle.exists, seconds)
     return job.result()
 
 
 def about(job: submitit.Job) -> dict[str, str]:
-    shown = subprocess.run(["scontrol", "-o", "show", "job", job.job_id], capture_output=True, text=True, check=True)
-    return dict(word.split("=", 1) for word in shown.stdout.split() if "=" in word)
+    answer = subprocess.run(["scontrol", "-o", "show", "job", job.job_id], capture_output=True, text=True, check=True)
+    return dict(word.split("=", 1) for word in answer.stdout.split() if "=" in word)
 
 
 def send(job: submitit.Job, name: str) -> None:
@@ -85,7 +85,7 @@ def send(job: submitit.Job, name: str) -> None:
 
 
 def counter(path: Path):
-    """Waits when it is started first, and returns the number of its start when it is started again."""
+    """Return a callable that waits on its first start, and returns the number of its start on later ones."""
 
     class Counter:
         def __call__(self) -> int:
@@ -108,9 +108,11 @@ def test_the_script_starts_a_cluster_once(slurm):
         ["sbatch", "--wait", "--gpus-per-node=1", f"--output={slurm}/out", "--wrap", "echo gpu $CUDA_VISIBLE_DEVICES"], timeout=30
     )
     assert ran.returncode == 0 and (slurm / "out").read_text() == "gpu 0\n"
-    again = subprocess.run([SCRIPT, "start", slurm], capture_output=True, text=True)
+    second = subprocess.run([SCRIPT, "start", slurm], capture_output=True, text=True)
     assert (
-        again.returncode == 0 and "runs already" in again.stderr and again.stdout == f"export SLURM_CONF='{slurm}/slurm.conf'\n"
+        second.returncode == 0
+        and "runs already" in second.stderr
+        and second.stdout == f"export SLURM_CONF='{slurm}/slurm.conf'\n"
     )
 
 
@@ -139,8 +141,8 @@ def test_a_job_waits_for_the_one_above(slurm, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("minutes, case, left", [(1, "timed-out", 2), (60, "preempted", 3)])
-def test_a_stopped_job_is_put_back_and_finishes(slurm, tmp_path, minutes, case, left):
+@pytest.mark.parametrize("minutes, case, timeouts", [(1, "timed-out", 2), (60, "preempted", 3)])
+def test_a_stopped_job_is_put_back_and_finishes(slurm, tmp_path, minutes, case, timeouts):
     executor = submitit.SlurmExecutor(tmp_path, max_num_timeout=3)
     executor.update_parameters(time=minutes, signal_delay_s=20)
     job = executor.submit(counter(tmp_path / "starts"))
@@ -150,7 +152,7 @@ def test_a_stopped_job_is_put_back_and_finishes(slurm, tmp_path, minutes, case, 
     assert result(job, 100) == 2
     assert (tmp_path / "asked").exists() and about(job)["Restarts"] == "1"
     log = job.stdout() + job.stderr()
-    assert f"this job is {case}" in log and f"({left} remaining timeouts)" in log
+    assert f"this job is {case}" in log and f"({timeouts} remaining timeouts)" in log
 
 
 @pytest.mark.slow
@@ -169,14 +171,14 @@ def node(folder: Path, key: str, above=None):
 
 
 def chain(tmp_path, upper: str, lower: str):
-    """Two nodes, one above the other, and jobs of these two programs."""
+    """Return an upstream and a downstream node, and the jobs that run these two programs for them."""
     above = node(tmp_path, "above")
     below = node(tmp_path, "below", above)
     programs = {"above": upper, "below": lower}
     executor = slurm_executor(tmp_path / "jobs", cpus=1)
     jobs = submit(
         [above, below],
-        lambda it: [sys.executable, "-c", programs[it.key], str(it.folder)],
+        lambda node: [sys.executable, "-c", programs[node.key], str(node.folder)],
         "main",
         60,
         0,
@@ -208,7 +210,7 @@ def test_a_run_is_stopped_and_resumed_before_the_one_below_starts(slurm, tmp_pat
 def test_a_run_that_slurm_put_back_is_resumed(slurm, tmp_path):
     above, _, jobs = chain(tmp_path, TRAINING, "")
     until((above.folder / "started").exists)
-    send(jobs["above"], "TERM")  # a preemption with a time of grace, of which submitit is not told
+    send(jobs["above"], "TERM")  # a preemption with a grace time, which Slurm does not announce to submitit
     until((above.folder / "saved").exists)
     time.sleep(1)
     assert about(jobs["above"])["JobState"] == "RUNNING"
@@ -229,25 +231,25 @@ def test_below_a_failed_run_nothing_starts(slurm, tmp_path):
 
 
 class Asked(Exception):
-    """What the handler of ``stopping`` ends a call with."""
+    """End a call from the signal handler of ``stopping``."""
 
 
 @pytest.fixture
 def stopping(monkeypatch):
-    """``stopping(node, numbers, when)``: calls a node, sends these signals once ``when`` exists; what ``checkpoint`` returned."""
+    """Return ``stop(call, numbers, when)``: run the call, send it the signals once ``when`` exists, return its checkpoint."""
     before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
 
-    def stop(it: TrainNode, numbers, when: Path) -> DelayedSubmission:
-        got = []
+    def stop(call: TrainNode, numbers, when: Path) -> DelayedSubmission:
+        resumed = []
 
         def handler(*_):
-            got.append(it.checkpoint())
+            resumed.append(call.checkpoint())
             raise Asked
 
         def later():
             until(when.exists)
             if signal.SIGTERM in numbers:  # Slurm's reaches all processes of a step
-                os.kill(it._process.pid, signal.SIGTERM)
+                os.kill(call._process.pid, signal.SIGTERM)
             for number in numbers:
                 os.kill(os.getpid(), number)
 
@@ -256,9 +258,9 @@ def stopping(monkeypatch):
         thread = threading.Thread(target=later)
         thread.start()
         with pytest.raises(Asked):
-            it()
+            call()
         thread.join()
-        return got[0]
+        return resumed[0]
 
     yield stop
     for number, handler in before.items():
@@ -267,23 +269,23 @@ def stopping(monkeypatch):
 
 @pytest.mark.parametrize("numbers", [[signal.SIGUSR2], [signal.SIGTERM, signal.SIGUSR2]])
 def test_a_checkpoint_waits_for_the_save(tmp_path, stopping, numbers):
-    it = TrainNode([sys.executable, "-c", TRAINING, str(tmp_path)], str(tmp_path))
+    call = TrainNode([sys.executable, "-c", TRAINING, str(tmp_path)], str(tmp_path))
     started = time.monotonic()
-    again = stopping(it, numbers, tmp_path / "started")
+    resumed = stopping(call, numbers, tmp_path / "started")
     assert time.monotonic() - started < 20 and (tmp_path / "saved").exists()
-    assert again.result() == 0 and (tmp_path / "done").exists()
-    assert again.function.command == [*it.command, "--resume"]
-    assert again.function.checkpoint().function.command.count("--resume") == 1
+    assert resumed.result() == 0 and (tmp_path / "done").exists()
+    assert resumed.function.command == [*call.command, "--resume"]
+    assert resumed.function.checkpoint().function.command.count("--resume") == 1
 
 
 def test_a_run_that_does_not_save_in_time_is_killed(tmp_path, stopping):
     code = f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(tmp_path / 'started')!r}, 'w'); time.sleep(100)"
-    it = TrainNode([sys.executable, "-c", code], str(tmp_path), grace=0.5)
-    assert stopping(it, [signal.SIGUSR2], tmp_path / "started")
-    assert it._process.wait() == -signal.SIGKILL
+    call = TrainNode([sys.executable, "-c", code], str(tmp_path), grace=0.5)
+    assert stopping(call, [signal.SIGUSR2], tmp_path / "started")
+    assert call._process.wait() == -signal.SIGKILL
 
 
-def test_a_run_is_deaf_to_what_its_job_is_told(tmp_path):
+def test_a_run_ignores_the_usr2_of_its_job(tmp_path):
     code = "import os, signal; os.kill(os.getpid(), signal.SIGUSR2); print('alive')"
     for _ in range(2):
         TrainNode([sys.executable, "-c", code], str(tmp_path))()
@@ -292,14 +294,14 @@ def test_a_run_is_deaf_to_what_its_job_is_told(tmp_path):
 
 
 def test_a_run_that_fails_fails_its_job(tmp_path):
-    it = TrainNode([sys.executable, "-c", "print('no data'); raise SystemExit(1)"], str(tmp_path))
+    call = TrainNode([sys.executable, "-c", "print('no data'); raise SystemExit(1)"], str(tmp_path))
     with pytest.raises(RuntimeError, match="ended with status 1; see .*log.txt"):
-        it()
+        call()
     assert (tmp_path / "failed.txt").read_text() == "no data\n"
 
 
 def test_the_output_of_a_run_is_where_its_folder_is(tmp_path):
-    """A run makes its folder itself, once nothing speaks against it: until then its output goes elsewhere."""
+    """Check that output goes elsewhere until a run has created its folder, which it does once its checks have passed."""
     folder, early = tmp_path / "runs/key", tmp_path / "logs/key.txt"
     code = "print('no data'); raise SystemExit(1)"
     with pytest.raises(RuntimeError, match="ended with status 1; see .*logs/key.txt"):
@@ -311,7 +313,7 @@ def test_the_output_of_a_run_is_where_its_folder_is(tmp_path):
 
 
 class FakeExecutor:
-    """Keeps parameters from job to job, as submitit's do, and what was submitted with them."""
+    """Keep parameters from job to job, as submitit's executors do, and record the submitted calls with them."""
 
     def __init__(self):
         self.parameters, self.submitted = {}, []
@@ -319,8 +321,8 @@ class FakeExecutor:
     def update_parameters(self, **parameters):
         self.parameters.update(parameters)
 
-    def submit(self, what):
-        self.submitted.append((what, dict(self.parameters)))
+    def submit(self, call):
+        self.submitted.append((call, dict(self.parameters)))
         return SimpleNamespace(job_id=str(100 + len(self.submitted)))
 
 
@@ -329,11 +331,11 @@ def test_jobs_depend_on_those_above(tmp_path):
     student = node(tmp_path, "student", teacher)
     detector = node(tmp_path, "detector", student)
     scratch = node(tmp_path, "scratch")
-    done = node(tmp_path, "below-one-done", node(tmp_path, "done"))
+    independent = node(tmp_path, "below-one-done", node(tmp_path, "done"))
     executor = FakeExecutor()
-    # the order is of no matter, and a node that stands twice is one job
-    nodes = [detector, scratch, teacher, student, scratch, done]
-    jobs = submit(nodes, lambda it: ["train", it.key], "gpu", 240, 2, tmp_path, executor)
+    # The order does not matter, and a node that is listed twice is one job.
+    nodes = [detector, scratch, teacher, student, scratch, independent]
+    jobs = submit(nodes, lambda node: ["train", node.key], "gpu", 240, 2, tmp_path, executor)
     assert {key: job.job_id for key, job in jobs.items()} == {
         "teacher": "101",
         "student": "102",
@@ -343,13 +345,13 @@ def test_jobs_depend_on_those_above(tmp_path):
     }
     dependencies = [parameters["dependency"] for _, parameters in executor.submitted]
     assert dependencies == [None, "afterok:101", "afterok:102", None, None]
-    what, parameters = executor.submitted[2]
-    assert (what.command, what.folder) == (["train", "detector"], str(detector.folder))
+    call, parameters = executor.submitted[2]
+    assert (call.command, call.folder) == (["train", "detector"], str(detector.folder))
     settings = dict(job_name="detector", partition="gpu", time=240, gpus_per_node=2, dependency="afterok:102")
     assert parameters == settings
 
 
 def test_without_gpus_none_are_asked_for(tmp_path):
     executor = FakeExecutor()
-    submit([node(tmp_path, "one")], lambda it: ["train"], None, 60, 0, tmp_path, executor)
+    submit([node(tmp_path, "one")], lambda node: ["train"], None, 60, 0, tmp_path, executor)
     assert executor.submitted[0][1]["gpus_per_node"] is None and executor.submitted[0][1]["partition"] is None

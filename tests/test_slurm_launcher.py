@@ -1,4 +1,4 @@
-"""What the launcher of a study on Slurm asks for and decides; without a Slurm."""
+"""Test the requests and decisions of the Slurm launcher, without a Slurm."""
 
 import json
 import os
@@ -28,13 +28,13 @@ DEMO = "configs/studies/demo.py"
 PROGRAMS = ("sbatch", "squeue", "srun", "scontrol")
 
 
-def options(**given) -> Namespace:
-    return Namespace(**dict(executor="slurm", jobs=None, partition=None, time=None, gpus=0, cpus=None) | given)
+def options(**changes) -> Namespace:
+    return Namespace(**dict(executor="slurm", jobs=None, partition=None, time=None, gpus=0, cpus=None) | changes)
 
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch) -> Path:
-    """A folder on the path with Slurm's programs, which do nothing."""
+    """Return a folder on the path with Slurm's programs, which do nothing."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in PROGRAMS:
@@ -45,7 +45,7 @@ def programs(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def test_what_a_job_asks_for(programs):
+def test_job_settings_have_defaults_for_each_process(programs):
     assert settings_of(options()) == Settings(gpus=0, cpus=8, minutes=240, partition=None)
     assert settings_of(options(gpus=4, time=90, partition="gpu")) == Settings(4, 32, 90, "gpu")
     assert settings_of(options(cpus=2)).cpus == 2
@@ -53,22 +53,22 @@ def test_what_a_job_asks_for(programs):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("changes", "message"),
     [
         (dict(jobs=2), "--jobs is for runs on this machine; with --executor slurm, Slurm decides"),
         (dict(jobs=1), "--jobs is for runs on this machine"),
-        (dict(gpus=-1), "--gpus is -1; give how many GPUs each run gets, or 0"),
-        (dict(gpus=4, cpus=3), "--cpus is 3; give 4 or more, one for each process"),
+        (dict(gpus=-1), "--gpus is -1; give the number of GPUs of each run, or 0"),
+        (dict(gpus=4, cpus=3), "--cpus is 3; give 4 or more, at least one for each process"),
         (dict(cpus=0), "--cpus is 0; give 1 or more"),
         (dict(time=4), "--time is 4 minutes; give 5 or more, since a run is asked to save 120 s before"),
-        (dict(executor="local", partition="gpu"), "--partition is for --executor slurm; on this machine --jobs"),
+        (dict(executor="local", partition="gpu"), "--partition is for --executor slurm; on this machine use --jobs"),
         (dict(executor="local", time=60), "--time is for --executor slurm"),
         (dict(executor="local", cpus=1), "--cpus is for --executor slurm"),
     ],
 )
-def test_what_cannot_be_asked_of_slurm(programs, given, message):
+def test_wrong_slurm_options_are_refused(programs, changes, message):
     with pytest.raises(ValueError, match=message):
-        settings_of(options(**given))
+        settings_of(options(**changes))
 
 
 def test_slurm_and_the_number_of_threads_are_needed(programs, monkeypatch):
@@ -77,19 +77,19 @@ def test_slurm_and_the_number_of_threads_are_needed(programs, monkeypatch):
         settings_of(options(gpus=2))
     (programs / "sbatch").unlink()
     (programs / "srun").unlink()
-    with pytest.raises(ValueError, match="needs Slurm's sbatch, srun; start it where jobs are submitted"):
+    with pytest.raises(ValueError, match="needs Slurm's sbatch, srun; run this where jobs are submitted"):
         settings_of(options())
 
 
-@pytest.mark.parametrize(("gpus", "said", "told"), [(1, None, True), (0, None, False), (1, "cpu", False), (1, "cuda", False)])
-def test_a_host_without_a_gpu_is_told_what_its_keys_say(programs, monkeypatch, gpus, said, told):
+@pytest.mark.parametrize(("gpus", "device", "hinted"), [(1, None, True), (0, None, False), (1, "cpu", False), (1, "cuda", False)])
+def test_a_host_without_a_gpu_is_told_what_its_keys_say(programs, monkeypatch, gpus, device, hinted):
     monkeypatch.setattr(launcher, "rounds", lambda study: [])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    if said:
-        monkeypatch.setenv(DEVICE, said)
+    if device:
+        monkeypatch.setenv(DEVICE, device)
     lines = []
     assert launcher.run_on_slurm(None, None, lines.append, Settings(gpus, 8, 60, None)) == []
-    assert [f"`export {DEVICE}=cuda`" in line for line in lines] == [True] * told
+    assert [f"`export {DEVICE}=cuda`" in line for line in lines] == ([True] if hinted else [])
 
 
 def test_the_queue_knows_a_job_by_its_name_and_folder(programs, tmp_path, monkeypatch):
@@ -104,16 +104,16 @@ def test_the_queue_knows_a_job_by_its_name_and_folder(programs, tmp_path, monkey
     ]
     (programs / "squeue").write_text("#!/bin/sh\necho '" + "\n".join(lines) + "'\n")
     assert queue() == {"aaa": Job("12", "PENDING", "Dependency"), "bbb": Job("14", "COMPLETED", "None")}
-    said = []
-    assert launcher.waiting_jobs(said.append) == {}  # nothing was ever submitted from here
+    reports = []
+    assert launcher.waiting_jobs(reports.append) == {}  # nothing was ever submitted from here
     (tmp_path / launcher.LOGS).mkdir(parents=True)
-    assert launcher.waiting_jobs(said.append) == {"aaa": Job("12", "PENDING", "Dependency")} and not said
-    with pytest.raises(ValueError, match="--executor slurm goes on with them, and `scancel 12` ends them"):
-        launcher.refuse_queued([SimpleNamespace(key="aaa"), SimpleNamespace(key="bbb")], said.append)
-    launcher.refuse_queued([SimpleNamespace(key="bbb")], said.append)
+    assert launcher.waiting_jobs(reports.append) == {"aaa": Job("12", "PENDING", "Dependency")} and not reports
+    with pytest.raises(ValueError, match="use --executor slurm to continue with them, or `scancel 12` to end them"):
+        launcher.refuse_queued([SimpleNamespace(key="aaa"), SimpleNamespace(key="bbb")], reports.append)
+    launcher.refuse_queued([SimpleNamespace(key="bbb")], reports.append)
     (programs / "squeue").write_text("#!/bin/sh\necho 'squeue: error: no answer' >&2\nexit 1\n")
-    assert launcher.waiting_jobs(said.append) == {}
-    assert said == ["squeue does not answer: squeue: error: no answer; jobs are not shown"]
+    assert launcher.waiting_jobs(reports.append) == {}
+    assert reports == ["squeue does not answer: squeue: error: no answer; jobs are not shown"]
     (programs / "squeue").unlink()
     with pytest.raises(ValueError, match="squeue does not answer: .*No such file"):
         queue()
@@ -132,7 +132,7 @@ def test_the_state_of_a_run_names_its_job(tmp_path, monkeypatch):
     assert node.state(Job("12", "RUNNING")) == "diverged"
 
 
-def test_the_last_lines_are_the_runs_own_words(tmp_path):
+def test_the_last_lines_leave_out_the_page_of_torchrun(tmp_path):
     log = tmp_path / "log.txt"
     assert last_lines(log) == ""
     log.write_text("one\ntwo\nthree\nfour\nfive\nerror: no data\n")
@@ -149,7 +149,7 @@ def test_the_last_lines_are_the_runs_own_words(tmp_path):
 
 
 class FakeSlurm:
-    """Jobs that only a test starts and ends: ``ids`` by key, and the queue."""
+    """Replace Slurm by jobs that only a test starts and ends; ``ids`` has their ids by key, ``found`` is the queue."""
 
     def __init__(self, monkeypatch):
         self.found: dict[str, Job] = {}
@@ -162,24 +162,24 @@ class FakeSlurm:
         monkeypatch.setattr(launcher, "SETTLE", 0)
 
     def submit(self, nodes, command, partition, minutes, gpus, folder, executor, queued):
-        made = {}
+        jobs = {}
         for node in nodes:
             if len(self.found) >= self.limit:
                 raise ValueError(f"Slurm takes no job for {node.key}: error: too many jobs")
-            known = dict(queued) | {key: job.job_id for key, job in made.items()}
+            ids = dict(queued) | {key: job.job_id for key, job in jobs.items()}
             number = str(100 + sum(map(len, self.ids.values())))
             self.ids.setdefault(node.key, []).append(number)
-            if node.above and node.above.key in known:
-                self.depends[number] = known[node.above.key]
-            made[node.key] = SimpleNamespace(job_id=number)
+            if node.above and node.above.key in ids:
+                self.depends[number] = ids[node.above.key]
+            jobs[node.key] = SimpleNamespace(job_id=number)
             self.found[node.key] = Job(number, "PENDING")
-        return made
+        return jobs
 
-    def end(self, node: Node, state: str = "FAILED", reason: str = "None", words: str = "", status: str = "") -> None:
+    def end(self, node: Node, state: str = "FAILED", reason: str = "None", failure: str = "", status: str = "") -> None:
         self.found[node.key] = Job(self.found[node.key].id, state, reason)
-        if words:  # of a start that made no folder
+        if failure:  # of a start that made no folder
             node.failure.parent.mkdir(parents=True, exist_ok=True)
-            node.failure.write_text(words)
+            node.failure.write_text(failure)
         if status:
             node.folder.mkdir(parents=True, exist_ok=True)
             record = dict(status=status, metrics={}, seconds=dict(total=1))
@@ -188,7 +188,7 @@ class FakeSlurm:
 
 @pytest.fixture
 def three(tmp_path, monkeypatch):
-    """A pretraining and its two transfers, their launcher, its log, and the fake Slurm; a number of tries as argument."""
+    """Return ``make(retry)``, which gives a pretraining with two transfers, their launcher, its log and the fake Slurm."""
     monkeypatch.chdir(tmp_path)
     fake, lines = FakeSlurm(monkeypatch), []
 
@@ -199,115 +199,119 @@ def three(tmp_path, monkeypatch):
     return make
 
 
-def test_what_is_in_the_queue_is_not_submitted_twice(three):
-    (top, left, right), jobs, lines, fake = three()
+def test_queued_runs_are_not_submitted_twice(three):
+    (pretraining, detection, segmentation), jobs, lines, fake = three()
     jobs.look()
     jobs.look()
-    assert fake.ids == {top.key: ["100"], left.key: ["101"], right.key: ["102"]} and fake.depends == {"101": "100", "102": "100"}
-    (top, left, right), other, lines, fake = three()
-    del fake.found[right.key]
-    other.look()  # another launcher: one job of the three is not there, and waits for the one that is
-    assert fake.ids[right.key] == ["102", "103"] and fake.ids[top.key] == ["100"] and fake.depends["103"] == "100"
-    assert f"{top.name}: in the queue already, job 100" in lines
-    fake.end(top, "COMPLETED", status="done")
-    other.look()
-    assert set(other.waiting) == {left.key, right.key} and f"{top.name}: 1 s, done" in lines
-    for node in (left, right):
+    assert fake.ids == {pretraining.key: ["100"], detection.key: ["101"], segmentation.key: ["102"]}
+    assert fake.depends == {"101": "100", "102": "100"}
+    (pretraining, detection, segmentation), second, lines, fake = three()
+    del fake.found[segmentation.key]
+    second.look()  # another launcher: one job of the three is not there, and waits for the one that is
+    assert fake.ids[segmentation.key] == ["102", "103"] and fake.ids[pretraining.key] == ["100"] and fake.depends["103"] == "100"
+    assert f"{pretraining.name}: already in the queue, job 100" in lines
+    fake.end(pretraining, "COMPLETED", status="done")
+    second.look()
+    assert set(second.waiting) == {detection.key, segmentation.key} and f"{pretraining.name}: 1 s, done" in lines
+    for node in (detection, segmentation):
         fake.end(node, "COMPLETED", status="done")
-    other.look()
-    assert not other.waiting and not other.failed and sum(map(len, fake.ids.values())) == 4
-    (top, left, right), third, lines, fake = three()
+    second.look()
+    assert not second.waiting and not second.failed and sum(map(len, fake.ids.values())) == 4
+    (pretraining, detection, segmentation), third, lines, fake = three()
     third.look()
     assert not third.waiting and sum("done earlier" in line for line in lines) == 3
 
 
 def test_a_failed_run_is_tried_again_and_what_rests_on_it_waits_anew(three):
-    (top, left, right), jobs, lines, fake = three(retry=1)
+    (pretraining, detection, segmentation), jobs, lines, fake = three(retry=1)
     jobs.look()
-    fake.end(top, words="no data\n")
+    fake.end(pretraining, failure="no data\n")
     jobs.look()  # the transfers have not been cancelled yet
-    assert fake.ids[top.key] == ["100", "103"] and not top.failure.exists()
-    for node in (left, right):
+    assert fake.ids[pretraining.key] == ["100", "103"] and not pretraining.failure.exists()
+    for node in (detection, segmentation):
         fake.end(node, "CANCELLED", reason="DependencyNeverSatisfied")
     jobs.look()
-    assert fake.ids[left.key] == ["101", "104"] and fake.depends["104"] == fake.depends["105"] == "103"
-    fake.end(top, words="still none\n")
+    assert fake.ids[detection.key] == ["101", "104"] and fake.depends["104"] == fake.depends["105"] == "103"
+    fake.end(pretraining, failure="still none\n")
     jobs.look()
-    assert jobs.failed == [top] and top.failure.read_text() == "still none\n"
-    for node in (left, right):
+    assert jobs.failed == [pretraining] and pretraining.failure.read_text() == "still none\n"
+    for node in (detection, segmentation):
         fake.end(node, "CANCELLED", reason="DependencyNeverSatisfied")
     jobs.look()
-    assert not jobs.waiting and jobs.failed == [top]
-    assert sum("left out, since classification b_standard seed 0 has not finished" in line for line in lines) == 2
+    assert not jobs.waiting and jobs.failed == [pretraining]
+    assert sum("skipped because upstream run classification b_standard seed 0 has not finished" in line for line in lines) == 2
 
 
 @pytest.mark.parametrize("state", ["CANCELLED", "TIMEOUT", None])
 def test_a_job_that_ends_without_a_result_has_failed_and_says_how(three, state):
-    (top, *_), jobs, lines, fake = three(retry=1)
+    nodes, jobs, lines, fake = three(retry=1)
+    pretraining = nodes[0]
     jobs.look()
     log = Path(launcher.LOGS) / "100_0_log.err"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("slurmstepd: error: no memory\n")
-    fake.end(top, state or "RUNNING")
+    fake.end(pretraining, state or "RUNNING")
     if state is None:
-        del fake.found[top.key]  # Slurm has forgotten it
+        del fake.found[pretraining.key]  # Slurm has forgotten it
     jobs.look()
     if state == "CANCELLED":  # whoever cancelled it does not want it
-        assert jobs.failed == [top] and fake.ids[top.key] == ["100"]
+        assert jobs.failed == [pretraining] and fake.ids[pretraining.key] == ["100"]
         text = "job 100 ended as CANCELLED, without a result\nslurmstepd: error: no memory\n"
-        assert top.failure.read_text() == text
+        assert pretraining.failure.read_text() == text
     else:
-        assert not jobs.failed and fake.ids[top.key] == ["100", "103"]
+        assert not jobs.failed and fake.ids[pretraining.key] == ["100", "103"]
 
 
 def test_a_cancelled_transfer_is_given_up_while_its_pretraining_goes_on(three):
-    (top, left, right), jobs, lines, fake = three(retry=1)
+    (pretraining, detection, segmentation), jobs, lines, fake = three(retry=1)
     jobs.look()
-    fake.end(left, "CANCELLED", reason="Dependency")  # by hand
-    del fake.found[right.key]  # Slurm has forgotten it, and it cannot have started
+    fake.end(detection, "CANCELLED", reason="Dependency")  # by hand
+    del fake.found[segmentation.key]  # Slurm has forgotten it, and it cannot have started
     jobs.look()
-    assert jobs.failed == [left] and len(fake.ids[left.key]) == 1 and fake.depends[fake.ids[right.key][1]] == "100"
+    assert (
+        jobs.failed == [detection] and len(fake.ids[detection.key]) == 1 and fake.depends[fake.ids[segmentation.key][1]] == "100"
+    )
 
 
 def test_below_a_diverged_run_nothing_is_run(three):
-    (top, left, right), jobs, lines, fake = three()
+    (pretraining, detection, segmentation), jobs, lines, fake = three()
     jobs.look()
-    fake.end(top, status="diverged")
-    for node in (left, right):
+    fake.end(pretraining, status="diverged")
+    for node in (detection, segmentation):
         fake.end(node, "CANCELLED", reason="DependencyNeverSatisfied")
     jobs.look()
-    assert not jobs.waiting and not jobs.failed and f"{top.name}: 1 s, diverged" in lines
-    assert f"{left.name}: left out, since {top.name} has diverged" in lines
+    assert not jobs.waiting and not jobs.failed and f"{pretraining.name}: 1 s, diverged" in lines
+    assert f"{detection.name}: skipped because upstream run {pretraining.name} has diverged" in lines
 
 
-def test_what_slurm_takes_no_more_of_waits_for_an_end(three, monkeypatch):
-    (top, left, right), jobs, lines, fake = three()
+def test_runs_that_slurm_refuses_are_submitted_once_a_job_has_ended(three, monkeypatch):
+    (pretraining, detection, segmentation), jobs, lines, fake = three()
     fake.limit = 0
     with pytest.raises(ValueError, match="too many jobs"):  # and none of this study is there
         jobs.look()
     fake.limit = 2
     jobs.look()
-    assert set(fake.ids) == {top.key, left.key} and "too many jobs; tried again each minute" in lines[-1]
-    fake.end(top, "COMPLETED", status="done")
-    del fake.found[top.key]
+    assert set(fake.ids) == {pretraining.key, detection.key} and "too many jobs; trying again every minute" in lines[-1]
+    fake.end(pretraining, "COMPLETED", status="done")
+    del fake.found[pretraining.key]
     jobs.look()
-    assert right.key not in fake.ids
+    assert segmentation.key not in fake.ids
     monkeypatch.setattr(launcher, "REFUSED", 0)
     jobs.look()
-    assert fake.ids[right.key] == ["102"] and fake.ids[left.key] == ["101"] and not jobs.failed
+    assert fake.ids[segmentation.key] == ["102"] and fake.ids[detection.key] == ["101"] and not jobs.failed
 
 
 def test_a_run_of_another_process_and_a_silent_queue_are_waited_for(three, monkeypatch):
-    (top, left, right), jobs, lines, fake = three()
-    top.folder.mkdir(parents=True)
-    with locked(top.folder):
+    (pretraining, detection, segmentation), jobs, lines, fake = three()
+    pretraining.folder.mkdir(parents=True)
+    with locked(pretraining.folder):
         jobs.look()
         jobs.look()
         assert not fake.ids and len(jobs.waiting) == 3
-        assert lines.count(f"{top.name}: run by another process, which is waited for") == 1
-    (top.folder / "record.json").write_text(json.dumps(dict(status="done", metrics={}, seconds=dict(total=1))))
+        assert lines.count(f"{pretraining.name}: waiting for another process that runs it") == 1
+    (pretraining.folder / "record.json").write_text(json.dumps(dict(status="done", metrics={}, seconds=dict(total=1))))
     jobs.look()
-    assert set(fake.ids) == {left.key, right.key} and not fake.depends
+    assert set(fake.ids) == {detection.key, segmentation.key} and not fake.depends
 
     def silent():
         raise ValueError("squeue does not answer: no route")
@@ -315,7 +319,7 @@ def test_a_run_of_another_process_and_a_silent_queue_are_waited_for(three, monke
     monkeypatch.setattr(launcher, "queue", silent)
     jobs.look()
     jobs.look()
-    assert len(jobs.waiting) == 2 and lines.count("squeue does not answer: no route; it is asked again") == 1
+    assert len(jobs.waiting) == 2 and lines.count("squeue does not answer: no route; asking again") == 1
 
 
 def test_ctrl_c_waits_for_a_job_to_be_submitted():
@@ -330,7 +334,7 @@ def test_ctrl_c_waits_for_a_job_to_be_submitted():
 
 
 def test_a_run_has_a_session_of_its_own(tmp_path, monkeypatch):
-    """So that Ctrl-C at a terminal reaches the launcher alone, and a run is asked to stop once."""
+    """Check that Ctrl-C at a terminal reaches the launcher alone, so that a run is asked to stop once."""
     monkeypatch.chdir(tmp_path)
     node = nodes_of(load_study(DEMO, "toy", ["scratch"]))[0]
     code = "import os; print(os.getsid(0) == os.getpid())"

@@ -1,4 +1,4 @@
-"""Studies through a real Slurm, which tests/slurm/start.sh starts (see test_slurm.py)."""
+"""Run studies through a real Slurm, which tests/slurm/start.sh starts (see test_slurm.py)."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ record = dict(status="done", metrics=dict(mAP=value, mIoU=value, pixAcc=value), 
 
 @pytest.fixture
 def fakes(slurm, tmp_path, monkeypatch):  # noqa: F811
-    """``run(study, fails, retry)``: through Slurm, with runs that only write a record; those that failed, and the log."""
+    """Return ``run(study, fails, retry)``: run a study through Slurm with fake runs; return the failed nodes and the log."""
     monkeypatch.chdir(tmp_path)
     for name, value in dict(POLL=0.5, SETTLE=3).items():
         monkeypatch.setattr(launcher, name, value)
@@ -59,7 +59,7 @@ def test_a_run_that_fails_once_is_tried_again_on_slurm(fakes):
     failed, lines = fakes(study, {bad: 2})
     assert [node.name for node in failed] == [bad] and failed[0].failure.read_text() == "not yet\n"
     assert {n.recipe: bool(n.record) for n in nodes_of(study)} == {"scratch": True, "b_standard": False}
-    assert sum(f"left out, since {bad} has not finished" in line for line in lines) == 2
+    assert sum(f"skipped because upstream run {bad} has not finished" in line for line in lines) == 2
     failed, lines = fakes(study, {bad: 2}, retry=1)
     assert not failed and all(node.record for node in nodes_of(study)) and sum("done earlier" in line for line in lines) == 2
     times = {node.key: node.record["time"] for node in nodes_of(study)}
@@ -87,7 +87,7 @@ def test_what_slurm_refuses_is_one_sentence(slurm, tmp_path, monkeypatch):  # no
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory, toy_root) -> Path:
-    """A copy of the project whose toy scale is shrunk, with enough updates of a pretraining to be stopped among them."""
+    """Copy the project with a smaller toy scale, whose pretraining has enough updates to be stopped between them."""
     tree = tmp_path_factory.mktemp("tree")
     for name in ("backbones", "classification", "detection", "segmentation", "configs", "tools"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -114,14 +114,14 @@ def tree(tmp_path_factory, toy_root) -> Path:
 
 @pytest.fixture
 def study(tree, toy_root, tmp_path):
-    """``study(folder, command, *words)``: the tool of the tree, started in a folder of its own; its output is in study.txt."""
+    """Return ``start(name, command, *options)``: start the tree's study.py in a folder, with its output in study.txt."""
 
-    def start(name: str, command: str, *words: str) -> subprocess.Popen:
+    def start(name: str, command: str, *options: str) -> subprocess.Popen:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         with open(folder / "study.txt", "a") as out:
             env = os.environ | {"DATA_ROOT": str(toy_root.parent), "COLUMNS": "200"}
-            line = [sys.executable, str(tree / "tools/study.py"), command, str(tree / DEMO), *words]
+            line = [sys.executable, str(tree / "tools/study.py"), command, str(tree / DEMO), *options]
             return subprocess.Popen(line, env=env, cwd=folder, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
 
     return start
@@ -133,17 +133,17 @@ def table(folder: Path) -> list[tuple]:
 
 
 def weights(folder: Path) -> bytes:
-    """Of the one pretraining."""
+    """Return the weights of the only pretraining."""
     (path,) = folder.glob("work_dirs/runs/*/card/weights.safetensors")
     return path.read_bytes()
 
 
 def jobs_in(folder: Path) -> dict[str, str]:
-    """The jobs in the queue that were submitted from a folder, {id: key}; no run has two."""
-    shown = subprocess.run(["squeue", "-h", "-o", "%i %j %Z"], capture_output=True, text=True, check=True).stdout
-    found = [line.split() for line in shown.splitlines()]
-    assert len({key for _, key, _ in found}) == len(found)
-    return {number: key for number, key, where in found if where == str(folder)}
+    """Return the queued jobs that were submitted from a folder, {id: key}, after checking that no run has two."""
+    answer = subprocess.run(["squeue", "-h", "-o", "%i %j %Z"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in answer.splitlines()]
+    assert len({key for _, key, _ in rows}) == len(rows)
+    return {number: key for number, key, job_folder in rows if job_folder == str(folder)}
 
 
 @pytest.mark.slow
@@ -151,31 +151,31 @@ def test_the_demo_through_slurm_ends_in_the_table_of_this_machine(slurm, study, 
     def partition(state: str) -> None:
         subprocess.run(["scontrol", "update", "PartitionName=main", f"State={state}"], check=True)
 
-    words, there = ["--recipes", "scratch", "b_standard"], ["--executor", "slurm", "--cpus", "1", "--time", "30"]
-    here = study("here", "run", *words)
-    assert here.wait() == 0, (tmp_path / "here/study.txt").read_text()
+    options, slurm_options = ["--recipes", "scratch", "b_standard"], ["--executor", "slurm", "--cpus", "1", "--time", "30"]
+    local = study("here", "run", *options)
+    assert local.wait() == 0, (tmp_path / "here/study.txt").read_text()
     pretrain = next(path.parent.name for path in (tmp_path / "here/work_dirs/runs").glob("*/card"))
     folder = tmp_path / "there"
     run, text = folder / "work_dirs/runs" / pretrain, folder / "study.txt"
 
-    partition("DOWN")  # it takes jobs and starts none
-    first = study("there", "run", *words, *there)
+    partition("DOWN")  # it accepts jobs and starts none
+    first = study("there", "run", *options, *slurm_options)
     until(lambda: len(jobs_in(folder)) == 5, 300)
     first.send_signal(signal.SIGINT)
     assert first.wait() == 130, text.read_text()
     jobs = jobs_in(folder)
     assert len(jobs) == 5 and f"`scancel {' '.join(sorted(jobs, key=int))}` ends them" in text.read_text()
-    assert study("there", "status", *words).wait() == 0
+    assert study("there", "status", *options).wait() == 0
     assert all(f"{key}  queued (job {number})" in text.read_text() for number, key in jobs.items()), text.read_text()
-    assert study("there", "run", *words).wait() == 2 and "Slurm has jobs of this study" in text.read_text()
+    assert study("there", "run", *options).wait() == 2 and "Slurm has jobs of this study" in text.read_text()
 
     partition("UP")
     until(lambda: list(run.glob("epoch_*.pth")), 300)
     (number,) = [number for number, key in jobs.items() if key == pretrain]
-    subprocess.run(["scancel", number], check=True)  # Slurm cancels what waits for it, too
+    subprocess.run(["scancel", number], check=True)  # Slurm also cancels the jobs that wait for it
     until(lambda: number not in jobs_in(folder))
     assert not (run / "record.json").exists()
-    both = [study("there", "run", *words, *there) for _ in range(2)]
+    both = [study("there", "run", *options, *slurm_options) for _ in range(2)]
     until(lambda: (run / "log.txt").read_text().count(f"run {pretrain}") == 2, 300)
     (number,) = [number for number, key in jobs_in(folder).items() if key == pretrain]
     subprocess.run(["scancel", "--signal=USR2", number], check=True)  # a preemption
@@ -188,18 +188,18 @@ def test_the_demo_through_slurm_ends_in_the_table_of_this_machine(slurm, study, 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ["USR2", "TERM"])
 def test_two_processes_of_a_run_stop_and_go_on_to_the_same_result(slurm, study, tmp_path, number):  # noqa: F811
-    words = ["--recipes", "b_standard", "--tasks", "classification", "--gpus", "2"]
-    here = study("here", "run", *words)
-    assert here.wait() == 0, (tmp_path / "here/study.txt").read_text()
-    there = study("there", "run", *words, "--executor", "slurm", "--cpus", "2", "--time", "30")
+    options = ["--recipes", "b_standard", "--tasks", "classification", "--gpus", "2"]
+    local = study("here", "run", *options)
+    assert local.wait() == 0, (tmp_path / "here/study.txt").read_text()
+    launched = study("there", "run", *options, "--executor", "slurm", "--cpus", "2", "--time", "30")
     folder, text = tmp_path / "there", tmp_path / "there/study.txt"
     until(lambda: list(folder.glob("work_dirs/runs/*/epoch_*.pth")), 300)
     (job,) = jobs_in(folder)
     subprocess.run(["scancel", f"--signal={number}", job], check=True)
-    if number == "TERM":  # Slurm tells all processes of a job it preempts, and puts it back
+    if number == "TERM":  # Slurm signals all processes of a preempted job and requeues it
         until(lambda: list(folder.glob("work_dirs/runs/*/iter_*.pth")))
         subprocess.run(["scontrol", "requeue", job], check=True)
-    assert there.wait() == 0, text.read_text() + next(folder.glob("work_dirs/runs/*/log.txt")).read_text()
+    assert launched.wait() == 0, text.read_text() + next(folder.glob("work_dirs/runs/*/log.txt")).read_text()
     assert table(folder) == table(tmp_path / "here") and weights(folder) == weights(tmp_path / "here")
     (run,) = folder.glob("work_dirs/runs/*/record.json")
     record, log = json.loads(run.read_text()), (run.parent / "log.txt").read_text()

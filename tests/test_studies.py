@@ -1,4 +1,4 @@
-"""The studies of the paper's tables: their rows, their plan without data, and the published numbers beside them."""
+"""Test the studies of the paper's tables: their rows, their plan without data, and the published numbers beside them."""
 
 import json
 
@@ -58,20 +58,20 @@ SIZES = {
 
 def test_the_plan_of_table_1_without_data(tmp_path):
     study = load_study(TABLES["table1"], "paper")
-    found = cells(study)
-    assert {name: (found[name]["params"], found[name]["mult-adds"]) for name in SIZES} == SIZES
-    tricks = found["resnet50", "+ distill w/ mixup"]
+    table = cells(study)
+    assert {name: (table[name]["params"], table[name]["mult-adds"]) for name in SIZES} == SIZES
+    tricks = table["resnet50", "+ distill w/ mixup"]
     assert (tricks["epochs"], tricks["batch"], tricks["lr"], tricks["paper top-1"]) == ("200", "1024 = 8 x 128", "0.4", "79.29")
-    base = found["resnet50", "baseline"]
+    base = table["resnet50", "baseline"]
     assert (base["epochs"], base["batch"], base["lr"], base["state"]) == ("120", "256 = 8 x 32", "0.1", "waiting")
-    assert found["teacher resnet152", "+ mixup w/o distill"]["paper top-1"] == "—"
+    assert table["teacher resnet152", "+ mixup w/o distill"]["paper top-1"] == "—"
     assert missing_data(nodes_of(study)) == [str(tmp_path / "nowhere/imagenet" / split) for split in ("train", "val")]
 
 
 def test_the_plan_of_a_study_with_transfers():
-    found = cells(load_study("configs/studies/demo.py", "paper"))
-    assert found["faster_rcnn_fpn", "+ smooth"]["params"] == "—" and found["faster_rcnn_fpn", "+ smooth"]["paper mAP"] == "80.71"
-    assert len(found) == 8
+    table = cells(load_study("configs/studies/demo.py", "paper"))
+    assert table["faster_rcnn_fpn", "+ smooth"]["params"] == "—" and table["faster_rcnn_fpn", "+ smooth"]["paper mAP"] == "80.71"
+    assert len(table) == 8
 
 
 def test_tables_share_their_runs():
@@ -122,19 +122,19 @@ def test_a_teacher_is_a_run_of_the_study_or_a_card(make_card):
     for row in rows:
         cfg = row.above.plan
         assert (cfg.network, cfg.model.backbone.depth, cfg.model.backbone.variant) == ("resnet152", 152, "d")
-        words = command(row)
-        tricks = dict(t for t in map(parse_trick, words[words.index("--tricks") + 1 :]) if isinstance(t, tuple))
+        line = command(row)
+        tricks = dict(t for t in map(parse_trick, line[line.index("--tricks") + 1 :]) if isinstance(t, tuple))
         assert tricks["distillation"]["teacher"] == str(row.above.folder / "card")
     assert "model.backbone.depth=152" in command(teachers[0])
 
     card = make_card(classifier={"weight": torch.zeros(8, 256), "bias": torch.zeros(8)})
-    given = load_study(TABLES["table6"], "toy", ["distill"], teachers={"smooth": str(card.path)})
-    assert all(row.above is None for row in rows_of(given)) and len(nodes_of(given)) == 3
-    assert not {row.key for row in rows_of(given)} & {row.key for row in rows_of(study)}
+    with_card = load_study(TABLES["table6"], "toy", ["distill"], teachers={"smooth": str(card.path)})
+    assert all(row.above is None for row in rows_of(with_card)) and len(nodes_of(with_card)) == 3
+    assert not {row.key for row in rows_of(with_card)} & {row.key for row in rows_of(study)}
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
         (dict(scale="mini"), "no config configs/classification/inception_v3_mini.py"),
         (
@@ -144,16 +144,16 @@ def test_a_teacher_is_a_run_of_the_study_or_a_card(make_card):
         (dict(scale="toy", recipes=["mixup_destill"]), "There is no recipe 'mixup_destill'; nearest: mixup_distill"),
     ],
 )
-def test_what_a_study_cannot_do_is_refused(words, message):
+def test_wrong_options_of_table_6_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        load_study(TABLES["table6"], **words)
+        load_study(TABLES["table6"], **options)
 
 
 @pytest.mark.parametrize("table", [*TABLES, "demo"])
 def test_published_numbers_are_those_of_the_table(table):
     study = load_study(f"configs/studies/{table}.py", "toy")
-    found = published_of(study)
-    assert "arXiv:1812.01187" in found["source"] and all(isinstance(v["value"], int | float) for v in found["values"])
+    published = published_of(study)
+    assert "arXiv:1812.01187" in published["source"] and all(isinstance(v["value"], int | float) for v in published["values"])
 
 
 def test_some_published_numbers_by_hand():

@@ -1,4 +1,4 @@
-"""What the loss compares with: smoothed and mixed targets, and a teacher's; each against a formula in float64."""
+"""Test the targets of the loss, smoothed, mixed or a teacher's, against formulas in float64."""
 
 import math
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ PREPROCESSOR = dict(type="classification.ImagePreprocessor", mean=MEAN, std=STD)
 
 
 def composed(tricks: list, scale: str = "paper", **overrides):
-    """The resolved config of ResNet-50 with these tricks."""
+    """Return the resolved config of ResNet-50 with these tricks."""
     return resolve(f"configs/classification/resnet50_{scale}.py", Options(tricks=tricks, overrides=overrides)).cfg
 
 
@@ -41,7 +41,7 @@ def cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
 
 
 def smoothed(labels: np.ndarray, classes: int, eps: float) -> np.ndarray:
-    """Equation 4: 1 - eps on the truth, eps / (K - 1) elsewhere."""
+    """Return the targets of equation 4: 1 - eps for the true class, eps / (K - 1) for the others."""
     targets = np.full((len(labels), classes), eps / (classes - 1))
     targets[np.arange(len(labels)), labels] = 1 - eps
     return targets
@@ -51,18 +51,19 @@ def loss_of(cfg):
     return MODELS.build(cfg.model.loss)
 
 
-def classifier(eps: float = 0.0, **words) -> ImageClassifier:
-    """A small ResNet-50 in float64, its teacher too."""
+def classifier(eps: float = 0.0, **options) -> ImageClassifier:
+    """Build a small ResNet-50 in float64, with its teacher."""
     torch.manual_seed(0)
     loss = dict(type="torch.nn.CrossEntropyLoss", label_smoothing=eps * CLASSES / (CLASSES - 1))
     backbone = dict(type="backbones.ResNet", depth=50, variant="d", base_channels=4)
-    model = ImageClassifier(backbone, CLASSES, loss, PREPROCESSOR, **words).double().eval()
+    model = ImageClassifier(backbone, CLASSES, loss, PREPROCESSOR, **options).double().eval()
     if model.distillation:
         model.distillation.teacher.double()
     return model
 
 
 def batch(size: int = 6) -> dict:
+    """Return a batch of random images and labels."""
     rng = torch.Generator().manual_seed(size)
     images = torch.randint(256, (size, 3, 48, 40), generator=rng, dtype=torch.uint8)
     return {"inputs": images, "labels": torch.randint(CLASSES, (size,), generator=rng)}
@@ -73,7 +74,7 @@ def batch(size: int = 6) -> dict:
 
 @pytest.mark.parametrize("eps", [0.05, 0.1, 0.4])
 @pytest.mark.parametrize("classes", [2, 3, 12, 20, 1000])
-def test_label_smoothing_of_the_paper(classes, eps):
+def test_label_smoothing_is_the_papers_formula(classes, eps):
     paper = composed([("label_smoothing", {"eps": eps})], num_classes=classes)
     rng = np.random.default_rng(classes)
     logits, labels = 3 * rng.standard_normal((40, classes)), rng.integers(classes, size=40)
@@ -94,7 +95,7 @@ def test_uniform_label_smoothing_is_that_of_timm(classes, eps):
 
 @pytest.mark.parametrize(("classes", "eps"), [(3, 0.1), (20, 0.1), (1000, 0.1), (1000, 0.3)])
 def test_the_best_logits_are_those_whose_softmax_is_the_target(classes, eps):
-    """With the gap log((K - 1) (1 - eps) / eps) between the truth's logit and the others: 9.1 in the paper."""
+    """Use the gap log((K - 1) (1 - eps) / eps) between the true logit and the others: 9.1 in the paper."""
     paper = composed([("label_smoothing", {"eps": eps})], num_classes=classes)
     gap = math.log((classes - 1) * (1 - eps) / eps)
     assert (classes, eps) != (1000, 0.1) or round(gap, 1) == 9.1
@@ -125,6 +126,7 @@ def test_without_the_trick_the_loss_is_plain_cross_entropy():
 
 
 def drawn(alpha: float, count: int, seed: int = 0) -> np.ndarray:
+    """Return the lambdas of the first ``count`` updates."""
     mixup, values = Mixup(alpha, seed), []
     for update in range(count):
         mixup.draw(update)
@@ -194,7 +196,7 @@ def test_targets_are_smoothed_and_then_mixed(eps):
     assert len(set(values)) == 3
 
 
-def test_an_update_draws_its_own_lambda_and_evaluation_none():
+def test_each_update_draws_its_lambda_and_evaluation_does_not_mix():
     model, hook = classifier(mixup=dict(alpha=0.2, seed=5)), UpdateHook()
     values = drawn(0.2, 20, seed=5)
     plain = classifier()
@@ -203,8 +205,8 @@ def test_an_update_draws_its_own_lambda_and_evaluation_none():
         hook.before_train_iter(SimpleNamespace(model=model, iter=update), batch_idx=0)
         assert model.mixup.lam == values[update]
         assert torch.equal(model(data["inputs"]), plain(data["inputs"]))
-        found, expected = (net(**data, mode="predict") for net in (model, plain))
-        assert all(torch.equal(a["scores"], b["scores"]) for a, b in zip(found, expected, strict=True))
+        predictions, expected = (net(**data, mode="predict") for net in (model, plain))
+        assert all(torch.equal(a["scores"], b["scores"]) for a, b in zip(predictions, expected, strict=True))
     hook.before_train_iter(SimpleNamespace(model=plain, iter=0), batch_idx=0)
 
 
@@ -213,7 +215,7 @@ def test_an_update_draws_its_own_lambda_and_evaluation_none():
 
 @pytest.fixture
 def teacher(make_card):
-    """``teacher(**facts)``: a card of a ResNet-50-B with a classifier."""
+    """Return ``teacher(**facts)``, which writes a card of a ResNet-50-B with a classifier."""
 
     def make(variant: str = "b", classes: int = CLASSES, **facts) -> BackboneCard:
         rng = torch.Generator().manual_seed(classes)
@@ -223,8 +225,8 @@ def teacher(make_card):
     return make
 
 
-def own_logits(card: BackboneCard, images: torch.Tensor) -> np.ndarray:
-    """What the card's network says of RGB images on the 0..255 scale, with its own preprocessing."""
+def teacher_logits(card: BackboneCard, images: torch.Tensor) -> np.ndarray:
+    """Return the logits of the card's network for RGB images on the 0..255 scale, with its own preprocessing."""
     net = ResNet(**card.arch).double().eval()
     net.load_state_dict(card.weights)
     x = images.double() if card.channel_order == "rgb" else images.double().flip(1)
@@ -240,6 +242,7 @@ def own_logits(card: BackboneCard, images: torch.Tensor) -> np.ndarray:
 @pytest.mark.parametrize(("temperature", "form"), [(20.0, "paper"), (20.0, "gluoncv"), (1.0, "paper"), (4.0, "gluoncv")])
 @pytest.mark.parametrize(("eps", "mix"), [(0.0, None), (0.1, None), (0.1, dict(alpha=1.0, seed=1))])
 def test_distillation_is_the_papers_formula(teacher, order, mean, std, temperature, form, eps, mix):
+    """Try every combination of preprocessing, form and targets, hence the many parameters."""
     card = teacher(channel_order=order, mean=mean, std=std)
     model = classifier(eps, mixup=mix, distillation=dict(card=str(card.path), temperature=temperature, form=form))
     data = batch()
@@ -248,13 +251,13 @@ def test_distillation_is_the_papers_formula(teacher, order, mean, std, temperatu
         lam = model.mixup.lam
         images, targets = lam * images + (1 - lam) * images.flip(0), lam * targets + (1 - lam) * targets[::-1]
     student = model(model.data_preprocessor.normalise(images)).detach().numpy()
-    soft_targets = np.exp(log_softmax(own_logits(card, images) / temperature))
+    soft_targets = np.exp(log_softmax(teacher_logits(card, images) / temperature))
     half = 0.5 if form == "gluoncv" else 1.0
-    found = model(**model.data_preprocessor(data), mode="loss")
-    assert found.keys() == {"loss_hard", "loss_soft"}
-    assert float(found["loss_hard"].detach()) == pytest.approx(half * cross_entropy(student, targets), rel=1e-6)
+    losses = model(**model.data_preprocessor(data), mode="loss")
+    assert losses.keys() == {"loss_hard", "loss_soft"}
+    assert float(losses["loss_hard"].detach()) == pytest.approx(half * cross_entropy(student, targets), rel=1e-6)
     soft = temperature**2 * cross_entropy(student / temperature, soft_targets)
-    assert float(found["loss_soft"].detach()) == pytest.approx(half * soft, rel=1e-6)
+    assert float(losses["loss_soft"].detach()) == pytest.approx(half * soft, rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -304,14 +307,14 @@ def test_a_teacher_without_classifier_or_of_other_classes_is_refused(teacher, tm
         load_teacher(teacher(classifier=None, name="bare").path, CLASSES)
     names = list("abcdefg")
     path = str(teacher(source={"class_names": names}).path)
-    with pytest.raises(ValueError, match="tells 7 classes apart and the student 8"):
+    with pytest.raises(ValueError, match="has 7 classes and the student 8"):
         load_teacher(path, 8)
     with pytest.raises(ValueError, match=r"trained on other classes than the student has: b, x\."):
         load_teacher(path, CLASSES, ["a", "x", *names[2:]])
     with pytest.raises(ValueError, match="the same names in another order"):
         load_teacher(path, CLASSES, names[::-1])
-    for known in (names, None, []):
-        assert load_teacher(path, CLASSES, known).arch["variant"] == "b"
+    for student_names in (names, None, []):
+        assert load_teacher(path, CLASSES, student_names).arch["variant"] == "b"
     assert load_teacher(teacher(name="nameless").path, CLASSES, names).source == {}
     with pytest.raises(ValueError, match="There is no backbone card at .*nowhere"):
         load_teacher(str(tmp_path / "nowhere"), CLASSES)
@@ -321,7 +324,7 @@ def test_a_run_checks_its_teacher_before_it_starts(teacher, toy_root, monkeypatc
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     names = sorted(p.name for p in (toy_root / "imagenet/train").iterdir())
     for facts, message in (
-        (dict(classes=7), "tells 7 classes apart and the student 8"),
+        (dict(classes=7), "has 7 classes and the student 8"),
         (dict(classes=8, source={"class_names": names[::-1]}), "the same names in another order"),
         (dict(classes=8, source={"class_names": names}), None),
     ):

@@ -1,4 +1,4 @@
-"""Networks of timm as backbones: timm's own features, other widths, frozen stages, dilation, and what is refused."""
+"""Test networks of timm as backbones: equal features, other widths, frozen stages, dilation, and refused networks."""
 
 from functools import cache
 
@@ -21,9 +21,9 @@ CHANNELS = {
 NAMES = list(CHANNELS)
 
 
-def small(name: str, **words) -> TimmBackbone:
+def small(name: str, **options) -> TimmBackbone:
     torch.manual_seed(0)
-    net = TimmBackbone(name, width=0.25, **words)
+    net = TimmBackbone(name, width=0.25, **options)
     randomise_norms(net)
     return net
 
@@ -60,13 +60,14 @@ def test_features_are_those_of_timm(name):
     [("resnext50_32x4d", (3,)), ("mobilenetv1_100", (0, 2)), ("mobilenetv1_100", (1, 2, 3)), ("inception_v3", (0, 3))],
 )
 def test_out_indices_choose_stages(name, indices):
-    every, some = small(name).eval(), small(name, out_indices=indices).eval()
-    some.load_state_dict(every.state_dict(), strict=True)
+    whole_net, chosen_net = small(name).eval(), small(name, out_indices=indices).eval()
+    chosen_net.load_state_dict(whole_net.state_dict(), strict=True)
     x = torch.randn(1, 3, 96, 80)
     with torch.no_grad():
-        whole, chosen = every(x), some(x)
-    assert len(chosen) == len(indices) and all(torch.equal(f, whole[i]) for i, f in zip(indices, chosen, strict=True))
-    assert some.channels == every.channels
+        all_maps, chosen_maps = whole_net(x), chosen_net(x)
+    assert len(chosen_maps) == len(indices)
+    assert all(torch.equal(f, all_maps[i]) for i, f in zip(indices, chosen_maps, strict=True))
+    assert chosen_net.channels == whole_net.channels
 
 
 @pytest.mark.parametrize("width", [0.25, 0.5, 2.0])
@@ -76,17 +77,17 @@ def test_another_width_has_its_share_of_all_channels(name, width):
         plain, net = TimmBackbone(name), TimmBackbone(name, width=width)
     assert net.channels == tuple(round(c * width) for c in CHANNELS[name])
     pairs = list(zip(plain.modules(), net.modules(), strict=True))
-    for one, other in pairs:
-        if isinstance(one, nn.Conv2d):
-            cin = 3 if one.in_channels == 3 else one.in_channels * width
-            assert (other.in_channels, other.out_channels) == (cin, one.out_channels * width)
-            group = one.in_channels // one.groups
-            assert other.in_channels // other.groups == (cin if one.groups == 1 else group)
-            assert other.weight.shape[1] == other.in_channels // other.groups
-        if isinstance(one, _BatchNorm):
-            shapes = {getattr(other, part).shape for part in ("weight", "bias", "running_mean", "running_var")}
-            assert shapes == {(one.num_features * width,)}
-    assert sum(isinstance(one, nn.Conv2d) and one.groups > 1 for one, _ in pairs) == {
+    for plain_module, module in pairs:
+        if isinstance(plain_module, nn.Conv2d):
+            cin = 3 if plain_module.in_channels == 3 else plain_module.in_channels * width
+            assert (module.in_channels, module.out_channels) == (cin, plain_module.out_channels * width)
+            group = plain_module.in_channels // plain_module.groups
+            assert module.in_channels // module.groups == (cin if plain_module.groups == 1 else group)
+            assert module.weight.shape[1] == module.in_channels // module.groups
+        if isinstance(plain_module, _BatchNorm):
+            shapes = {getattr(module, part).shape for part in ("weight", "bias", "running_mean", "running_var")}
+            assert shapes == {(plain_module.num_features * width,)}
+    assert sum(isinstance(plain_module, nn.Conv2d) and plain_module.groups > 1 for plain_module, _ in pairs) == {
         **dict.fromkeys(NAMES, 0),
         **{"resnext50_32x4d": 16, "mobilenetv1_100": 13},
     }.get(name)
@@ -145,12 +146,12 @@ def test_zero_gamma_is_refused_without_residual_blocks(name):
 
 @cache
 def behind(name: str) -> list[set[str]]:
-    """The parameters on which the map of stride 2, and those of stages 1 to 4, depend."""
-    net, found = small(name), []
+    """Return the parameters on which the map of stride 2, and those of stages 1 to 4, depend."""
+    net, levels = small(name), []
     for feature in net.net(torch.randn(2, 3, 96, 96))[-5:]:
         gradients = torch.autograd.grad(feature.sum(), list(net.parameters()), retain_graph=True, allow_unused=True)
-        found.append({key for (key, _), g in zip(net.named_parameters(), gradients, strict=True) if g is not None})
-    return found
+        levels.append({key for (key, _), g in zip(net.named_parameters(), gradients, strict=True) if g is not None})
+    return levels
 
 
 @pytest.mark.parametrize(("name", "frozen"), [(n, k) for n in NAMES for k in range(5) if n != "densenet201" or k % 2 == 0])
@@ -198,7 +199,7 @@ def test_norm_eval_keeps_statistics_while_weights_train(name):
 
 @pytest.mark.parametrize(("stride", "sizes"), [(16, [24, 12, 6, 6]), (8, [24, 12, 12, 12])])
 @pytest.mark.parametrize("name", ["mobilenetv1_100", "resnext50_32x4d"])
-def test_dilated_stages(name, stride, sizes):
+def test_dilated_stages_are_those_of_timm_and_keep_their_resolution(name, stride, sizes):
     torch.manual_seed(0)
     dilated, plain = TimmBackbone(name, output_stride=stride).eval(), TimmBackbone(name).eval()
     randomise_norms(dilated)
@@ -223,11 +224,11 @@ def test_a_narrow_dilated_network_has_the_same_weights(stride):
         assert dilated(torch.randn(1, 3, 96, 96))[-1].shape == (1, 512, 96 // stride, 96 // stride)
 
 
-# ---- what is refused
+# ---- refused networks
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "message"),
+    ("name", "options", "message"),
     [
         ("densenet201", dict(output_stride=8), "densenet201 cannot be dilated to an output stride of 8"),
         ("inception_v3", dict(output_stride=8), "inception_v3 cannot be dilated to an output stride of 8"),
@@ -243,18 +244,18 @@ def test_a_narrow_dilated_network_has_the_same_weights(stride):
         ("resnext50_32x4d", dict(out_indices=(3, 1)), "out_indices is .*ascending stages"),
     ],
 )
-def test_what_cannot_be_a_backbone_is_refused_by_name(name, words, message):
+def test_a_network_that_cannot_be_a_backbone_is_refused_by_name(name, options, message):
     with pytest.raises(ValueError, match=message):
-        TimmBackbone(name, **words)
+        TimmBackbone(name, **options)
 
 
-@pytest.mark.parametrize("words", [{}, dict(width=0.5)])
+@pytest.mark.parametrize("options", [{}, dict(width=0.5)])
 @pytest.mark.parametrize("name", ["convnext_tiny", "swin_tiny_patch4_window7_224"])
-def test_a_network_either_gives_maps_of_its_channels_or_is_refused(name, words):
-    """Two with layer norms, one of which has its channels last."""
+def test_a_network_either_gives_maps_of_its_channels_or_is_refused(name, options):
+    """Try two networks with layer norms, one of which has its channels last."""
     try:
         with torch.device("meta"):
-            net = TimmBackbone(name, **words)
+            net = TimmBackbone(name, **options)
             features = net(torch.empty(1, 3, 224, 224))
     except ValueError as error:
         assert name in str(error)

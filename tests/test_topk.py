@@ -1,4 +1,4 @@
-"""Top-k against plain loops and numpy."""
+"""Test top-k against plain loops and numpy."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_the_rank_is_the_place_in_a_stable_sort(classes, levels):
 
 
 @pytest.mark.parametrize("label", [0, 2, 4])
-def test_scores_that_are_no_numbers_are_no_hits(label):
+def test_nan_scores_are_not_hits(label):
     assert rank_of_truth(np.full(5, np.nan, np.float32), label) == 4
     scores = np.array([1, 2, 3, 2, 1], np.float32)
     scores[label] = np.nan
@@ -37,7 +37,7 @@ def test_topk_counts_the_images_whose_truth_is_among_the_first():
     assert topk(np.array([0, 1, 4, 5], np.uint16), 5) == 75.0 and topk(ranks, 10) == 100.0
 
 
-def test_the_evaluator_keeps_ranks_and_labels_of_each_image(tmp_path):
+def test_the_evaluator_saves_ranks_and_labels_of_each_image(tmp_path):
     rng = np.random.default_rng(1)
     scores, labels = rng.random((7, 1000)).astype(np.float32), rng.integers(1000, size=7)
     metric = TopK(out_file=str(tmp_path / "run" / "ranks.npz"))
@@ -45,7 +45,7 @@ def test_the_evaluator_keeps_ranks_and_labels_of_each_image(tmp_path):
         pairs = zip(torch.from_numpy(scores[part]), labels[part].tolist(), strict=True)
         metric.process({}, [{"scores": s, "label": y} for s, y in pairs])
     values = metric.evaluate(7)
-    kept = np.load(tmp_path / "run" / "ranks.npz")
-    assert kept["label"].tolist() == labels.tolist()
-    assert kept["rank"].tolist() == [int((s > s[y]).sum()) for s, y in zip(scores, labels, strict=True)]
-    assert values == {"top1": topk(kept["rank"], 1), "top5": topk(kept["rank"], 5)}
+    saved = np.load(tmp_path / "run" / "ranks.npz")
+    assert saved["label"].tolist() == labels.tolist()
+    assert saved["rank"].tolist() == [int((s > s[y]).sum()) for s, y in zip(scores, labels, strict=True)]
+    assert values == {"top1": topk(saved["rank"], 1), "top5": topk(saved["rank"], 5)}

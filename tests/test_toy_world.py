@@ -1,4 +1,4 @@
-"""The made-image world: layout, annotations against the drawn pixels, and sameness from run to run."""
+"""Test the synthetic datasets: layout, annotations against the drawn pixels, and identical files from run to run."""
 
 import json
 import xml.etree.ElementTree as ET
@@ -98,8 +98,8 @@ def test_voc_class_lists_follow_from_the_xml(world):
             rows = [row.split() for row in voc_rows(world, f"{cls}_{name}")]
             assert [stem for stem, _ in rows] == voc_rows(world, name)
             for stem, flag in rows:
-                mine = [o["difficult"] for o in voc_objects(world, stem) if o["name"] == cls]
-                assert int(flag) == (-1 if not mine else 0 if all(mine) else 1)
+                flags = [o["difficult"] for o in voc_objects(world, stem) if o["name"] == cls]
+                assert int(flag) == (-1 if not flags else int(not all(flags)))
                 seen.add(int(flag))
     assert {-1, 1} <= seen
 
@@ -122,7 +122,7 @@ def test_voc_boxes_are_those_of_the_drawn_masks(world):
 
 
 @pytest.mark.parametrize("label", range(len(CLASSES)))
-def test_the_mask_is_where_the_image_changes(label):
+def test_the_mask_covers_the_pixels_that_change(label):
     image = np.full((100, 120, 3), 0.5, np.float32)
     scene = toy_draw.Scene(image, np.zeros((100, 120), np.uint8), np.full((100, 120), -1, np.int16))
     assert toy_draw.draw_thing(np.random.default_rng(label), scene, label, 50, (40, 70))
@@ -180,7 +180,7 @@ def test_ade_pairs_images_and_masks_of_known_ids(world):
 
 
 def test_files_are_those_of_the_scenes(world):
-    """The JPEG on disk is the scene that the annotation tells of, but for coding loss."""
+    """Check that the JPEG is the annotated scene, except for coding loss."""
     rng = image_rng(5, "voc/val", 2)
     drawn = toy_draw.finish(rng, toy_draw.voc_scene(rng).image).astype(float)
     stem = voc_rows(world, "val")[2]
@@ -196,25 +196,25 @@ def test_the_process_count_changes_no_byte(world, tmp_path):
 
 def test_another_seed_changes_every_image(world, tmp_path):
     make_toy(tmp_path / "toy", seed=6, sizes=SIZES, processes=1)
-    mine, other = files(world), files(tmp_path / "toy")
-    assert mine.keys() == other.keys()
-    assert not [n for n in mine if n.endswith((".jpg", ".png")) and mine[n] == other[n]]
+    original, other = files(world), files(tmp_path / "toy")
+    assert original.keys() == other.keys()
+    assert not [n for n in original if n.endswith((".jpg", ".png")) and original[n] == other[n]]
 
 
 def test_more_images_leave_the_first_ones_as_they_were(world, tmp_path):
     more = ToySizes(3, 1, voc_train=13, voc_val=6, voc_test=8, ade_training=7, ade_validation=3)
     make_toy(tmp_path / "toy", seed=5, sizes=more, processes=1)
-    mine, other = files(world), files(tmp_path / "toy")
-    kept = [n for n in mine if n.startswith(("imagenet/", "ADE"))]
-    assert len(kept) == 8 * 3 + 2 * 9 and all(mine[n] == other[n] for n in kept)
+    original, other = files(world), files(tmp_path / "toy")
+    shared = [n for n in original if n.startswith(("imagenet/", "ADE"))]
+    assert len(shared) == 8 * 3 + 2 * 9 and all(original[n] == other[n] for n in shared)
 
 
-def test_no_image_is_made_twice(world):
+def test_no_image_occurs_twice(world):
     images = [data for name, data in files(world).items() if name.endswith(".jpg")]
     assert len(set(images)) == len(images) == 8 * 3 + 26 + 9
 
 
-def test_the_note_tells_what_there_is(world):
+def test_toy_json_describes_the_files(world):
     note = json.loads((world / "toy.json").read_text())
     assert (note["seed"], note["version"], note["classes"]) == (5, toy_world.VERSION, list(CLASSES))
     assert note["counts"] == {
@@ -224,7 +224,7 @@ def test_the_note_tells_what_there_is(world):
     assert note["bytes"] == sum(len(data) for name, data in files(world).items() if name != "toy.json")
 
 
-def test_a_complete_world_is_used_again_and_left_alone(world):
+def test_complete_datasets_are_reused_unchanged(world):
     before = {p: p.stat().st_mtime_ns for p in world.rglob("*")}
     (world / "VOCdevkit" / "annots.pkl").write_bytes(b"a reader's cache does no harm")
     again = make_toy(world, seed=5, sizes=SIZES, processes=1)
@@ -235,25 +235,25 @@ def test_a_complete_world_is_used_again_and_left_alone(world):
 
 
 def test_anything_else_at_the_root_is_refused(world, tmp_path):
-    with pytest.raises(ValueError, match="not a complete made-image world of seed 6"):
+    with pytest.raises(ValueError, match="does not hold complete synthetic datasets of seed 6"):
         make_toy(world, seed=6, sizes=SIZES, processes=1)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="name a new or empty folder"):
+    with pytest.raises(ValueError, match="Give a new or empty folder"):
         make_toy(tmp_path, seed=5, sizes=SIZES, processes=1)
-    with pytest.raises(ValueError, match="name a new or empty folder"):
+    with pytest.raises(ValueError, match="Give a new or empty folder"):
         make_toy(tmp_path / "notes.txt", seed=5, sizes=SIZES, processes=1)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_a_damaged_world_is_refused(tmp_path):
-    one = ToySizes(1, 1, 1, 1, 1, 1, 1)
-    make_toy(tmp_path / "toy", sizes=one, processes=1)
+def test_damaged_datasets_are_refused(tmp_path):
+    sizes = ToySizes(1, 1, 1, 1, 1, 1, 1)
+    make_toy(tmp_path / "toy", sizes=sizes, processes=1)
     next((tmp_path / "toy").rglob("*.png")).unlink()
-    with pytest.raises(ValueError, match="not a complete"):
-        make_toy(tmp_path / "toy", sizes=one, processes=1)
+    with pytest.raises(ValueError, match="does not hold complete"):
+        make_toy(tmp_path / "toy", sizes=sizes, processes=1)
 
 
-def test_a_run_that_breaks_off_leaves_nothing(tmp_path):
+def test_an_interrupted_run_leaves_no_files(tmp_path):
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
@@ -264,14 +264,14 @@ def test_a_run_that_breaks_off_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         ({"seed": -1}, "seed .* is -1"),
         ({"processes": 0}, "processes .* is 0"),
         ({"sizes": ToySizes(voc_val=0)}, "voc_val is 0"),
     ],
 )
-def test_wrong_values_are_refused_before_anything_is_written(tmp_path, words, message):
+def test_wrong_values_are_refused_before_anything_is_written(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
-        make_toy(tmp_path / "toy", **words)
+        make_toy(tmp_path / "toy", **arguments)
     assert not any(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""A study's table against its runs: one that is right holds, and whatever was changed afterwards is found and named."""
+"""Test the verification of a study's table: an unchanged one holds, and each later change is found and named."""
 
 import csv
 import json
@@ -30,14 +30,14 @@ METRICS = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
+def original(tmp_path_factory) -> Path:
     return with_details(made_study(tmp_path_factory.mktemp("made"))).parent
 
 
 @pytest.fixture
-def folder(made, tmp_path) -> Path:
-    """A made study with its details.json."""
-    return shutil.copytree(made, tmp_path / "work_dirs") / "made-toy"
+def folder(original, tmp_path) -> Path:
+    """Copy a synthetic study with its details.json, for a test to change."""
+    return shutil.copytree(original, tmp_path / "work_dirs") / "made-toy"
 
 
 def with_details(folder: Path) -> Path:
@@ -47,7 +47,7 @@ def with_details(folder: Path) -> Path:
 
 
 def change_rows(folder: Path, change, **which) -> None:
-    """``change`` of each row of results.csv that has the values of ``which``; None takes a row out."""
+    """Apply ``change`` to each row of results.csv that has the values of ``which``; a row that becomes None is removed."""
     rows = [change(row) if all(row[k] == v for k, v in which.items()) else row for row in read_rows(folder)]
     write_rows(folder, [row for row in rows if row is not None])
 
@@ -68,17 +68,17 @@ def change_npz(path: Path, **changes) -> None:
 @pytest.mark.parametrize("over", ["gt", "union", "all"])
 def test_figures_of_plain_loops_come_out_of_the_files_again(tmp_path, over):
     folder = with_details(made_study(tmp_path, over))
-    found = verify(folder)
+    findings = verify(folder)
     runs = len(RECIPES) * 2
-    assert found.differ == [] and found.lacking == [] and found.worst < TOLERANCE / 1000
-    assert (found.runs, found.unverified, found.empty) == (3 * runs, 0, 0)
-    assert found.computed == runs * sum(map(len, METRICS.values())) and found.recorded == 3 * runs  # seconds
-    assert found.beside > found.computed and found.lines()[-1] == "results.csv holds"
+    assert findings.differ == [] and findings.lacking == [] and findings.worst < TOLERANCE / 1000
+    assert (findings.runs, findings.unverified, findings.empty) == (3 * runs, 0, 0)
+    assert findings.computed == runs * sum(map(len, METRICS.values())) and findings.recorded == 3 * runs  # seconds
+    assert findings.beside > findings.computed and findings.lines()[-1] == "results.csv holds"
     seen = {(row["task"], row["metric"]) for row in read_rows(folder)}
     assert seen == {(task, metric) for task, names in METRICS.items() for metric in (*names, "seconds")}
 
 
-def test_every_figure_that_a_segmenter_writes_is_one_of_these():
+def test_metrics_lists_every_figure_that_a_segmenter_writes():
     regions = np.random.default_rng(0).integers(1, 9, (2, 4, 4))
     assert set(figures(regions)) == set(METRICS["segmentation"]) == set(figures_by_hand(regions, "gt"))
 
@@ -108,7 +108,7 @@ def test_means_and_deviations_of_the_table_are_numpys(folder):
             assert (spread.mean, spread.std) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
 
 
-# --- what was changed ---------------------------------------------------------------------------------------
+# --- a table that was changed ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("task", "metric"), [(task, metric) for task in METRICS for metric in (*METRICS[task], "seconds")])
@@ -125,8 +125,8 @@ def test_any_figure_that_was_changed_is_named_with_both_values_and_the_run(folde
 
 def test_a_difference_within_the_tolerance_passes_and_is_reported(folder):
     change_rows(folder, scaled(1 + 1e-10), run="detection-smooth-1", metric="mAP")
-    found = verify(folder)
-    assert found.differ == [] and 0.5e-10 < found.worst < 2e-10
+    findings = verify(folder)
+    assert findings.differ == [] and 0.5e-10 < findings.worst < 2e-10
 
 
 FILES = [
@@ -151,7 +151,7 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
 
-def unpickled(path: Path) -> None:
+def pickle_bomb(path: Path) -> None:
     class Bomb:
         def __reduce__(self):
             return Path.touch, (path.parent / "exploded",)
@@ -159,21 +159,22 @@ def unpickled(path: Path) -> None:
     np.savez(path, **{name: np.array([Bomb()], object) for name in ("rank", "label", "det_image", "gt_image", "image")})
 
 
-def lack(path: Path) -> None:
+def remove_arrays(path: Path) -> None:
     write_npz(path, other=np.zeros(3))
 
 
-BREAK = [truncate, unpickled, lack, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(pickle.dumps([1]))]
+EMPTY, PICKLED = (lambda path: path.write_bytes(b"")), (lambda path: path.write_bytes(pickle.dumps([1])))
+DAMAGES = [truncate, pickle_bomb, remove_arrays, EMPTY, PICKLED]
 
 
-@pytest.mark.parametrize("harm", BREAK)
+@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("task", list(NODES))
-def test_files_that_cannot_be_read_are_named_and_never_run(folder, task, harm):
+def test_files_that_cannot_be_read_are_named_and_never_run(folder, task, damage):
     path = folder.parent / f"runs/{task}-smooth-0/{NODES[task][3]}"
-    harm(path)
-    found = verify(folder)
-    assert any(f"{path} gives no figures" in text for text in found.differ) and found.unverified == 1
-    assert not (path.parent / "exploded").exists() and found.lines()[-1] == "results.csv differs"
+    damage(path)
+    findings = verify(folder)
+    assert any(f"{path} gives no figures" in text for text in findings.differ) and findings.unverified == 1
+    assert not (path.parent / "exploded").exists() and findings.lines()[-1] == "results.csv differs"
 
 
 def test_classes_that_are_none_of_the_runs_are_found(folder):
@@ -188,11 +189,12 @@ def test_a_row_that_is_gone_or_was_added_is_found(folder):
     change_rows(folder, lambda row: None, run="detection-smooth-0", metric="mAP_area")
     (text,) = verify(folder).differ
     assert text == (
-        "mAP_area of smooth, detection, seed 0, run detection-smooth-0: detections.npz gives it, and results.csv has no row"
+        "mAP_area of smooth, detection, seed 0, run detection-smooth-0: "
+        "detections.npz gives it, but results.csv has no row for it"
     )
     write_rows(folder, [*rows, rows[0] | {"metric": "top3", "value": "99.0"}])
     (text,) = verify(folder).differ
-    assert "top3 of b_standard" in text and "99.0 in results.csv, and no such figure" in text
+    assert "top3 of b_standard" in text and "99.0 in results.csv, but the run has no such figure" in text
 
 
 SWAPS = [
@@ -209,14 +211,14 @@ SWAPS = [
 @pytest.mark.parametrize(("name", "value"), SWAPS)
 @pytest.mark.parametrize("task", ["classification", "detection"])
 def test_a_run_under_another_name_is_found(folder, task, name, value):
-    """The figures are the run's own; what they are said to be is not."""
+    """Keep the figures of the run, and change one fact that the row says about it."""
     change_rows(folder, lambda row: row | {name: value}, run=f"{task}-smooth-0")
     assert any(
         f"seed 0, run {task}-smooth-0: " in text or f"seed 1, run {task}-smooth-0: " in text for text in verify(folder).differ
     )
 
 
-def test_cards_of_scratch_and_of_another_recipe_are_found(folder):
+def test_a_scratch_backbone_and_a_card_of_another_recipe_are_found(folder):
     change_json(
         folder.parent / "runs/detection-smooth-0/record.json", "certificate", "card", value="sha of classification-b_standard-1"
     )
@@ -242,7 +244,7 @@ def test_details_that_were_changed_are_found(folder):
     details["tables"][1]["recipes"]["smooth"]["values"]["cat"][0] += 1e-6
     del details["tables"][2]
     write_json(folder / DETAILS, details)
-    assert verify(folder).differ  # as many tables as there are
+    assert verify(folder).differ  # a table is missing
     details = json.loads((with_details(folder) / DETAILS).read_text())
     details["tables"][1]["recipes"]["smooth"]["values"]["cat"][0] += 1e-6
     write_json(folder / DETAILS, details)
@@ -252,19 +254,19 @@ def test_details_that_were_changed_are_found(folder):
     assert "details.json is not JSON" in verify(folder).differ[0]
 
 
-# --- what cannot be verified --------------------------------------------------------------------------------
+# --- runs that cannot be verified --------------------------------------------------------------------------------
 
 
 def test_a_run_without_its_file_or_folder_is_named_and_the_rest_verified(folder):
     (folder.parent / "runs/detection-smooth-0/detections.npz").unlink()
     shutil.rmtree(folder.parent / "runs/classification-smooth-1")
-    found = verify(folder)
-    assert found.differ == [] and found.unverified == 2 and found.computed == 2 * 28 - 5
-    assert len(found.lacking) == 3 and found.lines()[-1] == "results.csv holds, as far as it could be verified"
+    findings = verify(folder)
+    assert findings.differ == [] and findings.unverified == 2 and findings.computed == 2 * 28 - 5
+    assert len(findings.lacking) == 3 and findings.lines()[-1] == "results.csv holds where it could be verified"
     place = folder.parent / "runs/detection-smooth-0"
-    assert f"run detection-smooth-0 (detection, seed 0): no detections.npz in {place}" in found.lacking
-    assert any("run classification-smooth-1: no record.json in " in text for text in found.lacking)
-    assert any(text.startswith(DETAILS) for text in found.lacking)
+    assert f"run detection-smooth-0 (detection, seed 0): no detections.npz in {place}" in findings.lacking
+    assert any("run classification-smooth-1: no record.json in " in text for text in findings.lacking)
+    assert any(text.startswith(DETAILS) for text in findings.lacking)
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
@@ -273,15 +275,15 @@ def test_a_record_of_an_older_version_is_no_fault_and_cannot_be_verified(folder,
     record = json.loads(path.read_text())
     del record["per_class"]
     write_json(path, record)
-    found = verify(folder)
-    assert found.differ == [] and found.unverified == 1
-    assert f"run {task}-smooth-0 ({task}, seed 0): its record has no per_class, as those of older versions" in found.lacking
+    findings = verify(folder)
+    assert findings.differ == [] and findings.unverified == 1
+    assert f"run {task}-smooth-0 ({task}, seed 0): its record has no per_class, as those of older versions" in findings.lacking
 
 
 def test_a_run_that_diverged_has_no_figure_and_may_not_have_one(tmp_path):
     folder = with_details(made_study(tmp_path, diverged=("detection-smooth-1",)))
-    found = verify(folder)
-    assert found.differ == [] and found.lacking == [] and found.empty == 2 and found.unverified == 0
+    findings = verify(folder)
+    assert findings.differ == [] and findings.lacking == [] and findings.empty == 2 and findings.unverified == 0
     change_rows(folder, lambda row: row | {"value": "70.0"}, run="detection-smooth-1", metric="mAP")
     (text,) = verify(folder).differ
     assert text.endswith("70.0 in results.csv, but the run's status is diverged")

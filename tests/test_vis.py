@@ -1,4 +1,4 @@
-"""--vis: a run's scalars go to MMEngine's backends as well, and nothing else about the run changes."""
+"""Check that --vis also sends a run's scalars to MMEngine's backends and changes nothing else about the run."""
 
 import copy
 import json
@@ -23,7 +23,7 @@ CLASSIFIER = "configs/classification/resnet50_toy.py"
 
 
 class FakeVisBackend(LocalVisBackend):
-    """Keeps the scalars it is sent."""
+    """Keep the scalars that it is sent."""
 
     sent: list[dict] = []
 
@@ -41,8 +41,8 @@ def fake(monkeypatch):
 @pytest.fixture
 def resolved(tmp_path, monkeypatch, toy_root):
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
-    words = {"batch": 2, "micro_batch": 2, "epochs": 1, "num_workers": 0, "model.backbone.base_channels": 8}
-    resolved = resolve(CLASSIFIER, Options(overrides=words))
+    overrides = {"batch": 2, "micro_batch": 2, "epochs": 1, "num_workers": 0, "model.backbone.base_channels": 8}
+    resolved = resolve(CLASSIFIER, Options(overrides=overrides))
     resolved.cfg.work_dir, resolved.cfg.launcher = str(tmp_path / "run"), "none"
     return resolved
 
@@ -52,15 +52,15 @@ def cfg(resolved):
     return resolved.cfg
 
 
-def test_names_are_those_that_mmengine_knows():
-    known = backends()
-    assert known["tensorboard"] == "TensorboardVisBackend" and {"local", "wandb", "mlflow", "clearml", "aim"} <= set(known)
-    assert set(known.values()) == set(VISBACKENDS.module_dict)
+def test_all_backends_of_mmengine_have_a_name():
+    types = backends()
+    assert types["tensorboard"] == "TensorboardVisBackend" and {"local", "wandb", "mlflow", "clearml", "aim"} <= set(types)
+    assert set(types.values()) == set(VISBACKENDS.module_dict)
 
 
 @pytest.mark.parametrize("name, near", [("tensorbord", "nearest: tensorboard"), ("zzz", "all: local, wandb, tensorboard")])
 def test_an_unknown_name_is_refused_with_the_nearest(name, near):
-    with pytest.raises(ValueError, match=f"--vis knows no '{name}'.*{near}"):
+    with pytest.raises(ValueError, match=f"--vis has no backend '{name}'.*{near}"):
         visualizer(["wandb", name])
 
 
@@ -69,7 +69,7 @@ def test_local_scalars_stay_whatever_is_asked_for():
     assert kinds == [["LocalVisBackend"], ["LocalVisBackend"], ["LocalVisBackend", "WandbVisBackend"]]
 
 
-def test_it_changes_no_key(resolved):
+def test_a_visualizer_does_not_change_the_key(resolved):
     before = replace(resolved).key
     resolved.cfg.visualizer = visualizer(["tensorboard"])
     assert resolved.key == before
@@ -83,13 +83,13 @@ def test_a_backend_gets_the_scalars_and_so_does_the_run_itself(cfg, fake):
         runner.train()
     finally:
         end_workers(runner)
-    own = [json.loads(line) for path in Path(cfg.work_dir).rglob("scalars.json") for line in path.read_text().splitlines()]
-    assert len(fake.sent) == len(own) > 1
-    assert [sent["loss"] for sent in fake.sent] == [line["loss"] for line in own]
+    local = [json.loads(line) for path in Path(cfg.work_dir).rglob("scalars.json") for line in path.read_text().splitlines()]
+    assert len(fake.sent) == len(local) > 1
+    assert [sent["loss"] for sent in fake.sent] == [line["loss"] for line in local]
 
 
 def test_a_backend_that_is_not_installed_is_named_before_training(cfg, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as if it were not there, wherever this runs
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as if it were not installed
     cfg.visualizer = visualizer(["tensorboard"])
     with pytest.raises(ValueError, match="--vis tensorboard needs a package that is not installed. .*pip install.*tensorboard"):
         with missing_named(["tensorboard"]):

@@ -1,4 +1,4 @@
-"""What is kept or shared between runs of a study must give what each would have found by itself."""
+"""Test that facts and processes shared between runs of a study give the results of separate runs."""
 
 import json
 import os
@@ -21,14 +21,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def python(code: str, tmp_path: Path, **variables: str) -> str:
-    """What ``code`` prints in a Python of its own, with an empty cache at first."""
+    """Return the output of ``code`` in a Python process of its own, whose cache is empty at first."""
     env = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)} | variables
-    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
-# ---- what torch says of the machine
+# ---- cached facts of the machine
 
 
 CONTENTS = f"""
@@ -45,7 +45,7 @@ print('torch' in sys.modules)
 """
 
 
-def test_what_is_kept_of_the_machine_is_what_torch_says(tmp_path):
+def test_cached_facts_of_the_machine_are_those_of_torch(tmp_path):
     truth = python(
         "import torch; print(torch.get_num_threads(), torch.cuda.is_available())", tmp_path, OMP_NUM_THREADS="1"
     ).split()
@@ -55,19 +55,19 @@ def test_what_is_kept_of_the_machine_is_what_torch_says(tmp_path):
         assert [str(facts["threads"]), str(facts["cuda"])] == truth and torch == loaded
 
 
-def test_other_variables_are_asked_for_anew(tmp_path):
+def test_other_environment_variables_invalidate_the_cache(tmp_path):
     python(ASK, tmp_path, OMP_NUM_THREADS="1")
     facts, torch = python(ASK, tmp_path, OMP_NUM_THREADS="2").splitlines()
     assert torch == "True" and json.loads(facts)["threads"] == 2
 
 
 def test_a_variable_speaks_for_the_gpu_of_a_host_without(tmp_path, monkeypatch, toy_root):
-    facts = [json.loads(python(ASK, tmp_path, TRICKTRANSFER_DEVICE=said).splitlines()[0]) for said in ("", "cpu", "cuda")]
+    facts = [json.loads(python(ASK, tmp_path, TRICKTRANSFER_DEVICE=device).splitlines()[0]) for device in ("", "cpu", "cuda")]
     assert facts[0] == facts[1] and facts[2] == facts[0] | {"cuda": True}
-    for said, precision in {"cpu": resolve_dtype("auto"), "cuda": "float16"}.items():  # of low_precision, a trick of smooth
-        variables = dict(DATA_ROOT=str(toy_root.parent), TRICKTRANSFER_DEVICE=said)
+    for device, precision in {"cpu": resolve_dtype("auto"), "cuda": "float16"}.items():  # of low_precision, a trick of smooth
+        variables = dict(DATA_ROOT=str(toy_root.parent), TRICKTRANSFER_DEVICE=device)
         contents = json.loads(python(CONTENTS, tmp_path, **variables))
-        assert [content["device"] for content in contents] == [said] * 3
+        assert [content["device"] for content in contents] == [device] * 3
         assert contents[0]["config"]["precision"] == precision
     monkeypatch.setenv(DEVICE, "gpu")
     with pytest.raises(ValueError, match="DEVICE is 'gpu'; set it to cpu or cuda"):
@@ -75,15 +75,15 @@ def test_a_variable_speaks_for_the_gpu_of_a_host_without(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    ("there", "said", "ends"), [(False, "cuda", "sees no GPU; unset it"), (True, "cpu", "sees a GPU; unset it")]
+    ("gpu", "device", "ends"), [(False, "cuda", "sees no GPU; unset it"), (True, "cpu", "sees a GPU; unset it")]
 )
-def test_no_run_is_made_on_another_device_than_its_key_says(monkeypatch, there, said, ends):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+def test_no_run_is_made_on_another_device_than_its_key_says(monkeypatch, gpu, device, ends):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     check_device()
-    monkeypatch.setenv(DEVICE, said)
-    with pytest.raises(ValueError, match=f"The variable {DEVICE} is {said}, and this process {ends}"):
+    monkeypatch.setenv(DEVICE, device)
+    with pytest.raises(ValueError, match=f"The variable {DEVICE} is {device}, and this process {ends}"):
         check_device()
-    monkeypatch.setenv(DEVICE, "cuda" if there else "cpu")
+    monkeypatch.setenv(DEVICE, "cuda" if gpu else "cpu")
     check_device()
 
 
@@ -100,8 +100,8 @@ def test_a_second_plan_takes_no_torch_and_says_the_same(tmp_path):
         "except SystemExit as end: assert not end.code\n"
         "print('torch' in sys.modules)"
     )
-    (*first, loaded), (*second, again) = (python(code, tmp_path).splitlines() for _ in range(2))
-    assert first == second and len(first) > 16 and (loaded, again) == ("True", "False")
+    (*first, loaded), (*second, loaded_again) = (python(code, tmp_path).splitlines() for _ in range(2))
+    assert first == second and len(first) > 16 and (loaded, loaded_again) == ("True", "False")
 
 
 # ---- plans that the seeds of a row share
@@ -113,14 +113,17 @@ def test_the_keys_of_a_plan_are_those_of_its_runs(seeds):
     for node in rows_of(study):
         card = card_of(node.above) if node.above and not node.pretrain else None
         resolved = resolve(node.config, node.options, card=card)
-        upstream = node.above.key if node.above else None if node.pretrain else "scratch"
+        if node.above:
+            upstream = node.above.key
+        else:
+            upstream = None if node.pretrain else "scratch"
         assert node.run_key.content["upstream"] == upstream
         assert node.run_key == resolved.key_of(node.options.seed, upstream), node.name
         if not (node.pretrain and node.above):  # the card of its teacher has yet to be written
             assert node.run_key == resolved.key, node.name
 
 
-def test_a_plan_knows_its_options_and_its_data(monkeypatch):
+def test_a_shared_plan_depends_on_options_and_data_root(monkeypatch):
     path, options = "configs/classification/resnet50_toy.py", Options()
     assert shared(path, options) is shared(path, Options(seed=5))
     assert shared(path, Options(tricks=["cosine"])) is not shared(path, options)
@@ -168,21 +171,21 @@ TASKS = {
 
 
 def run(folder: Path, root: Path, forked: bool, task: str, config: str, overrides: dict) -> tuple[str, Path]:
-    """Runs a node; whether it is done, and its folder."""
+    """Run a node; return whether it is done, as printed, and its folder."""
     script = folder / "launch.py"
     script.write_text(RUN)
     env = os.environ | {"DATA_ROOT": str(root), "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, script, json.dumps([forked, task, config, overrides])]
-    done = subprocess.run(words, env=env, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip(), folder / f"work_dirs/runs/{task}-{forked}"
+    line = [sys.executable, script, json.dumps([forked, task, config, overrides])]
+    process = subprocess.run(line, env=env, cwd=folder, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip(), folder / f"work_dirs/runs/{task}-{forked}"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_a_forked_run_is_that_of_a_new_python(toy_root, tmp_path, task):
-    said, folders = zip(*(run(tmp_path, toy_root.parent, forked, task, *TASKS[task]) for forked in (True, False)), strict=True)
-    assert said == ("True", "True")
+    outputs, folders = zip(*(run(tmp_path, toy_root.parent, forked, task, *TASKS[task]) for forked in (True, False)), strict=True)
+    assert outputs == ("True", "True")
     records = [json.loads((folder / "record.json").read_text()) for folder in folders]
     assert records[0]["metrics"] == records[1]["metrics"] and records[0]["machine"] == records[1]["machine"]
     curves = [(folder / "curve.jsonl").read_text() for folder in folders]
@@ -193,7 +196,7 @@ def test_a_forked_run_is_that_of_a_new_python(toy_root, tmp_path, task):
 
 @pytest.mark.slow
 def test_a_forked_run_that_fails_leaves_the_end_of_its_log(toy_root, tmp_path):
-    said, folder = run(tmp_path, tmp_path / "nowhere", True, "classification", TASKS["classification"][0], ONE)
-    assert said == "False" and not folder.exists()
+    output, folder = run(tmp_path, tmp_path / "nowhere", True, "classification", TASKS["classification"][0], ONE)
+    assert output == "False" and not folder.exists()
     assert "error:" in failure_of(folder).read_text() and "nowhere" in failure_of(folder).read_text()
     assert failure_of(folder).read_text() in log_of(folder).read_text()

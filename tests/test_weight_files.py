@@ -1,4 +1,4 @@
-"""Files of weights: prefixes, containers, precisions, and what is no such file."""
+"""Test files of weights: prefixes, containers, precisions, and files that are refused."""
 
 import argparse
 from collections import OrderedDict
@@ -20,12 +20,12 @@ from backbones.interchange.importer import ASSUMED, import_backbone
 from tools.engine.config import resolve
 from tools.engine.training.run import dump
 
-# ---- what is in a file
+# ---- contents of a file
 
 
 @pytest.fixture
 def small() -> ResNet:
-    """A ResNet-50-D of width 8."""
+    """Return a ResNet-50-D of width 8."""
     return tamed(ResNet(50, "d", base_channels=8))
 
 
@@ -36,25 +36,25 @@ def save(path: Path, content) -> str:
 
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone.", "model.backbone.", "model.module."])
 @pytest.mark.parametrize("container", [None, "state_dict", "model"])
-def test_prefixes_and_containers(small, tmp_path, prefix, container):
+def test_prefixes_and_containers_are_removed(small, tmp_path, prefix, container):
     state = {prefix + k: v for k, v in small.state_dict().items()}
     outer = prefix.removesuffix("backbone.") if "backbone" in prefix else prefix
     state |= {f"{outer}fc.weight": torch.randn(CLASSES, 256), f"{outer}fc.bias": torch.zeros(CLASSES)}
     file = save(tmp_path / "net.pth", {container: state, "epoch": 3} if container else state)
-    made = import_backbone(file)
-    assert_equal_tensors(made.net.state_dict(), small.state_dict())
-    assert torch.equal(made.facts["classifier"]["weight"], state[f"{outer}fc.weight"])
-    assert made.facts["source"]["weights"] == "plain"
+    imported = import_backbone(file)
+    assert_equal_tensors(imported.net.state_dict(), small.state_dict())
+    assert torch.equal(imported.facts["classifier"]["weight"], state[f"{outer}fc.weight"])
+    assert imported.facts["source"]["weights"] == "plain"
 
 
 @pytest.mark.parametrize("heads", [("decode_head", "auxiliary_head"), ("neck", "rpn_head", "roi_head")])
-def test_of_a_detector_or_segmenter_the_backbone_is_taken(small, tmp_path, heads):
+def test_the_backbone_of_a_detector_or_segmenter_is_imported(small, tmp_path, heads):
     state = {f"backbone.{k}": v for k, v in small.state_dict().items()}
     state |= {f"{head}.conv.weight": torch.zeros(2, 2, 1, 1) for head in heads}
-    made = import_backbone(save(tmp_path / "net.pth", {"state_dict": state}))
-    assert f"Left out, as no part of the backbone: {', '.join(sorted(heads))}." in made.notes
-    assert made.facts["classifier"] is None
-    assert_equal_tensors(made.net.state_dict(), small.state_dict())
+    imported = import_backbone(save(tmp_path / "net.pth", {"state_dict": state}))
+    assert f"Left out, as no part of the backbone: {', '.join(sorted(heads))}." in imported.notes
+    assert imported.facts["classifier"] is None
+    assert_equal_tensors(imported.net.state_dict(), small.state_dict())
 
 
 def averaged(state: dict, **counter) -> dict:
@@ -81,8 +81,8 @@ def test_averaged_weights_are_taken_when_asked_for(small, tmp_path, plain, ema, 
         read_checkpoint(save(tmp_path / "ema.pth", {ema: state}))
 
 
-def test_a_runner_checkpoint_of_mmengine(tmp_path):
-    """With its message hub, optimiser and EMAHook, which swaps the two state dicts when it saves."""
+def test_a_runner_checkpoint_of_mmengine_is_imported(tmp_path):
+    """Read a checkpoint with message hub, optimiser, and an EMAHook, which swaps the two state dicts on saving."""
     from mmengine.model import BaseModel
     from mmengine.runner import Runner
 
@@ -111,37 +111,38 @@ def test_a_runner_checkpoint_of_mmengine(tmp_path):
     runner.train()
     file = tmp_path / "run/epoch_1.pth"
     assert "HistoryBuffer" in str(torch.serialization.get_unsafe_globals_in_checkpoint(str(file)))
-    own = runner.model.state_dict()
-    assert_equal_tensors(read_checkpoint(file).state, own)
+    weights = runner.model.state_dict()
+    assert_equal_tensors(read_checkpoint(file).state, weights)
     ema = read_checkpoint(file, ema=True).state
-    assert ema.keys() == own.keys() and not torch.equal(ema["fc.weight"], own["fc.weight"])
-    made = import_backbone(str(file))
-    assert_equal_tensors(made.net.state_dict(), runner.model.backbone.state_dict())
-    card = made.write(tmp_path / "card")
+    assert ema.keys() == weights.keys() and not torch.equal(ema["fc.weight"], weights["fc.weight"])
+    imported = import_backbone(str(file))
+    assert_equal_tensors(imported.net.state_dict(), runner.model.backbone.state_dict())
+    card = imported.write(tmp_path / "card")
     assert card.arch == {"depth": 26, "variant": "d", "base_channels": 2}
-    assert card.source["probe"] == "backbones" and "no other library here has that network" in made.notes[-1]
+    assert card.source["probe"] == "backbones" and "no other library here has that network" in imported.notes[-1]
 
 
-def test_old_and_half_precision_files(small, tmp_path):
+def test_old_and_half_precision_files_are_converted(small, tmp_path):
     old = {k: v for k, v in small.state_dict().items() if not k.endswith("num_batches_tracked")}
-    made = import_backbone(save(tmp_path / "old.pth", old))
-    assert "num_batches_tracked) are not in the file; they are set to 0" in made.notes[0]
-    assert_equal_tensors(made.net.state_dict(), small.state_dict())
-    made.write(tmp_path / "card")
+    imported = import_backbone(save(tmp_path / "old.pth", old))
+    assert "num_batches_tracked) are not in the file; they are set to 0" in imported.notes[0]
+    assert_equal_tensors(imported.net.state_dict(), small.state_dict())
+    imported.write(tmp_path / "card")
     half = {k: v.half() if v.is_floating_point() else v for k, v in small.state_dict().items()}
-    made = import_backbone(save(tmp_path / "half.pth", half))
-    assert made.notes[0] == "Tensors of torch.float16 are converted to float32."
-    assert made.net.bn1.weight.dtype == torch.float32
-    made.write(tmp_path / "card")
+    imported = import_backbone(save(tmp_path / "half.pth", half))
+    assert imported.notes[0] == "Tensors of torch.float16 are converted to float32."
+    assert imported.net.bn1.weight.dtype == torch.float32
+    imported.write(tmp_path / "card")
 
 
-def test_what_no_file_says_is_assumed_and_said(small, tmp_path):
+def test_facts_that_a_file_lacks_are_assumed_and_reported(small, tmp_path):
     file = save(tmp_path / "net.pth", small.state_dict())
-    made = import_backbone(file, mean=[1.0, 2.0, 3.0])
-    card = made.write(tmp_path / "card")
+    imported = import_backbone(file, mean=[1.0, 2.0, 3.0])
+    card = imported.write(tmp_path / "card")
     assert card.mean == [1.0, 2.0, 3.0] and card.std == ASSUMED["std"]
     assert card.source["assumed"] == ["channel_order", "input_size", "resampler", "std"]
-    assert "Assumed" in made.notes[-1] and "std [58.395, 57.12, 57.375]" in made.notes[-1] and "mean" not in made.notes[-1]
+    note = imported.notes[-1]
+    assert "Assumed" in note and "std [58.395, 57.12, 57.375]" in note and "mean" not in note
 
 
 @pytest.mark.parametrize(
@@ -186,15 +187,15 @@ def test_a_and_b_are_told_apart_by_the_user(tmp_path):
     with pytest.raises(ValueError, match="holds the tensors of variant c, not of b; leave out --variant"):
         import_backbone(deep, variant="b")
     basic = save(tmp_path / "basic.pth", ResNet(18, "a", base_channels=8).state_dict())
-    assert import_backbone(basic).net.arch["variant"] == "b"  # there the two are one network
+    assert import_backbone(basic).net.arch["variant"] == "b"  # at this depth the two are the same network
     assert import_backbone(basic, variant="a").net.arch["variant"] == "a"
 
 
-# ---- files that are not what they should be
+# ---- refused files
 
 
 class Hostile:
-    """Makes a file when it is unpickled."""
+    """Create a file when unpickled."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -219,18 +220,18 @@ def test_a_file_that_runs_code_is_refused(small, tmp_path):
 
 
 class Attribute:
-    """Reads an attribute when it is unpickled: getattr is in every runner checkpoint."""
+    """Read an attribute when unpickled: getattr is in every runner checkpoint."""
 
     def __reduce__(self):
         return getattr, (OrderedDict, "__init__")
 
 
-def test_what_is_allowed_beside_tensors_is_not_called(small, tmp_path):
+def test_objects_allowed_beside_tensors_are_not_called(small, tmp_path):
     beside = [Attribute(), np.float64(0.5), np.arange(3), argparse.Namespace(lr=0.1)]
     file = save(tmp_path / "net.pth", {"state_dict": small.state_dict(), "meta": beside})
     assert_equal_tensors(read_checkpoint(file).state, small.state_dict())
     assert [type(value) for value in checkpoint._read(Path(file), unpickle=False)["meta"]] == [checkpoint.Ignored] * 4
-    assert checkpoint.Ignored not in torch.serialization.get_safe_globals()  # allowed for that one reading
+    assert checkpoint.Ignored not in torch.serialization.get_safe_globals()  # allowed only during the read
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -251,7 +252,7 @@ def test_a_file_cut_short_is_refused(small, tmp_path, suffix):
 @pytest.mark.parametrize(
     "text", [b"<!DOCTYPE html><html><body>404</body></html>", b"version https://git-lfs.github.com/spec/v1\noid sha256:0"]
 )
-def test_what_a_failed_download_leaves_is_refused(tmp_path, text):
+def test_the_remains_of_a_failed_download_are_refused(tmp_path, text):
     (tmp_path / "net.pth").write_bytes(text)
     with pytest.raises(ValueError, match=f"no file of weights .it starts with '{text[:9].decode()}") as error:
         import_backbone(str(tmp_path / "net.pth"))

@@ -1,1 +1,1 @@
-"""Command-line tools of the project."""
+"""Hold the command-line tools of the project."""

@@ -1,12 +1,12 @@
-"""Times ours against what a user would pick instead, side by side, and says by how much it is faster.
+"""Compare the speed of this project with that of the alternative a user would pick, side by side.
 
   python tools/benchmark.py loader
   python tools/benchmark.py train detect segment --threads 2
   python tools/benchmark.py all --out ours.json
 
-The stages take turns (ours, rival, ours, rival, ...) on equal work, which is checked first; the table shows the median ratio of
-their rates with the least and the largest, more than 1 where ours is faster. docs/performance.md says what to make of them.
-Nothing passes or fails: a ratio is a fact of this machine. Leave it alone meanwhile.
+Both sides do equal work, which is checked first, and take turns (ours, rival, ours, rival, ...). The table shows the median,
+lowest and highest ratio of their rates; a ratio above 1 means that this project is faster. docs/performance.md explains how to
+read it. No benchmark passes or fails, since a ratio depends on the machine. Run nothing else meanwhile.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # import the packages of this tree, even if others are installed
 
 from tools.engine.cli import main
 
@@ -24,8 +24,8 @@ STAGES = {
     "detect": "a training step of Faster-RCNN, FPN and C4",
     "segment": "a training step of the dilated FCN",
     "metrics": "average precision and mean IoU",
-    "startup": "the answers of the command line, and what a run of a study costs beside its training",
-    "growth": "seconds and memory against images, sizes, nodes of a study and rows of a table",
+    "startup": "response time of the command line, and overhead of a run of a study beside its training",
+    "growth": "time and memory by number of images, image size, study nodes and table rows",
 }
 
 
@@ -34,22 +34,23 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=f"{__doc__}\nstages:\n{stages}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", nargs="+", choices=(*STAGES, "all"), metavar="STAGE", help="one of the above, or all")
-    parser.add_argument("--rounds", type=int, default=5, help="that count, after two warm-ups; 5")
-    parser.add_argument("--threads", type=int, help="of torch; all cores")
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark.json"), metavar="FILE", help="all that was seen")
+    parser.add_argument("stage", nargs="+", choices=(*STAGES, "all"), metavar="STAGE", help="one of the stages above, or all")
+    out = "file of all measurements (default: work_dirs/benchmark.json)"
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds after two warm-up rounds (default: 5)")
+    parser.add_argument("--threads", type=int, help="number of torch threads (default: all cores)")
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark.json"), metavar="FILE", help=out)
     return parser.parse_args(args)
 
 
 def benchmark() -> int:
     args = parse()
     threads = args.threads or len(os.sched_getaffinity(0))
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is loaded, and by processes that are started
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it when it is loaded, and child processes inherit it
     from tools.benchmarks.rounds import Settings
     from tools.benchmarks.table import run_stages
 
     if args.rounds < 1:
-        raise ValueError(f"--rounds is {args.rounds}; give 5 or more.")
+        raise ValueError(f"--rounds is {args.rounds}; give 1 or more, 5 for a stable median.")
     stages = list(STAGES) if "all" in args.stage else list(dict.fromkeys(args.stage))
     run_stages(stages, Settings(rounds=args.rounds, threads=threads), args.out)
     return 0

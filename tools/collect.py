@@ -1,4 +1,4 @@
-"""Gathers the records of a study's runs into work_dirs/STUDY-SCALE/results.csv, one value a row, unrounded.
+"""Collect the records of a study's runs into work_dirs/STUDY-SCALE/results.csv, one unrounded value per row.
 
 python tools/collect.py configs/studies/demo.py --scale toy --seeds 3
 """

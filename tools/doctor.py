@@ -1,12 +1,12 @@
-"""Looks at this machine and installation, and names the command that mends each thing that is wrong.
+"""Check this machine and installation, and report problems and how to fix them.
 
   python tools/doctor.py
   python tools/doctor.py --selftest
 
-Versions against constraints.txt, mmcv's operators, devices, threads, bfloat16, disk and data. The self-test computes: NMS and
-RoIAlign (on the GPU where there is one) against a plain reference, metrics against known values, a stopped and resumed run
-against an undisturbed one, and the transfer certificate.
-Exit status 1 if something is wrong.
+The checks cover versions against constraints.txt, mmcv's operators, devices, threads, bfloat16, disk and data. The self-test
+compares NMS and RoIAlign (on the GPU if there is one) with a plain reference, metrics with known values, a stopped and resumed
+run with an uninterrupted one, and verifies the transfer certificate.
+The exit status is 1 if there is a problem.
 """
 
 import argparse
@@ -20,7 +20,11 @@ from tools.engine.cli import main
 
 def doctor() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--selftest", action="store_true", help="compute what is known instead; within a minute")
+    parser.add_argument(
+        "--selftest",
+        action="store_true",
+        help="run computations with known results instead of the checks; takes less than a minute",
+    )
     args = parser.parse_args()
     from tools.engine.doctor.checks import diagnose, render
 

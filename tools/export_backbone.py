@@ -1,11 +1,12 @@
-"""Writes a backbone as a card, or a card as a file of timm, torchvision or mm.
+"""Export a checkpoint as a backbone card, or a card as a file for timm, torchvision or OpenMMLab (mm).
 
   python tools/export_backbone.py work_dirs/runs/KEY/epoch_8.pth --out cards/mine
   python tools/export_backbone.py work_dirs/runs/KEY --format timm --out resnet50d.safetensors
   python tools/export_backbone.py cards/mine --format mm --out resnet50d_mm.pth
 
-A finished pretraining has its card already (work_dirs/runs/KEY/card); the first is for other checkpoints, or to write it anew.
-A file is written after the library's own network has taken every tensor and given the card's probe back.
+A card is a folder with a backbone's weights, its input format, and a probe: an input with the features expected for it. A
+finished pretraining already has a card (work_dirs/runs/KEY/card); use the first form for other checkpoints. A file is written
+only after the library's own network has loaded every tensor and reproduced the card's probe.
 """
 
 import argparse
@@ -20,9 +21,13 @@ from tools.engine.cli import main
 
 def export() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="a checkpoint of a pretraining's run, a card, or a run that has one")
-    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the card's folder, or the new file")
-    parser.add_argument("--format", choices=("card", "timm", "torchvision", "mm"), default="card", help="card")
+    parser.add_argument(
+        "source", type=Path, help="a checkpoint of a pretraining run, a card, or the folder of a run that has a card"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="folder of the new card, or the new file")
+    parser.add_argument(
+        "--format", choices=("card", "timm", "torchvision", "mm"), default="card", help="format of the output (default: card)"
+    )
     args = parser.parse_args()
 
     from backbones.card import BackboneCard
@@ -41,10 +46,10 @@ def export() -> None:
 
 
 def write_card(checkpoint: Path, folder: Path):
-    """The card of a checkpoint of a pretraining's run, whose config is beside it.
+    """Write and return the card of a checkpoint of a pretraining run, whose config is beside it.
 
     Raises:
-        ValueError: no such checkpoint, one of no run of this project, or of another task.
+        ValueError: the checkpoint does not exist, is not of a run of this project, or is of another task.
     """
     from backbones.interchange.checkpoint_files import read_checkpoint
     from backbones.interchange.key_maps import fill
@@ -55,14 +60,11 @@ def write_card(checkpoint: Path, folder: Path):
         raise ValueError(f"{checkpoint} is a folder; give a checkpoint (.pth), or --format timm, torchvision or mm for a card.")
     config = checkpoint.parent / CONFIG
     if not config.is_file():
-        raise ValueError(
-            f"There is no {config}, and a checkpoint is exported with its run's config beside it; weights from elsewhere come in "
-            "by tools/import_backbone.py."
-        )
+        raise ValueError(f"There is no {config}, which an export needs. Use tools/import_backbone.py for weights from elsewhere.")
     resolved = load_run(str(config), checkpoint)
     cfg, task = resolved.cfg, resolved.task
     if not resolved.pretrains:
-        raise ValueError(f"{config} is of the task {cfg.task}; a card comes from a pretraining (classification).")
+        raise ValueError(f"{config} is of the task {cfg.task}; give a checkpoint of a pretraining (classification).")
     model = build_model(cfg)
     fill(str(checkpoint), read_checkpoint(checkpoint).state, model, model.backbone.arch)
     record = read_record(checkpoint.parent)

@@ -1,4 +1,4 @@
-r"""Writes the backbone card of weights from elsewhere: timm, torchvision, or a file of theirs, of mmpretrain, mmdet or mmseg.
+r"""Import weights from timm, torchvision, mmpretrain, mmdet or mmseg as a backbone card.
 
   python tools/import_backbone.py timm:resnet50d.gluon_in1k --out cards/zoo_mixup
   python tools/import_backbone.py torchvision:resnet50.IMAGENET1K_V1 --out cards/tv
@@ -7,8 +7,9 @@ r"""Writes the backbone card of weights from elsewhere: timm, torchvision, or a 
       --out cards/caffe
   python tools/import_backbone.py model.safetensors --network timm:densenet121.ra_in1k --out cards/densenet
 
-Every tensor is placed and none is left over, and the card's probe is made by the library's own network, where it is installed. A
-run of this project needs no import: it has a card (work_dirs/runs/KEY/card), or gets one from tools/export_backbone.py.
+A card is a folder with a backbone's weights, its input format, and a probe: an input with the features expected for it. The
+import fails unless every tensor of the source is used. The library's own network computes the probe if it is installed.
+Runs of this project need no import: they have a card (work_dirs/runs/KEY/card), or get one from tools/export_backbone.py.
 """
 
 import argparse
@@ -24,16 +25,26 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="timm:NAME[.TAG], torchvision:NAME[.WEIGHTS], or a .safetensors or torch file")
     parser.add_argument("--out", type=Path, required=True, metavar="CARD", help="folder of the new card")
-    parser.add_argument("--variant", choices=("a", "b", "c", "d"), help="of a file's ResNet, where its tensors cannot tell")
-    parser.add_argument("--network", metavar="timm:NAME|torchvision:NAME", help="that a file holds, with its facts")
-    parser.add_argument("--ema", action="store_true", help="take the file's averaged weights, not the ordinary ones")
-    parser.add_argument("--unpickle", action="store_true", help="read a file that is more than weights: RUNS CODE FROM THE FILE")
-    parser.add_argument("--mean", nargs=3, type=float, metavar=("R", "G", "B"), help="0..255, in the order of --channel-order")
-    parser.add_argument("--std", nargs=3, type=float, metavar=("R", "G", "B"), help="likewise")
-    parser.add_argument("--channel-order", choices=("rgb", "bgr"), help="in which the network is fed")
-    parser.add_argument("--size", type=int, dest="input_size", metavar="N", help="side of the training images")
-    parser.add_argument("--resampler", metavar="TEXT", help="how images were resized, such as bilinear")
-    parser.add_argument("--top1", type=float, metavar="X", help="percent on the pretraining's validation set, if known")
+    parser.add_argument("--variant", choices=("a", "b", "c", "d"), help="variant of a ResNet file whose tensors do not show it")
+    parser.add_argument(
+        "--network", metavar="timm:NAME|torchvision:NAME", help="network that a file holds; its input format is taken from there"
+    )
+    parser.add_argument("--ema", action="store_true", help="use the file's averaged weights instead of the ordinary ones")
+    parser.add_argument(
+        "--unpickle", action="store_true", help="read a file that holds more than weights: RUNS CODE FROM THE FILE"
+    )
+    parser.add_argument(
+        "--mean", nargs=3, type=float, metavar=("R", "G", "B"), help="pixel means, 0..255, in the order of --channel-order"
+    )
+    parser.add_argument(
+        "--std", nargs=3, type=float, metavar=("R", "G", "B"), help="pixel standard deviations, in the same range and order"
+    )
+    parser.add_argument("--channel-order", choices=("rgb", "bgr"), help="channel order of the network's input")
+    parser.add_argument("--size", type=int, dest="input_size", metavar="N", help="side of the training images in pixels")
+    parser.add_argument("--resampler", metavar="TEXT", help="interpolation of the training images, such as bilinear")
+    parser.add_argument(
+        "--top1", type=float, metavar="X", help="top-1 accuracy in percent on the validation set of the pretraining"
+    )
     return parser.parse_args()
 
 
@@ -45,10 +56,10 @@ def bring_in() -> None:
     from backbones.interchange.importer import import_backbone
     from backbones.networks.factory import describe
 
-    given = {name: value for name in FACTS if (value := getattr(args, name)) is not None}
-    made = import_backbone(args.source, args.variant, args.network, args.ema, args.unpickle, **given)
-    card = made.write(args.out)
-    for note in made.notes:
+    facts = {name: value for name in FACTS if (value := getattr(args, name)) is not None}
+    imported = import_backbone(args.source, args.variant, args.network, args.ema, args.unpickle, **facts)
+    card = imported.write(args.out)
+    for note in imported.notes:
         print(note)
     print(f"mean {card.mean}, std {card.std} ({card.channel_order}), size {card.input_size}, resampler {card.resampler}")
     head = f"a classifier of {card.source['classes']} classes" if card.classifier else "no classifier"

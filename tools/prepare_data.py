@@ -1,4 +1,4 @@
-"""Makes the data of scale toy, and checks that downloaded data is whole.
+"""Generate the synthetic toy data, or check that downloaded data is complete.
 
   python tools/prepare_data.py toy                     # under DATA_ROOT/toy (data/toy), about 20 s and 25 MB
   python tools/prepare_data.py toy --seed 1 --out elsewhere/toy
@@ -7,8 +7,9 @@
   python tools/prepare_data.py check voc               # DATA_ROOT/VOCdevkit: VOC2007 and VOC2012
   python tools/prepare_data.py check ade20k            # DATA_ROOT/ADEChallengeData2016: SceneParse150
 
-toy: an ImageNet-style folder, a VOCdevkit and an ADEChallengeData2016 of one made world. The same seed gives the same bytes.
-A world that is there already is kept. check: layout, lists and counts as published, and every image decoded; nothing is changed.
+toy writes an ImageNet-style folder, a VOCdevkit and an ADEChallengeData2016 with the same synthetic objects, for the configs of
+scale toy. The same seed gives the same bytes, and existing toy data is reused. check compares layout, lists and counts with the
+published ones and decodes every image; it changes nothing.
 """
 
 import argparse
@@ -22,14 +23,14 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 
 from tools.engine.cli import main
 
-CHECK = """Is a copy of the data whole? First its folders, names and counts are compared with those published (seconds to
-minutes), then every image is decoded in full and every annotation read, in several processes (a few milliseconds an image and
+CHECK = """Check that a copy of a dataset is complete. First compare its folders, names and counts with the published ones
+(seconds to minutes). Then decode every image and read every annotation, in several processes (a few milliseconds per image and
 core).
 
-  python tools/prepare_data.py check imagenet --help   # the layout and the counts that are expected
+  python tools/prepare_data.py check imagenet --help   # the expected layout and counts
 
-Each thing that is wrong is one line: what, where, what to do. Nothing is changed on the disk.
-Exit status 0 if nothing is wrong, 1 if something is, 2 if there is no such folder."""
+Each problem is one line: what is wrong, where, and what to do. Nothing is changed on the disk.
+The exit status is 0 if nothing is wrong, 1 if there is a problem, 2 if the folder does not exist."""
 
 
 def prepare() -> int | None:
@@ -42,9 +43,9 @@ def prepare() -> int | None:
 
 
 def add_toy(commands) -> None:
-    toy = commands.add_parser("toy", help="the made data of scale toy")
-    toy.add_argument("--seed", type=int, default=0, help="of the world; 0")
-    toy.add_argument("--out", type=Path, default=data_root() / "toy", help="DATA_ROOT/toy")
+    toy = commands.add_parser("toy", help="generate the synthetic toy data")
+    toy.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    toy.add_argument("--out", type=Path, default=data_root() / "toy", metavar="DIR", help="folder (default: DATA_ROOT/toy)")
     toy.set_defaults(run=make)
 
 
@@ -54,42 +55,51 @@ def add_check(commands) -> None:
     from segmentation import dataset_check as ade
 
     raw = argparse.RawDescriptionHelpFormatter
-    parser = commands.add_parser("check", help="is downloaded data whole?", description=CHECK, formatter_class=raw)
+    parser = commands.add_parser("check", help="check that downloaded data is complete", description=CHECK, formatter_class=raw)
     kinds = parser.add_subparsers(required=True, metavar="{imagenet,places365,voc,ade20k}")
     for name, folder, expected in (
         ("imagenet", "imagenet", check.IMAGENET),
         ("places365", "places365_standard", check.PLACES365),
     ):
-        whole = partial(check.check_folders, expected=expected)
-        add_kind(kinds, name, folder, expected.name, check.describe(expected), whole)
-    whole = partial(voc.check_devkit, expected=voc.VOC)
-    add_kind(kinds, "voc", "VOCdevkit", voc.VOC.name, voc.describe(voc.VOC), whole)
-    whole = partial(ade.check_release, expected=ade.ADE20K)
-    add_kind(kinds, "ade20k", ade.FOLDER, ade.ADE20K.name, ade.describe(ade.ADE20K), whole)
+        add_kind(kinds, name, folder, expected.name, check.describe(expected), partial(check.check_folders, expected=expected))
+    check_voc = partial(voc.check_devkit, expected=voc.VOC)
+    add_kind(kinds, "voc", "VOCdevkit", voc.VOC.name, voc.describe(voc.VOC), check_voc)
+    check_ade = partial(ade.check_release, expected=ade.ADE20K)
+    add_kind(kinds, "ade20k", ade.FOLDER, ade.ADE20K.name, ade.describe(ade.ADE20K), check_ade)
 
 
 def add_kind(kinds, name: str, folder: str, title: str, layout: str, check: Callable[[Path, int], Iterator]) -> None:
-    """Adds ``check NAME``: its default folder under DATA_ROOT, the layout its help shows, and what yields its findings."""
+    """Add the command ``check NAME``; it has six parameters, which are one row of a table.
+
+    Args:
+        folder: default folder under DATA_ROOT.
+        title, layout: help text, and the layout that its own help shows.
+        check: yields the findings for a folder and a number of processes.
+    """
     kind = kinds.add_parser(name, help=title, description=layout, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kind.add_argument("root", metavar="DIR", nargs="?", type=Path, default=data_root() / folder, help=f"DATA_ROOT/{folder}")
-    kind.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that decode; as many as cores")
+    kind.add_argument(
+        "root", metavar="DIR", nargs="?", type=Path, default=data_root() / folder, help=f"folder (default: DATA_ROOT/{folder})"
+    )
+    kind.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="number of processes (default: number of cores)")
     kind.set_defaults(run=partial(report, check))
 
 
 def data_root() -> Path:
+    """Return the folder of all datasets, the variable DATA_ROOT (default: data)."""
     return Path(os.environ.get("DATA_ROOT", "data"))
 
 
 def make(seed: int, out: Path) -> None:
+    """Generate the toy data in ``out`` and print its size."""
     from tools.engine.toy_data.writer import make_toy
 
-    made = make_toy(out, seed, progress=lambda done, total: print(f"\r{done}/{total} images", end="", flush=True))
-    state = "was there already" if made["reused"] else f"made in {made['seconds']:.0f} s"
-    print(f"\r{out}: {state}, {made['bytes'] / 1e6:.0f} MB, {len(made['classes'])} classes")
+    summary = make_toy(out, seed, progress=lambda done, total: print(f"\r{done}/{total} images", end="", flush=True))
+    state = "exists already" if summary["reused"] else f"written in {summary['seconds']:.0f} s"
+    print(f"\r{out}: {state}, {summary['bytes'] / 1e6:.0f} MB, {len(summary['classes'])} classes")
 
 
 def report(check: Callable[[Path, int], Iterator], root: Path, workers: int) -> int:
-    """Prints the findings of a check as they come, and returns the exit status."""
+    """Print the findings of a check as they come, and return the exit status."""
     wrong = 0
     for finding in check(root, workers):
         print(finding, flush=True)

@@ -1,11 +1,11 @@
-"""Print the resolved MMEngine config of what tools/train.py would run, and change nothing.
+"""Print the resolved MMEngine config that tools/train.py would run, and change nothing.
 
   python tools/print_config.py configs/classification/resnet50_toy.py --tricks resnet_d cosine --cfg-options batch=32
   python tools/print_config.py configs/detection/faster_rcnn_fpn_toy.py --backbone work_dirs/runs/KEY/card > detector.py
   python $(python -c "import mmdet; print(mmdet.__path__[0])")/.mim/tools/train.py detector.py
 
-It takes the options of tools/train.py. What it prints is a config that MMEngine, and so the tools of mmdet and mmseg, run by
-themselves where this project can be imported: paths of cards are absolute, and data is found by the variable DATA_ROOT.
+It takes the options of tools/train.py. MMEngine, and so the tools of mmdet and mmseg, can run the printed config if this project
+can be imported: paths of cards are absolute, and data is found through the variable DATA_ROOT.
 """
 
 import argparse

@@ -1,16 +1,15 @@
-"""Writes a study's report from its table, and runs nothing: report.html, report.md, report.tex, figures.
+"""Write the report of a study from its table (report.html, report.md, report.tex, figures), without running anything.
 
   python tools/report.py work_dirs/demo-toy
   python tools/report.py work_dirs/demo-toy --verify
 
-The folder holds results.csv and study.json, which tools/collect.py makes from the runs that have finished:
-collect again after more of them, then report again. Neither torch nor mmengine is needed, so the folder can
-be copied and reported elsewhere.
+The folder holds results.csv and study.json, which tools/collect.py writes from the finished runs. After more runs, collect and
+report again. Neither torch nor mmengine is needed, so the folder can be copied and reported elsewhere.
 
---verify writes nothing. It computes every figure of results.csv again from the per-image results of the runs (ranks.npz,
-detections.npz, confusion.npz), found where study.json says: work_dirs/runs/KEY, so copy these too if you copy the folder. It
-prints what differs, with both values and the run, and which runs have no such file and so cannot be verified. What no image
-gives, as seconds, is compared with the record. Exit status 1 if anything differs.
+--verify writes nothing. It recomputes every number of results.csv from the per-image results of the runs (ranks.npz,
+detections.npz, confusion.npz) in work_dirs/runs/KEY, so copy these too if you copy the folder. It prints each difference with
+both values and the run, and lists the runs that cannot be verified because they have no such file. Numbers that are not computed
+from images, such as seconds, are compared with the record. The exit status is 1 if anything differs.
 """
 
 import argparse
@@ -24,14 +23,14 @@ from tools.engine.cli import main
 
 def report() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="of a study at a scale: work_dirs/STUDY-SCALE")
-    parser.add_argument("--verify", action="store_true", help="compute every figure again from the runs' per-image results")
+    parser.add_argument("folder", type=Path, help="folder of a study at a scale: work_dirs/STUDY-SCALE")
+    parser.add_argument("--verify", action="store_true", help="recompute every number from the per-image results of the runs")
     parser.add_argument(
         "--margin",
         nargs="+",
         default=[],
         metavar="METRIC=POINTS",
-        help="within which a difference counts as none, as in mAP=0.5; top1 0.2, mAP 0.3, pixAcc 0.2, mIoU 0.5",
+        help="difference in points that counts as none, as in mAP=0.5 (default: top1=0.2 mAP=0.3 pixAcc=0.2 mIoU=0.5)",
     )
     args = parser.parse_args()
     if args.verify:
@@ -44,17 +43,17 @@ def report() -> int:
     from tools.engine.reporting.report import terminal_table, write_report
 
     margins = dict(map(margin, args.margin))
-    written = write_report(args.folder, margins)
+    files = write_report(args.folder, margins)
     terminal_table(args.folder, margins=margins)
-    print("\n".join(map(str, written.values())))
+    print("\n".join(map(str, files.values())))
     return 0
 
 
 def margin(text: str) -> tuple[str, float]:
-    """'mAP=0.5' is ('mAP', 0.5).
+    """Return a margin as its metric and points: 'mAP=0.5' gives ('mAP', 0.5).
 
     Raises:
-        ValueError: it is no metric with a number of points, 0 or more.
+        ValueError: the text is not a metric with a finite number of points, 0 or more.
     """
     name, _, points = text.partition("=")
     try:
@@ -62,7 +61,7 @@ def margin(text: str) -> tuple[str, float]:
     except ValueError:
         value = -1.0
     if not (name and 0 <= value < float("inf")):
-        raise ValueError(f"--margin takes METRIC=POINTS with 0 points or more, as in mAP=0.5; {text!r} is none.")
+        raise ValueError(f"--margin is {text!r}; give METRIC=POINTS with 0 points or more, as in mAP=0.5.")
     return name, value
 
 

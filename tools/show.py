@@ -1,11 +1,11 @@
-"""Draws what a finished run made of its test data, beside the truth, as one sheet of pictures; of two runs, side by side.
+"""Draw a finished run's predictions on test images beside the ground truth, or those of two runs side by side.
 
   python tools/show.py work_dirs/runs/KEY              # writes work_dirs/runs/KEY/pictures.png
   python tools/show.py KEY --num 24 --out sheet.png
   python tools/show.py KEY_A KEY_B                     # writes work_dirs/runs/KEY_A/beside_KEY_B.png
 
-The images are spread evenly over the test data, the same ones each time. A study draws the first seed of each recipe by itself,
-and for each task the reference beside the recipe that gained most; its report shows the sheets: write it again
+The images are spaced evenly over the test data and are the same each time. tools/study.py draws the first seed of each recipe,
+and for each task the reference beside the recipe that gained most. The report shows these pictures; write it again
 (tools/collect.py, tools/report.py) after drawing others.
 """
 
@@ -20,9 +20,11 @@ from tools.engine.cli import main
 
 def show() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a finished run, or its key; one, or two of a task")
-    parser.add_argument("--num", type=int, default=12, help="how many images, as study run draws; 12")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="instead of the file in the folder of the (first) run")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="one or two finished runs of the same task, each by its folder or key"
+    )
+    parser.add_argument("--num", type=int, default=12, help="number of images (default: 12, as tools/study.py draws)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="output file (default: a file in the folder of the first run)")
     args = parser.parse_args()
 
     from tools.engine.reporting.image_sheets import show

@@ -1,4 +1,4 @@
-"""Runs a study: its recipes through pretraining, detection and segmentation, then the table and the report.
+"""Run a study: its recipes through pretraining, detection and segmentation, then the table and the report.
 
   python tools/study.py run configs/studies/demo.py --scale toy
   python tools/study.py run configs/studies/demo.py --scale toy --seeds 3
@@ -9,9 +9,9 @@
   python tools/study.py plan configs/studies/transfer.py --scale paper --detect 0.3
   python tools/study.py why configs/studies/demo.py KEY
 
-Runs go one after another to work_dirs/runs/KEY, where KEY stands for all that decides their result: what has finished is not run
-again, and studies share runs. Start it again after a stop, of whatever kind: finished runs are kept, and the one that was stopped
-goes on from its last checkpoint. Two studies at once never make the same run twice.
+Each run goes to work_dirs/runs/KEY, where KEY is a hash of everything that affects the result; finished runs are reused, also by
+other studies. After any interruption, start the same command again: it keeps finished runs and resumes the stopped ones from
+their last checkpoints. Two studies at the same time never start the same run twice.
 """
 
 import argparse
@@ -28,32 +28,47 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="run|status|plan|why")
     texts = dict(
-        run="run what is not done, then draw pictures, collect and report",
-        status="say what is done",
-        plan="show the rows, how they train and what they will cost; needs no data",
-        why="say in what a run differs from the most similar one that is done",
+        run="run everything that has not finished, then draw pictures, collect and report",
+        status="show the state of each run",
+        plan="show the rows, their training and their cost, without data",
+        why="show how a run differs from the closest finished run",
     )
     for name, text in texts.items():
         command = commands.add_parser(name, help=text, description=text)
         add_study_arguments(command)
+        if name == "run":
+            add_run_options(command)
         if name == "why":
-            command.add_argument("node", metavar="KEY", help="of a run, as status shows it")
+            command.add_argument("node", metavar="KEY", help="key of a run, as status shows it")
         if name == "plan":
             command.add_argument(
                 "--detect",
                 type=float,
                 metavar="POINTS",
-                help="also say how many seeds such a difference takes, and what they cost",
+                help="also show how many seeds are needed to detect such a difference, and their cost",
             )
-        if name == "run":
-            command.add_argument("--executor", choices=("local", "slurm"), default="local", help="this machine or Slurm; local")
-            command.add_argument("--partition", metavar="NAME", help="slurm: of the jobs; the cluster's own choice")
-            command.add_argument("--time", type=int, metavar="MINUTES", help="slurm: of one start of a run, which goes on; 240")
-            command.add_argument("--cpus", type=int, help="slurm: of each run; 8 for each of its processes")
-            command.add_argument("--gpus", type=count_or_none, default=0, help="of each run; several share its batch")
-            command.add_argument("--retry", type=count_or_none, default=0, help="how often a failed run is tried again; 0")
-            command.add_argument("--vis", nargs="+", default=[], metavar="NAME", help="scalars go to tensorboard, wandb, ... too")
     return parser.parse_args()
+
+
+def add_run_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of ``run`` alone."""
+    command.add_argument("--executor", choices=("local", "slurm"), default="local", help="where to run (default: local)")
+    command.add_argument("--partition", metavar="NAME", help="Slurm partition of the jobs (default: that of the cluster)")
+    command.add_argument(
+        "--time", type=int, metavar="MINUTES", help="Slurm time limit of one start of a job, which is then resumed (default: 240)"
+    )
+    command.add_argument("--cpus", type=int, help="Slurm CPUs of each run (default: 8 for each of its processes)")
+    command.add_argument(
+        "--gpus", type=count_or_none, default=0, help="number of GPUs of each run; several share its batch (default: 0)"
+    )
+    command.add_argument("--retry", type=count_or_none, default=0, help="number of retries of a failed run (default: 0)")
+    command.add_argument(
+        "--vis",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="backends that receive the scalars besides the run's folder: tensorboard, wandb, ... (default: none)",
+    )
 
 
 def study() -> int:
@@ -71,7 +86,8 @@ def study() -> int:
 
 
 def run(study, args: argparse.Namespace) -> int:
-    from tools.engine.launching import fork_server as warm
+    """Run what has not finished, then draw, collect and report; return 1 if a run failed."""
+    from tools.engine.launching import fork_server
     from tools.engine.launching.local import run_study
     from tools.engine.launching.progress_bar import Screen
     from tools.engine.launching.slurm import refuse_queued, run_on_slurm, settings_of
@@ -84,9 +100,9 @@ def run(study, args: argparse.Namespace) -> int:
 
     slurm = settings_of(args)
     if not slurm and not args.gpus:
-        warm.start()
+        fork_server.start()
     if args.vis:
-        visualizer(args.vis)  # refuses a name that is unknown before anything runs
+        visualizer(args.vis)  # refuse an unknown name before anything runs
     check(study)
     make_cards(study.cards(), print)
     nodes = nodes_of(study)
@@ -101,16 +117,17 @@ def run(study, args: argparse.Namespace) -> int:
         draw_sheets(rows_of(study), print)
         folder = collect(study)
         draw_pairs(folder, print)
-        written = write_report(folder)
+        files = write_report(folder)
         terminal_table(folder)
-        print(f"{written['report.html']}\n{written['report.md']}")
-    finally:  # where nothing has finished there is no table
+        print(f"{files['report.html']}\n{files['report.md']}")
+    finally:  # without a finished run collect raises, and the failures are still printed
         for node in failed:
             print(f"failed: {node.name} ({node.log})\n{node.failure.read_text()}", file=sys.stderr)
     return 1 if failed else 0
 
 
 def show_status(study) -> int:
+    """Print the state of each run, and how its curve compares with the published one."""
     from tools.engine.analysis.curves import against_published
     from tools.engine.launching.slurm import waiting_jobs
     from tools.engine.studies.graph import nodes_of
@@ -124,11 +141,16 @@ def show_status(study) -> int:
 
 
 def show_why(study, key: str) -> int:
+    """Print how the run ``key`` differs from the closest finished run.
+
+    Raises:
+        ValueError: the study has no such run.
+    """
     from tools.engine.studies.graph import nodes_of, why
 
     nodes = {node.key: node for node in nodes_of(study)}
     if key not in nodes:
-        raise ValueError(f"{study.name} has no run {key!r}; its keys: {', '.join(nodes)}.")
+        raise ValueError(f"{study.name} has no run {key!r}; give one of {', '.join(nodes)}.")
     print(f"{nodes[key].name}: {nodes[key].state()}")
     for line in why(nodes[key]):
         print(f"  {line}")

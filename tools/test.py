@@ -1,9 +1,9 @@
-"""Tests a checkpoint with the config of its run and prints the metrics.
+"""Test a checkpoint with the config of its run and print the metrics.
 
   python tools/test.py work_dirs/runs/KEY/config.py work_dirs/runs/KEY/epoch_8.pth
   python tools/test.py work_dirs/runs/KEY/config.py work_dirs/runs/KEY/epoch_8.pth --out again/
 
-Nothing of the run is changed. With --out the metrics (metrics.json) and the per-image results go there.
+The run is not changed. With --out, metrics.json and the per-image results are written to that folder.
 """
 
 import argparse
@@ -21,8 +21,11 @@ def test() -> None:
     parser.add_argument("config", help="the config.py of a run; it is Python code, which is run")
     parser.add_argument("checkpoint", type=Path, help="a checkpoint of that run")
     parser.add_argument("--out", type=Path, help="folder for metrics.json and the per-image results")
-    parser.add_argument("--inference", metavar="NAME", help="of segmentation: whole, slide or multi_scale; as in training")
-    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
+    parser.add_argument(
+        "--inference", metavar="NAME", help="segmentation only: whole, slide or multi_scale (default: that of the config)"
+    )
+    launcher = "what started the processes (default: none)"
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help=launcher)
     args = parser.parse_args()
 
     from backbones.common.files import write_json
@@ -38,7 +41,7 @@ def test() -> None:
     set_threads(cfg)
     if args.inference:
         if not hasattr(task, "set_inference"):
-            raise ValueError(f"--inference is for segmentation; {cfg.task} has one way of testing.")
+            raise ValueError(f"--inference is for segmentation; leave it out for {cfg.task}.")
         task.set_inference(cfg, args.inference)
     task.check_data(cfg)
     with tempfile.TemporaryDirectory() as scratch:

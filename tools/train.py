@@ -1,10 +1,12 @@
-"""Trains and tests one config: a classifier with tricks, or a detector or segmenter on a backbone card.
+"""Train and test one config: a classifier with tricks, or a detector or segmenter on a backbone card.
 
   python tools/train.py configs/classification/resnet50_toy.py --tricks resnet_d cosine warmup
   python tools/train.py configs/detection/faster_rcnn_fpn_toy.py --backbone work_dirs/runs/KEY/card
   torchrun --nproc_per_node 8 tools/train.py configs/classification/resnet50_paper.py --launcher pytorch
 
-The run goes to work_dirs/runs/KEY: config.py, checkpoint, per-image results, record.json, and for a classifier its card.
+The run goes to work_dirs/runs/KEY: config.py, checkpoint, per-image results, record.json (metrics and facts of the run), and for
+a classifier its card, the folder from which a detector or segmenter loads the backbone. KEY is a hash of everything that affects
+the result.
 """
 
 import argparse
@@ -21,8 +23,14 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_run_arguments(parser)
     parser.add_argument("--work-dir", metavar="D", help="folder of the run (default: work_dirs/runs/KEY)")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the same run")
-    parser.add_argument("--vis", nargs="+", default=[], metavar="NAME", help="send scalars to tensorboard, wandb, ... too")
+    parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint of the same run")
+    parser.add_argument(
+        "--vis",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="backends that receive the scalars besides the run's folder: tensorboard, wandb, ... (default: none)",
+    )
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args(args)
 

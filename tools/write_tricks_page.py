@@ -19,7 +19,7 @@ from tools.engine.config import Options, resolve
 DOCS = ROOT / "docs"
 HSV = "--cfg-options train_dataloader.dataset.pipeline.2.form=hsv"
 BASE = "configs/classification/resnet50_paper.py"
-UPDATES = 50  # an epoch; 1251 for ImageNet at batch 1024 give the same curves
+UPDATES = 50  # for each epoch; the 1251 of ImageNet at batch 1024 give the same curves
 SHOWN = {
     "steps": ["large_batch"],
     "steps, warmup": ["large_batch", "warmup"],
@@ -60,7 +60,7 @@ The published numbers come from the code's forms where the two differ.
 
 
 def page() -> str:
-    """The text of docs/tricks.md."""
+    """Return the text of docs/tricks.md."""
     return HEAD + "".join(_row(name) for name in TRICKS) + TAIL.replace("{HSV}", HSV)
 
 
@@ -78,7 +78,7 @@ def _row(name: str) -> str:
 
 
 def summary(function) -> str:
-    """The first paragraph of a docstring, on one line."""
+    """Return the first paragraph of a docstring on one line."""
     return " ".join(inspect.getdoc(function).split("\n\n")[0].split())
 
 
@@ -89,20 +89,20 @@ def _options(function) -> str:
 
 def _excludes(name: str) -> str:
     group = TRICKS[name].group
-    others = [other for other in TRICKS if group and other != name and TRICKS[other].group == group]
-    return f"{', '.join(f'`{other}`' for other in others)}: each sets the {group}" if others else "-"
+    rivals = [trick for trick in TRICKS if group and trick != name and TRICKS[trick].group == group]
+    return f"{', '.join(f'`{trick}`' for trick in rivals)}: each sets the {group}" if rivals else "-"
 
 
 def _gain(gain) -> str:
     if gain is None:
         return "-"
-    (row, _), (base, base_column) = gain.own, gain.over
+    row, (base, base_column) = gain.own[0], gain.over
     over = f"{base} at {base_column.split('_')[0].upper()}" if row == base else base
     return f"{gain.points:+.2f}, {gain.table.replace('table', 'Table ')}: {row} over {over}"
 
 
 def draw(path: Path) -> None:
-    """The learning rate by epoch of each of ``SHOWN``."""
+    """Draw the learning rate by epoch of each schedule in ``SHOWN``."""
     from matplotlib.figure import Figure
 
     from classification.schedule import learning_rates

@@ -1,3 +1,3 @@
-"""What all packages share and that knows no network: files, images, schemas, the project"s place."""
+"""Share what all packages need and no network: files, images, schemas, the paths of the project."""
 
 __all__ = ["config_reader", "dataset_checks", "drawing", "fact_cache", "files", "images", "project", "quiet", "schema", "values"]

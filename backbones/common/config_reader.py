@@ -1,4 +1,4 @@
-"""Reading of config files, each once a process."""
+"""Read config files, each once per process."""
 
 import copy
 import logging
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def read_config(path: str | Path):
-    """The config in ``path``, a Config of mmengine of one's own.
+    """Return the mmengine Config in ``path``, as a copy that the caller may change.
 
-    A config is Python: what it says is run.
+    A config is Python, and reading it runs it.
     """
     return copy.deepcopy(_read(str(path), Path(path).stat().st_mtime_ns, os.environ.get("DATA_ROOT")))
 
@@ -19,21 +19,17 @@ def read_config(path: str | Path):
 def _read(path: str, changed: int, data_root: str | None):
     from mmengine.config import Config, config
 
-    logging.disable(logging.INFO)  # MMEngine announces DATA_ROOT each time
-    find = config._get_external_cfg_path
-    config._get_external_cfg_path = lambda package, name: _no_model(name) or find(package, name)
+    logging.disable(logging.INFO)  # MMEngine logs DATA_ROOT each time
+    find_external = config._get_external_cfg_path
+
+    def find_indexed(package: str, name: str) -> str:
+        if name.startswith("_base_/"):  # not in the index of models; MMEngine takes seconds to find that out, by this error
+            raise ValueError(name)
+        return find_external(package, name)
+
+    config._get_external_cfg_path = find_indexed
     try:
         return Config.fromfile(path)
     finally:
-        config._get_external_cfg_path = find
+        config._get_external_cfg_path = find_external
         logging.disable(logging.NOTSET)
-
-
-def _no_model(name: str) -> None:
-    """Says that ``_base_/...`` of a library is not in its index of models, as MMEngine finds by reading all of the index.
-
-    Raises:
-        ValueError: so.
-    """
-    if name.startswith("_base_/"):
-        raise ValueError(name)

@@ -1,7 +1,7 @@
-"""What the checks of downloaded data share: findings, files decoded in full by several processes, and how far they are.
+"""Check downloaded data: report findings, decode all files in several processes, and show the progress.
 
-A task's check compares folders and lists with those published, then decodes everything through ``each``, and yields a
-``Finding`` for whatever is wrong. Nothing here loads torch: the workers that decode start in a moment and stay small.
+The check of a task compares folders and lists with the published ones, decodes everything through ``map_files``, and yields a
+``Finding`` for each fault. This module does not load torch, so that the decoding workers start at once and stay small.
 """
 
 import os
@@ -26,19 +26,19 @@ Answer = TypeVar("Answer")
 
 MAGIC = (b"\xff\xd8", b"\x89PNG")  # how JPEG and PNG files begin
 ARCHIVES = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zip", ".7z", ".rar")
-FAULTS = {  # of an image: what it is, and what mends it
+FAULTS = {  # of an image: description and remedy
     "empty": ("empty files (0 bytes)", "unpack or copy them again"),
     "damaged": ("truncated or damaged images, which PIL cannot decode", "unpack or copy them again"),
     "foreign": ("files with an image's suffix that are no images", "replace them by the published ones, or remove what is not"),
     "unreadable": ("files that cannot be read", "mend their rights or links, or copy them again from a sound disk"),
 }
-CHUNK = 32  # files a worker gets at a time: Ctrl-C waits for no more than these
-SAY_EVERY = 30.0  # seconds between lines of progress where there is no terminal
+CHUNK = 32  # files per task of a worker; Ctrl-C waits for these to finish
+SAY_EVERY = 30.0  # seconds between lines of progress without a terminal
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; level is WRONG, note (worth knowing, though nothing is wrong) or info."""
+    """Hold one line of the report; level is WRONG, note (worth knowing, but not wrong) or info."""
 
     text: str
     level: str = "WRONG"
@@ -48,7 +48,7 @@ class Finding:
 
 
 class Look(NamedTuple):
-    """What an image is: PIL's format and mode, (width, height); or its fault, one of FAULTS."""
+    """Hold the facts of an image: PIL's format and mode, and (width, height); or its fault, one of FAULTS."""
 
     form: str = ""
     mode: str = ""
@@ -57,25 +57,25 @@ class Look(NamedTuple):
 
 
 def inspect_image(path: str | Path) -> Look:
-    """Decodes an image in full and converts it to RGB, as for training."""
+    """Decode an image in full and convert it to RGB, as for training."""
     try:
         if not os.path.getsize(path):
             return Look(fault="empty")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd EXIF data and the like, which do not keep an image from being read
+            warnings.simplefilter("ignore")  # about odd EXIF data and the like, which do not affect decoding
             with Image.open(path) as image:
                 image.convert("RGB")
-                form = "JPEG" if image.format == "MPO" else image.format  # a camera's JPEG with a second picture
+                form = "JPEG" if image.format == "MPO" else image.format  # a camera's JPEG with a second image
                 return Look(form, image.mode, image.size)
     except UnidentifiedImageError:
         with open(path, "rb") as file:
             return Look(fault="damaged" if file.read(8).startswith(MAGIC) else "foreign")
-    except Exception as error:  # damaged files make PIL raise anything; only the system's own errors have a number
+    except Exception as error:  # damaged files make PIL raise any error; only errors of the system have a number
         return Look(fault="unreadable" if getattr(error, "errno", None) else "damaged")
 
 
 def refuse_root(root: Path, workers: int, holds: str) -> None:
-    """Raises ValueError unless ``root`` is a folder and there is a worker; ``holds`` is what the folder should hold."""
+    """Raise ValueError unless ``root`` is a folder and ``workers`` is positive; ``holds`` describes the expected content."""
     if workers < 1:
         raise ValueError(f"The number of workers is {workers}: give 1 or more.")
     if root.is_file():
@@ -85,40 +85,40 @@ def refuse_root(root: Path, workers: int, holds: str) -> None:
 
 
 def entries(folder: Path) -> tuple[list[str], list[str]]:
-    """The folders and the files in ``folder``, sorted; links count as what they lead to.
+    """Return the folders and the files in ``folder``, sorted; links count as their targets.
 
     Raises:
-        ValueError: it cannot be listed.
+        ValueError: the folder cannot be listed.
     """
     _, folders, files = next(os.walk(folder, onerror=refuse_listing))
     return sorted(folders), sorted(files)
 
 
 def refuse_listing(error: OSError) -> None:
-    """For os.walk, which else passes over what it cannot list."""
-    raise ValueError(f"The folder {error.filename} cannot be listed ({error.strerror}); mend that and check again.") from None
+    """Raise ValueError for a folder that cannot be listed, as ``onerror`` of os.walk, which would skip it."""
+    raise ValueError(f"The folder {error.filename} cannot be listed ({error.strerror}); correct that and check again.") from None
 
 
 def archives(folder: Path, beside: str) -> Iterator[Finding]:
-    """A note where archives lie in ``folder``, beside what was unpacked from them."""
-    found = [name for name in entries(folder)[1] if os.path.splitext(name)[1].lower() in ARCHIVES]
-    if found:
-        yield Finding(f"archives beside {beside}: {first_names(found)}; nothing reads them once they are unpacked.", "note")
+    """Yield a note if ``folder`` holds archives beside the data unpacked from them."""
+    names = [name for name in entries(folder)[1] if os.path.splitext(name)[1].lower() in ARCHIVES]
+    if names:
+        yield Finding(f"archives beside {beside}: {first_names(names)}; nothing reads them once they are unpacked.", "note")
 
 
 def map_files(
     work: Callable[[list[str]], list[Answer]], names: list[str], workers: int, what: str
 ) -> Iterator[tuple[str, Answer]]:
-    """(name, what ``work`` says of it) for all names in order; shows on standard error how far that is.
+    """Yield (name, answer of ``work``) for all names in order, and show the progress on standard error.
 
     Args:
-        work: gives an answer to each of a list of names. It runs in the workers, so it must be a function of a module, or a
+        work: returns an answer for each name of a list. It runs in the workers, so it must be a function of a module, or a
             partial of one.
-        names: for ``work``.
-        workers: processes; with 1, or few names, this one does it.
-        what: the part of the data set, for people.
+        names: of the files.
+        workers: number of processes; with 1, or few names, this process does the work.
+        what: name of the part of the dataset, for messages.
 
-    Close it where it is not read to the end (``contextlib.closing``): that ends the workers.
+    Close the iterator (``contextlib.closing``) unless it is read to the end: that stops the workers.
 
     Raises:
         ValueError: a worker died.
@@ -129,14 +129,14 @@ def map_files(
 
 
 def _chunks(work: Callable, names: list[str], workers: int, what: str) -> Iterator[list[tuple[str, Answer]]]:
-    """A chunk of ``each`` at a time; only a few are under way at once."""
+    """Yield the results of ``map_files`` in chunks, with only a few chunks in progress at once."""
     chunks = (names[i : i + CHUNK] for i in range(0, len(names), CHUNK))
     if workers == 1 or len(names) <= CHUNK:
         for chunk in chunks:
             yield list(zip(chunk, work(chunk), strict=True))
         return
     waiting: deque = deque()
-    # Spawned, not forked: the bar has a thread, and a fork of a process with threads can hang.
+    # Spawn, do not fork: the progress bar has a thread, and a fork of a process with threads can hang.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _leave_interrupts)
     try:
         for chunk in chunks:
@@ -156,18 +156,19 @@ def _chunks(work: Callable, names: list[str], workers: int, what: str) -> Iterat
 
 
 def _leave_interrupts() -> None:
-    """In a worker: Ctrl-C reaches every process of the terminal, and the first one ends the others."""
+    """Ignore Ctrl-C in a worker: it reaches every process of the terminal, and the main one stops the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _watch(chunks: Iterator[list], what: str, total: int) -> Iterator[list]:
-    """Passes chunks on and shows on standard error how far they are: a bar on a terminal, a line now and then elsewhere."""
+    """Pass chunks on and show the progress on standard error: a bar on a terminal, otherwise a line every ``SAY_EVERY``."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    done, start, said = 0, time.monotonic(), time.monotonic()
+    done, start = 0, time.monotonic()
+    last_line = start
     with closing(chunks), Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"decoding {what}", total=total)
         for chunk in chunks:
@@ -175,19 +176,19 @@ def _watch(chunks: Iterator[list], what: str, total: int) -> Iterator[list]:
             done += len(chunk)
             bar.update(task, completed=done)
             now = time.monotonic()
-            if not console.is_terminal and now - said >= SAY_EVERY:
-                said, left = now, (now - start) / done * (total - done)
-                line = f"{what}: {done:,} of {total:,} images decoded, about {left / 60:.0f} min left"
+            if not console.is_terminal and now - last_line >= SAY_EVERY:
+                last_line, remaining = now, (now - start) / done * (total - done)
+                line = f"{what}: {done:,} of {total:,} images decoded, about {remaining / 60:.0f} min left"
                 console.print(line, highlight=False, soft_wrap=True)
 
 
 def first_names(names: Iterable[str], limit: int = 5) -> str:
-    """The first names and how many more there are, on one line; empty for none."""
+    """Return the first names and the number of further ones, on one line; empty without names."""
     names = list(names)
-    shown = [os.fsencode(name).decode(errors="replace") for name in names[:limit]]
-    return ", ".join(shown) + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
+    text = ", ".join(os.fsencode(name).decode(errors="replace") for name in names[:limit])
+    return f"{text} and {len(names) - limit:,} more" if len(names) > limit else text
 
 
 def listed(counts: Counter) -> str:
-    """'RGB 6, L (grey) 1': the commonest first."""
+    """Return counts as text, the most frequent first: 'RGB 6, L (grey) 1'."""
     return ", ".join(f"{name}{' (grey)' if name == 'L' else ''} {count:,}" for name, count in counts.most_common())

@@ -1,4 +1,4 @@
-"""What the pictures of all tasks share: type, ink, the colours of right and wrong, how images are read and made to fit."""
+"""Draw what the pictures of all tasks share: text, tags, colours for right and wrong, and images fitted to panels."""
 
 from pathlib import Path
 
@@ -6,44 +6,44 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 INK = "#1d1d1b"
-GROUND = "#f4f4f2"  # of a panel, where its image leaves room
-RIGHT, WRONG = "#00a678", "#d55e00"  # green and vermilion: told apart by the colour-blind too
+GROUND = "#f4f4f2"  # background of a panel around its image
+RIGHT, WRONG = "#00a678", "#d55e00"  # green and vermilion, which colour-blind people can tell apart
 FONT = ImageFont.load_default(12)
-TAG = 15  # px: the height of a tag
+TAG = 15  # px, height of a tag
 
 
 def evenly_spaced(count: int, num: int) -> list[int]:
-    """``num`` of the indices 0..count - 1, evenly and with both ends; all of them, where there are fewer."""
+    """Return ``num`` evenly spaced indices of 0..count - 1, both ends included; all indices if there are fewer."""
     return np.unique(np.linspace(0, count - 1, num, dtype=int)).tolist()
 
 
 def run_labels(runs: int) -> list[str]:
-    """What the text on pictures of several runs starts with, 'A: ' and so on; nothing for one alone."""
+    """Return the prefixes of texts on pictures of several runs, 'A: ' and so on; an empty prefix for a single run."""
     return [""] if runs == 1 else [f"{chr(ord('A') + i)}: " for i in range(runs)]
 
 
 def read_rgb(path: str | Path, remedy: str) -> Image.Image:
-    """The image at ``path`` as RGB, whatever its mode.
+    """Read the image at ``path`` and convert it to RGB from any mode.
 
     Raises:
-        ValueError: it is missing or cannot be decoded; names the path and ends with the remedy.
+        ValueError: the image is missing or cannot be decoded; names the path and ends with the remedy.
     """
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    except (OSError, SyntaxError) as error:  # PIL has both for a broken PNG
+    except (OSError, SyntaxError) as error:  # PIL raises either for a broken PNG
         raise ValueError(f"The image {path} cannot be decoded ({error}); {remedy}.") from None
 
 
 def fitted(size: tuple[int, int], panel: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The size of an image made as large as its panel allows, at least a pixel each way, and where its corner goes."""
-    scale = min(whole / side for whole, side in zip(panel, size, strict=True))
+    """Return the largest size of an image in its panel, at least one pixel each way, and the position of its corner."""
+    scale = min(available / side for available, side in zip(panel, size, strict=True))
     wide, high = (max(1, round(side * scale)) for side in size)
     return (wide, high), ((panel[0] - wide) // 2, (panel[1] - high) // 2)
 
 
 def fit(image: Image.Image, panel: tuple[int, int]) -> Image.Image:
-    """A photograph in the middle of its panel."""
+    """Return a panel with a photograph in its middle."""
     size, corner = fitted(image.size, panel)
     canvas = Image.new("RGB", panel, GROUND)
     canvas.paste(image.resize(size, Image.Resampling.LANCZOS), corner)
@@ -51,19 +51,19 @@ def fit(image: Image.Image, panel: tuple[int, int]) -> Image.Image:
 
 
 def tag_width(text: str) -> float:
-    """How wide ``draw_tag`` makes a text, its border apart."""
+    """Return the width of ``draw_tag`` for a text in px, without the border."""
     return FONT.getlength(text) + 5
 
 
 def draw_tag(draw: ImageDraw.ImageDraw, x: float, y: float, text: str, colour: tuple[int, int, int]) -> None:
-    """Writes on a ground of that colour, in black or white, whichever reads better."""
-    light = np.dot((np.array(colour) / 255) ** 2.2, (0.2126, 0.7152, 0.0722))  # as the eye takes it: green is bright, blue is not
+    """Write a text on a background of that colour, in black or white, whichever is easier to read."""
+    light = np.dot((np.array(colour) / 255) ** 2.2, (0.2126, 0.7152, 0.0722))  # as perceived: green is bright, blue is not
     draw.rectangle((x, y, x + tag_width(text), y + TAG), tuple(colour), "black")
     draw.text((x + 3, y + 1), text, "white" if light < 0.26 else "black", FONT)
 
 
 def shorten(text: str, width: float) -> str:
-    """The text, without its middle where it is wider than that many px: both ends of a file's name tell something."""
+    """Shorten a text in its middle to at most ``width`` px: both ends of a file name are informative."""
     if FONT.getlength(text) <= width:
         return text
     for keep in range(len(text) // 2, 0, -1):

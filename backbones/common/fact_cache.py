@@ -1,4 +1,4 @@
-"""Facts that take torch seconds to find, kept from one process to the next, so that a plan or a status answers at once."""
+"""Cache on disk the facts for which torch would need seconds, so that a plan or a status appears at once."""
 
 import hashlib
 import json
@@ -14,78 +14,82 @@ from typing import Any
 from backbones.common.files import read_json, write_json
 from backbones.common.project import ROOT
 
-VARIABLES = ("OMP_", "GOMP_", "KMP_", "MKL_", "CUDA_", "NVIDIA_", "ATEN_", "TORCH_", "PYTORCH_")  # that torch reads as it starts
-DEVICE = "TRICKTRANSFER_DEVICE"  # cpu or cuda: what runs are made on, where that is not what this host has
+# prefixes of the environment variables that torch reads when it starts
+VARIABLES = ("OMP_", "GOMP_", "KMP_", "MKL_", "CUDA_", "NVIDIA_", "ATEN_", "TORCH_", "PYTORCH_")
+DEVICE = "TRICKTRANSFER_DEVICE"  # environment variable: cpu or cuda, the device of runs if it differs from this host's
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def folder() -> Path:
-    """Where facts are kept: ``tricktransfer`` in the user's cache, which may be removed at any time."""
+    """Return the folder of the cache: ``tricktransfer`` in the user's cache, which may be deleted at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tricktransfer"
 
 
 def cached(kind: str, depends: Any, make: Callable[[], dict]) -> dict:
-    """What ``make`` returns, from an earlier process where there was one.
+    """Return the result of ``make``, from the cache if an earlier process computed it.
 
     Args:
-        kind: names the file.
-        depends: all that the answer follows from, plain values; another ``depends`` is another fact.
+        kind: of fact; the beginning of the file name.
+        depends: all plain values that decide the result; they are part of the cache key.
         make: returns a dict of plain values.
     """
     digest = hashlib.sha256(json.dumps([kind, depends], sort_keys=True).encode()).hexdigest()[:16]
     path = folder() / f"{kind}-{digest}.json"
     if path not in _read:
-        _read[path] = _found(path, make)
+        _read[path] = _read_or_make(path, make)
     return _read[path]
 
 
-_read: dict[Path, dict] = {}  # by this process already
+_read: dict[Path, dict] = {}  # facts that this process has already
 
 
-def _found(path: Path, make: Callable[[], dict]) -> dict:
+def _read_or_make(path: Path, make: Callable[[], dict]) -> dict:
     try:
         return read_json(path)
     except (OSError, ValueError):
-        found = make()
+        facts = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, found)
-    except OSError:  # a home that cannot be written: it is found anew each time
+        write_json(path, facts)
+    except OSError:  # the folder is not writable: each process computes the facts anew
         pass
-    return found
+    return facts
 
 
 def machine() -> dict:
-    """What decides results, and is this machine's: ``threads`` of torch, ``cuda``, and ``bf16`` in the hardware of the CPU.
+    """Return the facts of this machine that affect results: ``threads`` of torch, ``cuda``, and ``bf16`` in the CPU's hardware.
 
-    As torch says where it is loaded; else as it said before, under the same variables, cores and devices since this start of
-    the machine. ``TRICKTRANSFER_DEVICE`` speaks for ``cuda``: a host that only submits runs may have no GPU.
+    They come from torch if it is loaded, else from the cache, whose key has the variables, the cores, the devices and the boot of
+    the machine. ``TRICKTRANSFER_DEVICE`` overrides ``cuda``, since a host that only submits runs may have no GPU.
 
     Raises:
         ValueError: that variable is neither cpu nor cuda.
     """
-    found, said = _asked() if "torch" in sys.modules else cached("machine", _surroundings(), _asked), os.environ.get(DEVICE)
-    if said and said not in ("cpu", "cuda"):
-        raise ValueError(f"The variable {DEVICE} is {said!r}; set it to cpu or cuda, or unset it.")
-    return found | {"cuda": said == "cuda"} if said else found
+    facts = _torch_facts() if "torch" in sys.modules else cached("machine", _surroundings(), _torch_facts)
+    device = os.environ.get(DEVICE)
+    if not device:
+        return facts
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"The variable {DEVICE} is {device!r}; set it to cpu or cuda, or unset it.")
+    return facts | {"cuda": device == "cuda"}
 
 
 def check_device() -> None:
-    """Refuses to train on another device than keys name.
+    """Refuse to train on a device other than the one in run keys.
 
     Raises:
-        ValueError: ``TRICKTRANSFER_DEVICE`` says so.
+        ValueError: ``TRICKTRANSFER_DEVICE`` contradicts the devices that torch sees.
     """
-    there, said = _asked()["cuda"], machine()["cuda"]
-    if said and not there:
+    available, requested = _torch_facts()["cuda"], machine()["cuda"]
+    if requested and not available:
         raise ValueError(f"The variable {DEVICE} is cuda, and this process sees no GPU; unset it, or train where there is one.")
-    if there and not said:
+    if available and not requested:
         raise ValueError(
             f"The variable {DEVICE} is cpu, and this process sees a GPU; unset it, or set CUDA_VISIBLE_DEVICES= too."
         )
 
 
-def _asked() -> dict:
+def _torch_facts() -> dict:
     import torch
 
     flags = torch.cpu.get_capabilities()
@@ -100,21 +104,21 @@ def _surroundings() -> list:
     library = _library("torch")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     variables = {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)}
-    started = BOOT.read_text() if BOOT.is_file() else ""
+    boot = BOOT.read_text() if BOOT.is_file() else ""
     devices = sorted(map(str, Path("/dev").glob("nvidia*")))
-    return [socket.gethostname(), started, cores, devices, variables, *library]
+    return [socket.gethostname(), boot, cores, devices, variables, *library]
 
 
 @cache
 def _library(name: str) -> tuple[str, int]:
-    """Where a package is, and since when."""
-    place = find_spec(name).origin
-    return place, os.stat(place).st_mtime_ns
+    """Return the path of a package and its time of modification."""
+    path = find_spec(name).origin
+    return path, os.stat(path).st_mtime_ns
 
 
 @cache
 def sources(*packages: str) -> str:
-    """sha256 of the Python files of ``packages`` of this tree, and of which torch and timm are there."""
+    """Return the sha256 of the Python files of ``packages`` of this project, and of the installed torch and timm."""
     files = [path for name in packages for path in sorted((ROOT / name).rglob("*.py"))]
     digest = hashlib.sha256(repr([_library(name) for name in ("torch", "timm")]).encode())
     for path in files:

@@ -1,4 +1,4 @@
-"""Files written whole or not at all: beside the target, synced, then renamed."""
+"""Read files, and write them atomically: to a temporary file beside the target, synced, then renamed."""
 
 import hashlib
 import json
@@ -10,14 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-PART = ".part"  # ends the name of whatever is being written; a kill leaves it, and ``remove_parts`` takes it away
+PART = ".part"  # suffix of temporary files and folders; a killed process leaves them, ``remove_parts`` deletes them
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A file beside ``path`` to write to: synced and renamed to ``path`` when the block ends well, removed otherwise.
+    """Yield a temporary file beside ``path``; sync it and rename it to ``path`` after the block, or remove it after an error.
 
-    Each writer has its own, so that of two at once one wins, whole.
+    Each writer has its own temporary file, so of two concurrent writers one wins as a whole.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,33 +26,33 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield Path(name)
         sync(name)
-        os.chmod(name, 0o644)  # mkstemp makes it readable for the owner alone
+        os.chmod(name, 0o644)  # mkstemp lets only the owner read it
         os.replace(name, path)
     except BaseException:
         os.unlink(name)
         raise
-    with suppress(OSError):  # some file systems cannot; the file is whole under either name
+    with suppress(OSError):  # some file systems cannot sync a folder; the file is complete under either name
         sync(path.parent)
 
 
 @contextmanager
 def atomic(path: str | Path, mode: str = "w") -> Iterator[IO]:
-    """Opens a file that becomes ``path`` when the block ends well, see ``atomic_path``."""
+    """Open a file that becomes ``path`` after the block, see ``atomic_path``."""
     with atomic_path(path) as part, open(part, mode, encoding=None if "b" in mode else "utf-8") as file:
         yield file
 
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """A folder beside ``path`` to fill: synced and renamed to ``path`` as a whole when the block ends well, removed otherwise.
+    """Yield a temporary folder beside ``path``; sync it and rename it to ``path`` after the block, or remove it after an error.
 
-    One that is there is set aside first, so that for a moment there is none: a kill then leaves it as ``.NAME.*.part``.
+    An existing folder is first renamed, so for a moment none exists; a process killed then leaves it as ``.NAME.*.part``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part, old = (Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)) for _ in range(2))
     try:
-        part.chmod(0o755)  # mkdtemp makes it readable for the owner alone
+        part.chmod(0o755)  # mkdtemp lets only the owner read it
         yield part
         for file in (*part.rglob("*"), part):
             sync(file)
@@ -71,7 +71,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def sync(path: str | Path) -> None:
-    """Has the system write a file, or the names in a folder, to the disk now."""
+    """Force a file, or the names in a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -80,15 +80,15 @@ def sync(path: str | Path) -> None:
 
 
 def remove_parts(folder: str | Path) -> list[str]:
-    """Removes what killed processes left half written in ``folder``, to which nobody else may be writing; returns the names."""
-    found = sorted(Path(folder).glob(f".*{PART}"))
-    for path in found:
+    """Delete the temporary files of killed processes in ``folder``, and return their names. Nobody else may write there."""
+    parts = sorted(Path(folder).glob(f".*{PART}"))
+    for path in parts:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return [path.name for path in found]
+    return [path.name for path in parts]
 
 
 def sha256(path: str | Path) -> str:
-    """Of a file, in hexadecimal."""
+    """Return the hexadecimal sha256 of a file."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -97,20 +97,21 @@ def sha256(path: str | Path) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
+    """Write a text file atomically."""
     with atomic(path) as file:
         file.write(text)
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Raises ValueError for NaN and infinities: they are not JSON, and no result."""
+    """Write a JSON file atomically; raise ValueError for NaN and infinities, which are not JSON."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
-    """What a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises:
-        ValueError: it is not JSON, or nested too deep; names the file.
+        ValueError: the file is not JSON, or is nested too deep; names the file.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -121,10 +122,10 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_npz(path: str | Path) -> dict[str, Any]:
-    """The numpy arrays of an npz file, by name. No pickled object is loaded, since that would run its code.
+    """Return the numpy arrays of an npz file, by name. Pickled objects are refused, since loading them would run their code.
 
     Raises:
-        ValueError: it is no npz of plain arrays; names the file.
+        ValueError: the file is no npz of plain arrays; names the file.
     """
     import numpy as np
 
@@ -133,12 +134,13 @@ def read_npz(path: str | Path) -> dict[str, Any]:
             return {name: saved[name] for name in saved.files}
     except FileNotFoundError:
         raise
-    except Exception as error:  # damaged bytes make numpy and zlib raise anything
-        what = "Python objects, which would run code" if "allow_pickle" in str(error) else str(error).splitlines()[0]
-        raise ValueError(f"{path} is no file of plain arrays ({what}); test the run again to write the file anew.") from None
+    except Exception as error:  # damaged bytes make numpy and zlib raise any error
+        reason = "Python objects, which would run code" if "allow_pickle" in str(error) else str(error).splitlines()[0]
+        raise ValueError(f"{path} is no file of plain arrays ({reason}); test the run again to write the file anew.") from None
 
 
 def write_npz(path: str | Path, **arrays) -> None:
+    """Write numpy arrays to a compressed npz file, atomically."""
     import numpy as np
 
     with atomic(path, "wb") as file:
@@ -146,11 +148,11 @@ def write_npz(path: str | Path, **arrays) -> None:
 
 
 def missing_folder(path: str | Path, expected: str) -> str:
-    """One sentence on a folder or file that is not there: what was expected, what is there instead, what to do."""
+    """Return the error message for a missing folder or file: the expected content, what its parent holds, and the remedy."""
     path = Path(path)
-    there = next(p for p in path.absolute().parents if p.is_dir())
-    found = ", ".join(sorted(p.name for p in there.iterdir() if p.name[0] != ".")[:6]) or "nothing"
+    parent = next(p for p in path.absolute().parents if p.is_dir())
+    names = ", ".join(sorted(p.name for p in parent.iterdir() if p.name[0] != ".")[:6]) or "nothing"
     return (
-        f"{path} does not exist; it should hold {expected}. {there} holds {found}. Put the data there, or set DATA_ROOT to "
-        "the folder that has it (the made data of scale toy: python tools/prepare_data.py toy)."
+        f"{path} does not exist; it should hold {expected}. {parent} holds {names}. Put the data there, or set DATA_ROOT to "
+        "the folder that has it (the synthetic toy data: python tools/prepare_data.py toy)."
     )

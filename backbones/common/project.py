@@ -1,8 +1,8 @@
-"""Where the project lies, and the words that all of it shares."""
+"""Define the paths of the project, and the names that all packages share."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
-SCRATCH = "scratch"  # as a backbone: random weights
+SCRATCH = "scratch"  # as the name of a backbone: random weights
 SCALES = ("toy", "mini", "paper")

@@ -1,4 +1,4 @@
-"""Imports that print nothing."""
+"""Import libraries without their messages."""
 
 import io
 import warnings
@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stdout
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, what libraries print is not shown: mmdet and mmseg say of each optional part of theirs that it is not there."""
+    """Hide the output of libraries within the block: mmdet and mmseg report every optional dependency that is missing."""
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"mm(det|seg)\.")
         yield

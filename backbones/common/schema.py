@@ -1,6 +1,6 @@
-"""Check what a user wrote, a config, protocol, study or card, against a declared schema, and say what does not fit.
+"""Check a config, protocol, study or card of a user against a declared schema, and report the first fault.
 
-A schema is a ``msgspec.Struct``: a field for each key, with its type and range. Tasks and tools declare their own.
+A schema is a ``msgspec.Struct`` with a field for each key, its type and its range. Tasks and tools declare their own.
 """
 
 import difflib
@@ -13,42 +13,10 @@ from msgspec import Meta
 
 Count = Annotated[int, Meta(ge=1)]
 Index = Annotated[int, Meta(ge=0)]
-Number = int | float  # a whole number stays one
+Number = int | float  # an int stays an int
 Positive = Annotated[int, Meta(gt=0)] | Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0)]
 Fraction = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)]
-PHRASES = (
-    (Positive, "a number above 0"),
-    (NonNegative, "a number of at least 0"),
-    (Fraction, "a number from 0 to 1"),
-)
-
-SchemaType = TypeVar("SchemaType", bound=msgspec.Struct)
-
-PHRASES = (
-    (Count, "a whole number of at least 1"),
-    (Index, "a whole number of at least 0"),
-    (Positive, "a number above 0"),
-    (NonNegative, "a number of at least 0"),
-    (Fraction, "a number from 0 to 1"),
-    (Number, "a number"),
-    (int, "a whole number"),
-    (float, "a number"),
-    (str, "text"),
-    (bool, "True or False"),
-    (NoneType, "None"),
-)
-
-SchemaType = TypeVar("SchemaType", bound=msgspec.Struct)
-
-PHRASES = (
-    (Positive, "a number above 0"),
-    (NonNegative, "a number of at least 0"),
-    (Fraction, "a number from 0 to 1"),
-)
-
-SchemaType = TypeVar("SchemaType", bound=msgspec.Struct)
-
 PHRASES = (
     (Count, "a whole number of at least 1"),
     (Index, "a whole number of at least 0"),
@@ -76,12 +44,12 @@ def accept(data: Mapping[str, Any], schema: type[SchemaType], where: str, path: 
 
     Args:
         data: plain values by key.
-        schema: what is allowed.
-        where: how an error names the place: a file, or the option that a user typed.
+        schema: the allowed keys and values.
+        where: place in error messages: a file, or the option that a user typed.
         path: dotted path of ``data`` within that place; empty for the whole.
 
     Raises:
-        ValueError: an unknown key (names the nearest), a missing one, or a value of another type or out of range.
+        ValueError: a key is unknown (names the nearest) or missing, or a value has another type or is out of range.
     """
     try:
         return msgspec.convert(_plain(data), schema)
@@ -91,13 +59,13 @@ def accept(data: Mapping[str, Any], schema: type[SchemaType], where: str, path: 
 
 
 def refuse_unknown(data: Collection[str], allowed: Collection[str], where: str, path: str = "", owner: str = "") -> None:
-    """Raise ValueError for the first key of ``data`` that is not in ``allowed``; the sentence names the nearest keys.
+    """Raise ValueError for the first key of ``data`` that is not in ``allowed``; the message names the nearest keys.
 
     Args:
         data: keys, or a mapping.
-        allowed: the keys that may stand there.
+        allowed: the allowed keys.
         where, path: see ``accept``.
-        owner: what takes the keys, such as a class; empty for a schema.
+        owner: name of the class or function that takes the keys; empty for a schema.
     """
     for key in data:
         if key in allowed:
@@ -115,7 +83,7 @@ def join(path: str, key: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return ``value`` made of plain dicts and lists: msgspec would take MMEngine's own dicts for objects."""
+    """Return ``value`` as plain dicts and lists, since msgspec takes MMEngine's dicts for objects."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
@@ -123,38 +91,48 @@ def _plain(value: Any) -> Any:
 
 def _refuse(value: Any, kind: Any, where: str, path: str) -> None:
     """Raise ValueError for the first part of ``value`` that does not fit ``kind``: msgspec does not name keys of a dict."""
-    kind = _arm(value, kind)
+    kind = _union_member(value, kind)
     base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    origin = get_origin(base)
     if isinstance(value, Mapping) and isinstance(base, type) and issubclass(base, msgspec.Struct):
-        refuse_unknown(value, field_names(base), where, path)
-        hints = get_type_hints(base, include_extras=True)
-        for field in msgspec.structs.fields(base):
-            if field.required and field.encode_name not in value:
-                raise ValueError(f"{where} lacks {join(path, field.encode_name)}; add it.")
-        parts = [(join(path, key), item, hints[key]) for key, item in value.items()]
-    elif isinstance(value, Mapping) and origin is dict:
-        names, inner = get_args(base)
+        parts = _struct_parts(value, base, where, path)
+    elif isinstance(value, Mapping) and get_origin(base) is dict:
+        names, item_kind = get_args(base)
         if get_origin(names) is Literal:
             refuse_unknown(value, get_args(names), where, path)
-        parts = [(join(path, str(key)), item, inner) for key, item in value.items()]
-    elif isinstance(value, list | tuple) and origin in (list, tuple):
-        inner = get_args(base)
-        kinds = inner if origin is tuple and inner[-1] is not Ellipsis else (inner[0],) * len(value)
-        parts = [(join(path, str(i)), item, kinds[i]) for i, item in enumerate(value) if i < len(kinds)]
-        if len(value) != len(kinds):
-            parts = []
+        parts = [(join(path, str(key)), item, item_kind) for key, item in value.items()]
+    elif isinstance(value, list | tuple) and get_origin(base) in (list, tuple):
+        parts = _sequence_parts(value, base, path)
     else:
         parts = []
-    for place, item, inner in parts:
-        if not _fits(item, inner):
-            _refuse(item, inner, where, place)
+    for place, item, item_kind in parts:
+        if not _fits(item, item_kind):
+            _refuse(item, item_kind, where, place)
     if not _fits(value, kind):
         raise ValueError(f"{where} has {path}={value!r}; give {in_words(kind)}.")
 
 
-def _arm(value: Any, kind: Any) -> Any:
-    """Return the member of a union whose parts are to be looked at for ``value``; ``kind`` itself where there is none."""
+def _struct_parts(value: Mapping, struct: type[msgspec.Struct], where: str, path: str) -> list[tuple[str, Any, Any]]:
+    """Return (path, item, type) of each key of ``value``; raise ValueError for an unknown or a missing key."""
+    refuse_unknown(value, field_names(struct), where, path)
+    hints = get_type_hints(struct, include_extras=True)
+    for field in msgspec.structs.fields(struct):
+        if field.required and field.encode_name not in value:
+            raise ValueError(f"{where} lacks {join(path, field.encode_name)}; add it.")
+    return [(join(path, key), item, hints[key]) for key, item in value.items()]
+
+
+def _sequence_parts(value: list | tuple, kind: Any, path: str) -> list[tuple[str, Any, Any]]:
+    """Return (path, item, type) of each item of ``value``; nothing if ``kind`` has another length."""
+    item_kinds = get_args(kind)
+    if get_origin(kind) is not tuple or item_kinds[-1] is Ellipsis:
+        item_kinds = item_kinds[:1] * len(value)
+    if len(value) != len(item_kinds):
+        return []
+    return [(join(path, str(i)), item, item_kinds[i]) for i, item in enumerate(value)]
+
+
+def _union_member(value: Any, kind: Any) -> Any:
+    """Return the member of a union that matches the shape of ``value``, or ``kind`` itself if there is none."""
     members = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
     for member in members:
         base = get_args(member)[0] if get_origin(member) is Annotated else member
@@ -175,22 +153,22 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def in_words(kind: Any) -> str:
-    """Say what a value of a type may be: 'a whole number of at least 1', 'one of gt, all', 'a list of 3, each a number'."""
-    for known, words in PHRASES:
-        if kind == known:
-            return words
-        if kind == known | None:
-            return f"{words} or None"
-    origin, inner = get_origin(kind), get_args(kind)
+    """Describe the values of a type: 'a whole number of at least 1', 'one of gt, all', 'a list of 3, each a number'."""
+    for phrase_kind, phrase in PHRASES:
+        if kind == phrase_kind:
+            return phrase
+        if kind == phrase_kind | None:
+            return f"{phrase} or None"
+    origin, args = get_origin(kind), get_args(kind)
     if origin is Literal:
-        return f"one of {', '.join(map(str, inner))}" if len(inner) > 1 else str(inner[0])
+        return f"one of {', '.join(map(str, args))}" if len(args) > 1 else str(args[0])
     if origin is Annotated:
-        return in_words(inner[0]) + "".join(_range(meta) for meta in inner[1:] if isinstance(meta, Meta))
+        return in_words(args[0]) + "".join(_range(meta) for meta in args[1:] if isinstance(meta, Meta))
     if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(in_words(member) for member in inner))
-    if origin is tuple and inner[-1] is not Ellipsis:
-        same = f", each {in_words(inner[0])}" if len(set(inner)) == 1 else ""
-        return f"a list of {len(inner)}{same}"
+        return " or ".join(dict.fromkeys(in_words(member) for member in args))
+    if origin is tuple and args[-1] is not Ellipsis:
+        items = f", each {in_words(args[0])}" if len(set(args)) == 1 else ""
+        return f"a list of {len(args)}{items}"
     if origin in (list, tuple):
         return "a list"
     return "a dict"
@@ -198,7 +176,7 @@ def in_words(kind: Any) -> str:
 
 def _range(meta: Meta) -> str:
     limits = (("of at least", meta.ge), ("above", meta.gt), ("of at most", meta.le), ("below", meta.lt))
-    words = [f" {word} {limit:g}" for word, limit in limits if limit is not None]
+    phrases = [f" {relation} {limit:g}" for relation, limit in limits if limit is not None]
     if meta.min_length:
-        words.append(f" of at least {meta.min_length}")
-    return " and".join(words)
+        phrases.append(f" of at least {meta.min_length}")
+    return " and".join(phrases)

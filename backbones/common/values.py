@@ -1,4 +1,4 @@
-"""Declare the values that a config of any task may have: what a person may want to change, and nothing that follows from it."""
+"""Declare the values that a config of any task may have: those that a user may change, and none that follow from them."""
 
 from typing import Any, Literal
 
@@ -8,22 +8,22 @@ from backbones.common.schema import Count, Index, Positive
 
 
 class Values(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The keys of a config that all tasks share; a task's own schema adds those of its own.
+    """Declare the keys of a config that all tasks share; each task's schema adds its own.
 
-    A key that holds a dict or a list is handed to MMEngine; the classes named in it check what is below.
+    MMEngine gets each dict or list; the classes that are named in it check the keys below.
     """
 
-    # what the run is
+    # facts of the run
     task: str
     scale: Literal["toy", "mini", "paper"]
-    seconds: Positive | None = None  # how long a run takes on two CPU cores, for estimates
-    threads: Count | None = None  # of the CPU in a run; None: all that torch takes
+    seconds: Positive | None = None  # duration of a run on two CPU cores, for estimates
+    threads: Count | None = None  # CPU threads of a run; None: torch's default
     data_root: str
-    num_workers: Index  # processes that load data, of each loader
-    val_interval: Index = 0  # epochs, or updates, between evaluations while training; 0: only at the end
+    num_workers: Index  # processes of each data loader
+    val_interval: Index = 0  # epochs, or updates, between evaluations during training; 0: only at the end
     tf32: Literal["convolutions", "all", "none"] | None = None
-    compile: bool | dict[str, Any] = False  # the backbone, or arguments of torch.compile
-    # what MMEngine gets
+    compile: bool | dict[str, Any] = False  # compile the backbone; a dict has arguments of torch.compile
+    # parts of MMEngine's config
     model: dict[str, Any]
     test_evaluator: dict[str, Any]
     custom_hooks: list[dict[str, Any]] = []

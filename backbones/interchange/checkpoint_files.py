@@ -1,4 +1,4 @@
-"""Weights from elsewhere, as files: safetensors or torch's own, read without running anything that is in them."""
+"""Read files of weights, safetensors or torch's own format, without running any code that they contain."""
 
 import difflib
 import pickle
@@ -14,7 +14,7 @@ from backbones.common.files import sha256
 
 
 class Ignored:
-    """What stands for an object beside the weights: it is read, and nothing of it is run or kept."""
+    """Replace an object stored beside the weights: its data is read, but nothing of it is run or kept."""
 
     def __init__(self, *args):
         pass
@@ -23,9 +23,9 @@ class Ignored:
         pass
 
 
-# What mmengine's runner checkpoints hold beside tensors: the history of each logged value, with its four statistics as
-# getattr(HistoryBuffer, name), in numpy's arrays and scalars (numpy.core is numpy._core since numpy 2). argparse.Namespace is in
-# what timm's and torchvision's own training scripts save. None of these is called: ``Ignored`` is, in the place of each.
+# Checkpoints of mmengine's runner hold beside tensors the history of each logged value, with its four statistics as
+# getattr(HistoryBuffer, name), in numpy's arrays and scalars (numpy.core is numpy._core since numpy 2). The training scripts of
+# timm and torchvision save an argparse.Namespace. None of these is called: unpickling calls ``Ignored`` instead.
 BESIDE_WEIGHTS = (
     "mmengine.logging.history_buffer.HistoryBuffer",
     "builtins.getattr",
@@ -36,20 +36,20 @@ BESIDE_WEIGHTS = (
 )
 PLAIN = ("state_dict", "model")
 AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema")  # timm, mmengine, torchvision's reference scripts
-COUNTERS = ("steps", "n_averaged")  # what mmengine's and torch's AveragedModel count
+COUNTERS = ("steps", "n_averaged")  # of mmengine's and torch's AveragedModel
 WRAPPERS = ("module.", "model.")  # DataParallel and AveragedModel; a training script's own module
 
 
 @dataclass
 class Checkpoint:
-    """The tensors of a file.
+    """Hold the tensors of a file.
 
     Args:
         path: of the file.
         sha256: of the file, in hexadecimal.
         state: name -> tensor, without the prefixes of ``WRAPPERS``.
         weights: 'plain' or 'ema'.
-        notes: sentences on what was chosen.
+        notes: sentences for the user on the choice of weights.
     """
 
     path: Path
@@ -60,41 +60,42 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path, ema: bool = False, unpickle: bool = False) -> Checkpoint:
-    """Reads the weights of a .safetensors or torch file.
+    """Read the weights of a .safetensors or torch file.
 
     Args:
         path: of the file.
-        ema: take the averaged weights, not the ordinary ones.
-        unpickle: let the file make any object, which runs whatever code it names.
+        ema: take the averaged weights instead of the ordinary ones.
+        unpickle: let the file create any object, which runs the code that it names.
 
     Raises:
-        ValueError: no such file, no file of weights, one cut short; one that needs ``unpickle``; no weights of the wanted kind.
+        ValueError: the file is missing, is truncated, or is no file of weights; it needs ``unpickle``; or it has no weights of
+            the requested kind.
     """
     path = Path(path)
     _check_head(path)
     state, weights, notes = _choose(path, _read(path, unpickle), ema)
     state = {k: v for k, v in state.items() if k not in COUNTERS}
-    odd = next((k for k, v in state.items() if not isinstance(k, str) or not isinstance(v, Tensor)), None)
-    if odd is not None or not state:
-        what = "it is empty" if odd is None else f"{odd!r} is no tensor"
-        raise ValueError(f"{path} holds no state dict ({what}); save the state dict of the network alone.")
+    foreign = next((k for k, v in state.items() if not isinstance(k, str) or not isinstance(v, Tensor)), None)
+    if foreign is not None or not state:
+        reason = "it is empty" if foreign is None else f"{foreign!r} is no tensor"
+        raise ValueError(f"{path} holds no state dict ({reason}); save the state dict of the network alone.")
     return Checkpoint(path, sha256(path), _unwrap(state), weights, notes)
 
 
 def _is_safetensors(path: Path) -> bool:
-    """By the content: eight bytes of length, then JSON."""
+    """Return whether the content is safetensors: eight bytes of length, then JSON."""
     with open(path, "rb") as file:
         head = file.read(9)
     return head[8:] == b"{" and not _is_torch(head)
 
 
 def _is_torch(head: bytes) -> bool:
-    """A zip archive, or the pickle of torch before 1.6."""
+    """Return whether a file begins like a zip archive, or like the pickle of torch before 1.6."""
     return head.startswith((b"PK", b"\x80"))
 
 
 def _check_head(path: Path) -> None:
-    """Raises ValueError unless there is a file that begins as a file of weights does."""
+    """Raise ValueError unless the file exists and begins like a file of weights."""
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [p.name for p in path.absolute().parent.glob("*.*")], cutoff=0.5)
         hint = f"; nearest: {', '.join(near)}" if near else ""
@@ -110,7 +111,7 @@ def _check_head(path: Path) -> None:
 
 
 def _read(path: Path, unpickle: bool):
-    """All that is in the file: a dict of tensors, or a dict that holds one."""
+    """Return the content of the file: a dict of tensors, or a dict that holds one."""
     try:
         if _is_safetensors(path):
             return load_file(path)
@@ -118,43 +119,43 @@ def _read(path: Path, unpickle: bool):
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location="cpu", weights_only=not unpickle)
     except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        needs = f"names {named.group(1)}" if named else "holds more than tensors"
+        match = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"names {match.group(1)}" if match else "holds more than tensors"
         raise ValueError(
-            f"{path} {needs}, which is not among what a file of weights may hold; save its state dict alone, or, if you trust "
+            f"{path} {reason}, which is not among what a file of weights may hold; save its state dict alone, or, if you trust "
             "whoever made it, add --unpickle, which runs code from the file."
         ) from None
-    except Exception as error:  # what damaged bytes raise is any error at all
+    except Exception as error:  # damaged bytes can raise any error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ValueError(f"{path} is damaged, or cut short ({reason}); download or copy it again.") from None
 
 
 def _choose(path: Path, content, ema: bool) -> tuple[dict, str, list[str]]:
-    """The state dict to take out of ``content``, which kind it is, and what to say of the choice."""
+    """Return the state dict to take from ``content``, its kind, and notes on the choice."""
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__} and no state dict; save the state dict of the network alone.")
-    held = {name: content[name] for name in (*PLAIN, *AVERAGED) if isinstance(content.get(name), dict)}
-    plain = next((name for name in PLAIN if name in held), None)
-    averaged = next((name for name in AVERAGED if name in held), None)
-    if plain and averaged == "ema_state_dict" and "steps" in held[averaged]:
-        # mmengine's EMAHook swaps the two when it saves, so that 'state_dict' has the averaged weights
+    states = {name: content[name] for name in (*PLAIN, *AVERAGED) if isinstance(content.get(name), dict)}
+    plain = next((name for name in PLAIN if name in states), None)
+    averaged = next((name for name in AVERAGED if name in states), None)
+    if plain and averaged == "ema_state_dict" and "steps" in states[averaged]:
+        # mmengine's EMAHook swaps the two on saving, so that 'state_dict' has the averaged weights
         plain, averaged = averaged, plain
     if ema and not averaged:
         raise ValueError(f"{path} has no averaged weights (looked for {', '.join(AVERAGED)}); leave out --ema.")
     if averaged and not plain and not ema:
         raise ValueError(f"{path} has averaged weights alone ({averaged}); add --ema to take them.")
-    if not held:
+    if not states:
         return content, "plain", []
     notes = []
     if plain and averaged:
-        kinds = [f"the ordinary weights ({plain})", f"the averaged ones ({averaged})"]
-        taken, left = reversed(kinds) if ema else kinds
-        notes.append(f"{path.name} holds {kinds[0]} and {kinds[1]}: {taken} are taken, {left} left out.")
-    return dict(held[averaged if ema else plain]), "ema" if ema else "plain", notes
+        ordinary, mean = f"the ordinary weights ({plain})", f"the averaged ones ({averaged})"
+        choice = f"{mean} are taken, {ordinary} left out" if ema else f"{ordinary} are taken, {mean} left out"
+        notes.append(f"{path.name} holds {ordinary} and {mean}: {choice}.")
+    return dict(states[averaged if ema else plain]), "ema" if ema else "plain", notes
 
 
 def _unwrap(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """``state`` without the prefixes that all of its names share."""
+    """Remove the prefixes of ``WRAPPERS`` that all names of ``state`` share."""
     while prefix := next((p for p in WRAPPERS if all(k.startswith(p) for k in state)), None):
         state = {k.removeprefix(prefix): v for k, v in state.items()}
     return state

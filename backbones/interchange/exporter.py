@@ -1,6 +1,6 @@
-"""Files that timm, torchvision, mmdet and mmseg load, made of a card.
+"""Export a card to a file that timm, torchvision, mmdet or mmseg can load.
 
-Before a file is written its tensors are loaded strictly into that library's own network, which must give the card's probe back.
+Before a file is written, its tensors are loaded strictly into that library's own network, which must reproduce the card's probe.
 """
 
 from pathlib import Path
@@ -32,19 +32,19 @@ SUFFIXES = {"timm": (".safetensors", ".pth"), "torchvision": (".safetensors", ".
 
 
 def export_card(card: BackboneCard, form: str, path: str | Path) -> list[str]:
-    """Writes the weights of ``card`` to ``path``, as another library has them.
+    """Write the weights of ``card`` to ``path`` in the format of another library.
 
     Args:
         card: read from its folder.
-        form: 'timm' or 'torchvision' (a state dict, with the classifier where the card has one; .safetensors or .pth) or 'mm'
-            (the backbone alone, for mmdet and mmseg; .pth).
-        path: of the new file; one that is there is replaced as a whole.
+        form: 'timm' or 'torchvision' (a state dict, with the classifier if the card has one; .safetensors or .pth) or 'mm' (the
+            backbone alone, for mmdet and mmseg; .pth).
+        path: of the new file; an existing file is replaced as a whole.
 
     Returns:
-        Lines that say how the file is loaded.
+        Lines that explain how to load the file.
 
     Raises:
-        ValueError: another suffix, a network that the library has not, features that differ from the card's probe.
+        ValueError: the suffix does not fit, the library lacks the network, or the features differ from the card's probe.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES[form]:
@@ -63,20 +63,20 @@ def _refuse(card: BackboneCard, library: str, hint: str) -> ValueError:
 
 
 def _check(card: BackboneCard, stock: Stock) -> None:
-    """Raises ValueError unless ``stock`` gives the probe of ``card`` back."""
+    """Raise ValueError unless ``stock`` reproduces the probe of ``card``."""
     inputs = preprocessor(card.mean, card.std, card.channel_order)(probe_image()[None]).double()
     with torch.no_grad():
         features = [f.float() for f in stock.features(inputs)]
     for i, (theirs, ours) in enumerate(zip(features, card.probe, strict=True)):
-        if not (off := difference(theirs, ours)) <= TOLERANCE:
+        if not (error := difference(theirs, ours)) <= TOLERANCE:
             raise ValueError(
-                f"No file was written: stage {i + 1} of {stock.package}'s network gives features that differ by {off:.2g} from "
+                f"No file was written: stage {i + 1} of {stock.package}'s network gives features that differ by {error:.2g} from "
                 f"the card's (allowed {TOLERANCE:.0e})."
             )
 
 
 def _whole(card: BackboneCard, whole: nn.Module, head: str) -> dict[str, Tensor]:
-    """The tensors of ``card`` under the names of a library's ``whole`` network, whose classifier is called ``head``."""
+    """Return the tensors of ``card`` under the names of a library's ``whole`` network, whose classifier is ``head``."""
     names = {k: k for k in card.weights}
     if "name" in card.arch:
         with torch.device("meta"):
@@ -102,7 +102,7 @@ def _timm(card: BackboneCard, path: Path):
     whole = timm.create_model(name, num_classes=classes)
     state = _whole(card, whole, whole.pretrained_cfg["classifier"])
     _check(card, timm_stock(whole))
-    lines = [f"timm.create_model({name!r}, num_classes={classes}, checkpoint_path={str(path)!r})", *_fed(card)]
+    lines = [f"timm.create_model({name!r}, num_classes={classes}, checkpoint_path={str(path)!r})", *_input_facts(card)]
     return state, {"timm": name, "num_classes": str(classes), "format": "pt"}, lines
 
 
@@ -117,8 +117,8 @@ def _torchvision(card: BackboneCard, path: Path):
         lines.append("net.fc = torch.nn.Identity()")
     state = _whole(card, whole, "fc")
     _check(card, torchvision_stock(whole))
-    read = "safetensors.torch.load_file" if path.suffix == ".safetensors" else "torch.load"
-    lines += [f"net.load_state_dict({read}({str(path)!r}))", *_fed(card)]
+    loader = "safetensors.torch.load_file" if path.suffix == ".safetensors" else "torch.load"
+    lines += [f"net.load_state_dict({loader}({str(path)!r}))", *_input_facts(card)]
     return state, {"torchvision": name, "num_classes": str(classes), "format": "pt"}, lines
 
 
@@ -129,12 +129,14 @@ def _mm(card: BackboneCard, path: Path):
     _check(card, mm_stock(card.arch, state))
     lines = []
     for library in ("mmseg", "mmdet"):
-        words = mm_arguments(card.arch, library) | {"init_cfg": dict(type="Pretrained", checkpoint=str(path))}
-        lines.append(f"{library}: backbone=dict({', '.join(f'{k}={v!r}' for k, v in words.items())})")
-    order = "True" if card.channel_order == "rgb" else "False"
-    lines += ["the classifier is left out"] * bool(card.classifier)
-    return state, None, [*lines, f"data_preprocessor: mean={card.mean}, std={card.std}, bgr_to_rgb={order}"]
+        arguments = mm_arguments(card.arch, library) | {"init_cfg": dict(type="Pretrained", checkpoint=str(path))}
+        lines.append(f"{library}: backbone=dict({', '.join(f'{k}={v!r}' for k, v in arguments.items())})")
+    if card.classifier:
+        lines.append("the classifier is left out")
+    lines.append(f"data_preprocessor: mean={card.mean}, std={card.std}, bgr_to_rgb={card.channel_order == 'rgb'}")
+    return state, None, lines
 
 
-def _fed(card: BackboneCard) -> list[str]:
+def _input_facts(card: BackboneCard) -> list[str]:
+    """Return a line on the images that the network expects."""
     return [f"fed with {card.channel_order} images, 0..255: mean={card.mean}, std={card.std}"]

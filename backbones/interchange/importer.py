@@ -1,7 +1,7 @@
-"""Cards of weights from elsewhere: timm, torchvision, and files of timm, torchvision, mmpretrain, mmdet and mmseg.
+"""Make cards of other libraries' weights: of timm and torchvision by name, of those and mmpretrain, mmdet and mmseg as files.
 
-The probe of such a card is made by the network that the weights come from, wherever that can be built, so that a wrong key map
-or a wrong variant is refused before anything is written.
+The network that the weights come from computes the probe of such a card, if that network can be built. A wrong key map or a
+wrong variant is thus refused before anything is written.
 """
 
 import re
@@ -37,7 +37,7 @@ from backbones.networks.resnet import ResNet
 from backbones.probe import probe_image
 
 TIMM, TORCHVISION = "timm:", "torchvision:"
-# What most ImageNet weights were trained with (torchvision, timm, mmpretrain): assumed of a file where nothing else is said.
+# Most ImageNet weights (torchvision, timm, mmpretrain) were trained with these; assumed for a file unless the user says else.
 ASSUMED = {
     "mean": [123.675, 116.28, 103.53],
     "std": [58.395, 57.12, 57.375],
@@ -45,18 +45,18 @@ ASSUMED = {
     "input_size": 224,
     "resampler": "unknown",
 }
-AUXILIARY = ("AuxLogits.",)  # of Inception-V3: trained beside the network, and not in timm's
+AUXILIARY = ("AuxLogits.",)  # auxiliary classifier of Inception-V3, which timm's network lacks
 
 
 @dataclass
 class Imported:
-    """A backbone of ours filled with weights from elsewhere, ready to be written as a card.
+    """Hold one of our backbones, filled with the weights of another library, ready to be written as a card.
 
     Args:
         net: the backbone.
-        stock: the network that the weights come from, or None where it cannot be built.
+        stock: the network that the weights come from, or None if it cannot be built.
         facts: the remaining fields of the card.
-        notes: sentences for the user on what was assumed and left out.
+        notes: sentences for the user on assumptions and omitted parts.
     """
 
     net: Backbone
@@ -66,10 +66,10 @@ class Imported:
 
     @torch.no_grad()
     def write(self, folder: str | Path) -> BackboneCard:
-        """Writes the card; its probe is by ``stock``.
+        """Write the card, with the features of ``stock`` as its probe.
 
         Raises:
-            ValueError: ours and the stock network give different features.
+            ValueError: our network and ``stock`` give different features.
         """
         facts, probe = self.facts, None
         preprocess = preprocessor(facts["mean"], facts["std"], facts["channel_order"])
@@ -84,19 +84,19 @@ class Imported:
         return BackboneCard.write(Path(folder), self.net, preprocess, probe=probe, **facts)
 
     def _check_classifier(self, last: Tensor, inputs: Tensor) -> None:
-        """Leaves the classifier out where the stock network's logits are not W GAP(last stage) + b, as a card has them."""
+        """Leave out the classifier unless the stock network's logits are W GAP(last stage) + b, as for any card."""
         classifier = self.facts["classifier"]
         if not classifier or not self.stock.logits:
             return
-        theirs = self.stock.logits(inputs)[0]
+        logits = self.stock.logits(inputs)[0]
         weight, bias = (classifier[name].double() for name in ("weight", "bias"))
         fits = weight.shape[1] == last.shape[1]
-        if not fits or not torch.allclose(weight @ last.mean((2, 3))[0] + bias, theirs, rtol=1e-6, atol=1e-6):
+        if not fits or not torch.allclose(weight @ last.mean((2, 3))[0] + bias, logits, rtol=1e-6, atol=1e-6):
             self.facts["classifier"] = None
             self.notes.append("The classifier is left out: it does not come right after the pooling of the last stage.")
 
     def leave_out(self, parts: list[str]) -> "Imported":
-        """Notes that ``parts`` of the weights are not in the card."""
+        """Note that ``parts`` of the weights are not in the card."""
         if parts:
             self.notes.append(f"Left out, as no part of the backbone: {', '.join(parts)}.")
         return self
@@ -110,17 +110,20 @@ def import_backbone(
     unpickle: bool = False,
     **given,
 ) -> Imported:
-    """Reads weights from ``source`` into a backbone of ours.
+    """Read weights from ``source`` into one of our backbones.
+
+    The parameters are the options of tools/import_backbone.py, hence so many.
 
     Args:
-        source: 'timm:NAME' or 'torchvision:NAME' (with or without a tag), which are downloaded; or a file.
-        variant: of a file: 'a' .. 'd'; needed where the file cannot tell a from b.
-        network: of a file: 'timm:NAME' or 'torchvision:NAME' that it holds.
-        ema, unpickle: of a file: see ``read_checkpoint``.
-        given: what the user says of mean, std, channel_order, input_size, resampler and top1, over what the source says.
+        source: 'timm:NAME' or 'torchvision:NAME' (with or without a tag), which is downloaded; or a file.
+        variant: for a file: 'a' .. 'd'; needed if the file does not determine a or b.
+        network: for a file: the network that it holds, as 'timm:NAME' or 'torchvision:NAME'.
+        ema, unpickle: for a file: see ``read_checkpoint``.
+        given: mean, std, channel_order, input_size, resampler and top1 from the user, which override those of the source.
 
     Raises:
-        ValueError: an unknown name, a download that failed, a file that cannot be read or is not what was said, a run or a card.
+        ValueError: the name is unknown, the download failed, the file cannot be read or holds another network than stated, or
+            ``source`` is a run or a card of this project.
     """
     if source.startswith((TIMM, TORCHVISION)):
         if variant or network or ema or unpickle:
@@ -131,20 +134,20 @@ def import_backbone(
     path = Path(source)
     _refuse_own(path)
     checkpoint = read_checkpoint(path, ema, unpickle)
-    known = torchvision_file(checkpoint.sha256)
-    if known and not (network or "").startswith(TIMM):
-        network, given = TORCHVISION + known, {"top1": _published(known)} | given
+    published = torchvision_file(checkpoint.sha256)
+    if published and not (network or "").startswith(TIMM):
+        network, given = TORCHVISION + published, {"top1": _published_top1(published)} | given
         checkpoint.notes.append(f"{path.name} is {network}, by its sha256.")
-    made = _from_network(network, checkpoint, given) if network else _from_resnet_file(checkpoint, variant, given)
-    if variant not in (None, made.net.arch.get("variant")):
-        raise ValueError(f"{path} holds {network}, which is {describe(made.net.arch)}; leave out --variant {variant}.")
-    made.notes[:0] = checkpoint.notes
-    made.facts["source"].update(imported=path.name, sha256=checkpoint.sha256, weights=checkpoint.weights)
-    return made
+    imported = _from_network(network, checkpoint, given) if network else _from_resnet_file(checkpoint, variant, given)
+    if variant not in (None, imported.net.arch.get("variant")):
+        raise ValueError(f"{path} holds {network}, which is {describe(imported.net.arch)}; leave out --variant {variant}.")
+    imported.notes[:0] = checkpoint.notes
+    imported.facts["source"].update(imported=path.name, sha256=checkpoint.sha256, weights=checkpoint.weights)
+    return imported
 
 
 def _refuse_own(path: Path) -> None:
-    """Raises ValueError where ``path`` is a run or a card of this project, which needs no import."""
+    """Raise ValueError if ``path`` is a run or a card of this project, which needs no import."""
     if (path / JSON).is_file() or (path / "card" / JSON).is_file():
         raise ValueError(f"{path} is a card of this project, or a run that has one; use it as it is: --backbone {path}.")
     config = (path if path.is_dir() else path.parent) / "config.py"
@@ -170,35 +173,35 @@ def _downloaded(source: str, given: dict) -> Imported:
             f"The weights of {source} could not be downloaded ({reason}); fetch the file on another machine and give it: "
             f"tools/import_backbone.py FILE --network {source}."
         ) from None
-    return from_torchvision(torchvision_whole(source, name, state)[0], name, **{"top1": _published(name)} | given)
+    return from_torchvision(torchvision_whole(source, name, state)[0], name, **{"top1": _published_top1(name)} | given)
 
 
-def _published(name: str) -> float:
-    """Top-1 of torchvision's weights on ImageNet's validation set, in percent, as torchvision states it."""
+def _published_top1(name: str) -> float:
+    """Return the top-1 of torchvision's weights on ImageNet's validation set, in percent, as torchvision states it."""
     return torchvision_weights(name).meta["_metrics"]["ImageNet-1K"]["acc@1"]
 
 
 def _from_network(network: str, checkpoint: Checkpoint, given: dict) -> Imported:
-    """From a file that holds the network of timm or torchvision named ``network``."""
+    """Import a file that holds the network of timm or torchvision named ``network``."""
     library, name = network.split(":", 1)
     state = {k.removeprefix("backbone."): v for k, v in checkpoint.state.items()}
     dropped = sorted({k.split(".")[0] for k in state if k.startswith(AUXILIARY)})
     state = {k: v for k, v in state.items() if not k.startswith(AUXILIARY)}
     if library == "timm":
         whole, notes = timm_whole(str(checkpoint.path), name, state)
-        made = from_timm(whole, **given)
+        imported = from_timm(whole, **given)
     else:
         whole, notes = torchvision_whole(str(checkpoint.path), name, state)
-        made = from_torchvision(whole, name, **given)
-    of = made.facts["source"]["network"] = made.facts["source"]["imported"]
-    if of != network:
-        notes = [*notes, f"Mean, std and size are taken to be those of {of}; another tag of --network, or options, change them."]
-    made.notes[:0] = notes
-    return made.leave_out(dropped)
+        imported = from_torchvision(whole, name, **given)
+    tagged = imported.facts["source"]["network"] = imported.facts["source"]["imported"]
+    if tagged != network:
+        notes.append(f"Mean, std and size are taken to be those of {tagged}; another tag of --network, or options, change them.")
+    imported.notes[:0] = notes
+    return imported.leave_out(dropped)
 
 
 def from_timm(whole: nn.Module, **given) -> Imported:
-    """From a network that ``timm.create_model`` made, with its weights; the facts are those of its ``pretrained_cfg``."""
+    """Import a network of ``timm.create_model`` with its weights; the facts come from its ``pretrained_cfg``."""
     cfg = whole.pretrained_cfg
     name, tag = cfg["architecture"], cfg.get("tag")
     facts = {
@@ -214,7 +217,7 @@ def from_timm(whole: nn.Module, **given) -> Imported:
 
 
 def from_torchvision(whole: nn.Module, name: str, **given) -> Imported:
-    """From a ResNet of torchvision with its weights; the facts are those of the weights ``name``."""
+    """Import a ResNet of torchvision with its weights; the facts are those of the weights ``name``."""
     weights = torchvision_weights(name)
     transform, base = weights.transforms(), name.split(".")[0]
     size = transform.crop_size[0]
@@ -235,7 +238,10 @@ def _to_255(values) -> list[float]:
 
 
 def _from_whole(whole: nn.Module, name: str, head: nn.Module, stock, facts: dict, source: dict) -> Imported:
-    """Fills our network from ``whole``, the network ``name`` of a library, whose last layer is ``head``."""
+    """Fill our network from ``whole``, the network ``name`` of a library, whose last layer is ``head``.
+
+    The six parameters are all that differs between the libraries.
+    """
     net = build(arch_of(name))
     prefix = next((f"{path}." for path, module in whole.named_modules() if module is head), "none")
     state = {k: v for k, v in whole.state_dict().items() if not k.startswith(prefix)}
@@ -248,15 +254,15 @@ def _from_whole(whole: nn.Module, name: str, head: nn.Module, stock, facts: dict
         bias = torch.zeros(head.out_features) if head.bias is None else head.bias
         classifier = {"weight": head.weight.detach().float(), "bias": bias.detach().float()}
     source["classes"] = head.out_features if classifier else None
-    made = Imported(net, stock(whole), facts | {"classifier": classifier, "source": source})
-    return made.leave_out(sorted({k.rsplit(".", 1)[0] for k in state if k not in names}))
+    imported = Imported(net, stock(whole), facts | {"classifier": classifier, "source": source})
+    return imported.leave_out(sorted({k.rsplit(".", 1)[0] for k in state if k not in names}))
 
 
 # ---- files of ResNets
 
 
 def _from_resnet_file(checkpoint: Checkpoint, variant: str | None, given: dict) -> Imported:
-    """From a file that holds a ResNet of ours under the names of any library that ``our_names`` knows."""
+    """Import a file that holds one of our ResNets under the names of any library that ``our_names`` supports."""
     backbone, classifier, dropped = split(checkpoint.state)
     weights, names = our_names(backbone)
     where = str(checkpoint.path)
@@ -267,15 +273,15 @@ def _from_resnet_file(checkpoint: Checkpoint, variant: str | None, given: dict) 
         raise ValueError(f"{where}: its classifier takes {width} features, and {describe(arch)} gives {net.channels[-1]}.")
     assumed = {k: v for k, v in ASSUMED.items() if k not in given}
     if assumed:
-        listed = ", ".join(f"{k} {v}" for k, v in assumed.items())
-        notes.append(f"Assumed, since no file says it: {listed}; options change them.")
+        values = ", ".join(f"{k} {v}" for k, v in assumed.items())
+        notes.append(f"Assumed, since no file says it: {values}; options change them.")
     source = {"names": names, "assumed": sorted(assumed), "classes": len(classifier["bias"]) if classifier else None}
     facts = ASSUMED | given | {"classifier": classifier, "source": source}
     return Imported(net, _stock_of_file(arch, names, backbone, net), facts, notes).leave_out(dropped)
 
 
 def _stock_of_file(arch: dict, names: str, backbone: dict[str, Tensor], net: ResNet) -> Stock | None:
-    """The network of the library that names its tensors as the file does, filled by those names; None where there is none."""
+    """Build the network of the library that names tensors as the file does, and fill it; return None if there is none."""
     if names == "torchvision" and (name := timm_name(arch)):
         whole = timm.create_model(name, num_classes=0)
         fill(name, backbone, whole, arch)

@@ -1,4 +1,4 @@
-"""The names that other libraries give to the tensors of a ResNet, and what its tensors say of a network.
+"""Translate the names that other libraries give to the tensors of a ResNet, and infer a network from its tensors.
 
 Ours are those of timm, and for variants a and b those of torchvision and mm too. Deep stems differ: mmdet and mmseg have
 ``stem.{0,1,3,4,6,7}``, mmpretrain ``stem.{0,1,2}.{conv,bn}``, timm ``conv1.{0,1,3,4,6}`` and ``bn1``.
@@ -19,24 +19,24 @@ STEM = (0, 1, 3, 4, 6, 7)  # conv, bn, conv, bn, conv, bn of a deep stem; a ReLU
 
 
 def split(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, list[str]]:
-    """Divides the tensors of a file into those of the backbone, the classifier, and other parts.
+    """Divide the tensors of a file into backbone, classifier, and other parts.
 
-    Where some names start with 'backbone.', those are the backbone, and the rest are heads; elsewhere all is backbone but the
-    classifier.
+    If some names start with 'backbone.', those are the backbone and all others are heads. Otherwise all tensors but the
+    classifier are the backbone.
 
     Returns:
         The backbone's tensors without that prefix; the classifier as {'weight': (K, C), 'bias': (K,)}, or None; the names of the
         other parts ('decode_head', 'rpn_head', ...).
     """
     backbone = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
-    rest = {k: v for k, v in state.items() if not k.startswith("backbone.")} if backbone else {}
+    heads = {k: v for k, v in state.items() if not k.startswith("backbone.")} if backbone else {}
     backbone = backbone or dict(state)
     classifier = None
     for head in HEADS:
-        where = next((part for part in (rest, backbone) if _is_classifier(part, head)), None)
-        if where is not None and classifier is None:
-            classifier = {"weight": where.pop(f"{head}.weight"), "bias": where.pop(f"{head}.bias")}
-    return backbone, classifier, sorted({k.split(".")[0] for k in rest})
+        tensors = next((part for part in (heads, backbone) if _is_classifier(part, head)), None)
+        if tensors is not None and classifier is None:
+            classifier = {"weight": tensors.pop(f"{head}.weight"), "bias": tensors.pop(f"{head}.bias")}
+    return backbone, classifier, sorted({k.split(".")[0] for k in heads})
 
 
 def _is_classifier(tensors: dict[str, Tensor], head: str) -> bool:
@@ -45,9 +45,9 @@ def _is_classifier(tensors: dict[str, Tensor], head: str) -> bool:
 
 
 def our_names(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a ResNet under our names, and whose names they had: 'mmpretrain', 'mm' or 'torchvision'.
+    """Return the tensors of a ResNet under our names, and the origin of their names: 'mmpretrain', 'mm' or 'torchvision'.
 
-    'torchvision' stands for all that name as we do: torchvision, timm, and every library at variants a and b.
+    'torchvision' stands for every library with our names: torchvision, timm, and all of them at variants a and b.
     """
     if any(re.match(r"stem\.\d\.(conv|bn)\.", k) for k in state):
         # mmpretrain's D has no pool in the shortcut of stage 1, where its stride would be 1
@@ -76,27 +76,27 @@ def _from_mmpretrain(name: str, shift: bool) -> str:
 
 
 def mm_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of our ``ResNet`` under the names of mmdet's and mmseg's."""
+    """Return the tensors of our ``ResNet`` under the names of mmdet and mmseg."""
     if "conv1.weight" in weights:
         return dict(weights)
     stem = {"conv1.": "stem.", "bn1.": f"stem.{STEM[-1]}."}
     renamed = {}
     for name, tensor in weights.items():
-        ours = next((p for p in stem if name.startswith(p)), "")
-        renamed[stem.get(ours, "") + name.removeprefix(ours)] = tensor
+        prefix = next((p for p in stem if name.startswith(p)), "")
+        renamed[stem.get(prefix, "") + name.removeprefix(prefix)] = tensor
     return renamed
 
 
 def infer_arch(where: str, weights: dict[str, Tensor], variant: str | None) -> dict:
-    """Depth, variant and width of the ResNet with these tensors, under our names.
+    """Infer depth, variant and width of the ResNet with these tensors, under our names.
 
     Args:
         where: the file, for messages.
-        weights: names and shapes tell all but a from b.
-        variant: what the user says it is.
+        weights: by name; names and shapes determine the network, except for a or b.
+        variant: stated by the user, or None.
 
     Raises:
-        ValueError: these are not the tensors of a ResNet; a or b, and nobody says which; another variant than ``variant``.
+        ValueError: these are not the tensors of a ResNet; the variant is a or b and not stated; or it is not ``variant``.
     """
     counts = tuple(len({k.split(".")[1] for k in weights if k.startswith(f"layer{i}.")}) for i in range(1, 5))
     basic = not _is_conv(weights, "layer1.0.conv3")
@@ -106,49 +106,60 @@ def infer_arch(where: str, weights: dict[str, Tensor], variant: str | None) -> d
             f"{where} holds no ResNet of depth {', '.join(map(str, BLOCKS))} (blocks in layer1 to layer4: {counts}; first names: "
             f"{', '.join(list(weights)[:3])}); for another network of timm add --network timm:NAME."
         )
-    deep, pooled = _is_conv(weights, "conv1.0"), _is_conv(weights, "layer2.0.downsample.1")
-    told = "d" if pooled else "c" if deep else "b" if depth in BASIC_DEPTHS else None
-    if told and variant not in (None, told) and not (told == "b" and variant == "a"):
-        raise ValueError(f"{where} holds the tensors of variant {told}, not of {variant}; leave out --variant.")
-    if not (variant := variant or told):
+    inferred = _infer_variant(weights, depth)
+    if inferred and variant not in (None, inferred) and not (inferred == "b" and variant == "a"):
+        raise ValueError(f"{where} holds the tensors of variant {inferred}, not of {variant}; leave out --variant.")
+    if not (variant := variant or inferred):
         raise ValueError(
             f"{where} can be variant a or b, which have the same tensors and compute different features; add --variant b (stride "
             "in the 3x3 convolution: torchvision, timm, style='pytorch' of mm) or --variant a (stride in the first 1x1: "
             "style='caffe' of mm, the original ResNet)."
         )
-    if not told and variant not in "ab":
+    if not inferred and variant not in "ab":
         raise ValueError(f"{where} holds the tensors of variant a or b, not of {variant}; give one of these as --variant.")
     return {"depth": depth, "variant": variant, "base_channels": weights["layer1.0.conv1.weight"].shape[0]}
 
 
+def _infer_variant(weights: dict[str, Tensor], depth: int) -> str | None:
+    """Return the variant that the tensors show; None if it is a or b. At ``BASIC_DEPTHS`` a and b are the same network."""
+    if _is_conv(weights, "layer2.0.downsample.1"):
+        return "d"
+    if _is_conv(weights, "conv1.0"):
+        return "c"
+    return "b" if depth in BASIC_DEPTHS else None
+
+
 def fill(where: str, weights: dict[str, Tensor], net: nn.Module, arch: dict | None = None) -> list[str]:
-    """Copies ``weights`` into ``net``, every tensor and no other; returns sentences on what was added or converted.
+    """Copy ``weights`` into ``net``, every tensor and no other; return sentences on added and converted tensors.
 
     Args:
         where: the file, for messages.
         weights: under the names of ``net``.
         net: a backbone, or a network with a classifier.
-        arch: says which network it is, where it is no backbone of ours.
+        arch: of the network, for messages; None if ``net`` is one of our backbones.
 
     Raises:
         ValueError: a tensor is missing, left over or of another shape.
     """
-    wanted, notes = net.state_dict(), []
+    expected, notes = net.state_dict(), []
     if not any(k.endswith(COUNTER) for k in weights):
-        # before torch 0.4.1 no BN counted its batches; the count decides nothing where momentum is fixed, as it is here
-        counters = {k: torch.tensor(0) for k in wanted if k.endswith(COUNTER)}
+        # before torch 0.4.1 no BN counted its batches; the count has no effect at a fixed momentum, which all networks here have
+        counters = {k: torch.tensor(0) for k in expected if k.endswith(COUNTER)}
         weights = weights | counters
-        notes += ["The counters of BN (num_batches_tracked) are not in the file; they are set to 0."] * bool(counters)
-    check_names(where, weights, SimpleNamespace(state_dict=lambda: wanted, arch=arch or net.arch))
-    kinds = {str(v.dtype) for v in weights.values() if v.is_floating_point()} - {"torch.float32"}
+        if counters:
+            notes.append("The counters of BN (num_batches_tracked) are not in the file; they are set to 0.")
+    check_names(where, weights, SimpleNamespace(state_dict=lambda: expected, arch=arch or net.arch))
     net.load_state_dict(weights, strict=True)
-    return notes + [f"Tensors of {', '.join(sorted(kinds))} are converted to float32."] * bool(kinds)
+    dtypes = {str(v.dtype) for v in weights.values() if v.is_floating_point()} - {"torch.float32"}
+    if dtypes:
+        notes.append(f"Tensors of {', '.join(sorted(dtypes))} are converted to float32.")
+    return notes
 
 
 def feature_names(full: nn.Module, features: nn.Module) -> dict[str, str]:
-    """Names of timm's whole network -> names in its ``features_only`` form, for the tensors that are in it.
+    """Map names of timm's whole network to names in its ``features_only`` form, for the tensors of that form.
 
-    timm may write ``features.norm0`` as ``features_norm0``, or put ``model.`` or ``body.`` in front.
+    timm may rename ``features.norm0`` to ``features_norm0``, or add the prefix ``model.`` or ``body.``.
     """
     flat = {name.replace(".", "_"): name for name in full.state_dict()}
     assert len(flat) == len(full.state_dict())

@@ -1,4 +1,4 @@
-"""The networks of timm, torchvision and mmseg as they are there: what ours are compared with, on the way in and out.
+"""Build the networks of timm, torchvision and mmseg with which ours are compared on import and export.
 
 A network is named as its library names it, with or without a tag for its weights: 'resnet50d.gluon_in1k' in timm,
 'resnet50.IMAGENET1K_V1' in torchvision.
@@ -28,12 +28,12 @@ MM_TYPES = {"a": "ResNet", "b": "ResNet", "c": "ResNetV1c", "d": "ResNetV1d"}
 
 @dataclass
 class Stock:
-    """A network of another library with given weights, in evaluation mode and float64.
+    """Hold a network of another library with given weights, in evaluation mode and float64.
 
     Args:
         package: 'timm', 'torchvision' or 'mmseg'.
-        features: (1, 3, H, W) to the feature maps of its four stages.
-        logits: (1, 3, H, W) to (1, K); None where there is no classifier.
+        features: maps (1, 3, H, W) to the feature maps of the four stages.
+        logits: maps (1, 3, H, W) to (1, K); None without a classifier.
     """
 
     package: str
@@ -42,7 +42,7 @@ class Stock:
 
 
 def preprocessor(mean: Sequence[float], std: Sequence[float], channel_order: str) -> Callable[[Tensor], Tensor]:
-    """The way of an image into a network: uint8 (1, 3, H, W) RGB to float32 in ``channel_order``, (x - mean) / std."""
+    """Return a function that prepares an image: uint8 (1, 3, H, W) RGB to float32 in ``channel_order``, (x - mean) / std."""
     means, stds = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (mean, std))
 
     def preprocess(image: Tensor) -> Tensor:
@@ -53,12 +53,12 @@ def preprocessor(mean: Sequence[float], std: Sequence[float], channel_order: str
 
 
 def timm_stock(whole: nn.Module) -> Stock:
-    """Of timm's ``whole`` network; the features are those of its ``features_only`` form, which timm itself fills."""
-    given = dict(state_dict=dict(whole.state_dict()), custom_load=False, label_offset=0)
+    """Wrap timm's ``whole`` network; the features are those of its ``features_only`` form, which timm itself fills."""
+    overlay = dict(state_dict=dict(whole.state_dict()), custom_load=False, label_offset=0)
     logging.disable(logging.WARNING)  # timm warns that the classifier is left over
     try:
         name = whole.pretrained_cfg["architecture"]
-        features = timm.create_model(name, features_only=True, pretrained=True, pretrained_cfg_overlay=given)
+        features = timm.create_model(name, features_only=True, pretrained=True, pretrained_cfg_overlay=overlay)
     finally:
         logging.disable(logging.NOTSET)
     features, whole = _fixed(features), _fixed(whole)
@@ -66,7 +66,7 @@ def timm_stock(whole: nn.Module) -> Stock:
 
 
 def torchvision_stock(whole: nn.Module) -> Stock:
-    """Of torchvision's ``whole`` ResNet or ResNeXt."""
+    """Wrap torchvision's ``whole`` ResNet or ResNeXt."""
     whole = _fixed(whole)
     features = IntermediateLayerGetter(whole, {name: name for name in STAGES})
     logits = whole if isinstance(whole.fc, nn.Linear) else None
@@ -74,38 +74,38 @@ def torchvision_stock(whole: nn.Module) -> Stock:
 
 
 def mm_stock(arch: dict, state: dict[str, Tensor]) -> Stock:
-    """Of mmseg's ResNet, ResNetV1c or ResNetV1d of our ``arch``, loaded strictly from ``state``, under mm's names.
+    """Build mmseg's ResNet, ResNetV1c or ResNetV1d of our ``arch``, and load it strictly from ``state``, under mm's names.
 
-    mmdet's compute the same. Not for depth 26, which mm does not have.
+    The networks of mmdet compute the same features. mm has no depth 26.
     """
     import_module("backbones.mmcv_ops")  # before mmseg
-    words = mm_arguments(arch)
-    net = getattr(import_module("mmseg.models.backbones"), words.pop("type"))(**words)
+    arguments = mm_arguments(arch)
+    net = getattr(import_module("mmseg.models.backbones"), arguments.pop("type"))(**arguments)
     fill("The file", state, net, arch)
     return Stock("mmseg", _fixed(net))
 
 
 def _fixed(net: nn.Module) -> nn.Module:
-    net.double().eval()  # mmseg's returns None
+    net.double().eval()  # as a statement: eval of mmseg's networks returns None
     return net
 
 
 def mm_arguments(arch: dict, library: str = "mmseg") -> dict:
-    """The config of mmseg's or mmdet's backbone for our ResNet's ``arch``; mmdet has no ResNetV1c."""
+    """Return the config of the backbone of mmseg or mmdet for our ResNet's ``arch``; mmdet has no ResNetV1c."""
     variant, width = arch["variant"], arch["base_channels"]
-    words = dict(type=MM_TYPES[variant], depth=arch["depth"], style="caffe" if variant == "a" else "pytorch")
+    arguments = dict(type=MM_TYPES[variant], depth=arch["depth"], style="caffe" if variant == "a" else "pytorch")
     if library == "mmdet" and variant == "c":
-        words.update(type="ResNet", deep_stem=True)
+        arguments.update(type="ResNet", deep_stem=True)
     if width != 64:
-        words.update(base_channels=width, stem_channels=width)
-    return words
+        arguments.update(base_channels=width, stem_channels=width)
+    return arguments
 
 
-# ---- what other libraries call it
+# ---- names of networks in other libraries
 
 
 def resnet_arch(name: str) -> dict | None:
-    """The ``arch`` of our ResNet for a network of timm or torchvision, such as 'resnet50' or 'resnet50d'; None for any other."""
+    """Return the ``arch`` of our ResNet for a name of timm or torchvision such as 'resnet50d'; None for any other network."""
     match = re.fullmatch(r"resnet(\d+)([cd]?)", name)
     if not match or int(match[1]) not in BLOCKS:
         return None
@@ -113,29 +113,30 @@ def resnet_arch(name: str) -> dict | None:
 
 
 def arch_of(name: str) -> dict:
-    """The ``arch`` of our network for one of timm or torchvision: a ResNet of ours where it is one, timm's own elsewhere."""
+    """Return the ``arch`` for a name of timm or torchvision: of our ResNet if it is the same network, else of timm's."""
     base = name.split(".")[0]
     return resnet_arch(base) or {"name": base, "width": 1.0}
 
 
 def timm_name(arch: dict) -> str | None:
-    """The name in timm of the network with the arguments ``arch``; None where timm has it not."""
+    """Return the name in timm of the network with the arguments ``arch``; None if timm lacks it."""
     if "name" in arch:
         return arch["name"] if arch["width"] == 1 else None
-    same = arch["variant"] == "a" and arch["depth"] in BASIC_DEPTHS  # there a is b
-    variant = "b" if same else arch["variant"]
+    variant = arch["variant"]
+    if variant == "a" and arch["depth"] in BASIC_DEPTHS:  # at these depths a and b are the same network
+        variant = "b"
     name = f"resnet{arch['depth']}{'' if variant == 'b' else variant}"
     return name if arch["base_channels"] == 64 and variant != "a" and timm.is_model(name) else None
 
 
 def torchvision_name(arch: dict) -> str | None:
-    """The name in torchvision of the network with the arguments ``arch``; None where torchvision has it not."""
+    """Return the name in torchvision of the network with the arguments ``arch``; None if torchvision lacks it."""
     name = timm_name(arch)
     return name if name in torchvision_names() else None
 
 
 def torchvision_names() -> list[str]:
-    """The networks of torchvision that are known here: its ResNets, and those of ``IN_BOTH``."""
+    """Return the names of the supported networks of torchvision: its ResNets, and those of ``IN_BOTH``."""
     return [n for n in torchvision.models.list_models(torchvision.models) if resnet_arch(n) or n in IN_BOTH]
 
 
@@ -143,7 +144,7 @@ def torchvision_names() -> list[str]:
 
 
 def timm_config(name: str):
-    """timm's own facts of the weights ``name``: a ``PretrainedCfg``.
+    """Return timm's own facts of the weights ``name``, a ``PretrainedCfg``.
 
     Raises:
         ValueError: timm has no such network or weights; names the nearest.
@@ -159,17 +160,17 @@ def timm_config(name: str):
 
 
 def timm_whole(where: str, name: str, state: dict[str, Tensor]) -> tuple[nn.Module, list[str]]:
-    """timm's whole network ``name``, filled strictly from ``state``, and notes; without a classifier where ``state`` has none."""
+    """Return timm's whole network ``name``, filled strictly from ``state``, and notes; no classifier if ``state`` has none."""
     weight = state.get(f"{timm_config(name).classifier}.weight")
     whole = timm.create_model(name, num_classes=0 if weight is None else len(weight))
     return whole, fill(where, state, whole, arch_of(name))
 
 
 def torchvision_weights(name: str):
-    """torchvision's entry of the weights ``name``, or its default where no tag is given: a ``WeightsEnum``.
+    """Return torchvision's entry of the weights ``name``, a ``WeightsEnum``; without a tag, the default weights.
 
     Raises:
-        ValueError: no network of ``torchvision_names``, or no such weights; names those there are.
+        ValueError: the network is not among ``torchvision_names``, or has no such weights; names the alternatives.
     """
     base, _, tag = name.partition(".")
     if base not in torchvision_names():
@@ -183,7 +184,7 @@ def torchvision_weights(name: str):
 
 
 def torchvision_file(sha256: str) -> str | None:
-    """The weights, as 'NAME.TAG', whose file this is: torchvision ends a file's name with the first 8 digits of its sha256."""
+    """Return as 'NAME.TAG' the weights of torchvision with this sha256, whose first 8 digits end the name of each file."""
     for base in torchvision_names():
         for weights in torchvision.models.get_model_weights(base):
             if weights.url.endswith(f"-{sha256[:8]}.pth"):
@@ -192,8 +193,8 @@ def torchvision_file(sha256: str) -> str | None:
 
 
 def torchvision_whole(where: str, name: str, state: dict[str, Tensor]) -> tuple[nn.Module, list[str]]:
-    """torchvision's whole network ``name``, filled strictly from ``state``, and notes; without ``fc`` where there is none."""
-    torchvision_weights(name)  # refuses another name
+    """Return torchvision's whole network ``name``, filled strictly from ``state``, and notes; without ``fc`` if there is none."""
+    torchvision_weights(name)  # refuses an unknown name
     weight = state.get("fc.weight")
     whole = torchvision.models.get_model(name.split(".")[0], num_classes=1 if weight is None else len(weight))
     if weight is None:

@@ -1,7 +1,7 @@
-"""What follows from the arguments of a network, without building it: its name, the channels of its stages, its type in a config.
+"""Derive a network's name, stage channels and config type from its arguments, without building it.
 
 An ``arch`` is the dict of arguments that decide a network's weights: depth, variant and base_channels of a ``ResNet``, or name
-and width of a ``TimmBackbone``. Nothing here imports torch, so that plans answer at once.
+and width of a ``TimmBackbone``. This module does not load torch on import, so that plans appear at once.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ BLOCKS = {  # residual blocks of each stage, by depth
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
-BASIC_DEPTHS = (18, 34)  # two 3x3 convolutions a block; at these depths variants a and b are one network
+BASIC_DEPTHS = (18, 34)  # two 3x3 convolutions per block; at these depths variants a and b are the same network
 VARIANTS = ("a", "b", "c", "d")
 ARGUMENTS = ("depth", "variant", "base_channels", "name", "width")
-ALIASES = {"mobilenetv1_100": "mobilenet"}  # timm's names of networks that the paper names otherwise
+ALIASES = {"mobilenetv1_100": "mobilenet"}  # timm's names of networks that the paper calls by another name
 
 
 def type_of(arch: Mapping[str, Any]) -> str:
@@ -34,7 +34,7 @@ def arch_of(backbone: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def network_name(backbone: Mapping[str, Any]) -> str:
-    """Return what tables call the network of a config's ``model.backbone``: resnet50, or timm's name."""
+    """Return the name in tables of a config's ``model.backbone``: resnet50, or timm's name."""
     if "depth" in backbone:
         return f"resnet{backbone['depth']}"
     name = backbone.get("name", str(backbone.get("type", "")))
@@ -45,18 +45,18 @@ def channels_of(arch: Mapping[str, Any], **options) -> tuple[int, ...]:
     """Return the channels of the four stages of a network.
 
     Args:
-        arch: see above.
+        arch: arguments that decide the weights, see the module.
         options: other arguments of the network, such as ``output_stride``.
 
     Raises:
-        ValueError: there is no such network, or it cannot have these options.
+        ValueError: there is no such network, or it does not allow these options.
     """
     if "name" not in arch:
         check_resnet(arch)
         expansion = 1 if arch["depth"] in BASIC_DEPTHS else 4
         return tuple(arch.get("base_channels", 64) * 2**stage * expansion for stage in range(4))
-    if both := sorted(set(arch) - {"name", "width"}):
-        raise ValueError(f"The network {arch['name']} of timm takes name and width, and no {', '.join(both)}; leave these out.")
+    if extra := sorted(set(arch) - {"name", "width"}):
+        raise ValueError(f"The network {arch['name']} of timm takes name and width, and no {', '.join(extra)}; leave these out.")
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
     facts = cached("channels", [dict(arch), plain, sources("backbones")], lambda: _built(arch, options))
     if "error" in facts:
@@ -65,7 +65,7 @@ def channels_of(arch: Mapping[str, Any], **options) -> tuple[int, ...]:
 
 
 def check_resnet(arch: Mapping[str, Any]) -> None:
-    """Raise ValueError unless ``arch`` is that of a ResNet that can be built."""
+    """Raise ValueError unless a ResNet can be built from ``arch``."""
     if arch.get("depth") not in BLOCKS:
         raise ValueError(f"ResNet: depth is {arch.get('depth')!r}; allowed: {', '.join(map(str, BLOCKS))}.")
     if arch.get("variant", "a") not in VARIANTS:

@@ -1,4 +1,4 @@
-"""What every backbone has: stages, frozen parts, a mode for its norm layers."""
+"""Define the base class of all backbones: four stages, frozen parts, and a mode for norm layers."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Backbone(nn.Module):
-    """A network without its classifier, of four stages at strides 4, 8, 16 and 32.
+    """Define a network without classifier, of four stages at strides 4, 8, 16 and 32.
 
-    A subclass sets ``arch`` (the arguments that decide its weights, as a card has them) and ``channels`` (of all four stages),
-    defines ``parts`` and ``forward``, and calls ``_freeze`` when it is built.
+    A subclass sets ``arch`` (the arguments that decide its weights, as in a card) and ``channels`` (of all four stages), defines
+    ``parts`` and ``forward``, and calls ``_freeze`` at the end of its ``__init__``.
 
     Args:
         output_stride: 32, or 16 / 8 by dilating stage 4 / stages 3 and 4.
-        out_indices: which of stages 0..3 to return, ascending.
-        frozen_stages: -1 none; 0 the stem; k the stem and stages 1..k: no gradient, BN statistics fixed.
+        out_indices: stages to return, ascending, out of 0..3.
+        frozen_stages: -1: none; 0: the stem; k: the stem and stages 1..k. They get no gradient and keep their BN statistics.
         norm_eval: all BN layers use, and keep, their stored statistics while training.
         norm_frozen: with ``norm_eval``, gamma and beta of all BN layers get no gradient.
-        last_stage: False leaves stage 4 out, which a ``LastStage`` elsewhere then has.
+        last_stage: False leaves out stage 4, which a ``LastStage`` elsewhere then computes.
+
+    The parameters are keys of ``model.backbone`` in configs, hence so many.
 
     Raises:
         ValueError: an argument outside the values above.
@@ -26,7 +28,7 @@ class Backbone(nn.Module):
 
     arch: dict
     channels: tuple[int, ...]
-    last = "layer4"  # the module of stage 4, where it can be split off
+    last = "layer4"  # the module of stage 4, if it can be split off
 
     def __init__(
         self,
@@ -51,17 +53,17 @@ class Backbone(nn.Module):
 
     @classmethod
     def check(cls, name: str, value: object, allowed) -> None:
-        """Raises ValueError unless ``value`` is one of ``allowed``."""
+        """Raise ValueError unless ``value`` is one of ``allowed``."""
         if value not in allowed:
             raise ValueError(f"{cls.__name__}: {name} is {value!r}; allowed: {', '.join(map(str, allowed))}.")
 
     @property
     def first_dilated(self) -> int:
-        """Index of the first dilated stage; 4 where none is."""
+        """Return the index of the first dilated stage; 4 if none is dilated."""
         return {32: 4, 16: 3, 8: 2}[self.output_stride]
 
     def parts(self, stages: int) -> list[nn.Module]:
-        """The modules of the stem and of the first ``stages`` stages."""
+        """Return the modules of the stem and of the first ``stages`` stages."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -77,7 +79,7 @@ class Backbone(nn.Module):
             freeze_norms(self)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """As nn.Module.train, but frozen stages, and with ``norm_eval`` every BN, stay in evaluation mode."""
+        """Set the mode like ``nn.Module.train``, but keep frozen stages, and with ``norm_eval`` every BN, in evaluation mode."""
         super().train(mode)
         for part in self._frozen():
             part.eval()
@@ -89,7 +91,7 @@ class Backbone(nn.Module):
 
 
 def freeze_norms(net: nn.Module) -> None:
-    """Gamma and beta of every BN of ``net`` get no gradient."""
+    """Stop the gradients of gamma and beta of every BN of ``net``."""
     for module in net.modules():
         if isinstance(module, _BatchNorm):
             module.requires_grad_(False)

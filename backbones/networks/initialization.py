@@ -1,11 +1,11 @@
-"""Initial weights of convolutions and fully connected layers: the paper's, and those of its code."""
+"""Initialise convolutions and fully connected layers as the paper says, or as its code does."""
 
 import math
 
 from torch import nn
 
 # Section 2.1 of the paper says Xavier with a = sqrt(6 / (d_in + d_out)); GluonCV's train_imagenet.py has MSRAPrelu, a
-# Gaussian of variance 2 / (1 + 0.25^2) over the mean of d_in and d_out (mxnet.initializer), so the model zoo does too.
+# Gaussian of variance 2 / (1 + 0.25^2) over the mean of d_in and d_out (mxnet.initializer), and so has the model zoo.
 FORMS = {
     "xavier": nn.init.xavier_uniform_,
     "msra_prelu": lambda weight: nn.init.xavier_normal_(weight, gain=math.sqrt(2 / (1 + 0.25**2))),
@@ -13,15 +13,15 @@ FORMS = {
 
 
 def initialise(net: nn.Module, form: str = "xavier") -> None:
-    """Draws the weights of every convolution and fully connected layer of ``net``, and sets their biases to 0.
+    """Draw the weights of every convolution and fully connected layer of ``net``, and set their biases to 0.
 
     Args:
-        net: left as it is otherwise: gamma and beta of norm layers among them.
+        net: changed in place; all other parameters stay, gamma and beta of norm layers included.
         form: 'xavier' (uniform in [-a, a], a = sqrt(6 / (d_in + d_out)); section 2.1 of the paper) or 'msra_prelu' (normal,
             std = sqrt(2 / (1 + 0.25^2) * 2 / (d_in + d_out)); the paper's code).
 
     Raises:
-        ValueError: another form.
+        ValueError: ``form`` is unknown.
     """
     if form not in FORMS:
         raise ValueError(f"The initial values {form!r} are not known; allowed: {', '.join(FORMS)}.")

@@ -1,6 +1,6 @@
-"""ResNet-A, -B, -C and -D: section 4.2 and figures 1 and 2 of arXiv 1812.01187.
+"""Build ResNet-A, -B, -C and -D: section 4.2 and figures 1 and 2 of arXiv 1812.01187.
 
-Parameter names are those of timm's ``resnet50`` and ``resnet50d``, so weights pass between the two without a key map.
+Parameter names are those of timm's ``resnet50`` and ``resnet50d``, so weights move between the two without a key map.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ from backbones.networks.architecture import BASIC_DEPTHS, BLOCKS, VARIANTS
 from backbones.networks.base import Backbone
 from backbones.networks.initialization import initialise
 
-# output stride -> (stride, dilation, dilation of the first block) of stages 3 and 4, as GluonCV's and mmseg's FCN
-# have them: the first block of a dilated stage keeps the dilation of the stage before it.
+# output stride -> (stride, dilation, dilation of the first block) of stages 3 and 4, as in the FCN of GluonCV and mmseg: the
+# first block of a dilated stage keeps the dilation of the stage before it.
 DILATED = {
     32: ((2, 1, 1), (2, 1, 1)),
     16: ((2, 1, 1), (1, 2, 1)),
@@ -29,17 +29,17 @@ def _conv1x1(cin: int, cout: int, stride: int = 1) -> nn.Conv2d:
 
 
 class _SamePool(nn.Module):
-    """Average pool 2x2 with stride 1 that keeps the size: a row and a column of zeros are put behind the last, as timm does."""
+    """Pool 2x2 averages with stride 1 and keep the size: append a row and a column of zeros, as timm does."""
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(nn.functional.pad(x, (0, 1, 0, 1)), 2, 1)
 
 
 def _shortcut(cin: int, cout: int, stride: int, variant: str, same_pool: bool) -> nn.Sequential:
-    """Path B of a block that changes shape: 1x1 convolution; in D an average pool first (figure 2c).
+    """Return path B of a block that changes shape: a 1x1 convolution, in D after an average pool (figure 2c).
 
-    ``ceil_mode`` and ``count_include_pad=False`` make the pool agree with the strided path on odd maps. Where the stride is 1
-    the pool is 1x1, that is nothing: in stage 1, and in dilated stages unless ``same_pool``.
+    ``ceil_mode`` and ``count_include_pad=False`` make the pool fit the strided path on maps of odd size. At stride 1 the pool is
+    1x1, the identity: in stage 1, and in dilated stages unless ``same_pool``.
     """
     if variant != "d":
         return nn.Sequential(_conv1x1(cin, cout, stride), nn.BatchNorm2d(cout))
@@ -51,7 +51,10 @@ def _shortcut(cin: int, cout: int, stride: int, variant: str, same_pool: bool) -
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; input (N, cin, H, W), output (N, planes, H/stride, W/stride)."""
+    """Add two 3x3 convolutions to a shortcut; input (N, cin, H, W), output (N, planes, H/stride, W/stride).
+
+    ``__init__`` has seven parameters, as ``Bottleneck`` has, because ``ResNet`` builds both with one call.
+    """
 
     expansion = 1
 
@@ -85,7 +88,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 and a shortcut; output (N, 4 * planes, H/stride, W/stride).
+    """Add a 1x1, a 3x3 and a 1x1 convolution to a shortcut; output (N, 4 * planes, H/stride, W/stride).
 
     The stride is in the first 1x1 for variant a and in the 3x3 for b, c and d (figure 2a).
     """
@@ -127,7 +130,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(Backbone):
-    """ResNet-``depth``-``variant`` without its classifier.
+    """Compute the stages of ResNet-``depth``-``variant``, without its classifier.
 
     Args:
         depth: 18, 26, 34, 50, 101 or 152.
@@ -135,13 +138,13 @@ class ResNet(Backbone):
             pool in the shortcut). At depths 18 and 34 a and b are the same network.
         base_channels: width of stage 1 (64 as published; stem and stages scale with it). Even, at least 2.
         zero_gamma: gamma of the last BN in each residual block starts at 0, so each block starts as its shortcut.
-        shortcut_pool: of the shortcut of D in dilated stages: 'pool1x1' (nothing, as GluonCV and mmseg have it) or 'pool2x2'
-            (stride 1, as timm). The same weights, but two networks.
+        shortcut_pool: of the shortcut of D in dilated stages: 'pool1x1' (the identity, as in GluonCV and mmseg) or 'pool2x2'
+            (stride 1, as in timm). Both take the same weights and compute different features.
         output_stride, out_indices, frozen_stages, norm_eval, norm_frozen, last_stage: see ``Backbone``.
 
     ``forward`` takes float (N, 3, H, W) and returns a tuple of (N, ``channels[i]``, ceil(H/s), ceil(W/s)) with s = 4, 8, 16,
-    32 (never above the output stride). Works in channels-last memory. Initial values are Xavier-uniform with gamma 1 and
-    beta 0 (section 2.1 of the paper).
+    32 (never above the output stride). It works in channels-last memory. Initial values are Xavier-uniform with gamma 1 and
+    beta 0 (section 2.1 of the paper). The parameters are the keys of ``model.backbone`` in configs, hence so many.
 
     Raises:
         ValueError: an argument outside the values above.
@@ -171,26 +174,22 @@ class ResNet(Backbone):
         block = BasicBlock if depth in BASIC_DEPTHS else Bottleneck
         self.channels = tuple(base_channels * 2**i * block.expansion for i in range(4))
         self._make_stem(base_channels, deep=variant in "cd")
-        plan = ((1, 1, 1), (2, 1, 1), *DILATED[output_stride])
-        cin = base_channels
-        for i, (count, (stride, dilation, first)) in enumerate(zip(BLOCKS[depth], plan, strict=True)):
-            planes = base_channels * 2**i
-            same_pool = shortcut_pool == "pool2x2" and dilation > 1
-            blocks = [block(cin, planes, stride, dilation, first, variant, same_pool)]
-            cin = self.channels[i]
-            blocks += [block(cin, planes, 1, dilation, dilation, variant) for _ in range(count - 1)]
-            setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))
+        self._make_stages(block, shortcut_pool)
         initialise(self)
-        for block in self.blocks() if zero_gamma else ():
-            nn.init.zeros_(block.last_bn.weight)
+        if zero_gamma:
+            for block in self.blocks():
+                nn.init.zeros_(block.last_bn.weight)
         if not last_stage:
             del self.layer4
         self._freeze()
 
     def _make_stem(self, width: int, deep: bool) -> None:
-        """7x7 stride 2, or in C and D three 3x3 of width/2, width/2, width (figure 2b); then a 3x3 max pool stride 2."""
-        half = width // 2
+        """Build the stem: a 7x7 of stride 2, or in C and D three 3x3 of width/2, width/2, width (figure 2b); then a max pool.
+
+        The max pool is 3x3 with stride 2.
+        """
         if deep:
+            half = width // 2
             parts = [_conv3x3(3, half, 2), nn.BatchNorm2d(half), nn.ReLU(inplace=True)]
             parts += [_conv3x3(half, half), nn.BatchNorm2d(half), nn.ReLU(inplace=True), _conv3x3(half, width)]
             self.conv1 = nn.Sequential(*parts)
@@ -200,8 +199,21 @@ class ResNet(Backbone):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
 
+    def _make_stages(self, block: type[BasicBlock] | type[Bottleneck], shortcut_pool: str) -> None:
+        """Build ``layer1`` to ``layer4``; only the first block of a stage has a stride or changes the channels."""
+        variant, width = self.arch["variant"], self.arch["base_channels"]
+        plan = ((1, 1, 1), (2, 1, 1), *DILATED[self.output_stride])
+        cin = width
+        for i, (count, (stride, dilation, first_dilation)) in enumerate(zip(BLOCKS[self.arch["depth"]], plan, strict=True)):
+            planes = width * 2**i
+            same_pool = shortcut_pool == "pool2x2" and dilation > 1
+            blocks = [block(cin, planes, stride, dilation, first_dilation, variant, same_pool)]
+            cin = self.channels[i]
+            blocks += [block(cin, planes, 1, dilation, dilation, variant) for _ in range(count - 1)]
+            setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))
+
     def blocks(self) -> Iterator[BasicBlock | Bottleneck]:
-        """The residual blocks in order: 16 at depth 50."""
+        """Yield the residual blocks in order: 16 at depth 50."""
         for i in range(1, 5):
             yield from getattr(self, f"layer{i}")
 

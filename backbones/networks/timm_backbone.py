@@ -1,4 +1,4 @@
-"""Any network of timm that gives feature maps, as a backbone."""
+"""Wrap any network of timm that gives feature maps as a backbone."""
 
 import difflib
 from collections.abc import Sequence
@@ -15,20 +15,23 @@ STRIDES = [4, 8, 16, 32]
 
 
 class TimmBackbone(Backbone):
-    """The feature maps of timm's ``name`` at strides 4, 8, 16 and 32; tensors keep the names of timm's ``features_only``.
+    """Compute the feature maps of timm's ``name`` at strides 4, 8, 16 and 32.
+
+    Tensors keep the names that they have in timm's ``features_only`` form.
 
     Args:
         name: of a network of timm, such as 'inception_v3', 'mobilenetv1_100' or 'resnext50_32x4d', without a tag.
-        width: every convolution and norm has ``width`` times its channels; groups too, so a group keeps its size.
+        width: factor on the channels of every convolution and norm, and on the number of groups, so a group keeps its size.
         zero_gamma: gamma of the last BN in each residual block starts at 0.
         output_stride, out_indices, frozen_stages, norm_eval, norm_frozen, last_stage: see ``Backbone``.
 
-    Initial values are Xavier-uniform with gamma 1 and beta 0 (section 2.1 of the paper), whatever timm's own are.
+    Initial values are Xavier-uniform with gamma 1 and beta 0 (section 2.1 of the paper), not timm's own. The
+    parameters are keys of ``model.backbone`` in configs, hence so many.
 
     Raises:
-        ValueError: timm has no such network, it has no feature maps at those strides, it cannot be dilated to that output
-            stride, its channels cannot be divided so, zero_gamma where no residual block ends in a BN, or last_stage=False where
-            the network is no ResNet of timm.
+        ValueError: timm has no such network; it has no feature maps at those strides; it cannot be dilated to that output
+            stride; its channels times ``width`` are not whole; zero_gamma, if no residual block ends in a BN; last_stage=False,
+            if the network is no ResNet of timm.
     """
 
     last = "net.layer4"
@@ -53,7 +56,7 @@ class TimmBackbone(Backbone):
         if strides[-4:] != STRIDES:
             raise ValueError(f"The network {name} of timm gives feature maps at strides {strides}; 4, 8, 16, 32 are needed.")
         self._levels, self._skip = [level["module"] for level in info], len(info) - 4
-        self._channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"  # Swin and its like
+        self._channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"  # Swin, for example
         _scale_width(self.net, width, name)
         self.channels = tuple(round(level["num_chs"] * width) for level in info[-4:])
         initialise(self.net)
@@ -75,7 +78,7 @@ class TimmBackbone(Backbone):
                 "an FPN detector."
             )
         del self.net.layer4
-        self.net.return_layers = {name: at for name, at in self.net.return_layers.items() if name != "layer4"}
+        self.net.return_layers = {layer: out for layer, out in self.net.return_layers.items() if layer != "layer4"}
 
     def _zero_gamma(self, name: str) -> None:
         blocks = [module for module in self.net.modules() if hasattr(module, "zero_init_last")]
@@ -88,7 +91,7 @@ class TimmBackbone(Backbone):
             block.zero_init_last()
 
     def parts(self, stages: int) -> list[nn.Module]:
-        """All modules registered up to the end of stage ``stages`` (0: up to stride 2), in the order of their registration."""
+        """Return all modules up to the end of stage ``stages`` (0: up to stride 2), in order of registration."""
         if stages not in self._inside:
             level = self._skip + stages - 1
             self._inside[stages] = _modules_until(self.net, self._levels[level]) if level >= 0 else []
@@ -103,8 +106,9 @@ class TimmBackbone(Backbone):
 
 def _create(name: str, output_stride: int) -> nn.Module:
     if "." in name or not timm.is_model(name):
-        known = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=5, cutoff=0.5) or ["see timm.list_models()"]
-        raise ValueError(f"timm has no network {name!r} (names go without a tag); nearest: {', '.join(known)}.")
+        nearest = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=5, cutoff=0.5)
+        hint = ", ".join(nearest or ["see timm.list_models()"])
+        raise ValueError(f"timm has no network {name!r} (names go without a tag); nearest: {hint}.")
     options = {} if output_stride == 32 else {"output_stride": output_stride}
     try:
         return timm.create_model(name, features_only=True, **options)
@@ -118,13 +122,13 @@ def _create(name: str, output_stride: int) -> nn.Module:
 
 
 def _undilated(name: str) -> list[dict]:
-    """The levels of the network at output stride 32, without computing its weights."""
+    """Return the feature levels of the network at output stride 32, without computing its weights."""
     with torch.device("meta"):
         return _create(name, 32).feature_info.get_dicts()
 
 
 def _scale_width(net: nn.Module, width: float, name: str) -> None:
-    """Gives every convolution and BN ``width`` times its channels, but for the image's three."""
+    """Multiply the channels of every convolution and BN by ``width``, except the image's three."""
     if width == 1.0:
         return
 
@@ -156,9 +160,10 @@ def _scale_width(net: nn.Module, width: float, name: str) -> None:
 
 
 def _modules_until(net: nn.Module, level: str) -> list[nn.Module]:
-    """The modules of ``net`` that lie, with all that is in them, not after the module ``level``.
+    """Return the modules of ``net`` up to the module ``level``, without those that also contain a later module.
 
-    timm's features_only keeps the order in which the network computes. It may write ``features.norm0`` as ``features_norm0``.
+    timm's features_only form registers modules in the order of computation. It may rename ``features.norm0`` to
+    ``features_norm0``.
     """
     flat = level.replace(".", "_")
     named = [(name.replace(".", "_"), module) for name, module in net.named_modules()]

@@ -1,7 +1,7 @@
-"""Protocols of the dense tasks: everything that moves a downstream number and is not the backbone, as data.
+"""Read the protocols of the dense tasks: all settings besides the backbone that affect a downstream result, as data.
 
-A protocol is a dict of values, in ``configs/TASK/protocols/NAME.py`` or in a config. It may name another as its ``base`` and
-state only what differs.
+A protocol is a dict of values, in ``configs/TASK/protocols/NAME.py`` or in a config. It may name another protocol as its
+``base`` and state only the values that differ.
 """
 
 import difflib
@@ -16,12 +16,12 @@ from backbones.common.config_reader import read_config
 from backbones.common.project import CONFIGS
 from backbones.common.schema import Count, Fraction, Index, NonNegative, Positive, accept, field_names, join, refuse_unknown
 
-OWN = ("name", "base", "source", "chosen")  # what a protocol never takes from its base
+OWN = ("name", "base", "source", "chosen")  # keys that a protocol never takes from its base
 Pixels = Annotated[tuple[Count, Count], Meta(description="the long side at most, and the short side")]
 
 
 class Protocol(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The values that the protocols of all dense tasks share; a task's own schema adds those of its own."""
+    """Declare the values that the protocols of all dense tasks have; each task's schema adds its own."""
 
     name: str
     source: str
@@ -32,22 +32,22 @@ class Protocol(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     batch: Count  # over all processes
     length: dict[Literal["epochs", "updates"], Count]
     warmup: Index  # updates
-    lr: Positive  # of ``batch``
+    lr: Positive  # at ``batch``
     momentum: Fraction
     weight_decay: NonNegative
     selection: Literal["last"]  # the checkpoint that is tested
 
 
 def protocol_files(task: str) -> dict[str, Path]:
-    """Return the files of a task's protocols by name."""
+    """Return the files of a task's protocols, by protocol name."""
     return {path.stem: path for path in sorted((CONFIGS / task / "protocols").glob("*.py"))}
 
 
 def read_protocol(task: str, name: str) -> dict[str, Any]:
-    """Return the protocol ``name`` of a task, with what it takes from its base.
+    """Return the protocol ``name`` of a task, completed by the values of its base.
 
     Raises:
-        ValueError: there is no such protocol (names the nearest).
+        ValueError: there is no such protocol; names the nearest.
     """
     files = protocol_files(task)
     if name not in files:
@@ -58,14 +58,14 @@ def read_protocol(task: str, name: str) -> dict[str, Any]:
 
 
 def with_base(task: str, protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``protocol`` completed by the values of its base; dicts are merged, but for ``length``."""
+    """Return ``protocol`` completed by the values of its base; dicts are merged, except ``length``."""
     if "base" not in protocol:
         return dict(protocol)
     base = {key: value for key, value in read_protocol(task, protocol["base"]).items() if key not in OWN}
     stated = {key: value for key, value in protocol.items() if key != "base"}
     for key, value in stated.items():
-        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping) and key != "length"
-        base[key] = {**base[key], **value} if both and "type" not in value else value
+        mergeable = isinstance(value, Mapping) and isinstance(base.get(key), Mapping) and key != "length"
+        base[key] = {**base[key], **value} if mergeable and "type" not in value else value
     return base
 
 
@@ -73,15 +73,15 @@ def choose_protocol(values, schema: type[Protocol], network: str, name: str | No
     """Return the protocol of a run.
 
     Args:
-        values: of a dense task's config. Its ``protocol`` is the name of the default, or a protocol itself.
+        values: of a dense task's config. Its ``protocol`` is the name of the default protocol, or a protocol itself.
         schema: of the task's protocols.
-        network: that the protocol is to train.
-        name: the protocol asked for, or None for the default.
-        changes: values that replace the protocol's, by dotted key; its name then says so. A changed ``batch`` scales ``lr``.
+        network: name of the network that the run trains.
+        name: of the requested protocol, or None for the default.
+        changes: values that replace the protocol's, by dotted key; its name then lists them. A changed ``batch`` scales ``lr``.
 
     Raises:
         ValueError: there is no such protocol or value, a value is of another type or out of range, the protocol is for other
-            networks, or the config has a protocol of its own.
+            networks, or a protocol is requested and the config has its own.
     """
     default = values["protocol"]
     if isinstance(default, str):
@@ -106,7 +106,7 @@ def choose_protocol(values, schema: type[Protocol], network: str, name: str | No
 
 
 def as_dict(protocol: Protocol) -> dict[str, Any]:
-    """Return a protocol as plain values, those at their defaults included."""
+    """Return a protocol as plain values, defaults included."""
     return msgspec.to_builtins(protocol)
 
 
@@ -125,26 +125,26 @@ def _changed(protocol: dict[str, Any], changes: Mapping[str, Any], schema: type[
 
 
 def _set(protocol: dict[str, Any], key: str, value: Any, schema: type[Protocol]) -> None:
-    """Set the value at a dotted ``key``, in place; ``length.updates`` takes the place of ``length.epochs``."""
-    item, _, rest = key.partition(".")
+    """Set the value at a dotted ``key``, in place; ``length.updates`` replaces ``length.epochs``."""
+    item, _, subkey = key.partition(".")
     if item in ("name", "base"):
         raise ValueError(f"--cfg-options protocol.{key}: the name says what the values are and is not set; change those.")
     refuse_unknown([item], field_names(schema), "--cfg-options", "protocol")
-    if item == "length" and not rest and not isinstance(value, Mapping):
+    if item == "length" and not subkey and not isinstance(value, Mapping):
         raise ValueError(f"--cfg-options protocol.length={value}: give protocol.length.epochs=N or protocol.length.updates=N.")
-    if not rest:
+    if not subkey:
         protocol[item] = value
     elif item == "length":
-        protocol[item] = {rest: value}
-    elif isinstance(protocol[item], dict) and "." not in rest:
-        refuse_unknown([rest], protocol[item], "--cfg-options", join("protocol", item))
-        protocol[item] = {**protocol[item], rest: value}
+        protocol[item] = {subkey: value}
+    elif isinstance(protocol[item], dict) and "." not in subkey:
+        refuse_unknown([subkey], protocol[item], "--cfg-options", join("protocol", item))
+        protocol[item] = {**protocol[item], subkey: value}
     else:
         raise ValueError(f"--cfg-options protocol.{key}: protocol.{item} is {protocol[item]!r}, which has no parts.")
 
 
 def set_length(cfg, protocol: Mapping[str, Any]) -> tuple[int, bool]:
-    """Set how long a config trains, in place, to ``protocol["length"]``: dict(epochs=N) or dict(updates=N).
+    """Set the length of training of a config, in place, to ``protocol["length"]``: dict(epochs=N) or dict(updates=N).
 
     Returns:
         N, and whether it counts epochs.

@@ -1,4 +1,7 @@
-"""Hooks and environment of every run: a log line every 20 updates, the last checkpoint kept, nothing chosen on test data."""
+"""Set the hooks and the environment of every run: a log line every 20 updates, and the last checkpoint is kept.
+
+No checkpoint is selected on test data.
+"""
 
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),

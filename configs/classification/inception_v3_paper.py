@@ -1,7 +1,8 @@
-"""Inception-V3 (timm's, without auxiliary head; dropout 0.5 as in GluonCV) on ImageNet, 299 px: Table 2, 77.32 / 93.43.
+"""Train Inception-V3 on ImageNet, 299 px: Table 2 reports 77.32 / 93.43 (top-1 / top-5).
 
 torchrun --nproc_per_node 8 tools/train.py configs/classification/inception_v3_paper.py --launcher pytorch
-Cost: 19.8 minutes an epoch on 8 V100 in float32, so 40 hours (Table 3). Untested at this scale.
+The network is timm's, without auxiliary head, and with dropout 0.5 as in GluonCV. Cost: 19.8 minutes per epoch on 8 V100 in
+float32, so 40 hours (Table 3). Untested at this scale.
 """
 
 _base_ = [

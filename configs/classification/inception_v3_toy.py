@@ -1,4 +1,4 @@
-"""Inception-V3 at a quarter of the width on the synthetic images, 80 px: it takes nothing below 75.
+"""Train Inception-V3 at a quarter of the width on the synthetic images, 80 px; it needs at least 75 px.
 
 python tools/train.py configs/classification/inception_v3_toy.py
 """

@@ -1,7 +1,8 @@
-"""MobileNet 1.0 (timm's mobilenetv1_100, with ReLU6 where GluonCV's has ReLU) on ImageNet, 224 px: Table 2, 69.03 / 88.71.
+"""Train MobileNet 1.0 on ImageNet, 224 px: Table 2 reports 69.03 / 88.71 (top-1 / top-5).
 
 torchrun --nproc_per_node 8 tools/train.py configs/classification/mobilenet_paper.py --launcher pytorch
-Cost: 6.2 minutes an epoch on 8 V100 in float32, so 12 hours (Table 3). Untested at this scale.
+The network is timm's mobilenetv1_100, which has ReLU6 where GluonCV's has ReLU. Cost: 6.2 minutes per epoch on 8 V100 in
+float32, so 12 hours (Table 3). Untested at this scale.
 """
 
 _base_ = [

@@ -1,4 +1,4 @@
-"""MobileNet at a quarter of the width on the synthetic images, 64 px.
+"""Train MobileNet at a quarter of the width on the synthetic images, 64 px.
 
 python tools/train.py configs/classification/mobilenet_toy.py
 """

@@ -1,4 +1,4 @@
-"""ResNet-50 on a small folder of real images (20 classes, 200 images each), 64 px.
+"""Train ResNet-50 on a small folder of real images (20 classes, 200 images each), 64 px.
 
 python tools/train.py configs/classification/resnet50_mini.py --tricks resnet_d cosine warmup
 """
@@ -6,11 +6,11 @@ python tools/train.py configs/classification/resnet50_mini.py --tricks resnet_d 
 _base_ = ["../_base_/default_runtime.py", "../_base_/models/resnet50.py", "../_base_/datasets/imagenet.py"]
 
 scale = "mini"
-seconds = 620  # on two CPU cores; a study's estimate of the time left starts from it
+seconds = 620  # on two CPU cores; the first estimate of the time left in a study
 epochs, warmup_epochs = 8, 0.5
 batch = 16  # over all processes
-micro_batch = 16  # images over which BN takes its statistics
-lr_at_256 = 0.2  # twice the paper's 0.1: there are only some hundred updates
+micro_batch = 16  # number of images that BN computes its statistics over
+lr_at_256 = 0.2  # twice the paper's 0.1, because there are only a few hundred updates
 data_root = "imagenet-mini"
 num_workers = 2
 test_batch = 100

@@ -1,9 +1,9 @@
-"""ResNet-50 on Places365-Standard, 224 px: Table 7 has 56.34 / 86.87 with d_efficient and 56.70 / 87.33 with mixup.
+"""Train ResNet-50 on Places365-Standard, 224 px: Table 7 reports 56.34 / 86.87 for d_efficient, 56.70 / 87.33 for mixup.
 
 torchrun --nproc_per_node 8 tools/train.py configs/classification/resnet50_places365_paper.py --launcher pytorch
-The data is the archive of 256 px images in class folders (easy directory structure). The paper gives no recipe for Places365:
-batch, learning rate, epochs and training from scratch are those of ImageNet, chosen here. Figures are of the validation set;
-the labels of the test set are not public. Cost: 1.4 times the iterations of ImageNet. Untested at this scale.
+The data is the archive of 256 px images in class folders (easy directory structure). The paper gives no recipe for Places365;
+batch, learning rate, epochs and training from scratch are those of ImageNet, chosen here. Figures are on the validation set,
+because the labels of the test set are not public. Cost: 1.4 times the iterations of ImageNet. Untested at this scale.
 """
 
 _base_ = [

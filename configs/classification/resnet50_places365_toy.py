@@ -1,4 +1,4 @@
-"""The stand-in for Places365 at toy: there is no second synthetic dataset, so the images are those of resnet50_toy.py.
+"""Stand in for Places365 at toy: there is no second synthetic dataset, so the images are those of resnet50_toy.py.
 
 python tools/train.py configs/classification/resnet50_places365_toy.py --tricks resnet_d
 """

@@ -1,4 +1,4 @@
-"""ResNet-50 at a quarter of the width on the synthetic images, 64 px.
+"""Train ResNet-50 at a quarter of the width on the synthetic images, 64 px.
 
 python tools/train.py configs/classification/resnet50_toy.py --tricks resnet_b
 """

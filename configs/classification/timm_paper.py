@@ -1,4 +1,4 @@
-"""Any network of timm that gives feature maps, on ImageNet as ResNet-50 is: here ResNeXt-50 (Table 1, 77.8, by its authors).
+"""Train any timm network with feature maps on ImageNet like ResNet-50: here ResNeXt-50 (77.8 by its authors in Table 1).
 
 torchrun --nproc_per_node 8 tools/train.py configs/classification/timm_paper.py --launcher pytorch --cfg-options \
     model.backbone.name=seresnet50

@@ -1,4 +1,4 @@
-"""Any network of timm that gives feature maps, at a quarter of the width on the synthetic images: here ResNeXt-50.
+"""Train any timm network with feature maps, here ResNeXt-50, at a quarter of the width on the synthetic images.
 
 python tools/train.py configs/classification/timm_toy.py --cfg-options model.backbone.name=seresnet50
 """

@@ -1,4 +1,4 @@
-"""Faster-RCNN with FPN on a small part of VOC2007: 290 images to train, 140 to test, 256 x 192 px.
+"""Train Faster-RCNN with FPN on a small part of VOC2007: 290 training and 140 test images of 256 x 192 px.
 
 python tools/train.py configs/detection/faster_rcnn_fpn_mini.py --backbone work_dirs/runs/KEY/card
 """
@@ -6,7 +6,7 @@ python tools/train.py configs/detection/faster_rcnn_fpn_mini.py --backbone work_
 _base_ = ["../_base_/default_runtime.py", "../_base_/models/faster_rcnn_fpn.py", "../_base_/datasets/voc.py"]
 
 scale = "mini"
-seconds = 620  # on two CPU cores; a study's estimate of the time left starts from it
+seconds = 620  # on two CPU cores; the first estimate of the time left in a study
 num_workers = 1
 model = dict(neck=dict(out_channels=128))
 protocol = dict(
@@ -14,7 +14,7 @@ protocol = dict(
     base="voc07",
     source="chosen here, to fit on two cores",
     chosen="all",
-    image_scales=((256, 192),),  # the long side at most, and the short side
+    image_scales=((256, 192),),  # limits of the long and the short side
     test_image_scale=(256, 192),
     batch=4,  # over all processes
     lr=0.02,

@@ -1,4 +1,4 @@
-"""Faster-RCNN with FPN on the synthetic VOC: networks at a quarter of the width, images of about 128 px.
+"""Train Faster-RCNN with FPN on the synthetic VOC: networks at a quarter of the width, images of about 128 px.
 
 python tools/train.py configs/detection/faster_rcnn_fpn_toy.py --backbone work_dirs/runs/KEY/card
 """
@@ -6,7 +6,7 @@ python tools/train.py configs/detection/faster_rcnn_fpn_toy.py --backbone work_d
 _base_ = ["../_base_/default_runtime.py", "../_base_/models/faster_rcnn_fpn.py", "../_base_/datasets/toy_voc.py"]
 
 scale = "toy"
-seconds = 40  # on two CPU cores; a study's estimate of the time left starts from it
+seconds = 40  # on two CPU cores; the first estimate of the time left in a study
 threads = 1
 scratch_backbone = dict(base_channels=16)
 model = dict(neck=dict(out_channels=64))
@@ -15,7 +15,7 @@ protocol = dict(
     base="voc07",
     source="chosen here, to fit on two cores",
     chosen="all",
-    image_scales=((160, 128),),  # the long side at most, and the short side
+    image_scales=((160, 128),),  # limits of the long and the short side
     test_image_scale=(160, 128),
     batch=8,  # over all processes
     lr=0.02,

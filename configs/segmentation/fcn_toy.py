@@ -1,4 +1,4 @@
-"""FCN on the synthetic ADE20K: networks at a quarter of the width, crops of 128 px.
+"""Train an FCN on the synthetic ADE20K: networks at a quarter of the width, crops of 128 px.
 
 python tools/train.py configs/segmentation/fcn_toy.py --backbone work_dirs/runs/KEY/card
 """
@@ -6,7 +6,7 @@ python tools/train.py configs/segmentation/fcn_toy.py --backbone work_dirs/runs/
 _base_ = ["../_base_/default_runtime.py", "../_base_/models/fcn.py"]
 
 scale = "toy"
-seconds = 50  # on two CPU cores; a study's estimate of the time left starts from it
+seconds = 50  # on two CPU cores; the first estimate of the time left in a study
 threads = 1
 data_root = "toy/ADEChallengeData2016"
 num_workers = 1
@@ -16,7 +16,7 @@ protocol = dict(
     base="he2019",
     source="chosen here, to fit on two cores",
     chosen="all",
-    image_scale=(160, 128),  # the long side at most, and the short side
+    image_scale=(160, 128),  # limits of the long and the short side
     test_image_scale=(160, 128),
     crop=128,
     crop_max_ratio=0.75,

@@ -1,9 +1,9 @@
-"""The last row of Table 6, all tricks together, with one of them left out at a time, through all three tasks.
+"""Leave out one trick at a time from the last row of Table 6, which has all tricks, through all three tasks.
 
 python tools/study.py plan configs/studies/leave_one_out.py --scale paper
 python tools/study.py run configs/studies/leave_one_out.py --scale toy
 
-Without resnet_d it has resnet_b. A loss here is what a trick gives beside all the others. The paper has no such table.
+The row without resnet_d has resnet_b. A loss here is the gain of a trick on top of all others. The paper has no such table.
 """
 
 name = "leave_one_out"

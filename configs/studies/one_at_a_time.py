@@ -1,10 +1,10 @@
-"""Each trick alone on top of B-standard, through all three tasks, with the control from scratch.
+"""Add each trick alone to B-standard, through all three tasks, with a control from scratch.
 
 python tools/study.py plan configs/studies/one_at_a_time.py --scale paper
 python tools/study.py run configs/studies/one_at_a_time.py --scale toy
 
-resnet_c and resnet_d take the place of resnet_b. A trick that pays only beside another (large_batch without warmup) shows as it
-is. The paper has no such table: its rows stack.
+resnet_c and resnet_d replace resnet_b. A trick that helps only together with another one (large_batch without warmup) can show a
+loss. The paper has no such table: its rows are cumulative.
 """
 
 name = "one_at_a_time"

@@ -1,16 +1,16 @@
-"""ResNet-50 weights that others publish, through detection and segmentation: what one GPU and no pretraining can do.
+"""Transfer published ResNet-50 weights to detection and segmentation, which one GPU can do without any pretraining.
 
 python tools/study.py plan configs/studies/public_weights.py --scale paper
 python tools/study.py run configs/studies/public_weights.py --scale paper --seeds 3 --recipes scratch tv_v1 tv_v2 gluon_d_mixup
 python tools/study.py run configs/studies/public_weights.py --scale toy --recipes scratch tv_v1
 
-Files are looked for in checkpoints/ and in torch's own cache, else downloaded; without a network the command says which to put
-where. The networks are of full width at every scale, so that at toy a detection takes minutes. Each row is one pretraining by
-someone else: seeds are those of the transfer, and a gain is that of these weights, not proved to be that of their recipe.
+The command uses files in checkpoints/ or in torch's cache and downloads the others. Without a network it tells which files to
+put where. The networks have full width at every scale, so a detection takes minutes even at toy. Each row is one pretraining by
+someone else. Seeds are therefore those of the transfer, and a gain belongs to these weights, not necessarily to their recipe.
 
-GluonCV's: v1b and v1c have all refinements but mixup and distillation, and are no row of the paper; the one called v1d is the
-model zoo's mixup row ("+ mixup w/o distill"), by its top-1 (79.08 in its training log). Weights that saw other images than
-ImageNet-1k are left out. top1 is at 224 px; torchvision's as it states it, all others as timm measured them.
+GluonCV's v1b and v1c have all refinements except mixup and distillation, and are no row of the paper. By its top-1 (79.08 in its
+training log), v1d is the mixup row of the model zoo ("+ mixup w/o distill"). Weights trained on images beyond ImageNet-1k are
+left out. top1 is at 224 px: as stated by torchvision for its weights, and as measured by timm for all others.
 """
 
 name = "public_weights"

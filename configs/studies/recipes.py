@@ -1,9 +1,9 @@
-"""The recipes: rows of the paper's tables as named sets of tricks.
+"""Define the recipes: rows of the paper's tables as named sets of tricks.
 
-``parent`` is the row that a recipe is compared with, and ``also`` another one; ``label`` is what the paper's Tables 6, 8 and 9
-print. ``teacher`` is the recipe of the network that a distilled one learns from. 'scratch' is no recipe of the paper: the dense
-tasks trained from random weights, the control that shows what pretraining is worth. The last three rows of Table 6 are
-alternatives on top of smooth. With mixup the paper trains 200 epochs instead of 120; the rows named _same train 120.
+``parent`` is the row that a recipe is compared with, and ``also`` is a second one. ``label`` is the name in the paper's Tables 6,
+8 and 9. ``teacher`` is the recipe of the network that a distilled one learns from. 'scratch' is no recipe of the paper: it trains
+the dense tasks from random weights, as a control for the value of pretraining. The last three rows of Table 6 are alternatives
+on top of smooth. With mixup the paper trains 200 epochs instead of 120; the rows named _same train 120.
 """
 
 _efficient = ("large_batch", "low_precision", "zero_gamma", "no_bias_decay", "warmup")
@@ -38,7 +38,7 @@ recipes = dict(
         teacher="mixup_same",
         label="+ distill w/ mixup, as many epochs",
     ),
-    # Table 4: the parts of efficient one by one, at the base batch and at four times it (256 and 1024 at scale paper)
+    # Table 4: the parts of efficient one by one, at the base batch and at four times that batch (256 and 1024 at scale paper)
     bs256_linear_scaling=dict(tricks=(), parent=None, label="BS=256 Linear scaling"),
     bs256_warmup=dict(tricks=("warmup",), parent="bs256_linear_scaling", label="BS=256 + LR warmup"),
     bs256_zero_gamma=dict(tricks=("warmup", "zero_gamma"), parent="bs256_warmup", label="BS=256 + Zero gamma"),
@@ -67,7 +67,7 @@ recipes = dict(
     bs1024_low_precision=dict(tricks=_efficient, parent="bs1024_no_bias_decay", label="BS=1024 + FP16"),
 )
 
-# one_at_a_time: a trick alone on top of b_standard; the variants of the network take resnet_b's place
+# one_at_a_time: a trick alone on top of b_standard; the variants of the network replace resnet_b
 _alone = (*_efficient, "cosine", "label_smoothing", "mixup")
 recipes.update({f"only_{t}": dict(tricks=("resnet_b", t), parent="b_standard", label=f"B + {t}") for t in _alone})
 recipes.update({f"only_{t}": dict(tricks=(t,), parent="b_standard", label=t) for t in ("resnet_c", "resnet_d")})
@@ -77,7 +77,7 @@ recipes["only_distillation"] = dict(
     teacher="smooth",
     label="B + distillation",
 )
-# leave_one_out: mixup_distill without one of its tricks; the teacher is trained as its student, so without mixup where that is
+# leave_one_out: mixup_distill without one of its tricks; the teacher is trained like its student, so without mixup in that row
 _all = (*_smooth, "mixup", "distillation")
 recipes.update(
     {
@@ -91,12 +91,12 @@ recipes.update(
     }
 )
 
-# The teacher of every distilled network, ResNet-152 (D by its recipe; section 5.3), of seed 0 whatever the student's.
+# The teacher of every distilled network: ResNet-152 (D by its recipe; section 5.3), with seed 0 for students of every seed.
 teacher = dict(
     config="configs/classification/resnet50_{scale}.py",
     overrides={"model.backbone.depth": 152},
 )
 
-# Tricks that a network has no use for: variants of the ResNet, and zero-gamma without residual blocks, as in the paper's code.
+# Tricks that do not apply to a network: variants of the ResNet, and zero-gamma without residual blocks, as in the paper's code.
 _resnet = ("resnet_b", "resnet_c", "resnet_d")
 without = dict(inception_v3=(*_resnet, "zero_gamma"), mobilenet=(*_resnet, "zero_gamma"))

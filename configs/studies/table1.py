@@ -1,9 +1,9 @@
-"""Table 1: networks of 2016 to 2018 beside ResNet-50 with all tricks; top-1, parameters and multiply-adds.
+"""Reproduce Table 1: networks of 2016 to 2018 beside ResNet-50 with all tricks; top-1, parameters and multiply-adds.
 
 python tools/study.py plan configs/studies/table1.py --scale paper
 python tools/study.py run configs/studies/table1.py --scale toy
 
-The paper takes the figures of the other networks from their authors; here they are trained with the baseline recipe.
+The paper quotes the authors of the other networks; this study trains them with the baseline recipe.
 """
 
 name = "table1"

@@ -1,4 +1,4 @@
-"""Table 2: the baseline of ResNet-50, Inception-V3 and MobileNet, beside the figures of their authors.
+"""Reproduce Table 2: the baseline of ResNet-50, Inception-V3 and MobileNet, beside the figures of their authors.
 
 python tools/study.py plan configs/studies/table2.py --scale paper
 python tools/study.py run configs/studies/table2.py --scale toy
@@ -17,7 +17,7 @@ _rows = dict(resnet50="ResNet-50", inception_v3="Inception-V3", mobilenet="Mobil
 published = dict(
     table2=[
         dict(recipe=recipe, network=network, metric=metric, row=row, column=f"{recipe}_{metric}")
-        for recipe in ("baseline", "reference")  # reference: by the authors of each network
+        for recipe in ("baseline", "reference")  # reference: figures of the authors of each network
         for network, row in _rows.items()
         for metric in metrics
     ],

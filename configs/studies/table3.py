@@ -1,4 +1,4 @@
-"""Table 3: efficient (large batch, low precision and what goes with them) against the baseline: accuracy, and minutes an epoch.
+"""Reproduce Table 3: efficient (large batch, low precision and the tricks for them) against the baseline, with minutes per epoch.
 
 python tools/study.py plan configs/studies/table3.py --scale paper
 python tools/study.py run configs/studies/table3.py --scale toy

@@ -1,4 +1,4 @@
-"""Table 5: ResNet-50 and its variants B, C and D, all with efficient.
+"""Reproduce Table 5: ResNet-50 and its variants B, C and D, all with efficient.
 
 python tools/study.py plan configs/studies/table5.py --scale paper
 python tools/study.py run configs/studies/table5.py --scale toy

@@ -1,9 +1,9 @@
-"""Table 6: cosine decay, label smoothing, distillation and mixup on ResNet-50-D, Inception-V3 and MobileNet.
+"""Reproduce Table 6: cosine decay, label smoothing, distillation and mixup on ResNet-50-D, Inception-V3 and MobileNet.
 
 python tools/study.py plan configs/studies/table6.py --scale paper
 python tools/study.py run configs/studies/table6.py --scale toy
 
-The rows with mixup train 5/3 as many epochs as the others, as in the paper. One teacher of a kind, of seed 0, teaches all seeds.
+The rows with mixup train 5/3 as many epochs as the others, as in the paper. One teacher with seed 0 teaches all seeds of a row.
 """
 
 name = "table6"

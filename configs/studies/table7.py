@@ -1,9 +1,9 @@
-"""Table 7: ResNet-50-D on Places365, efficient against all refinements but distillation.
+"""Reproduce Table 7: ResNet-50-D on Places365, efficient against all refinements except distillation.
 
 python tools/study.py plan configs/studies/table7.py --scale paper
 python tools/study.py run configs/studies/table7.py --scale toy
 
-At toy there is no second made data set: the runs are those of Table 6.
+At toy there is no second synthetic dataset, so the runs are those of Table 6.
 """
 
 name = "table7"

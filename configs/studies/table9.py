@@ -1,9 +1,9 @@
-"""Table 9: an FCN with dilated stages 3 and 4 on ADE20K from the paper's seven ResNet-50 backbones.
+"""Reproduce Table 9: an FCN with dilated stages 3 and 4 on ADE20K from the paper's seven ResNet-50 backbones.
 
 python tools/study.py plan configs/studies/table9.py --scale paper
 python tools/study.py run configs/studies/table9.py --scale toy --seeds 3
 
-table8.py takes the same seven pretrainings. The rows with mixup train 5/3 as many epochs as the others, as in the paper.
+table8.py uses the same seven pretrainings. The rows with mixup train 5/3 as many epochs as the others, as in the paper.
 """
 
 name = "table9"

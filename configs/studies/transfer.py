@@ -1,9 +1,9 @@
-"""Tables 8 and 9 together: each recipe's gain on ImageNet, on VOC by Faster-RCNN C4 and on ADE20K by the FCN side by side.
+"""Reproduce Tables 8 and 9 side by side: the gain of each recipe on ImageNet, on VOC (Faster-RCNN C4) and on ADE20K (FCN).
 
 python tools/study.py plan configs/studies/transfer.py --scale paper
 python tools/study.py run configs/studies/transfer.py --scale toy --seeds 3
 
-Its runs are those of table8.py and table9.py: after these two it has nothing left to run, and shows the ledger of all tasks.
+It shares its runs with table8.py and table9.py: after these two nothing is left to run, and its report compares all tasks.
 """
 
 name = "transfer"

@@ -1,1 +1,1 @@
-"""The stages of ``tools/benchmark.py``, a module each, with ``comparisons(settings)``; a new stage is a new module."""
+"""Define the stages of ``tools/benchmark.py``: one module with ``comparisons(settings)`` for each stage."""

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of work in a process of its own, which shares no cache and no heap with what ran before."""
+"""Measure seconds and peak memory of work in a new process, which shares no cache and no heap with earlier work."""
 
 import json
 import os
@@ -14,32 +14,32 @@ ITSELF = [sys.executable, "-m", "tools.benchmarks.child"]
 
 
 def ran(words: list[str], cwd: Path | None = None) -> tuple[float, float, str]:
-    """Seconds of a command from its start to its end, the most memory that it held at once (MB), and what it printed.
+    """Return the seconds that a command took, its peak memory (MB) and its output.
 
     Raises:
-        ValueError: it failed.
+        ValueError: the command failed.
     """
-    # a process between, since Linux counts for a new process what the one that started it held
-    own = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*ITSELF, "watch", *words], cwd=cwd, env=own, text=True, stdout=subprocess.PIPE)
-    if done.returncode:
-        raise ValueError(f"{' '.join(words)} failed with status {done.returncode}.")
-    *printed, seen = done.stdout.splitlines()
-    seconds, memory = json.loads(seen)
+    # through a small process in between, since Linux counts the memory of the parent for a new process
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.run([*ITSELF, "watch", *words], cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE)
+    if process.returncode:
+        raise ValueError(f"{' '.join(words)} failed with status {process.returncode}; run it alone to see why.")
+    *printed, measurement = process.stdout.splitlines()
+    seconds, memory = json.loads(measurement)
     return seconds, memory, "\n".join(printed)
 
 
 def called(module: str, function: str, *args, cwd: Path | None = None) -> tuple[float, float]:
-    """Seconds of ``module.function(*args)()`` in a new process, and the most memory (MB) that the process held, imports included.
+    """Return the seconds of ``module.function(*args)()`` in a new process, and its peak memory (MB), imports included.
 
-    The first call makes ready and is not timed. ``args`` go through JSON.
+    ``function(*args)`` prepares the work and is not timed. ``args`` go through JSON.
     """
     _, memory, printed = ran([*ITSELF, "call", module, function, json.dumps(args)], cwd)
     return float(printed.splitlines()[-1]), memory
 
 
 def watch(*words: str) -> int:
-    """Runs a command, prints [seconds, MB], and returns its status."""
+    """Run a command, print [seconds, MB], and return its status."""
     started = time.perf_counter()
     process = subprocess.Popen(words)
     _, status, usage = os.wait4(process.pid, 0)
@@ -49,7 +49,7 @@ def watch(*words: str) -> int:
 
 
 def call(module: str, function: str, args: str) -> None:
-    """Calls a function, and prints the seconds of what that returns."""
+    """Call a function, then call its result, and print the seconds of the second call."""
     work = getattr(import_module(module), function)(*json.loads(args))
     started = time.perf_counter()
     work()

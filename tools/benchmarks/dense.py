@@ -1,4 +1,4 @@
-"""What the stages ``detect`` and ``segment`` share: made images, and training steps of a product's model and of torchvision's."""
+"""Share synthetic images and training steps between the stages ``detect`` and ``segment``."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from classification.dtypes import resolve_dtype, set_precision
 from tools.benchmarks.driven import Rounds, started
 
-LR = 1e-5  # so small that no loss explodes, however many rounds there are; no step is faster or slower for it
+LR = 1e-5  # so small that no loss explodes in any number of rounds; it does not change the time of a step
 
 
 def made_images(number: int, size: int) -> list[Tensor]:
-    """Noise: uint8 (3, size, size) each, BGR as mmcv decodes."""
+    """Return images of noise, each uint8 (3, size, size) in BGR, as mmcv decodes."""
     rng = np.random.default_rng(0)
     return [torch.from_numpy(rng.integers(0, 256, (3, size, size), np.uint8)) for _ in range(number)]
 
@@ -26,7 +26,7 @@ def device() -> str:
 
 
 def low_precision(optim_wrapper: dict) -> dict:
-    """A copy of an optimiser's config as ``low_precision`` with dtype 'auto' leaves it on this machine."""
+    """Return a copy of an optimiser's config as the trick ``low_precision`` with dtype 'auto' sets it on this machine."""
     from mmengine.config import ConfigDict
 
     wrapper = ConfigDict(optim_wrapper)
@@ -34,14 +34,14 @@ def low_precision(optim_wrapper: dict) -> dict:
 
 
 def started_runner(cfg, folder: str, data: dict):
-    """The runner of a config, ready to train on one batch as its epoch.
+    """Return the runner of a config, ready to train on one batch as its epoch.
 
     ``runner.train_loop.run_epoch()`` is then a step with all hooks.
 
     Args:
-        cfg: resolved; changed so that it trains in low precision where that pays, at ``LR``, and writes no checkpoint.
-        folder: where the run puts its files.
-        data: a batch as the task's loader makes it.
+        cfg: resolved config; changed to train in low precision where that is faster, at ``LR``, and to write no checkpoint.
+        folder: folder for the files of the run.
+        data: a batch as the loader of the task returns it.
     """
     cfg.optim_wrapper = low_precision(cfg.optim_wrapper)
     cfg.optim_wrapper.optimizer.lr = LR
@@ -54,24 +54,25 @@ def started_runner(cfg, folder: str, data: dict):
 
 
 def wrapper_of(model: nn.Module, cfg: dict) -> OptimWrapper:
-    """The optimiser of a config for ``model``, at the learning rate ``LR``."""
+    """Build the optimiser of a config for ``model``, at the learning rate ``LR``."""
     cfg = dict(cfg, optimizer=dict(cfg["optimizer"], lr=LR))
     return build_optim_wrapper(model, cfg)
 
 
 class PlainStep:
-    """A training step as torchvision's own scripts write it: autocast, scaled backward, clipping, SGD.
+    """Train one step as torchvision's own scripts do: autocast, scaled backward, clipping, SGD.
 
     Args:
-        model: to train.
-        loss: returns the loss of a forward pass, a scalar tensor.
-        clip: clips the gradients of a list of parameters; None does not.
+        model: model to train.
+        loss: function that returns the loss of a forward pass, a scalar tensor.
+        clip: function that clips the gradients of a list of parameters; None clips nothing.
+        sgd: further arguments of SGD.
     """
 
     def __init__(self, model: nn.Module, loss: Callable[[], Tensor], clip: Callable[[list], None] | None = None, **sgd):
         self.loss, self.clip = loss, clip
         self.trained = [p for p in model.parameters() if p.requires_grad]
-        fused = torch.cuda.is_available() or None  # as our runs have it; None: what torch takes by itself
+        fused = torch.cuda.is_available() or None  # as in our runs; None leaves the choice to torch
         self.optimizer = torch.optim.SGD(self.trained, lr=LR, fused=fused, **sgd)
         self.dtype = getattr(torch, resolve_dtype("auto"))
         self.scaler = torch.amp.GradScaler(device(), enabled=self.dtype == torch.float16)
@@ -89,30 +90,30 @@ class PlainStep:
 
 
 def trainable(model: nn.Module) -> int:
-    """How many values of ``model`` get a gradient."""
+    """Return the number of values of ``model`` that get a gradient."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def multiply_adds(loss: Callable[[], Tensor]) -> int:
-    """Of what ``loss`` does."""
+    """Return the multiply-adds of a call of ``loss``."""
     with FlopCounterMode(display=False) as counter:
         loss()
     return counter.get_total_flops() // 2
 
 
 def total_loss(model: nn.Module, data: dict) -> Tensor:
-    """The loss of a model of mmdet or mmseg in training, without an update."""
+    """Return the training loss of a model of mmdet or mmseg, without an update."""
     return model.parse_losses(model(**model.data_preprocessor(data, True), mode="loss"))[0]
 
 
 @contextmanager
 def without_dropout(*models: nn.Module) -> Iterator[None]:
-    """Inside, no dropout of ``models`` acts, so that their losses can be compared."""
-    found = [m for model in models for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
+    """Turn the dropout of ``models`` off inside, so that their losses can be compared."""
+    dropouts = [m for model in models for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
     try:
-        for module in found:
+        for module in dropouts:
             module.eval()
         yield
     finally:
-        for module in found:
+        for module in dropouts:
             module.train()

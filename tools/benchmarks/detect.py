@@ -1,4 +1,4 @@
-"""A training step of Faster-RCNN, FPN and C4: ours, torchvision's, and mmdet's as it comes (float32, NCHW)."""
+"""Time a training step of Faster-RCNN, FPN and C4: ours, torchvision's, and mmdet's as shipped (float32, NCHW)."""
 
 import copy
 import tempfile
@@ -28,8 +28,8 @@ from tools.benchmarks.rounds import Comparison, Contender, Settings, same
 from tools.engine.config import Options, resolve
 
 SIZE, BATCH, BOXES, CLASSES = 192, 2, 4, 20
-ANCHORS, PROPOSALS = 256, 300  # an image: anchors that the RPN is trained on, proposals after NMS; twice as many before it
-REGIONS = {"fpn": 64, "c4": 32}  # an image, that the head is trained on
+ANCHORS, PROPOSALS = 256, 300  # per image: anchors that the RPN trains on, proposals after NMS (before it twice as many)
+REGIONS = {"fpn": 64, "c4": 32}  # per image: regions that the head trains on
 CLIP = 35.0  # largest norm of all gradients
 
 
@@ -41,7 +41,7 @@ def comparisons(settings: Settings) -> Iterator[Comparison]:
 
 
 def product_config(kind: str):
-    """The config of our detector at scale paper with counts that fit the small images, frozen as with a card."""
+    """Return the config of our detector at scale paper, with counts that fit the small images and frozen as with a card."""
     cfg = resolve(f"configs/detection/faster_rcnn_{kind}_paper.py", Options(backbone="scratch")).cfg
     cfg.model.backbone.update(frozen_stages=1, norm_eval=True, norm_frozen=kind == "c4")
     if kind == "c4":
@@ -52,7 +52,7 @@ def product_config(kind: str):
 
 
 def set_counts(model, kind: str) -> None:
-    """Anchors, proposals and regions that a training step of a detector of mmdet works with, in place."""
+    """Set, in place, the anchors, proposals and regions of a training step of a detector of mmdet."""
     model.train_cfg.rpn_proposal.update(nms_pre=2 * PROPOSALS, max_per_img=PROPOSALS, min_bbox_size=0)
     model.train_cfg.rpn.sampler.num = ANCHORS
     model.train_cfg.rpn.allowed_border = -1
@@ -63,7 +63,7 @@ def set_counts(model, kind: str) -> None:
 
 @dataclass
 class Detector:
-    """One of those compared: its network, its loss in training, and the head that the regions go into."""
+    """Hold one of the detectors compared: its network, its training loss, and the head that the regions go into."""
 
     name: str
     net: nn.Module
@@ -71,18 +71,18 @@ class Detector:
     head: nn.Module
 
     def work(self) -> dict[str, float]:
-        """What a forward pass of training does: multiply-adds, and regions that go through the head."""
+        """Return the work of a forward pass in training: multiply-adds, and regions that go through the head."""
         regions = []
         hook = self.head.register_forward_pre_hook(lambda _, inputs: regions.append(len(inputs[0])))
-        found = dense.multiply_adds(self.loss)
+        multiply_adds = dense.multiply_adds(self.loss)
         hook.remove()
-        return {"regions": sum(regions), "multiply-adds": found}
+        return {"regions": sum(regions), "multiply-adds": multiply_adds}
 
 
 def compare(kind: str, cfg, folder: str) -> Comparison:
-    """Ours of a config of that kind, on a GPU where there is one, against the others with the same backbone and images.
+    """Compare our detector of a config with the rivals on the same backbone and images, on a GPU if available.
 
-    ``folder``: where our run puts its files.
+    ``folder`` takes the files of our run.
     """
     images, boxes = dense.made_images(BATCH, SIZE), made_boxes(BATCH)
     data, stock = samples(images, boxes), samples(images, boxes)
@@ -123,46 +123,50 @@ def notes(kind: str) -> list[str]:
         f"a step: normalising uint8 images, forward, backward, clipping to a norm of {CLIP:g}, SGD (on a GPU fused, not mmdet's)",
         "ours goes through the runner with all its hooks",
         f"all: stem and stage 1 frozen, BN by its stored statistics, {trained}; {PROPOSALS} proposals an image after NMS",
-        "losses, samplers and the order of NMS over levels are each library's own; torchvision has boxes for the background, too",
-        "mmdet's operators are torchvision's where mmcv has no compiled ones, in ours as well",
+        "losses, samplers and the order of NMS over levels are each library's own; torchvision also has boxes for the background",
+        "where mmcv is not compiled, mmdet and ours use torchvision's operators",
     ]
 
 
 def same_work(ours: Detector, rivals: list[Detector]) -> list[str]:
-    """Words for what is equal. Raises ValueError where the work is not."""
-    own, words = ours.work(), []
+    """Return a line for each measure of work that is equal.
+
+    Raises:
+        ValueError: the work of a rival differs.
+    """
+    our_work, lines = ours.work(), []
     for rival in rivals:
-        found = rival.work()
-        words += [
+        work = rival.work()
+        lines += [
             same(f"trainable parameters of {rival.name}", dense.trainable(ours.net), dense.trainable(rival.net), 3e-4),
-            same(f"regions of {rival.name}", own["regions"], found["regions"]),
-            same(f"multiply-adds forward of {rival.name}", own["multiply-adds"], found["multiply-adds"], 0.02),
+            same(f"regions of {rival.name}", our_work["regions"], work["regions"]),
+            same(f"multiply-adds forward of {rival.name}", our_work["multiply-adds"], work["multiply-adds"], 0.02),
         ]
-    return words
+    return lines
 
 
 def made_boxes(number: int) -> list[tuple[Tensor, Tensor]]:
-    """(boxes (BOXES, 4) as x1, y1, x2, y2 in px, labels) of each image."""
-    rng, made = np.random.default_rng(1), []
+    """Return for each image random boxes (BOXES, 4), x1, y1, x2, y2 in px, and their labels."""
+    rng, truth = np.random.default_rng(1), []
     for _ in range(number):
         corners, sides = rng.uniform(0, SIZE / 2, (BOXES, 2)), rng.uniform(SIZE / 8, SIZE / 2, (BOXES, 2))
         boxes = np.concatenate([corners, corners + sides], 1).astype(np.float32)
-        made.append((torch.from_numpy(boxes), torch.from_numpy(rng.integers(0, CLASSES, BOXES))))
-    return made
+        truth.append((torch.from_numpy(boxes), torch.from_numpy(rng.integers(0, CLASSES, BOXES))))
+    return truth
 
 
 def samples(images: list[Tensor], boxes: list[tuple[Tensor, Tensor]]) -> dict:
-    """A batch as the loaders of mmdet make it; the preprocessor writes into its samples, so each model has its own."""
-    found = []
+    """Return a batch as mmdet's loaders do; the preprocessor writes into the samples, so each model needs its own."""
+    batch = []
     for corners, labels in boxes:
         meta = dict(img_shape=(SIZE, SIZE), ori_shape=(SIZE, SIZE), scale_factor=(1.0, 1.0))
-        found.append(DetDataSample(metainfo=meta, gt_instances=InstanceData(bboxes=corners.clone(), labels=labels)))
-    return dict(inputs=images, data_samples=found)
+        batch.append(DetDataSample(metainfo=meta, gt_instances=InstanceData(bboxes=corners.clone(), labels=labels)))
+    return dict(inputs=images, data_samples=batch)
 
 
 @torch.no_grad()
 def settle(net: nn.Module, images: list[Tensor]) -> None:
-    """Gives all BN of a backbone with random weights the statistics of ``images``: without them its features explode."""
+    """Give all BN of a backbone with random weights the statistics of ``images``, without which its features explode."""
     norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
     for module in norms:
         module.train().momentum = 1.0
@@ -174,7 +178,7 @@ def settle(net: nn.Module, images: list[Tensor]) -> None:
 
 
 def bodies(net: nn.Module) -> dict[str, Tensor]:
-    """The tensors of the backbone of ours, with stage 4 from where a C4 detector has it."""
+    """Return the tensors of our backbone, with stage 4 taken from the head in a C4 detector."""
     state = dict(net.backbone.state_dict())
     if net.roi_head.with_shared_head:
         state |= {f"layer4.{name}": value for name, value in net.roi_head.shared_head.stage.state_dict().items()}
@@ -182,7 +186,7 @@ def bodies(net: nn.Module) -> dict[str, Tensor]:
 
 
 def torchvision_detector(kind: str, ours: nn.Module, images: list[Tensor], boxes: list[tuple[Tensor, Tensor]]) -> Detector:
-    """torchvision's Faster-RCNN with our backbone's weights, and our counts."""
+    """Build torchvision's Faster-RCNN with our backbone's weights and our counts."""
     from torchvision.models import resnet50
 
     body = resnet50(weights=None)
@@ -200,7 +204,7 @@ def torchvision_detector(kind: str, ours: nn.Module, images: list[Tensor], boxes
 
 
 def counts(kind: str) -> dict:
-    """As ``set_counts``, in the words of torchvision."""
+    """Return the counts of ``set_counts`` as arguments of torchvision."""
     return dict(
         num_classes=CLASSES + 1,
         _skip_resize=True,
@@ -228,19 +232,19 @@ def torchvision_c4(body: nn.Module) -> nn.Module:
     names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
     stages = nn.Sequential(OrderedDict((name, getattr(body, name)) for name in names))
     stages.out_channels = 1024
-    made = counts("c4")
+    options = counts("c4")
     return FasterRCNN(
         stages,
         rpn_anchor_generator=AnchorGenerator(((32, 64, 128, 256, 512),), ((0.5, 1.0, 2.0),)),
         box_roi_pool=MultiScaleRoIAlign(["0"], 14, 2),
         box_head=nn.Sequential(body.layer4, nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-        box_predictor=FastRCNNPredictor(2048, made.pop("num_classes")),
-        **made,
+        box_predictor=FastRCNNPredictor(2048, options.pop("num_classes")),
+        **options,
     )
 
 
 def freeze(net: nn.Module, body: nn.Module, norms: bool) -> None:
-    """Stem and stage 1 of ``body`` get no gradient, and with ``norms`` no BN; all BN go by their stored statistics."""
+    """Freeze stem and stage 1 of ``body``, with ``norms`` also all BN; every BN uses its stored statistics."""
     for part in (body.conv1, body.bn1, body.layer1):
         part.requires_grad_(False)
     for module in net.modules():
@@ -251,7 +255,7 @@ def freeze(net: nn.Module, body: nn.Module, norms: bool) -> None:
 
 
 def stock_detector(kind: str, ours: nn.Module, data: dict) -> Detector:
-    """mmdet's own detector with our backbone's weights, and our counts; its C4 with the stride in the 3x3, as ours."""
+    """Build mmdet's own detector with our backbone's weights and counts; in C4 with the stride in the 3x3, as in ours."""
     name = {"fpn": "faster-rcnn_r50_fpn", "c4": "faster-rcnn_r50-caffe-c4"}[kind]
     model = Config.fromfile(Path(mmdet.__file__).parent / f".mim/configs/_base_/models/{name}.py").model
     set_counts(model, kind)

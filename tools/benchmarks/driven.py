@@ -1,4 +1,4 @@
-"""A runner of ours whose epochs a benchmark runs, one a round, with all hooks of a run."""
+"""Build a runner with all hooks of a run whose epochs a benchmark runs, one per round."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tools.engine.training.run import build_runner
 
 
 class Loaded:
-    """A loader of batches that are there."""
+    """Serve batches from memory like a loader."""
 
     def __init__(self, batches: list[dict]):
         self.batches = self.dataset = batches
@@ -26,19 +26,19 @@ class Loaded:
 
 
 class Rounds(EpochBasedTrainLoop):
-    """MMEngine's train loop up to its first epoch: whoever has it runs the epochs."""
+    """Stop MMEngine's train loop before its first epoch; the caller runs the epochs."""
 
     def run(self) -> None:
         self.runner.call_hook("before_train")
 
 
 def started(cfg, batches: list[dict]):
-    """The runner of a config after all that ``train()`` does before the first epoch, on ``batches`` for its data."""
-    keep_freed_memory()  # as a run begins
+    """Return the runner of a config as ``train()`` leaves it before the first epoch, with ``batches`` as its data."""
+    keep_freed_memory()  # as at the start of a run
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         runner = build_runner(cfg)
     runner.logger.handlers = [handler for handler in runner.logger.handlers if isinstance(handler, FileHandler)]
     runner._train_dataloader = Loaded(batches)
     runner.train()
-    next(hook for hook in runner.hooks if isinstance(hook, StopHook)).restore()  # Ctrl-C is the benchmark's
+    next(hook for hook in runner.hooks if isinstance(hook, StopHook)).restore()  # Ctrl-C must stop the benchmark, not the run
     return runner

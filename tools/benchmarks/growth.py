@@ -1,7 +1,7 @@
-"""How seconds and memory grow with images, their size, the runs of a study and the rows of its table.
+"""Measure how seconds and memory grow with images, their size, the runs of a study and the rows of its table.
 
-Each figure is of a process of its own: the least seconds of a few, and the most memory with all that it imports. The exponent is
-the slope between the last two sizes on logarithmic axes: 1 where twice the size takes twice the seconds.
+Each figure comes from new processes: the fewest seconds of two repeats, and the peak memory with all imports. The exponent is
+the slope between the last two sizes on logarithmic axes: 1 means that twice the size takes twice the seconds.
 """
 
 import sys
@@ -19,7 +19,7 @@ from tools.benchmarks.rounds import Settings
 
 HERE = "tools.benchmarks.growth"
 IMAGES, SIDES, SIDE = (100, 400, 1600), (160, 320, 640), 160
-PREDICTED = (300, 1200, 4800)  # images with detections, or with a matrix
+PREDICTED = (300, 1200, 4800)  # images of a detections file
 MASKS, MASK = (10, 40, 160), 256
 PLAN_SEEDS, REPORT_SEEDS = (1, 9, 91), (5, 10, 95)
 STUDY, RECIPES = "configs/studies/transfer.py", ("scratch", "b_standard", "cosine", "smooth")  # 11 runs a seed
@@ -27,7 +27,7 @@ REPEATS = 2
 
 
 def comparisons(settings: Settings) -> Iterator[dict]:
-    """A table each for images, their size, the runs of a study, and the rows of a report."""
+    """Yield one table each for images, their size, the runs of a study and the rows of a report."""
     with tempfile.TemporaryDirectory() as folder:
         for make in (by_images, by_size, by_runs, by_rows):
             yield make(Path(folder))
@@ -62,25 +62,17 @@ def by_size(folder: Path) -> dict:
 def by_runs(folder: Path) -> dict:
     rows = []
     for command in ("plan", "status"):
-        words = [
-            sys.executable,
-            str(ROOT / "tools/study.py"),
-            command,
-            str(ROOT / STUDY),
-            "--scale",
-            "toy",
-            "--recipes",
-            *RECIPES,
-        ]
-        seeds = {11 * n: partial(ran, [*words, "--seeds", str(n)], folder) for n in PLAN_SEEDS}
+        line = [sys.executable, str(ROOT / "tools/study.py"), command, str(ROOT / STUDY), "--scale", "toy", "--recipes", *RECIPES]
+        seeds = {11 * n: partial(ran, [*line, "--seeds", str(n)], folder) for n in PLAN_SEEDS}
         rows += series(f"study {command}", seeds)
-    return growth("Growth with the runs of a study", "runs", rows, ["The whole command, imports included; no run has been made."])
+    notes = ["The whole command, imports included; no run of the study is finished."]
+    return growth("Growth with the runs of a study", "runs", rows, notes)
 
 
 def by_rows(folder: Path) -> dict:
     places = {n * ROWS_A_SEED: write_study(folder / f"study{n}", n) for n in REPORT_SEEDS}
-    words = [sys.executable, str(ROOT / "tools/report.py")]
-    rows = series("report", {n: partial(ran, [*words, str(place)]) for n, place in places.items()})
+    line = [sys.executable, str(ROOT / "tools/report.py")]
+    rows = series("report", {n: partial(ran, [*line, str(place)]) for n, place in places.items()})
     records = ", ".join(f"{n * RUNS_A_SEED:,}" for n in REPORT_SEEDS)
     return growth(
         "Growth with the rows of results.csv",
@@ -91,17 +83,17 @@ def by_rows(folder: Path) -> dict:
 
 
 def series(name: str, sizes: dict[int, Callable[[], tuple]]) -> list[list]:
-    """Rows [name, size, seconds, MB, exponent]: the last has the exponent between the last two sizes."""
+    """Return rows [name, size, seconds, MB, exponent]; only the last has an exponent, that between the last two sizes."""
     rows = []
     for size, run in sizes.items():
-        seen = [run() for _ in range(REPEATS)]
-        rows.append([name, size, *(min(values) for values in list(zip(*seen, strict=True))[:2]), ""])
+        repeats = [run() for _ in range(REPEATS)]
+        rows.append([name, size, *(min(values) for values in list(zip(*repeats, strict=True))[:2]), ""])
     rows[-1][-1] = exponent([row[1:3] for row in rows[-2:]])
     return rows
 
 
 def exponent(points: list) -> float:
-    """The slope of log seconds against log size between two (size, seconds)."""
+    """Return the slope of log seconds against log size between two points (size, seconds)."""
     (a, first), (b, second) = points
     return log(second / first) / log(b / a)
 
@@ -110,20 +102,20 @@ def growth(name: str, what: str, rows: list[list], notes: list[str]) -> dict:
     return dict(name=name, columns=["", what, "seconds", "MB", "exponent"], rows=rows, notes=notes)
 
 
-# --- work, each to be called in a process of its own: what they return is timed ----------------------------
+# --- work, each called in a new process: the function that it returns is timed -----------------------------
 
 
 def fill(root: Path, number: int, side: int) -> Path:
-    """``number`` JPEG files of ``side`` px in ten class folders of ``train``; the same few images again and again."""
+    """Write ``number`` JPEG files of ``side`` px to ten class folders of ``train``, copies of the same ten images."""
     import cv2
 
     rng = np.random.default_rng(0)
-    few = [cv2.resize(rng.integers(0, 255, (side // 16, side // 16, 3), np.uint8), (side, side)) for _ in range(10)]
-    few = [cv2.imencode(".jpg", image)[1].tobytes() for image in few]
+    images = [cv2.resize(rng.integers(0, 255, (side // 16, side // 16, 3), np.uint8), (side, side)) for _ in range(10)]
+    files = [cv2.imencode(".jpg", image)[1].tobytes() for image in images]
     for i in range(number):
         path = root / f"train/{i % 10}/{i}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(few[i % 10])
+        path.write_bytes(files[i % 10])
     return root
 
 
@@ -143,7 +135,7 @@ def check_of(root: str) -> Callable:
 
 
 def pass_of(root: str) -> Callable:
-    """Builds the training set of scale toy and takes one pass of its loader, without workers."""
+    """Return a pass of the loader of scale toy's training set, without workers; building the loader is timed with it."""
     import torch
 
     from tools.engine.config import resolve
@@ -155,15 +147,14 @@ def pass_of(root: str) -> Callable:
     loader["dataset"]["root"] = f"{root}/train"
 
     def run() -> None:
-        made = ExactRunner.build_dataloader(loader, seed=0)
-        for _ in made:
+        for _ in ExactRunner.build_dataloader(loader, seed=0):
             pass
 
     return run
 
 
 def detections_file(folder: Path, images: int) -> Path:
-    """A run's detections.npz, 40 detections an image."""
+    """Write the detections.npz of a run, with 40 detections per image."""
     from backbones.common.files import write_npz
     from detection.metrics import gather
     from tools.benchmarks.boxes import made_results
@@ -182,7 +173,7 @@ def ap_of(path: str) -> Callable:
 
 
 def details_of(path: str) -> Callable:
-    """All that a run's record and the report say of its detections."""
+    """Return a call that computes everything that a run's record and the report state about its detections."""
     from detection.breakdowns import details, recompute
     from tools.benchmarks.boxes import CLASSES
 
@@ -206,9 +197,9 @@ def iou_of(images: int, side: int) -> Callable:
 
     rng = np.random.default_rng(0)
     truth = np.kron(rng.integers(0, 150, (16, 16)), np.ones((side // 16, side // 16), int)).astype(np.uint8)
-    found = np.where(rng.random(truth.shape) < 0.3, rng.integers(0, 150, truth.shape), truth)
+    predicted = np.where(rng.random(truth.shape) < 0.3, rng.integers(0, 150, truth.shape), truth)
 
     def run() -> None:
-        figures(join([count(found, truth, 150, 3) for _ in range(images)]).matrix(150))
+        figures(join([count(predicted, truth, 150, 3) for _ in range(images)]).matrix(150))
 
     return run

@@ -1,4 +1,4 @@
-"""How fast this machine could be: a large matrix product, the fastest arithmetic there is, beside which a step is judged."""
+"""Measure the limit of this machine with a large matrix product, its fastest arithmetic, to judge a training step by."""
 
 import time
 from collections.abc import Callable
@@ -8,32 +8,34 @@ import torch
 
 from tools.benchmarks.rounds import Contender, wait_for_device
 
-SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices: large enough that nothing but arithmetic counts
-STEP = 3  # forward passes that a training step is worth: backward, the gradient of the input and of the weight cost one each
+SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices: so large that only arithmetic matters
+STEP = 3  # cost of a training step in forward passes: forward, gradient of the input, gradient of the weight
 LIMIT = "the limit"  # name of the contender
 
 
 def peak_flops(dtype: torch.dtype, device: str | torch.device) -> float:
-    """Operations a second, two for a multiply-add, of a large matrix product of ``dtype`` on ``device``: the median of five."""
+    """Return the operations per second of a matrix product of ``dtype`` on ``device``, two per multiply-add; median of five."""
     run, operations = product(dtype, device)
-    run()  # warm
+    run()  # warm-up
     return operations / median(_seconds(run) for _ in range(5))
 
 
 def limit(multiply_adds: float, dtype: torch.dtype, device: str | torch.device) -> Contender:
-    """A contender that does matrix products only, at the rate at which a training step could at most take images.
+    """Return a contender that only multiplies matrices; its rate is the most images per second that a training step could reach.
 
     The ratio of ours to it is the part of the limit that ours reaches.
 
     Args:
-        multiply_adds: of the forward pass of one image; a training step is worth three of them.
+        multiply_adds: multiply-adds of the forward pass of one image; a training step costs three forward passes.
+        dtype: dtype of the product.
+        device: device of the product.
     """
     run, operations = product(dtype, device)
     return Contender(LIMIT, run, units=operations / (2 * STEP * multiply_adds))
 
 
 def product(dtype: torch.dtype, device: str | torch.device) -> tuple[Callable[[], None], int]:
-    """A call that multiplies two square matrices, and how many operations that takes, two for a multiply-add."""
+    """Return a call that multiplies two square matrices, and its number of operations, two per multiply-add."""
     side = SIDE[torch.device(device).type]
     left, right, out = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(3))
 

@@ -1,4 +1,4 @@
-"""JPEG files to augmented batches, of one process and one thread: ours, torchvision's usual way, and timm's loader."""
+"""Time JPEG files to augmented batches with one process and one thread: our loader, torchvision's usual one and timm's."""
 
 import os
 import random
@@ -25,14 +25,14 @@ COLOURS = ("classification.ColorJitter", "classification.PCANoise")
 TORCHVISION, TIMM = "torchvision ImageFolder", "timm create_loader"
 AIMS = {TORCHVISION: 2.0, TIMM: 1.3}
 NOTES = (
-    "all decode by PIL and crop and scale by PIL's antialiased bilinear filter, with areas and ratios from the same ranges",
-    "ours and timm's end in uint8, for the device to normalise; torchvision's way in normalised float32",
-    "ours seeds each sample by (seed, epoch, index), so that a run can be resumed to the bit; the others do not",
+    "all decode with PIL, and crop and scale with its antialiased bilinear filter, with areas and ratios from the same ranges",
+    "ours and timm's return uint8, which the device normalises; torchvision's returns normalised float32",
+    "ours seeds each sample by (seed, epoch, index), so that a resumed run is identical to the bit; the others do not",
 )
 
 
 def comparisons(settings: Settings) -> Iterator[Comparison]:
-    """The paper's pipeline without and with its colours, 500x375 to 224 px, then scale mini's, 128 px to 64 px."""
+    """Compare the paper's pipeline without and with its colours, 500x375 to 224 px, then that of scale mini, 128 to 64 px."""
     with one_thread(), tempfile.TemporaryDirectory() as folder:
         for scale, size, where in (("paper", (375, 500), "imagenet"), ("mini", (128, 128), "imagenet-mini")):
             root = Path(folder) / scale
@@ -43,7 +43,7 @@ def comparisons(settings: Settings) -> Iterator[Comparison]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """torch and OpenCV use one thread inside, as in a worker of a loader."""
+    """Let torch and OpenCV use one thread inside, as in a worker of a loader."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -55,25 +55,27 @@ def one_thread() -> Iterator[None]:
 
 
 def comparison(root: Path, config: str, colours: bool, source: str) -> Comparison:
-    """All three at the pipeline of ``config`` on the images in ``root``, with its colour jitter and noise or without."""
+    """Compare the loaders on the pipeline of ``config`` and the images in ``root``, with or without colour jitter and noise."""
     loaders = ours(root, config, colours), torchvisions(root, config, colours), timms(root, config, colours)
     to_levels = as_is, denormalised(config), as_is
     levels = [mean_level(*pair) for pair in zip(loaders, to_levels, strict=True)]
     equal = [f"{IMAGES} images"] + [same("mean level", levels[0], level, 0.1) for level in levels[1:]]
-    added = ["PCA noise is ours alone: neither torchvision nor timm has it, so ours does more work"] * colours
-    name = f"{Path(config).stem}: decode, crop, flip" + (", colour jitter, PCA noise" if colours else "")
+    title, remarks = f"{Path(config).stem}: decode, crop, flip", [source]
+    if colours:
+        title += ", colour jitter, PCA noise"
+        remarks.append("PCA noise is ours alone: neither torchvision nor timm has it, so ours does more work")
     names = ("ours", TORCHVISION, TIMM)
     contenders = [Contender(name, partial(run, loader), IMAGES) for name, loader in zip(names, loaders, strict=True)]
-    return Comparison(name, "images", contenders, AIMS, equal, [source, *added, *NOTES])
+    return Comparison(title, "images", contenders, AIMS, equal, [*remarks, *NOTES])
 
 
 def run(loader: DataLoader) -> int:
-    """One pass; how many images were given."""
+    """Run one pass and return the number of images."""
     return sum(len(labels) for _, labels in map(parts, loader))
 
 
 def parts(batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images and labels of a batch of ours, a dict, or of another, a pair."""
+    """Return images and labels of a batch: ours is a dict, the others are pairs."""
     return (batch["inputs"], batch["labels"]) if isinstance(batch, dict) else tuple(batch)
 
 
@@ -88,12 +90,17 @@ def denormalised(config: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def mean_level(loader: DataLoader, float_of: Callable) -> float:
-    """The mean over all pixels of a pass, 0..255; raises ValueError where images are left out."""
+    """Return the mean over all pixels of a pass, 0..255.
+
+    Raises:
+        ValueError: the pass leaves images out.
+    """
     torch.manual_seed(0)
     random.seed(0)  # timm's crops
     sums = [(float_of(images).mean().item() * len(images), len(images)) for images, _ in map(parts, loader)]
-    if sum(count for _, count in sums) != IMAGES:
-        raise ValueError(f"A pass gave {sum(count for _, count in sums)} images instead of {IMAGES}.")
+    images = sum(count for _, count in sums)
+    if images != IMAGES:
+        raise ValueError(f"A pass gave {images} images instead of {IMAGES}; make the batch size a divisor of {IMAGES}.")
     return sum(value for value, _ in sums) / IMAGES
 
 
@@ -101,7 +108,7 @@ def mean_level(loader: DataLoader, float_of: Callable) -> float:
 
 
 def ours(root: Path, config: str, colours: bool) -> DataLoader:
-    """The loader of a training run, but without processes of its own and with fewer images."""
+    """Return the loader of a training run, but without worker processes and with smaller batches."""
     cfg = resolve(config).cfg.train_dataloader.to_dict()
     cfg |= dict(num_workers=0, persistent_workers=False, batch_size=BATCH)
     steps = [step for step in cfg["dataset"]["pipeline"] if colours or step["type"] not in COLOURS]
@@ -110,7 +117,7 @@ def ours(root: Path, config: str, colours: bool) -> DataLoader:
 
 
 def torchvisions(root: Path, config: str, colours: bool) -> DataLoader:
-    """torchvision's reference of training: PIL, then ToTensor and Normalize."""
+    """Return the loader of torchvision's training reference: PIL, then ToTensor and Normalize."""
     crop, flip = steps_of(config)[:2]
     mean, std = ([value / 255 for value in values] for values in statistics(config))
     t = torchvision.transforms
@@ -126,7 +133,7 @@ def torchvisions(root: Path, config: str, colours: bool) -> DataLoader:
 
 
 def timms(root: Path, config: str, colours: bool) -> DataLoader:
-    """timm's training loader up to its batch of uint8, which its prefetcher would normalise on the device."""
+    """Return timm's training loader up to its uint8 batch, which its prefetcher would normalise on the device."""
     crop, flip = steps_of(config)[:2]
     mean, std = ([value / 255 for value in values] for values in statistics(config))
     prefetcher = create_loader(
@@ -158,7 +165,7 @@ def steps_of(config: str) -> list[dict]:
 
 
 def jitter(config: str) -> float:
-    """The strength of the config's colour jitter."""
+    """Return the strength of the config's colour jitter."""
     return next(step["strength"] for step in steps_of(config) if step["type"] == COLOURS[0])
 
 
@@ -166,27 +173,27 @@ def jitter(config: str) -> float:
 
 
 def fill(root: Path, size: tuple[int, int], real: Path) -> str:
-    """``IMAGES`` JPEG files in two class folders of ``root``: links to those under ``real``, or else made ones of that size.
+    """Fill two class folders of ``root`` with ``IMAGES`` JPEG files, and return their description for the notes.
 
-    Returns what they are, for the notes.
+    The files are links to those under ``real``, or synthetic images of ``size`` if ``real`` has too few.
     """
     for name in ("a", "b"):
         (root / name).mkdir(parents=True)
-    found = list(islice(sorted(real.glob("*/*.JP*G") if real.is_dir() else ()) or sorted(real.glob("*/*.jp*g")), IMAGES))
+    photographs = list(islice(sorted(real.glob("*/*.JP*G") if real.is_dir() else ()) or sorted(real.glob("*/*.jp*g")), IMAGES))
     rng = np.random.default_rng(0)
     for i in range(IMAGES):
         file = root / "ab"[i % 2] / f"{i:04}.jpg"
-        if len(found) == IMAGES:
-            file.symlink_to(found[i].absolute())
+        if len(photographs) == IMAGES:
+            file.symlink_to(photographs[i].absolute())
         else:
             cv2.imwrite(str(file), photograph(rng, *size), [cv2.IMWRITE_JPEG_QUALITY, 90])
-    kept = sum(file.stat().st_size for file in root.rglob("*.jpg")) / IMAGES / 1000
-    what = f"the first of {real}" if len(found) == IMAGES else f"made, {size[1]}x{size[0]} px, quality 90"
-    return f"{IMAGES} JPEG files of {kept:.0f} kB on average, {what}"
+    kilobytes = sum(file.stat().st_size for file in root.rglob("*.jpg")) / IMAGES / 1000
+    origin = f"the first of {real}" if len(photographs) == IMAGES else f"synthetic, {size[1]}x{size[0]} px, quality 90"
+    return f"{IMAGES} JPEG files of {kilobytes:.0f} kB on average, {origin}"
 
 
 def photograph(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A made image uint8 (H, W, 3) whose contrast falls with the frequency, as in photographs, and with a few edges."""
+    """Draw a synthetic image uint8 (H, W, 3) whose contrast falls with the frequency, as in photographs, with a few edges."""
     image = np.full((height, width, 3), 110, np.float32)
     for octave in range(8):
         cell = 2**octave

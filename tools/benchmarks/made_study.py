@@ -1,4 +1,4 @@
-"""The folder of a made study with as many seeds as wanted, such as tools/collect.py leaves it: for the time of a report."""
+"""Write the folder of a synthetic study with any number of seeds, as tools/collect.py does, to time a report."""
 
 import csv
 from pathlib import Path
@@ -16,13 +16,13 @@ TASKS = {
 }
 CLASSES = {"detection": 20, "segmentation": 150}
 HEADLINES = {"top1": "classification", "mAP": "detection", "pixAcc": "segmentation", "mIoU": "segmentation"}
-ROWS_A_SEED = len(RECIPES) * (sum(map(len, TASKS.values())) + len(TASKS))  # each run has its seconds, too
+ROWS_A_SEED = len(RECIPES) * (sum(map(len, TASKS.values())) + len(TASKS))  # each run also has a row for its seconds
 RUNS_A_SEED = len(RECIPES) * len(TASKS)
-EVALUATIONS, UPDATES = 8, 60  # lines of a curve, as many as tools/collect.py keeps at scale toy
+EVALUATIONS, UPDATES = 8, 60  # lines of a curve, as many as tools/collect.py writes at scale toy
 
 
 def write_study(folder: Path, seeds: int) -> Path:
-    """Writes results.csv, study.json, details.json and curves.json of seven recipes, each through three tasks with ``seeds``."""
+    """Write results.csv, study.json, details.json and curves.json for seven recipes, each through three tasks with ``seeds``."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     runs = [(recipe, task, seed) for seed in range(seeds) for recipe in RECIPES for task in TASKS]
@@ -49,7 +49,7 @@ def rows_of(recipe: str, task: str, seed: int, rng: np.random.Generator) -> list
 
 
 def about(runs: list[tuple[str, str, int]]) -> dict:
-    """study.json: facts of each run, and the variance over test images of each pair that a report compares."""
+    """Return study.json: the facts of each run, and the variance over test images for each pair that a report compares."""
     parents = {recipe: [RECIPES[i]] for i, recipe in enumerate(RECIPES[1:])}
     pairs = dict.fromkeys([(r, base) for r in RECIPES[1:] for base in (RECIPES[0], *parents[r])])
     place = dict(protocol="made", split="val", total=0.2, common=0.1)
@@ -84,7 +84,7 @@ def about(runs: list[tuple[str, str, int]]) -> dict:
 
 
 def table(task: str, classes: int, seeds: int, rng: np.random.Generator) -> dict:
-    """A table of details.json: a figure of each class for each recipe."""
+    """Return a table of details.json: a figure per class and recipe."""
     values = {
         recipe: {"n": seeds, "values": {f"class {c}": rng.uniform((40, 0), (60, 2)).tolist() for c in range(classes)}}
         for recipe in RECIPES
@@ -94,7 +94,7 @@ def table(task: str, classes: int, seeds: int, rng: np.random.Generator) -> dict
 
 
 def curve(rng: np.random.Generator) -> list[dict]:
-    """The lines of a run's curve: losses, and among them the evaluations."""
+    """Return the lines of a run's curve: losses, and evaluations between them."""
     losses = [dict(update=u, epoch=u * EVALUATIONS / UPDATES, loss=3 / u + rng.random() / 10) for u in range(1, UPDATES + 1)]
     scores = [dict(update=UPDATES * e // EVALUATIONS, epoch=e, score=50 + e) for e in range(1, EVALUATIONS + 1)]
     return sorted(losses + scores, key=lambda line: line["update"])

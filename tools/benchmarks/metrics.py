@@ -1,4 +1,4 @@
-"""The metrics: AP of a set as large as VOC07 test, and an image of ADE20K from logits to its confusion matrix."""
+"""Time the metrics: AP of a set as large as VOC07 test, and an image of ADE20K from logits to its confusion matrix."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,15 +14,16 @@ from tools.benchmarks.child import called
 from tools.benchmarks.rounds import Comparison, Contender, Settings, same
 from tools.engine.training.memory import keep_freed_memory
 
-CLASSES, SIZE, STRIDE, SHOWN = 150, (512, 683), 8, 12  # of ADE20K's, an image of its usual size, and classes in an image
+CLASSES, SIZE, STRIDE, SHOWN = 150, (512, 683), 8, 12  # of ADE20K, its usual image, the logits; classes in an image
 IGNORED = 255
 HERE = "tools.benchmarks.metrics"
 
 
 def comparisons(settings: Settings) -> Iterator[Comparison]:
-    """AP at one IoU and at ten; an image of ADE20K: its matrix alone, and from logits on, of a sure network and of noise.
+    """Compare AP at one IoU and at ten, the matrix of an image of ADE20K, and the way from its logits to the matrix.
 
-    Freed memory is kept, as in our runs, and so it is for the rivals, since it is one process.
+    The logits are those of a confident network, then noise. Freed memory is reused as in our runs, and also for the rivals, since
+    all share a process.
     """
     keep_freed_memory()
     yield from boxes.comparisons()
@@ -31,14 +32,14 @@ def comparisons(settings: Settings) -> Iterator[Comparison]:
         yield image(sure)
 
 
-# --- made images --------------------------------------------------------------------------------------------
+# --- synthetic images ---------------------------------------------------------------------------------------
 
 
 def made_image(sure: bool, size: tuple[int, int] = SIZE, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits float32 (1, 150, h, w) at stride 8, and the true classes int64 (1, H, W), 255 ignored.
+    """Return logits float32 (1, 150, h, w) at stride 8, and the true classes int64 (1, H, W), 255 ignored.
 
-    ``sure``: 12 classes in large regions, each well above the others within, and all that are not in the image well below, as a
-    trained network has them; else noise alone, in which every class wins somewhere.
+    With ``sure`` the logits look like those of a trained network: 12 classes have large regions, each far above the others in its
+    region, and classes that are not in the image are far below. Otherwise they are noise, in which every class wins somewhere.
     """
     rng = np.random.default_rng(seed)
     high, wide = (-(-side // STRIDE) for side in size)
@@ -50,13 +51,12 @@ def made_image(sure: bool, size: tuple[int, int] = SIZE, seed: int = 0) -> tuple
         logits += np.stack([cv2.resize(plane, (wide, high), interpolation=cv2.INTER_LINEAR) for plane in 12 * coarse])
     truth = cv2.resize(regions.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
     truth[rng.random(size) < 0.07] = IGNORED
-    return torch.from_numpy(logits)[None].contiguous(memory_format=torch.channels_last), torch.from_numpy(truth.astype(np.int64))[
-        None
-    ]
+    inputs = torch.from_numpy(logits)[None].contiguous(memory_format=torch.channels_last)
+    return inputs, torch.from_numpy(truth.astype(np.int64))[None]
 
 
 def segmenter(kind: type, logits: torch.Tensor):
-    """A segmenter of that class whose network has said ``logits`` already."""
+    """Build a segmenter of class ``kind`` whose network returns ``logits``."""
     from mmengine.config import ConfigDict
     from mmengine.registry import init_default_scope
 
@@ -70,7 +70,7 @@ def segmenter(kind: type, logits: torch.Tensor):
 
 
 def tested(net, metric, truth: torch.Tensor) -> tuple:
-    """One image through the test of a runner, from its logits on: what ``metric`` keeps of it, and its mask int64 (1, H, W)."""
+    """Test one image as a runner does, from its logits on; return the result of ``metric`` and the mask int64 (1, H, W)."""
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
@@ -83,7 +83,7 @@ def tested(net, metric, truth: torch.Tensor) -> tuple:
 
 
 def ours_and_mmseg(logits: torch.Tensor) -> dict:
-    """{name: (segmenter, metric)}."""
+    """Return {name: (segmenter, metric)} of ours and of mmseg."""
     from mmseg.evaluation import IoUMetric
     from mmseg.models import EncoderDecoder
 
@@ -96,19 +96,19 @@ def ours_and_mmseg(logits: torch.Tensor) -> dict:
     return {name: (segmenter(kind, logits), metric) for name, (kind, metric) in sides.items()}
 
 
-# --- what is compared ---------------------------------------------------------------------------------------
+# --- comparisons --------------------------------------------------------------------------------------------
 
 
 def matrix() -> Comparison:
-    """The pixels of each class from two masks of one image."""
+    """Compare counting the pixels of each class in two masks of one image."""
     from mmseg.evaluation import IoUMetric
 
     logits, truth = made_image(True)
-    found = tested(*ours_and_mmseg(logits)["ours"], truth)[1]
-    masks = found[0], truth[0]
+    predicted = tested(*ours_and_mmseg(logits)["ours"], truth)[1]
+    masks = predicted[0], truth[0]
 
     def ours() -> np.ndarray:
-        return confusion(found[0].numpy(), truth[0].numpy().astype(np.uint8), CLASSES)
+        return confusion(predicted[0].numpy(), truth[0].numpy().astype(np.uint8), CLASSES)
 
     def theirs() -> tuple[torch.Tensor, ...]:
         return IoUMetric.intersect_and_union(*masks, CLASSES, IGNORED)
@@ -119,16 +119,20 @@ def matrix() -> Comparison:
         [Contender("ours", ours), Contender("mmseg", theirs)],
         {"mmseg": 5},
         equal_areas(ours(), theirs()),
-        ["Ours is the whole matrix; mmseg has intersection and areas of each class."],
+        ["Ours computes the whole matrix; mmseg only intersection and areas of each class."],
     )
 
 
 def equal_areas(matrix: np.ndarray, areas: tuple) -> list[str]:
-    """Words on intersections, areas and mIoU (over classes in truth or prediction, as mmseg's, before it rounds)."""
+    """Return a line each on equal areas and equal mIoU (over classes in truth or prediction, before mmseg rounds).
+
+    Raises:
+        ValueError: they differ.
+    """
     from mmseg.evaluation import IoUMetric
 
-    intersect, _, found, truth = (area.numpy() for area in areas)
-    sides = ((np.diag(matrix), intersect), (matrix.sum(0), found), (matrix.sum(1), truth))
+    intersect, _, predicted, truth = (area.numpy() for area in areas)
+    sides = ((np.diag(matrix), intersect), (matrix.sum(0), predicted), (matrix.sum(1), truth))
     ious = IoUMetric.total_area_to_metrics(*areas, ["mIoU"])["IoU"]
     return [
         same("classes whose pixels differ", float(sum(int((a != b).sum()) for a, b in sides)), 0),
@@ -137,34 +141,36 @@ def equal_areas(matrix: np.ndarray, areas: tuple) -> list[str]:
 
 
 def image(sure: bool) -> Comparison:
-    """From the logits of a network to what its metric keeps of the image."""
+    """Compare the way from the logits of a network to the result of its metric for the image."""
     from segmentation.model import contenders
 
     logits, truth = made_image(sure)
     sides = ours_and_mmseg(logits)
-    ((counts, *_), mask), (areas, other) = (tested(*side, truth) for side in sides.values())
+    ours, mask = tested(*sides["ours"], truth)
+    areas, rival_mask = tested(*sides["mmseg"], truth)
+    counts = ours[0]
     regions = np.zeros((2, CLASSES, CLASSES), np.int64)
     regions[tuple(counts[:3])] = counts[3]
-    equal = [same("pixels of the masks that differ", float((mask != other).sum()), 0), *equal_areas(regions.sum(0), areas)]
+    equal = [same("pixels of the masks that differ", float((mask != rival_mask).sum()), 0), *equal_areas(regions.sum(0), areas)]
     memory = {name: called(HERE, "memory_of", name, sure)[1] - called(HERE, "memory_of", "", sure)[1] for name in sides}
-    what = "of a sure network" if sure else "of noise"
+    kind = "of a sure network" if sure else "of noise"
     return Comparison(
-        f"logits {what} to confusion, {SIZE[0]}x{SIZE[1]}, {CLASSES} classes",
+        f"logits {kind} to confusion, {SIZE[0]}x{SIZE[1]}, {CLASSES} classes",
         "images",
         [Contender(name, partial(tested, *side, truth)) for name, side in sides.items()],
         {"mmseg": 1.5} if sure else {},
         equal,
         [
             f"{len(contenders(logits))} of {CLASSES} classes can win a pixel, and only these are resized in ours.",
-            "Both in a process that keeps freed memory, as ours do: mmseg is several times slower without.",
-            "Ours counts the band around boundaries apart, which mmseg does not, and finds it within this time.",
-            "More memory than before the image, at most: " + ", ".join(f"{n} {mb:.0f} MB" for n, mb in memory.items()) + ".",
+            "Both run in a process that reuses freed memory, as our runs do; without it mmseg is several times slower.",
+            "Ours also finds the band around boundaries and counts it separately; mmseg does not.",
+            "Peak memory for the image: " + ", ".join(f"{n} {mb:.0f} MB" for n, mb in memory.items()) + ".",
         ],
     )
 
 
 def memory_of(name: str, sure: bool):
-    """For a process of its own: all that ``image`` needs, and as its work one image by ``name``; nothing where that is ''."""
+    """Prepare ``image`` in a new process, and return as its work one image by side ``name``; '' returns no work."""
     logits, truth = made_image(sure)
     sides = ours_and_mmseg(logits)
     return partial(tested, *sides[name], truth) if name else lambda: None

@@ -1,4 +1,4 @@
-"""Timing of ours against rivals, in turns, so that a machine that slows down slows down all of them."""
+"""Time ours against rivals in turns, so that a machine that slows down slows down all of them."""
 
 import gc
 import sys
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Settings:
-    """What the command line of ``tools/benchmark.py`` says: counted ``rounds``, ``warm_ups`` before them, threads of torch."""
+    """Hold the options of ``tools/benchmark.py``: timed ``rounds``, ``warm_ups`` before them, torch ``threads``."""
 
     rounds: int = 5
     warm_ups: int = 2
@@ -20,7 +20,7 @@ class Settings:
 
 @dataclass
 class Contender:
-    """One of those that are compared: ``run()`` does the work of a round, which is ``units`` of the comparison's unit."""
+    """Hold one of the sides compared: ``run()`` does the work of a round, which is ``units`` of the comparison's unit."""
 
     name: str
     run: Callable[[], Any]
@@ -29,15 +29,15 @@ class Contender:
 
 @dataclass
 class Comparison:
-    """Ours and its rivals at one piece of work.
+    """Hold ours and its rivals at one piece of work.
 
     Args:
-        name: what is done, as the table prints it.
-        unit: what is counted ('images'); its rate is shown per second.
-        contenders: ours first.
-        aims: the least ratio to hope for, by the name of the rival.
-        equal: what was asserted to be the same for all, a few words each.
-        notes: in what they differ, and what else a reader should know.
+        name: name of the work, as the table prints it.
+        unit: unit of work, such as 'images'; the table shows units per second.
+        contenders: the sides compared, ours first.
+        aims: smallest ratio aimed at, by the name of the rival.
+        equal: a line for each measure that was checked to be equal for all.
+        notes: differences between the sides, and what else a reader should know.
     """
 
     name: str
@@ -49,12 +49,16 @@ class Comparison:
 
 
 def same(what: str, ours: float, theirs: float, tolerance: float = 0.0) -> str:
-    """Words for ``Comparison.equal``.
+    """Check that a measure is equal for ours and a rival, and return a line for ``Comparison.equal``.
 
-    ``tolerance``: the largest relative difference, |ours - theirs| / |theirs|.
+    Args:
+        what: name of the measure.
+        ours: its value for ours.
+        theirs: its value for the rival.
+        tolerance: largest relative difference, |ours - theirs| / |theirs|.
 
     Raises:
-        ValueError: they differ by more: their times would not be comparable.
+        ValueError: the values differ by more, so the times would not be comparable.
     """
     difference = abs(ours - theirs) / max(abs(theirs), 1e-12) if ours != theirs else 0.0
     if difference > tolerance:
@@ -63,20 +67,20 @@ def same(what: str, ours: float, theirs: float, tolerance: float = 0.0) -> str:
 
 
 def measure(comparison: Comparison, settings: Settings, progress: Callable[[str], None] = lambda text: None) -> dict:
-    """Times all contenders in turns, A B C A B C, and returns what was seen as plain values.
+    """Time all contenders in turns, A B C A B C, and return the measurements as plain values.
 
-    The ratio of a round is ours over the rival's, in units a second, so more than 1 where ours is faster; its median, least and
-    largest over the rounds are given. Garbage is collected before each turn and left alone within it.
+    The ratio of a round is our rate over the rival's, in units per second: above 1 ours is faster. The result has its median,
+    smallest and largest value over the rounds. Garbage is collected before each turn and not during it.
     """
     seconds: dict[str, list[float]] = {contender.name: [] for contender in comparison.contenders}
     for number in range(-settings.warm_ups, settings.rounds):
         for contender in comparison.contenders:
-            word = "warm-up" if number < 0 else f"round {number + 1} of {settings.rounds}"
-            progress(f"{comparison.name}: {word}, {contender.name}")
-            taken = timed(contender.run)
+            turn = "warm-up" if number < 0 else f"round {number + 1} of {settings.rounds}"
+            progress(f"{comparison.name}: {turn}, {contender.name}")
+            duration = timed(contender.run)
             if number >= 0:
-                seconds[contender.name].append(taken)
-    rates = {c.name: [c.units / taken for taken in seconds[c.name]] for c in comparison.contenders}
+                seconds[contender.name].append(duration)
+    rates = {c.name: [c.units / duration for duration in seconds[c.name]] for c in comparison.contenders}
     ours, *rivals = rates
     return {
         "name": comparison.name,
@@ -90,7 +94,7 @@ def measure(comparison: Comparison, settings: Settings, progress: Callable[[str]
 
 
 def timed(run: Callable[[], Any]) -> float:
-    """Seconds of wall time of one call; where there is a GPU, until it has finished."""
+    """Return the seconds of wall time of one call, including the work of the GPU."""
     gc.collect()
     gc.disable()
     try:
@@ -109,6 +113,6 @@ def wait_for_device() -> None:
 
 
 def spread(values: Iterable[float]) -> dict[str, float]:
-    """Median, least and largest."""
+    """Return median, minimum and maximum."""
     values = list(values)
     return {"median": median(values), "min": min(values), "max": max(values)}

@@ -1,4 +1,4 @@
-"""A training step of the dilated FCN: ours, torchvision's, and mmseg's as it comes (float32, NCHW)."""
+"""Time a training step of the dilated FCN: ours, torchvision's, and mmseg's as shipped (float32, NCHW)."""
 
 import copy
 import tempfile
@@ -23,7 +23,7 @@ from tools.engine.config import Options, resolve
 
 CONFIG = "configs/segmentation/fcn_paper.py"
 SIZE, BATCH, CLASSES, IGNORED = 192, 2, 150, 255
-TORCHVISION = {  # names of its head -> ours
+TORCHVISION = {  # module names of torchvision's heads -> ours
     "classifier.0": "decode_head.convs.0.conv",
     "classifier.1": "decode_head.convs.0.bn",
     "classifier.4": "decode_head.conv_seg",
@@ -31,6 +31,15 @@ TORCHVISION = {  # names of its head -> ours
     "aux_classifier.1": "auxiliary_head.convs.0.bn",
     "aux_classifier.4": "auxiliary_head.conv_seg",
 }
+
+
+NOTES = (
+    "a step: normalising uint8 images, forward, backward, SGD with momentum (fused on a GPU, except in mmseg)",
+    "ours goes through the runner with all its hooks; images and masks are synthetic",
+    "ours and mmseg drop whole maps before the last convolution, torchvision single values",
+    "ours and mmseg also compute the pixel accuracy of both heads for the log; torchvision does not",
+    "mmseg's head is like ours, one 3x3 without the concatenated input, and its backbone has a 7x7 stem",
+)
 
 
 def comparisons(settings: Settings) -> Iterator[Comparison]:
@@ -41,9 +50,9 @@ def comparisons(settings: Settings) -> Iterator[Comparison]:
 
 
 def compare(cfg, folder: str) -> Comparison:
-    """Ours of a resolved config, on a GPU where there is one, against the others with the same weights and images.
+    """Compare our segmenter of a resolved config with the rivals on the same weights and images, on a GPU if available.
 
-    ``folder``: where our run puts its files.
+    ``folder`` takes the files of our run.
     """
     size, batch = cfg.protocol.crop, cfg.protocol.batch
     images, masks = dense.made_images(batch, size), made_masks(batch, size)
@@ -55,9 +64,9 @@ def compare(cfg, folder: str) -> Comparison:
     plain_loss = torchvision_loss(plain, images, masks, cfg)
     equal = [same("trainable parameters", dense.trainable(ours), dense.trainable(rival)) for rival in (plain, stock)]
     with dense.without_dropout(ours, plain, stock):
-        found = float(dense.total_loss(ours, data[0]).detach())
+        our_loss = float(dense.total_loss(ours, data[0]).detach())
         for rival, loss in (("torchvision", plain_loss), ("mmseg", lambda: dense.total_loss(stock, data[1]))):
-            equal.append(same(f"loss of {rival} in float32 without dropout", found, float(loss().detach()), 1e-4))
+            equal.append(same(f"loss of {rival} in float32 without dropout", our_loss, float(loss().detach()), 1e-4))
     sgd = dict(momentum=cfg.protocol.momentum, weight_decay=cfg.protocol.weight_decay)
     wrapper, dtype = dense.wrapper_of(stock, stock_optimizer), resolve_dtype("auto")
     multiply_adds = dense.multiply_adds(lambda: dense.total_loss(ours, data[0])) / batch
@@ -73,35 +82,29 @@ def compare(cfg, folder: str) -> Comparison:
         ],
         aims={plain_name: 1.0, stock_name: 1.3},
         equal=list(dict.fromkeys(equal)),
-        notes=[
-            "a step: normalising uint8 images, forward, backward, SGD with momentum (on a GPU fused, but in mmseg's)",
-            "ours goes through the runner with all its hooks; images and masks are made",
-            "ours and mmseg drop whole maps before the last convolution, torchvision single values",
-            "ours and mmseg also find the pixel accuracy of both heads, for the log; torchvision does not",
-            "mmseg's head as ours has it, one 3x3 without its input beside it, and its backbone with a 7x7 stem",
-        ],
+        notes=list(NOTES),
     )
 
 
 def made_masks(number: int, size: int) -> list[Tensor]:
-    """Squares of 16 px, a fifteenth of the pixels ignored: int64 (size, size) each."""
+    """Return masks of random 16 px squares with a fifteenth of the pixels ignored, each int64 (size, size)."""
     rng = np.random.default_rng(1)
-    made = []
+    masks = []
     for _ in range(number):
         mask = np.kron(rng.integers(0, CLASSES, (size // 16, size // 16)), np.ones((16, 16), np.int64))
         mask[rng.random(mask.shape) < 1 / 15] = IGNORED
-        made.append(torch.from_numpy(mask))
-    return made
+        masks.append(torch.from_numpy(mask))
+    return masks
 
 
 def samples(images: list[Tensor], masks: list[Tensor]) -> dict:
-    """A batch as the loaders of mmseg make it; the preprocessor writes into its samples, so each model has its own."""
-    found = [SegDataSample(gt_sem_seg=PixelData(data=mask[None].clone())) for mask in masks]
-    return dict(inputs=images, data_samples=found)
+    """Return a batch as mmseg's loaders do; the preprocessor writes into the samples, so each model needs its own."""
+    batch = [SegDataSample(gt_sem_seg=PixelData(data=mask[None].clone())) for mask in masks]
+    return dict(inputs=images, data_samples=batch)
 
 
 def torchvision_fcn(ours: nn.Module) -> nn.Module:
-    """torchvision's network with the weights of ``ours``."""
+    """Build torchvision's network with the weights of ``ours``."""
     from torchvision.models.segmentation import fcn_resnet50
 
     net = fcn_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=True)
@@ -114,22 +117,22 @@ def torchvision_fcn(ours: nn.Module) -> nn.Module:
 
 
 def torchvision_loss(net: nn.Module, images: list[Tensor], masks: list[Tensor], cfg):
-    """A function that returns the loss as torchvision's reference script has it, of images that it normalises."""
+    """Return a function that normalises the images and returns their loss as torchvision's reference script does."""
     images, masks = torch.stack(images), torch.stack(masks)
     preprocessor, aux_weight = cfg.model.data_preprocessor, cfg.protocol.aux_weight
     mean, std = (torch.tensor(preprocessor[key], device=dense.device()).view(3, 1, 1) for key in ("mean", "std"))
 
     def loss() -> Tensor:
         inputs = images.to(dense.device())[:, [2, 1, 0]].sub(mean).div(std).contiguous(memory_format=torch.channels_last)
-        target, found = masks.to(dense.device()), net(inputs)
-        terms = {name: cross_entropy(logits, target, ignore_index=IGNORED) for name, logits in found.items()}
+        target, outputs = masks.to(dense.device()), net(inputs)
+        terms = {name: cross_entropy(logits, target, ignore_index=IGNORED) for name, logits in outputs.items()}
         return terms["out"] + aux_weight * terms["aux"]
 
     return loss
 
 
 def stock_fcn(cfg, ours: nn.Module) -> nn.Module:
-    """mmseg's own segmenter and backbone with the heads of the config and the weights of ``ours``."""
+    """Build mmseg's own segmenter and backbone with the heads of the config and the weights of ``ours``."""
     model = cfg.model.copy()
     model.update(type="EncoderDecoder", data_preprocessor=dict(cfg.model.data_preprocessor))
     model.backbone = dict(

@@ -1,4 +1,4 @@
-"""Runs stages, prints their tables, and keeps all that was seen."""
+"""Run stages, print their tables and save all measurements."""
 
 import os
 import platform
@@ -19,29 +19,30 @@ PACKAGES = ("torch", "torchvision", "timm", "onedl-mmengine", "onedl-mmcv", "one
 
 
 def run_stages(stages: list[str], settings: Settings, out: Path) -> None:
-    """Runs ``stages`` one after another; the file ``out`` is written anew after each, with the load before and after it."""
+    """Run ``stages`` one after another; rewrite the file ``out`` after each, with the system load before and after the stage."""
     console = Console()
-    seen = {"machine": machine(settings), "stages": {}}
-    console.print(", ".join(f"{name} {value}" for name, value in seen["machine"].items() if name != "versions"), highlight=False)
+    facts = machine(settings)
+    report = {"machine": facts, "stages": {}}
+    console.print(", ".join(f"{name} {value}" for name, value in facts.items() if name != "versions"), highlight=False)
     for stage in stages:
-        found, load, started = [], os.getloadavg()[0], time.time()
+        results, load, started = [], os.getloadavg()[0], time.time()
         with console.status(stage) as status:
             for item in import_module(f"tools.benchmarks.{stage}").comparisons(settings):
                 result = measure(item, settings, status.update) if isinstance(item, Comparison) else item
-                found.append(result)
+                results.append(result)
                 for table in tables(result):
                     console.print(table, highlight=False)
-        seen["stages"][stage] = {
+        report["stages"][stage] = {
             "seconds": time.time() - started,
             "load": {"before": load, "after": os.getloadavg()[0]},
-            "results": found,
+            "results": results,
         }
-        write_json(out, seen)
+        write_json(out, report)
     console.print(out, highlight=False)
 
 
 def machine(settings: Settings) -> dict:
-    """What the times depend on: processor, cores, threads, device, versions, date."""
+    """Return what the times depend on: processor, cores, threads, device, versions, date."""
     import torch
 
     return {
@@ -66,14 +67,14 @@ def versions() -> Iterator[tuple[str, str]]:
 
 
 def cpu_name() -> str:
-    """As the system names it."""
+    """Return the name of the processor as the system reports it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
 
 
 def tables(result: dict) -> Iterator[Table | str]:
-    """A result as the terminal shows it: of a comparison the ratios, of anything else its rows (``columns``, ``rows``)."""
+    """Yield a result for the terminal: the ratios of a comparison, or the rows of any other result (``columns``, ``rows``)."""
     if "rows" in result:
         table = Table(*result["columns"], title=result["name"], title_justify="left")
         for row in result["rows"]:
@@ -83,7 +84,7 @@ def tables(result: dict) -> Iterator[Table | str]:
         for name, rates in result["rates"].items():
             table.add_row(name, f"{median(rates):.4g}", ratio(result["ratios"].get(name)), aim(result["aims"].get(name)))
     yield table
-    for line in [*(f"equal: {words}" for words in result.get("equal", ())), *result.get("notes", ())]:
+    for line in [*(f"equal: {line}" for line in result.get("equal", ())), *result.get("notes", ())]:
         yield f"  {line}"
     yield ""
 

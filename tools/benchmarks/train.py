@@ -1,5 +1,7 @@
-"""A training step of the classifier: ours through the runner with all its hooks, a bare loop around timm, and that loop as torch
-comes (float32, NCHW)."""
+"""Time a training step of the classifier: our runner with all its hooks against a bare loop around timm.
+
+A second rival is that loop with torch's defaults (float32, NCHW).
+"""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,8 +21,8 @@ from tools.benchmarks.rounds import Comparison, Contender, Settings, same
 from tools.engine.config import Options, resolve
 
 CONFIG, SIZE, BATCH, CLASSES = "configs/classification/resnet50_mini.py", 64, 16, 1000
-UPDATES = 4  # of a round
-NETWORKS = {"resnet50": ("ResNet-50", "resnet_b"), "resnet50d": ("ResNet-50-D", "resnet_d")}  # timm's name: ours, its trick
+UPDATES = 4  # per round
+NETWORKS = {"resnet50": ("ResNet-50", "resnet_b"), "resnet50d": ("ResNet-50-D", "resnet_d")}  # timm's name -> our name, our trick
 
 
 def comparisons(settings: Settings) -> Iterator[Comparison]:
@@ -30,18 +32,18 @@ def comparisons(settings: Settings) -> Iterator[Comparison]:
 
 
 def product_config(network: str, folder: Path, px: int = SIZE, batch: int = BATCH):
-    """The config of our classifier with timm's ``network``, in low precision where that pays, whose runs go to ``folder``."""
+    """Return the config of our version of timm's ``network``, in low precision where that is faster; runs go to ``folder``."""
     overrides = {"num_classes": CLASSES, "size": px, "batch": batch, "micro_batch": batch}
     cfg = resolve(CONFIG, Options(tricks=[NETWORKS[network][1], "low_precision"], overrides=overrides)).cfg
     cfg.train_cfg = dict(type=Rounds, max_epochs=cfg.epochs)
-    cfg.default_hooks.checkpoint.interval = 10**9  # no round ends with writing one
+    cfg.default_hooks.checkpoint.interval = 10**9  # no round writes a checkpoint
     cfg.work_dir, cfg.run, cfg.launcher = str(folder), "benchmark", "none"
     return cfg
 
 
 @contextmanager
 def compared(network: str, cfg, updates: int = UPDATES) -> Iterator[Comparison]:
-    """Ours of a config against timm's ``network`` with the same weights and batches, on a GPU where there is one."""
+    """Compare our classifier of a config with timm's ``network`` on the same weights and batches, on a GPU if available."""
     batches = made_batches(updates, cfg.batch, cfg.size)
     runner, dtype = started(cfg, batches), resolve_dtype("auto")
     rivals = {
@@ -67,25 +69,25 @@ def compared(network: str, cfg, updates: int = UPDATES) -> Iterator[Comparison]:
 
 def notes(dtype: str, multiply_adds: int, batch: int) -> list[str]:
     peak, operations = peak_flops(getattr(torch, dtype), device()), 2 * STEP * multiply_adds
-    found = [
-        f"a round is {UPDATES} updates as an epoch: uint8 batches to the device, normalised there, forward, backward, SGD with "
-        "momentum, fused on a GPU but for NCHW",
-        "ours: the train loop with all hooks of a run (seeds, log lines, curve, progress, divergence, stop), no checkpoint in a "
-        "round; timm's loop has none of that and reads no loss; as in our runs, all of them reuse the memory that was freed",
+    lines = [
+        f"a round is an epoch of {UPDATES} updates: uint8 batches to the device, normalised there, forward, backward, SGD with "
+        "momentum, fused on a GPU except with NCHW",
+        "ours: the train loop with all hooks of a run (seeds, log lines, curve, progress, divergence, stop), but no checkpoints; "
+        "timm's loop has no hooks and reads no loss; all of them reuse freed memory, as our runs do",
         f"{LIMIT}: a matrix product of {dtype}, in images of {operations / 1e9:.3g} GFLOP a step (three times the forward "
         "pass); the ratio is the part of it that ours reaches",
-        f"before the rounds it went at {peak / 1e9:.3g} GFLOP/s: a step takes {operations * batch / peak:.2g} s at least",
+        f"before the rounds it ran at {peak / 1e9:.3g} GFLOP/s: a step takes at least {operations * batch / peak:.2g} s",
     ]
     if dtype == "float32":
-        found.append(
-            "low precision is float32 here: bfloat16 pays only where the processor computes in it (avx512_bf16, AMX); there 1.8 "
-            "times float32, NCHW is aimed at"
+        lines.append(
+            "low precision is float32 here, since bfloat16 is faster only on processors that compute in it (avx512_bf16, AMX); "
+            "there the aim is 1.8 times float32, NCHW"
         )
-    return found
+    return lines
 
 
 def made_batches(number: int, batch: int, px: int) -> list[dict]:
-    """Noise as the loader of a classifier gives it: uint8 (N, 3, px, px), labels (N,)."""
+    """Return batches of noise as the loader of a classifier does: uint8 (N, 3, px, px), labels (N,)."""
     rng = torch.Generator().manual_seed(0)
     shape = (batch, 3, px, px)
     pairs = [(torch.randint(256, shape, generator=rng, dtype=torch.uint8), torch.randint(CLASSES, (batch,), generator=rng))
@@ -94,25 +96,25 @@ def made_batches(number: int, batch: int, px: int) -> list[dict]:
 
 
 def pinned(tensor: Tensor) -> Tensor:
-    """As a loader leaves it that feeds a GPU."""
+    """Pin a tensor in memory, as a loader for a GPU does."""
     return tensor.pin_memory() if torch.cuda.is_available() else tensor
 
 
 def copied(network: str, ours: nn.Module) -> nn.Module:
-    """timm's ``network`` with the weights of our classifier, whose names are timm's but for the prefix."""
+    """Build timm's ``network`` with the weights of our classifier, whose names are timm's with a prefix."""
     net = timm.create_model(network, num_classes=CLASSES)
     net.load_state_dict({name.removeprefix("backbone."): value for name, value in ours.state_dict().items()})
     return net
 
 
 class PlainLoop:
-    """Training as a user writes it by hand: a call goes once through the batches.
+    """Train as in a loop written by hand; a call goes once through the batches.
 
     Args:
-        net: to train.
-        cfg: of ours; mean, std and the optimiser are taken from it.
-        dtype: of autocast; 'float32' for none.
-        layout: of weights and images in memory; with channels last SGD is fused on a GPU, as one does who knows.
+        net: network to train.
+        cfg: our config, which gives mean, std and the optimiser.
+        dtype: dtype of autocast; 'float32' turns it off.
+        layout: memory layout of weights and images; with channels last SGD is fused on a GPU, as an expert would set it.
     """
 
     def __init__(self, net: nn.Module, cfg, dtype: str, layout: torch.memory_format):
@@ -122,7 +124,7 @@ class PlainLoop:
             torch.tensor(values, device=device()).view(3, 1, 1) for values in (preprocessor.mean, preprocessor.std)
         )
         settings = {name: value for name, value in cfg.optim_wrapper.optimizer.items() if name != "type"}
-        fused = (layout == torch.channels_last and device() == "cuda") or None  # None: what torch takes by itself
+        fused = (layout == torch.channels_last and device() == "cuda") or None  # None leaves the choice to torch
         self.optimizer, self.criterion = torch.optim.SGD(self.net.parameters(), **settings, fused=fused), nn.CrossEntropyLoss()
         self.autocast = torch.autocast(device(), getattr(torch, dtype), enabled=dtype != "float32")
         self.scaler = torch.amp.GradScaler(device(), enabled=dtype == "float16")
@@ -142,15 +144,19 @@ class PlainLoop:
 
 
 def equal_work(ours: nn.Module, loops: dict[str, PlainLoop], batch: dict) -> list[str]:
-    """Words for what is equal, trainable values and the loss of ``batch`` in float32. Raises ValueError where it is not."""
-    found = detached(lambda: total_loss(ours.train(), batch))
-    words = []
+    """Return a line for each equal measure: trainable values, and the loss of ``batch`` in float32.
+
+    Raises:
+        ValueError: a measure differs.
+    """
+    our_loss = detached(lambda: total_loss(ours.train(), batch))
+    lines = []
     for loop in loops.values():
-        words += [
+        lines += [
             same("trainable parameters", trainable(ours), trainable(loop.net)),
-            same("loss from the same weights in float32", found, detached(lambda loop=loop: loop.loss(batch)), 1e-4),
+            same("loss from the same weights in float32", our_loss, detached(lambda loop=loop: loop.loss(batch)), 1e-4),
         ]
-    return list(dict.fromkeys(words))
+    return list(dict.fromkeys(lines))
 
 
 @torch.no_grad()

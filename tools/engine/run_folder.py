@@ -11,36 +11,36 @@ from backbones.common.files import read_json
 
 RUNS = Path("work_dirs/runs")
 RECORD, PROGRESS, CONFIG, CONTENT, LOCK = "record.json", "progress.json", "config.py", "key.json", "lock"
-LOG, FAILED = "log.txt", "failed.txt"  # the output of a run, and the end of it where the run failed
+LOG, FAILED = "log.txt", "failed.txt"  # the output of a run, and the end of the output if it failed
 LOGS = "logs"  # beside the folder of all runs: the output of starts that made no folder
 SKIPPED = "skipped.txt"  # a line for each time that --on-bad-image skip replaced a training image
 CURVE = "curve.jsonl"  # the training curve
-SHEET = "pictures.png"  # test images with what the network made of them
+SHEET = "pictures.png"  # test images with the network's predictions
 
 
 def read_record(folder: Path) -> dict | None:
-    """The record in ``folder``, or None where the run has not finished."""
+    """Return the record in ``folder``, or None if the run has not finished."""
     path = Path(folder) / RECORD
     return read_json(path) if path.is_file() else None
 
 
 def early_log(folder: Path) -> Path:
-    """Return where the output of a run goes as long as it has no folder."""
+    """Return the log of a run that has no folder yet."""
     return folder.parent.parent / LOGS / f"{folder.name}.txt"
 
 
 def log_of(folder: Path) -> Path:
-    """Return where the output of a run goes: into its folder, and elsewhere as long as it has none."""
+    """Return the log of a run: in its folder, or ``early_log`` before the folder exists."""
     return folder / LOG if folder.is_dir() else early_log(folder)
 
 
 def failure_of(folder: Path) -> Path:
-    """Return the file with the last words of a run that failed."""
+    """Return the file with the last output of a run that failed."""
     return folder / FAILED if folder.is_dir() else early_log(folder).with_suffix(".failed.txt")
 
 
 def open_log(folder: Path):
-    """Open the log of a run, to be added to; the log of a start that made no folder is begun anew."""
+    """Open the log of a run for appending; overwrite the log of an earlier start that made no folder."""
     keep_log(folder)
     path = log_of(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,11 +50,11 @@ def open_log(folder: Path):
 
 
 def keep_log(folder: Path) -> None:
-    """Move the log of a start into the run's folder once that is there; what still writes to it goes on doing so."""
+    """Move the log of a start into the run's folder if that exists; a process that writes to the log continues to do so."""
     early, log = early_log(folder), folder / LOG
     if not folder.is_dir() or not early.is_file():
         return
-    if log.is_file():  # that of an earlier start
+    if log.is_file():  # from an earlier start
         early.write_text(log.read_text(errors="replace") + early.read_text(errors="replace"))
     os.replace(early, log)
 
@@ -68,12 +68,14 @@ def put_log_out(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, wait: float = 5.0):
-    """Holds a run's folder; the system lets go of it when the process ends, however it ends.
+    """Hold the lock of a run's folder; the system releases it when the process ends in any way.
 
-    ``wait``: seconds, since whoever asks ``is_locked`` holds it for a moment.
+    Args:
+        folder: the run's folder.
+        wait: seconds to wait for the lock, because ``is_locked`` takes it for a moment.
 
     Raises:
-        ValueError: another process holds it.
+        ValueError: another process holds the lock.
     """
     lock = FileLock(folder / LOCK, timeout=wait)
     try:
@@ -87,7 +89,7 @@ def locked(folder: Path, wait: float = 5.0):
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process is at this run."""
+    """Return whether a process is running this run."""
     if not (folder / LOCK).exists():
         return False
     try:
@@ -98,15 +100,17 @@ def is_locked(folder: Path) -> bool:
 
 
 def skipped_images(folder: Path) -> list[str]:
-    """What was wrong with each image or mask that a run left out, a sentence each that names the file, sorted."""
+    """Return a sentence about each image or mask that a run skipped, which names the file and the fault; sorted."""
     path = folder / SKIPPED
     return sorted(set(path.read_text().splitlines())) if path.is_file() else []
 
 
 def read_curve(path: Path) -> list[dict]:
-    """The lines of a run's curve.jsonl, in order; none where there is no file. A line that a kill cut short is left out."""
+    """Return the lines of a run's curve.jsonl in order, or [] if there is no file; skip a line that a kill cut short."""
+    if not Path(path).is_file():
+        return []
     lines = []
-    for text in Path(path).read_text().splitlines() if Path(path).is_file() else ():
+    for text in Path(path).read_text().splitlines():
         try:
             lines.append(json.loads(text))
         except ValueError:

@@ -1,4 +1,4 @@
-"""The synthetic images of scale toy: 8 classes, 64 px."""
+"""Use the synthetic images of scale toy: 8 classes, 64 px."""
 
 _base_ = "imagenet.py"
 
@@ -6,5 +6,5 @@ data_root = "toy/imagenet"
 num_workers = 2
 test_batch = 100
 size = 64
-crop_scale = (0.25, 1.0)  # 0.08 in the paper: a twelfth of these small objects tells nothing
+crop_scale = (0.25, 1.0)  # 0.08 in the paper, but a twelfth of these small objects shows too little
 num_classes = 8

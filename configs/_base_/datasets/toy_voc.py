@@ -1,4 +1,4 @@
-"""The synthetic scenes of scale toy in VOC's layout: four textures times two shapes, images of about 128 px."""
+"""Use the synthetic scenes of scale toy in VOC's layout: four textures times two shapes, images of about 128 px."""
 
 data_root = "toy/VOCdevkit"
 num_workers = 1

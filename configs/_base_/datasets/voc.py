@@ -1,4 +1,4 @@
-"""Pascal VOC: its 20 classes. Difficult boxes are trained on, and no box is left out for its size.
+"""Use Pascal VOC with its 20 classes, and train on difficult boxes and on boxes of every size.
 
 mmdet's own voc0712.py drops training boxes under 32 px and difficult ones, and repeats the data three times.
 """

@@ -1,6 +1,6 @@
-"""A classifier with every trick off: no zero-gamma, plain cross entropy, float32, SGD with momentum (section 2.1 of 1812.01187).
+"""Define a classifier with every trick off: no zero-gamma, plain cross entropy, float32, SGD with momentum.
 
-Momentum and weight decay are defaults of the paper's code; the paper gives none.
+It follows section 2.1 of 1812.01187. The paper gives neither momentum nor weight decay; these are the defaults of its code.
 """
 
 task = "classification"
@@ -8,7 +8,7 @@ default_scope = "mmengine"
 model = dict(
     type="classification.ImageClassifier",
     loss=dict(type="torch.nn.CrossEntropyLoss", label_smoothing=0.0),
-    init="xavier",  # as the paper says; its code has msra_prelu
+    init="xavier",  # as in the paper; its code uses msra_prelu
     mixup=None,
     distillation=None,
 )

@@ -1,4 +1,4 @@
-"""What Faster-RCNN has with either neck: the task, its evaluator, and the backbone that a row from scratch starts from."""
+"""Set what Faster-RCNN with FPN and C4 share: the task, its evaluator, and the backbone of a row without pretraining."""
 
 task = "detection"
 default_scope = "mmdet"

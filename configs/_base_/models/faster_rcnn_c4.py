@@ -1,4 +1,4 @@
-"""Faster-RCNN C4, the detector of the paper's time: stage 4 of the backbone is the head of the regions."""
+"""Define Faster-RCNN C4, the detector of the paper's time: stage 4 of the backbone is the head of the regions."""
 
 _base_ = ["mmdet::_base_/models/faster-rcnn_r50-caffe-c4.py", "faster_rcnn.py"]
 

@@ -1,4 +1,7 @@
-"""Faster-RCNN with a feature pyramid (FPN): not the paper's detector, so never put its numbers beside Table 8."""
+"""Define Faster-RCNN with a feature pyramid (FPN).
+
+The paper uses C4 instead. Do not compare these numbers with Table 8.
+"""
 
 _base_ = ["mmdet::_base_/models/faster-rcnn_r50_fpn.py", "faster_rcnn.py"]
 

@@ -1,6 +1,7 @@
-"""FCN at output stride 8: stages 3 and 4 dilated, no multi-grid, an auxiliary head on stage 3 (section 6.2 of 1812.01187).
+"""Define an FCN at output stride 8: stages 3 and 4 dilated, an auxiliary head on stage 3 (section 6.2 of 1812.01187).
 
-After PSPNet, EncNet and GluonCV's code. mmseg's own base is not inherited: it sets model.pretrained.
+There is no multi-grid. The head follows PSPNet, EncNet and GluonCV's code. mmseg's own base config is not inherited, because it
+sets model.pretrained.
 """
 
 task = "segmentation"

@@ -1,4 +1,4 @@
-"""ResNet-50 as a classifier: variant A, of full width."""
+"""Define ResNet-50 as a classifier: variant A at full width."""
 
 _base_ = "classifier.py"
 

@@ -1,6 +1,7 @@
-"""GluonCV's train_faster_rcnn.py for VOC, at c1e45abc of 2018-12-06, the day after the paper: the code nearest to it.
+"""Follow GluonCV's train_faster_rcnn.py for VOC at c1e45abc of 2018-12-06, the code closest to the paper.
 
-Published with it: ResNet-50-B 78.31, which is the best epoch on the test set; its last epoch has 77.66.
+That commit is of the day after the paper. GluonCV published 78.31 for ResNet-50-B, the best epoch on the test set; the last
+epoch has 77.66.
 """
 
 protocol = dict(
@@ -11,17 +12,17 @@ protocol = dict(
     train=("VOC2007/trainval", "VOC2012/trainval"),
     test="VOC2007/test",
     difficult_in_training=True,
-    smallest_box=0,  # pixels; smaller boxes are not trained on
-    image_scales=((1000, 600),),  # the long side at most, and the short side; of several one is drawn for each image
+    smallest_box=0,  # pixels; smaller boxes are left out of training
+    image_scales=((1000, 600),),  # limits of the long and the short side; of several one is drawn per image
     test_image_scale=(1000, 600),
     flip=0.5,
     batch=4,  # over all processes
     length=dict(epochs=20),
-    steps=(0.7,),  # parts of the length; a second step at the end of the source never acts
+    steps=(0.7,),  # parts of the length; the source has a second step at the end, which never acts
     gamma=0.1,
     warmup=0,  # updates
-    warmup_start=1.0,  # part of the learning rate
-    lr=1e-3,  # of the batch above; another batch scales it
+    warmup_start=1.0,  # part of the learning rate at the start of the warmup
+    lr=1e-3,  # for the batch above; scaled with another batch
     momentum=0.9,
     weight_decay=5e-4,
     clip=dict(type="value", clip_value=5),
@@ -31,7 +32,7 @@ protocol = dict(
     anchor_scales=(2, 4, 8, 16, 32),  # times the stride of 16 px
     anchor_ratios=(0.5, 1.0, 2.0),
     rpn_sample=dict(num=256, positive=0.5, high=0.7, low=0.3),
-    rpn_border=0,  # anchors that reach further out of the image are not trained on
+    rpn_border=0,  # anchors that reach further out of the image are left out of training
     proposals_train=(12000, 2000),  # before NMS and after
     proposals_test=(6000, 300),
     proposal_nms=0.7,
@@ -40,11 +41,11 @@ protocol = dict(
     roi_sampling=2,
     roi_sample=dict(num=128, positive=0.25, iou=0.5),
     box_std=(0.1, 0.1, 0.2, 0.2),
-    rpn_beta=1 / 9,  # of the smooth L1 loss; 0 is L1
+    rpn_beta=1 / 9,  # beta of the smooth L1 loss; 0 is L1
     roi_beta=1.0,
     score=1e-4,  # lowest score of a detection
     nms=0.3,
-    detections=400,  # of an image, at most
+    detections=400,  # per image, at most
     metric="11-point",
     selection="last",
 )

@@ -1,6 +1,7 @@
-"""The paper's detection: GluonCV's code of its time with "linear warmup and long training schedule", given without numbers.
+"""Follow the paper's detection: GluonCV's code of the time with a "linear warmup and long training schedule".
 
-Table 8 has 77.54 (B-standard) to 81.33 (+ distill w/ mixup), single runs. What the paper does not say is named in ``chosen``.
+Table 8 reports 77.54 (B-standard) to 81.33 (+ distill w/ mixup), single runs. The paper gives no numbers for the schedule;
+``chosen`` names the values that it does not state.
 """
 
 protocol = dict(

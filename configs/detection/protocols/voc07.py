@@ -1,6 +1,6 @@
-"""Training on VOC07 trainval alone, with mmdet's usual settings: for Faster-RCNN with FPN, and the base of small scales.
+"""Train on VOC07 trainval alone with mmdet's usual settings: for Faster-RCNN with FPN, and as the base of small scales.
 
-Not the paper's: never put its numbers beside Table 8.
+The paper does not use this protocol: do not compare its numbers with Table 8.
 """
 
 protocol = dict(
@@ -17,7 +17,7 @@ protocol = dict(
     warmup=500,
     warmup_start=0.1,
     clip=dict(max_norm=35, norm_type=2),
-    norm="eval",  # statistics of all BN; gamma and beta are trained
+    norm="eval",  # statistics of all BN are fixed; gamma and beta are trained
     anchor_scales=(8,),  # times the stride of each level
     proposals_train=(2000, 1000),
     proposals_test=(1000, 1000),

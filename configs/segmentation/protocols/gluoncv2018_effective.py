@@ -1,4 +1,7 @@
-"""gluoncv2018 with the learning rate and the auxiliary weight as they act in that code: see its file. Read from it, not run."""
+"""Follow gluoncv2018 with the learning rate and the auxiliary weight as they act in that code.
+
+The file gluoncv2018.py explains the difference, which was derived from the code, not run.
+"""
 
 protocol = dict(
     name="gluoncv2018_effective",

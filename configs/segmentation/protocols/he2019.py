@@ -1,7 +1,7 @@
-"""The paper's segmentation: "FCN, dilation on stage-3 and stage-4", and nothing else. All else as GluonCV's code of its time.
+"""Follow the paper's segmentation, which is given only as "FCN, dilation on stage-3 and stage-4".
 
-Table 9 has 37.05 mIoU (B-standard) to 39.33 (+ distill w/ mixup), single runs. What the paper does not say is named in
-``chosen``: GluonCV's values, with mIoU over the classes that the ground truth has.
+Table 9 reports 37.05 mIoU (B-standard) to 39.33 (+ distill w/ mixup), single runs. ``chosen`` names the values that the paper
+does not state. They are those of GluonCV's code of the time, but mIoU is over the classes that occur in the ground truth.
 """
 
 protocol = dict(
@@ -13,5 +13,5 @@ protocol = dict(
         *("shortcut_pool", "num_convs", "concat_input", "dropout", "aux_weight", "avg_non_ignore", "batch", "length", "lr"),
         *("head_lr_mult", "momentum", "weight_decay", "power", "min_lr", "warmup", "norm", "inference", "metric_classes"),
     ),
-    metric_classes="gt",  # mIoU over those in the ground truth
+    metric_classes="gt",  # mIoU over the classes in the ground truth
 )

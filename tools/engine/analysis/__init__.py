@@ -1,3 +1,3 @@
-"""Statistics of finished runs, without torch."""
+"""Analyse finished runs without torch: statistics, gains, curves, breakdowns and verification."""
 
 __all__ = ["bootstrap", "breakdowns", "curves", "gains", "results", "statistics", "verify"]

@@ -1,4 +1,4 @@
-"""How much a difference of two recipes varies with the test images: a paired bootstrap over the runs' per-image files."""
+"""Estimate how much a difference of two recipes varies with the test images: a paired bootstrap over per-image files of runs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,38 +9,39 @@ import numpy as np
 from tools.engine.analysis.statistics import ImageVariance
 from tools.engine.config import having, part_of
 
-# the per-image files of a recipe: of each pretraining, one run's or those of its fine-tunings
+# the per-image files of a recipe: for each pretraining, one run's file or those of its fine-tunings
 Paths = Sequence[str | Path | Sequence[str | Path]]
 
 
 def image_variance(
     paths_a: Paths, paths_b: Paths, task: str, metric: str, replicates: int = 1000, seed: int = 0, **facts
 ) -> ImageVariance:
-    """The variance of mean(a) - mean(b) over test images, from replicates in which both have the same images.
+    """Return the variance of mean(a) - mean(b) over test images, from replicates in which both sides have the same images.
 
-    A replicate draws as many images as there are, with replacement, and measures every run on them; a side's figure is the
-    mean over its pretrainings. See ``variance`` for the two numbers.
+    A replicate draws as many images as the test set has, with replacement, and measures every run on them; a side's figure is the
+    mean over its pretrainings. See ``variance`` for the two numbers. The six parameters name one measurement: two sides,
+    what to measure on them, and how to draw.
 
     Args:
-        paths_a, paths_b: ranks.npz, detections.npz or confusion.npz of the runs, one for each; grouped by pretraining where a
-            pretraining has several.
-        task: the package that measured them, which has a module ``resample``.
+        paths_a, paths_b: ranks.npz, detections.npz or confusion.npz of the runs, one file a run; grouped by pretraining where a
+            pretraining has several runs.
+        task: the package that measured them, which has a module ``bootstrap``.
         metric: such as top1, mAP or mIoU.
-        replicates: how many; the variance is known to a relative error of sqrt(2 / replicates).
+        replicates: the number of draws; the variance is known to a relative error of sqrt(2 / replicates).
         seed: of the draws.
-        facts: of ``<task>.resample.resampled``, such as ``classes`` of mIoU.
+        facts: keyword arguments of ``<task>.bootstrap.resampled``, such as ``classes`` of mIoU.
 
     Raises:
         ValueError: a task that cannot be resampled, an unknown metric, or runs measured on different images.
     """
-    found = resample({"a": paths_a, "b": paths_b}, task, metric, replicates, seed, **facts)
-    return variance(found["a"], found["b"])
+    samples = resample({"a": paths_a, "b": paths_b}, task, metric, replicates, seed, **facts)
+    return variance(samples["a"], samples["b"])
 
 
 def resample(
     sides: Mapping[str, Paths], task: str, metric: str, replicates: int = 1000, seed: int = 0, **facts
 ) -> dict[str, np.ndarray]:
-    """{name: float64 (pretrainings, replicates)} of the metric, all on the same draws, for ``variance`` of any two.
+    """Return {name: float64 (pretrainings, replicates)} of the metric, all on the same draws, for ``variance`` of any two.
 
     Arguments and errors are those of ``image_variance``; one call for the recipes of a table measures each run once.
     """
@@ -57,37 +58,38 @@ def resample(
 
 
 def variance(a: np.ndarray, b: np.ndarray) -> ImageVariance:
-    """The variance over replicates of mean(a) - mean(b), and the part of it that all pretrainings of a side share.
+    """Return the variance over replicates of mean(a) - mean(b), and the part of it that all pretrainings of a side share.
 
-    total = var(mean(a) - mean(b)). It holds what each pretraining has of luck of its own with the images (which of the images
-    near its decision boundary it gets right), divided by n; the spread between pretrainings on the one set of images holds the
-    same again, and in a sum of both it would count twice. So for either side
+    total = var(mean(a) - mean(b)). Part of it is the chance of each single pretraining (which of the images near its decision
+    boundary it gets right), divided by n. The spread between pretrainings on the one set of images contains that part too, so a
+    sum of both would count it twice. So for either side
 
         own = sum_k var(a_k - mean(a)) / (n * (n - 1)),  common = max(0, total - own_a - own_b).
 
-    A side of one pretraining cannot tell: there ``own`` is 0.
+    A side with one pretraining cannot separate the two; its ``own`` is 0.
 
     Args:
-        a, b: float64 (pretrainings, replicates). A replicate in which a figure is NaN, since it has no image with an object,
-            is left out.
+        a, b: float64 (pretrainings, replicates). A replicate in which a figure is NaN, because none of its images has an
+            object, is left out.
 
     Source: for means of an array crossed by runs and images, Owen, The pigeonhole bootstrap, Ann. Appl. Stat. 1, 2007.
     """
-    good = ~np.isnan(a).any(0) & ~np.isnan(b).any(0)
-    if np.count_nonzero(good) < 2:
+    finite = ~np.isnan(a).any(0) & ~np.isnan(b).any(0)
+    if np.count_nonzero(finite) < 2:
         raise ValueError("Fewer than 2 replicates have a figure; the test set has too few images with objects.")
-    a, b = a[:, good], b[:, good]
+    a, b = a[:, finite], b[:, finite]
     total = float(np.var(a.mean(0) - b.mean(0), ddof=1))
-    return ImageVariance(total, max(0.0, total - _own(a) - _own(b)))
+    return ImageVariance(total, max(0.0, total - _single_variance(a) - _single_variance(b)))
 
 
-def _own(side: np.ndarray) -> float:
+def _single_variance(side: np.ndarray) -> float:
+    """Return the part of a side's variance that its pretrainings do not share: ``own`` of ``variance``."""
     n = len(side)
     return float(np.var(side - side.mean(0), axis=1, ddof=1).sum() / (n * (n - 1))) if n > 1 else 0.0
 
 
 def draw(images: int, replicates: int, seed: int = 0) -> np.ndarray:
-    """uint16 (replicates, images): how often each image is in each replicate; every row sums to ``images``."""
+    """Draw images with replacement: uint16 (replicates, images), how often each image is drawn; a row sums to ``images``."""
     rng = np.random.default_rng(seed)
     weights = np.empty((replicates, images), np.uint16)
     for row in weights:
@@ -96,10 +98,10 @@ def draw(images: int, replicates: int, seed: int = 0) -> np.ndarray:
 
 
 def resample_of(task: str) -> ModuleType:
-    """The module ``<task>.resample``, with ``image_set(path)`` and ``resampled(path, weights, metric, **facts)``.
+    """Return the module ``<task>.bootstrap``, with ``image_set(path)`` and ``resampled(path, weights, metric, **facts)``.
 
     Raises:
-        ValueError: the task has none.
+        ValueError: the task has no such module.
     """
     if (module := part_of(task, "bootstrap")) is None:
         raise ValueError(f"The task {task} cannot be resampled (no {task}/bootstrap.py); those that can: {having('bootstrap')}.")
@@ -107,13 +109,14 @@ def resample_of(task: str) -> ModuleType:
 
 
 def _images(paths: Sequence[str | Path], module: ModuleType) -> int:
-    """How many test images the runs have, after a check that they are the same for all."""
-    sets = [module.image_set(path) for path in paths]
-    for path, (_, digest) in zip(paths, sets, strict=True):
-        if digest != sets[0][1]:
+    """Return the number of test images, after a check that all runs have the same."""
+    image_sets = [module.image_set(path) for path in paths]
+    for path, (_, digest) in zip(paths, image_sets, strict=True):
+        if digest != image_sets[0][1]:
             raise ValueError(f"{paths[0]} and {path} were measured on different images; only runs on the same can be paired.")
-    return max(images for images, _ in sets)
+    return max(images for images, _ in image_sets)
 
 
 def _listed(group: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    """Return the files of a group as a list; a single file is a group of one."""
     return [group] if isinstance(group, str | Path) else list(group)

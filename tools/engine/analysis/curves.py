@@ -1,4 +1,4 @@
-"""Training curves: what a run wrote while it trained, and published ones to hold beside it."""
+"""Read the training curves of runs, and compare them with published ones."""
 
 import json
 import math
@@ -14,13 +14,13 @@ from tools.engine.run_folder import CURVE, read_curve
 
 CURVES = "curves.json"  # in a study's folder: those of its runs, thinned
 PUBLISHED = ROOT / "configs/studies/published_curves.json"
-MOST = 100  # training lines of a run in a study's folder; those of evaluations are kept as well
-NOT_MEASURED = ("update", "epoch", "lr")  # of a line: where it stands
+MOST = 100  # training lines of a run in a study's folder; those of evaluations are all kept
+NOT_MEASURED = ("update", "epoch", "lr")  # the position of a line, and the learning rate
 
 
 @dataclass(frozen=True)
 class PublishedCurve:
-    """A metric (percent) after each of ``epochs``, of one published run; ``differs`` says how that run is not ours."""
+    """Hold a metric (percent) of one published run after each of ``epochs``; ``differs`` says how that run differs from ours."""
 
     name: str
     source: str
@@ -31,45 +31,48 @@ class PublishedCurve:
 
 
 def measured(lines: Iterable[Mapping]) -> list[str]:
-    """What the lines of a curve hold: 'loss', and the metrics that were evaluated."""
+    """Return the keys that the lines of a curve measure: 'loss', and the evaluated metrics."""
     return list(dict.fromkeys(key for line in lines for key in line if key not in NOT_MEASURED))
 
 
 def thin(lines: list[dict], most: int = MOST) -> list[dict]:
-    """The same curve with at most ``most`` training lines: neighbours become one, its loss their mean over updates.
+    """Merge neighbours so that at most ``most`` training lines remain; the loss of a line is the mean over its updates.
 
-    Evaluations are all kept. Numbers have six significant digits; one that is not finite becomes None, since JSON has no such.
+    All evaluations are kept. Numbers get six significant digits; NaN and infinity become None, since JSON has neither.
 
     >>> thin([dict(update=1, epoch=0.5, loss=2.0), dict(update=2, epoch=1.0, loss=4.0)], most=1)
     [{'update': 2, 'epoch': 1.0, 'loss': 3.0}]
     """
     training = [line for line in lines if "loss" in line]
     starts = [0, *(line["update"] for line in training)]
-    step, kept = max(1, -(-len(training) // most)), []
+    step, thinned = max(1, -(-len(training) // most)), []
     for first in range(0, len(training), step):
         group = training[first : first + step]
         updates = [line["update"] - start for line, start in zip(group, starts[first:], strict=False)]
         loss = sum(line["loss"] * n for line, n in zip(group, updates, strict=True)) / max(sum(updates), 1)
-        kept.append(group[-1] | {"loss": loss})
-    kept += [line for line in lines if "loss" not in line]
-    return [{key: _short(value) for key, value in line.items()} for line in sorted(kept, key=lambda line: line["update"])]
+        thinned.append(group[-1] | {"loss": loss})
+    thinned += [line for line in lines if "loss" not in line]
+    return [{key: _short(value) for key, value in line.items()} for line in sorted(thinned, key=lambda line: line["update"])]
 
 
 def _short(value: float) -> float | None:
-    return None if not math.isfinite(value) else value if isinstance(value, int) else float(f"{value:.6g}")
+    """Return a number with six significant digits, an integer unchanged, and None for NaN and infinity."""
+    if not math.isfinite(value):
+        return None
+    return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
 def collect_curves(nodes: Iterable[Any]) -> dict[str, list[dict]]:
-    """The thinned curves of a study's runs by their keys; a run without one is left out."""
-    found = {node.key: thin(read_curve(node.folder / CURVE)) for node in nodes}
-    return {key: lines for key, lines in found.items() if lines}
+    """Return the thinned curves of a study's runs by key; a run without a curve is left out."""
+    curves = {node.key: thin(read_curve(node.folder / CURVE)) for node in nodes}
+    return {key: lines for key, lines in curves.items() if lines}
 
 
 def load_curves(folder: Path) -> dict[str, list[dict]]:
-    """What ``collect_curves`` found, from a study's folder; empty where it holds none.
+    """Read the curves that ``collect_curves`` returned from a study's folder; return {} if it has no such file.
 
     Raises:
-        ValueError: the file is no JSON.
+        ValueError: the file is not valid JSON.
     """
     path = Path(folder) / CURVES
     if not path.is_file():
@@ -82,14 +85,15 @@ def load_curves(folder: Path) -> dict[str, list[dict]]:
 
 @cache
 def _published() -> dict:
+    """Read the file of published curves once."""
     return json.loads(PUBLISHED.read_text())
 
 
 def published_curve(recipe: str, config: str | None, network: str, metric: str) -> PublishedCurve | None:
-    """The published curve of a recipe, where one was trained with the same tricks, on the same data; else None.
+    """Return the published curve of a run with the same tricks on the same data, or None.
 
     Args:
-        config: of our run, as a study names it: its data decides, and ResNet-50 is pretrained on Places365, too.
+        config: path of our run's config, as a study names it. It identifies the data: ResNet-50 is also pretrained on Places365.
         network: as records name it.
     """
     data = _published()
@@ -102,22 +106,26 @@ def published_curve(recipe: str, config: str | None, network: str, metric: str) 
 
 
 def distance(lines: Iterable[Mapping], published: PublishedCurve) -> tuple[int, float] | None:
-    """(epoch, own minus published, in points) at the last epoch after which both were evaluated; None where there is none."""
-    theirs, both = dict(zip(published.epochs, published.values, strict=True)), None
+    """Return (epoch, our value minus the published one, in points) at the last epoch with both values, or None."""
+    published_values = dict(zip(published.epochs, published.values, strict=True))
+    last = None
     for line in lines:
         value, epoch = line.get(published.metric), round(line["epoch"])
-        if value is not None and math.isfinite(value) and abs(line["epoch"] - epoch) < 1e-6 and epoch in theirs:
-            both = epoch, value - theirs[epoch]
-    return both
+        if value is not None and math.isfinite(value) and abs(line["epoch"] - epoch) < 1e-6 and epoch in published_values:
+            last = epoch, value - published_values[epoch]
+    return last
 
 
 def against_published(node: Any, scale: str) -> str:
-    """How far a run is from the published one at the same epoch, in words; '' at scales other than paper, and where none is."""
+    """Describe how far a run is from the published one at the same epoch.
+
+    Return '' at scales other than paper, and where no published curve has an epoch in common with the run.
+    """
     if scale != "paper" or not (lines := read_curve(node.folder / CURVE)):
         return ""
     for metric in measured(lines):
         published = published_curve(node.recipe, node.config, node.plan.network, metric)
-        if published and (found := distance(lines, published)):
-            epoch, points = found
+        if published and (difference := distance(lines, published)):
+            epoch, points = difference
             return f"{heading_of(metric)} {points:+.2f} against {published.name} at epoch {epoch}"
     return ""

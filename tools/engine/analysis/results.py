@@ -1,4 +1,4 @@
-"""What a study's folder holds, read back: results.csv and study.json. Missing is never 0."""
+"""Read a study's folder: results.csv and study.json. A missing value is never 0."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ HEADINGS = {
 
 @dataclass(frozen=True)
 class Column:
-    """What may share a column: one metric on one split, by one network and one protocol."""
+    """Identify the values that may share a column: one metric on one split, by one network and one protocol."""
 
     metric: str
     network: str = ""
@@ -46,37 +46,42 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """The values of a recipe in a column (percent): ``groups`` has those of each pretraining's fine-tunings, and from scratch
-    each run is a group. ``diverged`` counts the runs without a value."""
+    """Hold the values of a recipe in a column (percent).
+
+    ``groups`` has a list for each pretraining with the values of its fine-tunings; from scratch each run is a group.
+    ``diverged`` counts the runs without a value.
+    """
 
     groups: list[list[float]]
     diverged: int = 0
 
     @property
     def ran(self) -> bool:
+        """Return True if a run finished or diverged."""
         return bool(self.groups or self.diverged)
 
     @property
     def points(self) -> list[float]:
-        """The independent values: the mean of each group."""
+        """Return the independent values: the mean of each group."""
         return group_means(self.groups)
 
     @property
     def spread(self) -> Spread | None:
+        """Return mean, deviation and interval of the points; None without a point."""
         return spread(self.points) if self.points else None
 
     @property
     def parts(self) -> tuple[str, str]:
-        """('71.20', '± 0.31 (n=3)'): the mean, then the sample standard deviation and n."""
-        gone = f"{self.diverged} diverged" if self.diverged > 1 or self.points else "diverged"
-        if not self.points:
-            return DASH, f"({gone})" if self.diverged else ""
-        notes = [
-            f"n={len(self.points)}",
-            *[gone] * bool(self.diverged),
-        ]
-        std = "" if self.spread.std is None else f"± {self.spread.std:.2f} "
-        return f"{self.spread.mean:.2f}", f"{std}({', '.join(notes)})"
+        """Return ('71.20', '± 0.31 (n=3)'): the mean, then the sample standard deviation and n."""
+        summary = self.spread
+        diverged = f"{self.diverged} diverged" if self.diverged > 1 or summary else "diverged"
+        if summary is None:
+            return DASH, f"({diverged})" if self.diverged else ""
+        notes = [f"n={summary.n}"]
+        if self.diverged:
+            notes.append(diverged)
+        std = "" if summary.std is None else f"± {summary.std:.2f} "
+        return f"{summary.mean:.2f}", f"{std}({', '.join(notes)})"
 
     def __str__(self) -> str:
         return " ".join(self.parts).strip()
@@ -84,60 +89,74 @@ class Cell:
 
 @dataclass(frozen=True)
 class Results:
-    """The two files of a study's folder: ``rows`` of results.csv as text, ``study`` as study.json has it."""
+    """Hold the two files of a study's folder: ``rows`` of results.csv as text, ``study`` as parsed from study.json."""
 
     study: dict
     rows: list[dict[str, str]]
 
     @property
     def reference(self) -> str:
-        """The recipe that gains are shown over: the study's own where it has run, else the first one."""
-        named = self.study.get("reference")
-        return named if any(row["recipe"] == named for row in self.rows) else self.study["recipes"][0]
+        """Return the recipe that gains are computed over: the study's reference if it has run, else the first recipe."""
+        reference = self.study.get("reference")
+        if reference is not None and any(row["recipe"] == reference for row in self.rows):
+            return reference
+        return self.study["recipes"][0]
 
     @cached_property
     def columns(self) -> list[Column]:
-        """Those of the study's metrics in their order; a metric without a row keeps an empty column."""
-        seen = dict.fromkeys(column_of(row) for row in self.rows)
-        return [c for m in self.study["metrics"] for c in ([c for c in seen if c.metric == m] or [Column(m)])]
+        """Return the columns of the study's metrics in their order; a metric without a row keeps an empty column."""
+        distinct = dict.fromkeys(column_of(row) for row in self.rows)
+        columns = []
+        for metric in self.study["metrics"]:
+            columns += [c for c in distinct if c.metric == metric] or [Column(metric)]
+        return columns
 
     @cached_property
     def tasks(self) -> dict[str, list[str]]:
-        """The headings of each task's metrics, both in the order of the study's metrics."""
+        """Return the headings of each task's metrics, tasks and headings in the order of the study's metrics.
+
+        A task without such a metric comes last, with no heading.
+        """
         pairs = dict.fromkeys((row["metric"], row["task"]) for row in self.rows)
-        tasks = {task: [] for wanted in self.study["metrics"] for metric, task in pairs if metric == wanted}
-        for wanted in self.study["metrics"]:
-            for task in (task for metric, task in pairs if metric == wanted):
-                tasks[task].append(heading_of(wanted))
-        return tasks | {task: [] for _, task in pairs if task not in tasks}
+        headings: dict[str, list[str]] = {}
+        for study_metric in self.study["metrics"]:
+            for metric, task in pairs:
+                if metric == study_metric:
+                    headings.setdefault(task, []).append(heading_of(metric))
+        for _, task in pairs:
+            headings.setdefault(task, [])
+        return headings
 
     def label(self, recipe: str) -> str:
+        """Return the label of a recipe; its name if study.json has no label."""
         return self.study.get("labels", {}).get(recipe, recipe)
 
     def heading(self, column: Column) -> str:
-        """The metric, and where several columns have it, whatever tells them apart."""
+        """Return the metric and, if several columns have it, the fields that distinguish them."""
         twins = [c for c in self.columns if c.metric == column.metric]
-        apart = [f for f in ("network", "protocol", "split") if len({getattr(c, f) for c in twins}) > 1]
-        more = ", ".join(getattr(column, f) or DASH for f in apart)
-        return heading_of(column.metric) + (f" ({more})" if more else "")
+        distinct = [f for f in ("network", "protocol", "split") if len({getattr(c, f) for c in twins}) > 1]
+        suffix = ", ".join(getattr(column, f) or DASH for f in distinct)
+        return heading_of(column.metric) + (f" ({suffix})" if suffix else "")
 
     @cached_property
     def runs(self) -> list[dict[str, str]]:
-        """A row of each run; one that several recipes share has one for each."""
+        """Return one row for each run; a run that several recipes share has one for each."""
         return list({(row["recipe"], row["run"]): row for row in self.rows}.values())
 
     def rows_of(self, recipe: str) -> list[dict[str, str]]:
+        """Return the rows of a recipe, in order; none if it has not run."""
         return self._by_recipe.get(recipe, [])
 
     def cell(self, recipe: str, column: Column) -> Cell:
+        """Return the values of a recipe in a column; an empty cell if it has none."""
         return self._cells.get((recipe, column), Cell([]))
 
     @cached_property
     def _by_recipe(self) -> dict[str, list[dict[str, str]]]:
-        found: dict[str, list[dict[str, str]]] = {}
+        by_recipe: dict[str, list[dict[str, str]]] = {}
         for row in self.rows:
-            found.setdefault(row["recipe"], []).append(row)
-        return found
+            by_recipe.setdefault(row["recipe"], []).append(row)
+        return by_recipe
 
     @cached_property
     def _cells(self) -> dict[tuple[str, Column], Cell]:
@@ -152,79 +171,93 @@ class Results:
         return {place: Cell(list(seeds.values()), diverged[place]) for place, seeds in groups.items()}
 
     def task_of(self, column: Column) -> str:
-        """The task that a column is measured by; '' where nothing was measured."""
+        """Return the task that a column is measured by; '' where nothing was measured."""
         return self._tasks.get(column, "")
 
     @cached_property
     def _tasks(self) -> dict[Column, str]:
-        found: dict[Column, str] = {}
+        tasks: dict[Column, str] = {}
         for row in self.rows:
-            found.setdefault(column_of(row), row["task"])
-        return found
+            tasks.setdefault(column_of(row), row["task"])
+        return tasks
 
     def seeds(self, recipe: str) -> int:
+        """Return the number of seeds of a recipe, see ``seed_of``."""
         return len({seed_of(row) for row in self.rows_of(recipe)})
 
     def seconds(self, recipe: str) -> dict[str, dict[str, float]]:
-        """{task: {run: seconds}}; a run that diverged cost its time too."""
-        found: dict[str, dict[str, float]] = {}
+        """Return {task: {run: seconds}} of a recipe; a run that diverged counts too."""
+        seconds: dict[str, dict[str, float]] = {}
         for row in self.rows_of(recipe):
             if row["metric"] == "seconds" and row["value"]:
-                found.setdefault(row["task"], {})[row["run"]] = float(row["value"])
-        return found
+                seconds.setdefault(row["task"], {})[row["run"]] = float(row["value"])
+        return seconds
 
     def seconds_per_seed(self, recipe: str) -> float | None:
-        """The seconds of all its runs over its seeds; None without a run."""
+        """Return the seconds of all runs of a recipe, divided by its number of seeds; None without a run."""
         total = sum(value for runs in self.seconds(recipe).values() for value in runs.values())
         return total / self.seeds(recipe) if total else None
 
 
 def heading_of(metric: str) -> str:
+    """Return the name of a metric in tables."""
     return HEADINGS.get(metric, metric)
 
 
 def column_of(row: dict[str, str]) -> Column:
+    """Return the column that a row of results.csv belongs to."""
     return Column(row["metric"], row["network"], row["protocol"], row["split"])
 
 
 def seed_of(row: dict[str, str]) -> str:
-    """What makes a run independent of the others: its pretraining's seed or, with no pretraining, its own."""
+    """Return the seed that makes a run independent of others: its pretraining's or, without a pretraining, its own."""
     return row["pretrain_seed"] or row["finetune_seed"]
 
 
 def load_results(folder: Path) -> Results:
-    """Reads a study's folder.
+    """Read a study's folder.
 
     Raises:
-        ValueError: a file or column is missing, a value is no finite number, or the two files disagree.
+        ValueError: a file or column is missing, a value is not a finite number, or the two files disagree.
     """
-    table = _there(Path(folder), "results.csv").read_text(encoding="utf-8")
-    reader, study = csv.DictReader(io.StringIO(table, newline="")), read_json(_there(Path(folder), "study.json"))
-    if lacking := [name for name in NEEDED if name not in (reader.fieldnames or ())]:
-        raise ValueError(f"{folder}/results.csv lacks the columns {', '.join(lacking)}; make it with tools/collect.py.")
+    table = _required_file(Path(folder), "results.csv").read_text(encoding="utf-8")
+    reader = csv.DictReader(io.StringIO(table, newline=""))
+    study = read_json(_required_file(Path(folder), "study.json"))
+    if missing := [name for name in NEEDED if name not in (reader.fieldnames or ())]:
+        raise ValueError(f"{folder}/results.csv lacks the columns {', '.join(missing)}; make it with tools/collect.py.")
     rows = list(reader)
     for row in rows:
         _check(row, study["recipes"], folder)
     return Results(study, rows)
 
 
-def _there(folder: Path, name: str) -> Path:
+def _required_file(folder: Path, name: str) -> Path:
+    """Return the path of a file in a study's folder.
+
+    Raises:
+        ValueError: the file does not exist.
+    """
     path = folder / name
     if not path.is_file():
         raise ValueError(
-            f"{path} does not exist; a study's folder (work_dirs/STUDY-SCALE) has results.csv, study.json; "
-            "python tools/collect.py configs/studies/STUDY.py --scale SCALE makes them from the runs."
+            f"{path} does not exist. Make results.csv and study.json of a study's folder (work_dirs/STUDY-SCALE) from its runs: "
+            "python tools/collect.py configs/studies/STUDY.py --scale SCALE"
         )
     return path
 
 
 def _check(row: dict[str, str], recipes: list[str], folder: Path) -> None:
+    """Check the recipe and the value of a row.
+
+    Raises:
+        ValueError: study.json lacks the recipe, or the value is not a finite number.
+    """
     where = f"{folder}/results.csv, {row['metric']} of {row['recipe']}"
     if row["recipe"] not in recipes:
-        raise ValueError(f"{where}: study.json does not have this recipe; make both again with tools/collect.py.")
+        raise ValueError(f"{where}: study.json does not have this recipe; make both files again with tools/collect.py.")
     try:
-        good = not row["value"] or isfinite(float(row["value"]))
+        valid = not row["value"] or isfinite(float(row["value"]))
     except ValueError:
-        good = False
-    if not good:
+        valid = False
+    if not valid:
         raise ValueError(f"{where}: the value is {row['value']!r}; it must be a number, or empty for a run that diverged.")

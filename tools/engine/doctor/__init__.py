@@ -1,3 +1,3 @@
-"""Checks of the installation and of this machine."""
+"""Check the installation and this machine."""
 
 __all__ = ["checks", "selftest"]

@@ -1,4 +1,4 @@
-"""What ``tools/doctor.py`` looks at: checks that take facts and give findings."""
+"""Check the installation and this machine for ``tools/doctor.py``: functions that take facts and return findings."""
 
 import os
 import platform
@@ -24,7 +24,7 @@ NEEDED = (
     "onedl-mmsegmentation",
 )
 OPENCV = ("opencv-python", "opencv-python-headless")
-# The two lines of OpenMMLab share their import names: whichever was installed last wins, file by file.
+# The two lines of OpenMMLab share their import names, so the one installed last overwrites files of the other.
 FROZEN_LINE = ("mmengine", "mmengine-lite", "mmcv", "mmcv-full", "mmcv-lite", "mmdet", "mmsegmentation")
 INSTALL = 'pip install -c constraints.txt -e ".[test]"'
 INSTALL_ANY = 'pip install -e ".[test]"'
@@ -32,10 +32,13 @@ INSTALL_ANY = 'pip install -e ".[test]"'
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report.
+    """Hold one line of the report.
 
-    what: the thing; found: how it is; mend: the one command that puts it right, empty where nothing is wrong;
-    note: worth knowing, though nothing is wrong.
+    Attributes:
+        what: the item that was checked.
+        found: its state.
+        mend: the command that fixes it; empty if nothing is wrong.
+        note: True for a remark that is not a problem.
     """
 
     what: str
@@ -45,19 +48,22 @@ class Finding:
 
     @property
     def state(self) -> str:
-        return "WRONG" if self.mend else "note" if self.note else "ok"
+        """Return "WRONG", "note" or "ok"."""
+        if self.mend:
+            return "WRONG"
+        return "note" if self.note else "ok"
 
 
 def read_constraints(path: Path) -> dict[str, str]:
-    """name -> version of the lines ``name==version`` of a constraints file; empty where there is no file."""
+    """Return {name: version} from the lines ``name==version`` of a constraints file, or {} if the file does not exist."""
     if not path.is_file():
         return {}
     pairs = re.findall(r"^\s*([A-Za-z0-9._-]+)\s*==\s*([^\s;#]+)", path.read_text(), re.MULTILINE)
-    return {re.sub(r"[-_.]+", "-", name).lower(): wanted for name, wanted in pairs}
+    return {re.sub(r"[-_.]+", "-", name).lower(): pinned for name, pinned in pairs}
 
 
 def installed(names: Iterable[str]) -> dict[str, str | None]:
-    """name -> version, or None where it is not installed."""
+    """Return {name: version}, with None for a package that is not installed."""
 
     def find(name: str) -> str | None:
         try:
@@ -69,56 +75,55 @@ def installed(names: Iterable[str]) -> dict[str, str | None]:
 
 
 def check_python(running: tuple[int, int]) -> Finding:
+    """Compare the running version of Python with the tested one; another version is a note."""
     text = ".".join(map(str, running))
     tested = ".".join(map(str, TESTED_PYTHON))
     if running == TESTED_PYTHON:
         return Finding("python", text)
-    return Finding("python", f"{text}: not tested, {tested} is", note=True)
+    return Finding("python", f"{text}: not tested (tested: {tested})", note=True)
 
 
 def check_packages(have: dict[str, str | None], wanted: dict[str, str]) -> list[Finding]:
-    """One finding per needed package: its version against the constraints', local parts (+cpu) aside."""
-    mend = INSTALL if wanted else INSTALL_ANY
+    """Return a finding for each needed package that compares its version with the constraints', ignoring local parts (+cpu)."""
+    command = INSTALL if wanted else INSTALL_ANY
     findings = []
     for name in NEEDED:
-        mine, right = have.get(name), wanted.get(name)
-        if mine is None:
-            findings.append(Finding(name, "not installed", mend))
-        elif right and mine.partition("+")[0] != right.partition("+")[0]:
-            findings.append(Finding(name, f"{mine}; constraints.txt has {right}", mend))
+        current, required = have.get(name), wanted.get(name)
+        if current is None:
+            findings.append(Finding(name, "not installed", command))
+        elif required and current.partition("+")[0] != required.partition("+")[0]:
+            findings.append(Finding(name, f"{current}; constraints.txt has {required}", command))
         else:
-            findings.append(Finding(name, mine))
+            findings.append(Finding(name, current))
     return findings
 
 
 def check_openmmlab(have: dict[str, str | None]) -> list[Finding]:
-    """A finding where packages of OpenMMLab's frozen line stand beside those of the maintained one."""
+    """Return a finding if packages of OpenMMLab's frozen line are installed beside those of the maintained one."""
     frozen = [name for name in FROZEN_LINE if have.get(name)]
     if not frozen:
         return []
-    ours = [name for name in NEEDED if name.startswith("onedl-")]
-    again = f"pip install --force-reinstall --no-deps -c constraints.txt {' '.join(ours)}"
-    mend = f"pip uninstall -y {' '.join(frozen)} && {again}"
-    return [
-        Finding(
-            "openmmlab",
-            f"{', '.join(frozen)} overwrite files of the onedl packages (same import names)",
-            mend,
-        )
-    ]
+    maintained = [name for name in NEEDED if name.startswith("onedl-")]
+    reinstall = f"pip install --force-reinstall --no-deps -c constraints.txt {' '.join(maintained)}"
+    command = f"pip uninstall -y {' '.join(frozen)} && {reinstall}"
+    text = f"{', '.join(frozen)} overwrite files of the onedl packages (same import names)"
+    return [Finding("openmmlab", text, command)]
 
 
 def check_opencv(have: dict[str, str | None], wanted: dict[str, str]) -> list[Finding]:
-    """The two variants share files, so they must be of one version: the constraints', or the lower."""
-    there = {name: have[name] for name in OPENCV if have.get(name)}
-    if not there:
+    """Compare the versions of OpenCV's two variants.
+
+    The variants share files, so they need one version: that of the constraints or, without one, the lower.
+    """
+    variants = {name: have[name] for name in OPENCV if have.get(name)}
+    if not variants:
         return [Finding("opencv", "not installed", INSTALL if wanted else INSTALL_ANY)]
-    text = ", ".join(f"{name} {number}" for name, number in there.items())
-    if len(set(there.values())) == 1:
+    text = ", ".join(f"{name} {number}" for name, number in variants.items())
+    if len(set(variants.values())) == 1:
         return [Finding("opencv", text)]
-    one = wanted.get(OPENCV[0]) or min(there.values(), key=_numbers)
-    mend = f"pip install --force-reinstall --no-deps {' '.join(f'{name}=={one}' for name in there)}"
-    return [Finding("opencv", f"{text}: they share files and differ", mend)]
+    target = wanted.get(OPENCV[0]) or min(variants.values(), key=_numbers)
+    command = f"pip install --force-reinstall --no-deps {' '.join(f'{name}=={target}' for name in variants)}"
+    return [Finding("opencv", f"{text}: they share files, but their versions differ", command)]
 
 
 def _numbers(text: str) -> list[int]:
@@ -126,12 +131,12 @@ def _numbers(text: str) -> list[int]:
 
 
 def mend_import(name: str, message: str, headless: str | None = None) -> str:
-    """The command that cures a failed import of ``name``, from what it said.
+    """Return the command that fixes a failed import.
 
     Args:
-        name: of the module.
-        message: of the ImportError.
-        headless: installed version of opencv-python-headless, if any: it needs no library of a display.
+        name: name of the module.
+        message: message of the ImportError.
+        headless: installed version of opencv-python-headless, or None. This variant needs no display libraries.
     """
     if name != "cv2" or not re.search(r"lib(GL|gthread|glib|SM|Xext|Xrender)\b", message):
         return INSTALL
@@ -141,7 +146,7 @@ def mend_import(name: str, message: str, headless: str | None = None) -> str:
 
 
 def check_import(name: str, have: dict[str, str | None], load_module: Callable[[str], object] = __import__) -> list[Finding]:
-    """A finding where the module ``name`` cannot be imported."""
+    """Return a finding if the module ``name`` cannot be imported."""
     try:
         load_module(name)
     except Exception as error:  # a damaged installation raises anything
@@ -151,27 +156,24 @@ def check_import(name: str, have: dict[str, str | None], load_module: Callable[[
 
 
 def check_disk(free: int, folder: Path) -> Finding:
-    """Free bytes where runs are written; a study of scale mini writes about 2 GB."""
+    """Check the free bytes where runs are written. A study of scale mini writes about 2 GB."""
     text = f"{free / 1e9:.1f} GB free at {folder}"
     if free >= 2e9:
         return Finding("disk", text)
-    return Finding(
-        "disk",
-        f"{text}: a study needs about 2",
-        "du -sh work_dirs/runs/* | sort -h  # and remove what is not needed",
-    )
+    command = "du -sh work_dirs/runs/* | sort -h  # and remove what is not needed"
+    return Finding("disk", f"{text}; a study needs about 2 GB", command)
 
 
 def check_precision(in_hardware: bool, ratio: float) -> Finding:
-    """bfloat16 on the CPU: what the processor says, and the measured time of bfloat16 over float32."""
+    """Report bfloat16 on the CPU: whether the processor supports it, and its measured time over that of float32."""
     text = f"{'' if in_hardware else 'not '}in hardware; a convolution takes {ratio:.2f} of its float32 time"
     if in_hardware and ratio > 1.5:
-        text += " (slower than it should be: is something else running?)"
+        text += " (slower than expected: is another program running?)"
     return Finding("bfloat16", text)
 
 
 def measure_bf16(seconds: float = 1.5) -> float:
-    """Time of a convolution of 64 channels, both ways, under bfloat16 autocast over that in float32."""
+    """Return the time of a convolution of 64 channels, forward and backward, under bfloat16 autocast over that in float32."""
     import torch
 
     layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
@@ -194,7 +196,7 @@ def measure_bf16(seconds: float = 1.5) -> float:
 
 
 def check_machine() -> list[Finding]:
-    """Devices, threads and bfloat16, as torch sees them."""
+    """Report devices, threads and bfloat16 as torch sees them."""
     import torch
 
     from backbones.common.fact_cache import machine
@@ -205,15 +207,13 @@ def check_machine() -> list[Finding]:
     limit = os.environ.get("OMP_NUM_THREADS", "not set")
     return [
         Finding("devices", ", ".join([*names, f"cpu ({cpu})"])),
-        Finding(
-            "threads",
-            f"{torch.get_num_threads()} in torch, {cores} cores for this process, OMP_NUM_THREADS {limit}",
-        ),
+        Finding("threads", f"{torch.get_num_threads()} in torch, {cores} cores for this process, OMP_NUM_THREADS {limit}"),
         check_precision(machine()["bf16"], measure_bf16()),
     ]
 
 
 def check_operators() -> list[Finding]:
+    """Report which implementation of mmcv's operators runs."""
     from backbones.mmcv_ops import operators
 
     text = {
@@ -224,29 +224,30 @@ def check_operators() -> list[Finding]:
 
 
 def check_data() -> list[Finding]:
-    """Whether the data of each scale and task is where its config looks; missing data is no fault."""
-    findings = {}
+    """Report whether each scale and task has its data where the config expects it. Missing data is a note, not a problem."""
+    findings: dict[str, Finding] = {}
     for scale in SCALES:
         for path in sorted((ROOT / "configs").glob(f"*/*_{scale}.py")):
-            what = f"data: {path.parent.name}, {scale}"
-            findings[what] = findings.get(what) or _data_of(what, path)
+            item = f"data: {path.parent.name}, {scale}"
+            if item not in findings:
+                findings[item] = _data_of(item, path)
     return list(findings.values())
 
 
-def _data_of(what: str, path: Path) -> Finding:
+def _data_of(item: str, path: Path) -> Finding:
     transfers = task_of(load(path)).STAGE == "transfer"
     resolved = resolve(path, Options(backbone="scratch") if transfers else None)
     cfg, task = resolved.cfg, resolved.task
     try:
         task.check_data(cfg)
     except ValueError as error:
-        hint = "; python tools/prepare_data.py toy makes it" if cfg.scale == "toy" else ""
-        return Finding(what, f"{re.split('[;.] ', str(error))[0].rstrip('.')}{hint}", note=True)
-    return Finding(what, f"found in {os.path.commonpath(task.data_folders(cfg))}")
+        hint = "; generate it with python tools/prepare_data.py toy" if cfg.scale == "toy" else ""
+        return Finding(item, f"{re.split('[;.] ', str(error))[0].rstrip('.')}{hint}", note=True)
+    return Finding(item, f"found in {os.path.commonpath(task.data_folders(cfg))}")
 
 
 def diagnose() -> list[Finding]:
-    """All findings, in the order of the report. A part that cannot be looked at is a finding itself."""
+    """Return all findings in the order of the report. A package that cannot be imported is a finding too."""
     have = installed((*NEEDED, *OPENCV, *FROZEN_LINE))
     findings = [check_python(tuple(map(int, platform.python_version_tuple()[:2])))]
     wanted = read_constraints(ROOT / "constraints.txt")
@@ -261,12 +262,13 @@ def diagnose() -> list[Finding]:
 
 
 def render(findings: list[Finding]) -> str:
-    """The findings as aligned text, and under each that is wrong the command that mends it."""
+    """Return the findings as aligned text, with the fixing command under each problem."""
     width = max(len(f.what) for f in findings)
     lines = []
     for f in findings:
         lines.append(f"{f.state:5}  {f.what:{width}}  {f.found}")
         if f.mend:
-            lines.append(f"{'':5}  {'':{width}}  mend: {f.mend}")
-    wrong = sum(bool(f.mend) for f in findings)
-    return "\n".join([*lines, "", f"{wrong} wrong." if wrong else "Nothing is wrong."])
+            lines.append(f"{'':5}  {'':{width}}  fix: {f.mend}")
+    problems = sum(bool(f.mend) for f in findings)
+    count = f"{problems or 'No'} {'problem' if problems == 1 else 'problems'} found."
+    return "\n".join([*lines, "", count])

@@ -44,7 +44,7 @@ def serves(words: Sequence[str]) -> bool:
 
 
 class Forked:
-    """A forked run with the methods of ``subprocess.Popen`` that the launcher uses: poll, terminate, wait."""
+    """Wrap a forked run with the methods of ``subprocess.Popen`` that the launcher uses: poll, terminate, wait."""
 
     def __init__(self, process):
         self.process, self.terminate, self.wait = process, process.terminate, process.join

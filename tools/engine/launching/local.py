@@ -45,7 +45,8 @@ def slots_of(jobs: int, gpus: int) -> list[Slot]:
     ids = listed.split(",") if listed else [str(number) for number in range(jobs * gpus)]
     if len(ids) < jobs * gpus:
         raise ValueError(
-            f"--jobs {jobs} of --gpus {gpus} need {jobs * gpus} GPUs; CUDA_VISIBLE_DEVICES has {len(ids)}. Lower --jobs or --gpus."
+            f"--jobs {jobs} of --gpus {gpus} need {jobs * gpus} GPUs; CUDA_VISIBLE_DEVICES has {len(ids)}. "
+            "Lower --jobs or --gpus."
         )
     return [{"CUDA_VISIBLE_DEVICES": ",".join(ids[i * gpus : (i + 1) * gpus])} for i in range(jobs)]
 
@@ -227,8 +228,8 @@ def left_out(node: Node) -> str:
 
 def result(node: Node) -> str:
     """Return the log line of a run that has finished: its seconds, and its metrics or its status."""
-    shown, record = task_of(node.plan).METRICS, node.record
-    figures = ", ".join(f"{name} {value:.2f}" for name, value in record["metrics"].items() if name in shown)
+    metrics, record = task_of(node.plan).METRICS, node.record
+    figures = ", ".join(f"{name} {value:.2f}" for name, value in record["metrics"].items() if name in metrics)
     return f"{node.name}: {record['seconds']['total']:.0f} s, {figures or record['status']}"
 
 

@@ -47,17 +47,17 @@ class Screen:
         if node.key != self.current:
             self.waiting.pop(self.current, None)
             self.current = node.key
-        done = self.total - sum(self.waiting.values()) + part * self.waiting.get(node.key, 0)
-        left = f"about {_minutes(self._left(done))} left"
-        self.bar.update(self.id, completed=done, description=node.name, left=left)
+        completed = self.total - sum(self.waiting.values()) + part * self.waiting.get(node.key, 0)
+        remaining = f"about {_minutes(self._left(completed))} left"
+        self.bar.update(self.id, completed=completed, description=node.name, left=remaining)
         if not self.console.is_terminal and time.time() - self.last_print > 30:
             self.last_print = time.time()
-            self.console.print(f"  {node.name}: {100 * part:.0f} %, {left}", highlight=False)
+            self.console.print(f"  {node.name}: {100 * part:.0f} %, {remaining}", highlight=False)
 
-    def _left(self, done: float) -> float:
+    def _left(self, completed: float) -> float:
         """Return the seconds left: the expected ones, scaled by actual over expected time of the work done so far."""
-        ratio = (time.time() - self.started) / done if done > 0.1 * self.total else 1.0
-        return ratio * (self.total - done)
+        ratio = (time.time() - self.started) / completed if completed > 0.1 * self.total else 1.0
+        return ratio * (self.total - completed)
 
     def log(self, line: str) -> None:
         """Print a line above the bar."""

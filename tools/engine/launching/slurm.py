@@ -1,4 +1,4 @@
-"""Running what a study has to do as jobs of Slurm: submits them, and watches until all have ended."""
+"""Run a study as Slurm jobs: submit them and watch until all have ended."""
 
 import argparse
 import os
@@ -21,15 +21,15 @@ from tools.engine.studies.node import Node
 from tools.engine.studies.study import Study
 
 PROGRAMS = ("sbatch", "squeue", "srun", "scontrol")
-LOGS = RUNS.parent / "slurm"  # submitit's own files and each job's output beside the run's log.txt
-POLL = 10  # seconds from one look at the queue to the next
-SETTLE = 15  # seconds that a shared file system may take to show what a job wrote last
-REFUSED = 60  # seconds until jobs are submitted again after Slurm took no more, since a user may have so many only
-CPUS = 8  # of each process
-MINUTES = 240  # of one start
-SHORTEST = 5  # minutes: a job is asked to save two minutes before its end, and has to load its data first
-NEVER = "DependencyNeverSatisfied"  # what Slurm says of a job that waits for one that failed
-# What Slurm says of a job that waits its turn; any other reason is worth a line.
+LOGS = RUNS.parent / "slurm"  # files of submitit and the output of each job that is not in the run's log.txt
+POLL = 10  # seconds between two queries of the queue
+SETTLE = 15  # seconds that a shared file system may take to show a job's last writes
+REFUSED = 60  # seconds until jobs are submitted again after Slurm refused one, as it does above a user's job limit
+CPUS = 8  # for each process
+MINUTES = 240  # time limit of one start of a job
+SHORTEST = 5  # minutes: a job loads its data first and is asked to save two minutes before its end
+NEVER = "DependencyNeverSatisfied"  # Slurm's reason for a job whose upstream job failed
+# Slurm's reasons for a job that waits its turn; any other reason is logged.
 ORDINARY = ("None", "Priority", "Resources", "Dependency", "BeginTime", NEVER)
 ENDED = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED"),
@@ -39,7 +39,7 @@ ENDED = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What each job asks for: GPUs, CPUs, minutes of one start, and the partition (None: the cluster's own choice)."""
+    """Hold what each job requests: GPUs, CPUs, minutes of one start, and the partition (None: the cluster's default)."""
 
     gpus: int
     cpus: int
@@ -49,7 +49,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """A job as squeue shows it."""
+    """Hold a job as squeue shows it."""
 
     id: str
     state: str
@@ -57,63 +57,66 @@ class Job:
 
 
 def settings_of(args: argparse.Namespace) -> Settings | None:
-    """What ``tools/study.py run`` was asked of Slurm; None without ``--executor slurm``.
+    """Return the job settings from the options of ``tools/study.py run``; None without ``--executor slurm``.
 
     Raises:
-        ValueError: options that do not go together or make no sense, no Slurm, or no number of threads.
+        ValueError: options exclude each other or are out of range, Slurm is not installed, or OMP_NUM_THREADS is not set.
     """
     if args.executor == "local":
         for name in ("partition", "time", "cpus"):
             if getattr(args, name) is not None:
-                raise ValueError(f"--{name} is for --executor slurm; on this machine --jobs and --gpus say what runs at once.")
+                raise ValueError(f"--{name} is for --executor slurm; on this machine use --jobs and --gpus.")
         return None
     if args.jobs is not None:
-        raise ValueError("--jobs is for runs on this machine; with --executor slurm, Slurm decides how many run at once.")
+        raise ValueError(
+            "--jobs is for runs on this machine; with --executor slurm, Slurm decides how many run at once. Leave --jobs out."
+        )
     if args.gpus < 0:
-        raise ValueError(f"--gpus is {args.gpus}; give how many GPUs each run gets, or 0.")
+        raise ValueError(f"--gpus is {args.gpus}; give the number of GPUs of each run, or 0.")
     processes = max(args.gpus, 1)
     cpus = CPUS * processes if args.cpus is None else args.cpus
     minutes = MINUTES if args.time is None else args.time
     if cpus < processes:
-        raise ValueError(f"--cpus is {cpus}; give {processes} or more, one for each process of a run.")
+        raise ValueError(f"--cpus is {cpus}; give {processes} or more, at least one for each process of a run.")
     if minutes < SHORTEST:
         raise ValueError(
-            f"--time is {minutes} minutes; give {SHORTEST} or more, since a run is asked to save {WARNING} s before its end."
+            f"--time is {minutes} minutes; give {SHORTEST} or more, since a run is asked to save {WARNING} s before the limit."
         )
     if missing := [name for name in PROGRAMS if not shutil.which(name)]:
-        raise ValueError(f"--executor slurm needs Slurm's {', '.join(missing)}; start it where jobs are submitted.")
+        raise ValueError(f"--executor slurm needs Slurm's {', '.join(missing)}; run this where jobs are submitted.")
     if "OMP_NUM_THREADS" not in os.environ:
         raise ValueError(
             f"--executor slurm needs OMP_NUM_THREADS, which is part of a run's key: export OMP_NUM_THREADS={cpus // processes}, "
-            "for `status` too; this machine has other CPUs than the jobs."
+            "for `status` too. This machine may have other CPUs than the jobs."
         )
     return Settings(args.gpus, cpus, minutes, args.partition)
 
 
 def queue() -> dict[str, Job]:
-    """The jobs that were submitted from the working folder, by the key of their run: of several that which has not ended.
+    """Return the jobs submitted from the working folder by run key; of several jobs of a run, the one that has not ended.
 
-    Slurm keeps ended ones for some minutes. A job is known by its name and folder, so that none is lost when a launcher
-    is killed.
+    Slurm lists ended jobs for some minutes. A job is identified by its name and folder, so that none is lost when a
+    launcher is killed.
 
     Raises:
-        ValueError: squeue is not there or does not answer.
+        ValueError: squeue is missing or does not answer.
     """
     try:
-        words = ["squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%r|%j|%Z"]
-        shown = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        query = ["squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%r|%j|%Z"]
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ValueError(f"squeue does not answer: {error}") from None
-    if shown.returncode:
-        raise ValueError(f"squeue does not answer: {(shown.stderr.strip() or 'no message').splitlines()[-1]}")
-    lines = [line.split("|", 4) for line in shown.stdout.splitlines()]
-    own = [line for line in lines if len(line) == 5 and line[0].isdigit() and line[4] == os.getcwd()]
-    own.sort(key=lambda line: (line[1] not in ENDED, int(line[0])))
-    return {name: Job(number, state, reason) for number, state, reason, name, _ in own}
+    if answer.returncode:
+        raise ValueError(f"squeue does not answer: {(answer.stderr.strip() or 'no message').splitlines()[-1]}")
+    lines = [line.split("|", 4) for line in answer.stdout.splitlines()]
+    jobs = [line for line in lines if len(line) == 5 and line[0].isdigit() and line[4] == os.getcwd()]
+    # The last entry of a key wins: a job that has not ended, else the newest.
+    jobs.sort(key=lambda line: (line[1] not in ENDED, int(line[0])))
+    return {name: Job(number, state, reason) for number, state, reason, name, _ in jobs}
 
 
 def waiting_jobs(say: Callable[[str], None]) -> dict[str, Job]:
-    """The jobs in the queue by the key of their run; none where nothing was submitted. ``say`` gets why the queue is unknown."""
+    """Return the queued and running jobs by run key; empty if none was submitted, or if squeue fails, which ``say`` reports."""
     if not LOGS.is_dir():
         return {}
     try:
@@ -124,13 +127,15 @@ def waiting_jobs(say: Callable[[str], None]) -> dict[str, Job]:
 
 
 def refuse_queued(nodes: Iterable[Node], say: Callable[[str], None]) -> None:
-    """Raises ValueError when a run that is to be made on this machine is in the queue."""
+    """Raise ValueError if Slurm's queue has a run that is about to start on this machine."""
     if ids := _ids(waiting_jobs(say), {node.key for node in nodes}):
-        raise ValueError(f"Slurm has jobs of this study: --executor slurm goes on with them, and `scancel {ids}` ends them.")
+        raise ValueError(
+            f"Slurm has jobs of this study; use --executor slurm to continue with them, or `scancel {ids}` to end them."
+        )
 
 
 def _ids(jobs: dict[str, Job], keys: Container[str]) -> str:
-    """The numbers of the jobs of some runs, as scancel takes them."""
+    """Return the ids of the jobs of the runs ``keys``, as scancel takes them."""
     return " ".join(sorted((job.id for key, job in jobs.items() if key in keys), key=int))
 
 
@@ -141,28 +146,41 @@ def run_on_slurm(
     settings: Settings,
     retry: int = 0,
 ) -> list[Node]:
-    """Submits what is neither done nor in the queue, and watches until it has ended; see ``local.run_study``.
+    """Submit every run that is neither done nor queued, and watch until all have ended; see ``local.run_study``.
 
-    Ctrl-C ends the watching alone.
+    Ctrl-C ends the watching, not the jobs.
     """
     if settings.gpus and DEVICE not in os.environ and not machine()["cuda"]:
-        log(f"This host has no GPU, so keys say cpu; `export {DEVICE}=cuda`, for status too, where the jobs have GPUs.")
+        log(f"This host has no GPU, so run keys say cpu. If the jobs have GPUs, `export {DEVICE}=cuda`, for `status` too.")
     failed = []
-    for todo in rounds(study):
-        jobs = Jobs(todo, settings, retry, watch, log)
+    for nodes in rounds(study):
+        jobs = Jobs(nodes, settings, retry, watch, log)
         try:
             jobs.wait()
         except KeyboardInterrupt:
             if ids := _ids(waiting_jobs(log), jobs.waiting):
-                log(f"The jobs go on: `study.py status` shows them, the same command comes back, and `scancel {ids}` ends them.")
+                log(
+                    f"The jobs continue: `study.py status` shows them, the same command watches them again, "
+                    f"and `scancel {ids}` ends them."
+                )
             raise
         failed += jobs.failed
     return failed
 
 
 class Jobs:
-    """The jobs of runs: ``waiting`` has the runs of which nothing is decided, ``jobs`` the last job of each, both by key;
-    ``failed`` has the runs that were given up.
+    """Submit and follow the Slurm jobs of nodes.
+
+    Args:
+        nodes: each after its upstream node.
+        settings: what each job requests.
+        retry: number of times that a failed run is tried again.
+        watch, log: see ``local.run_study``.
+
+    Attributes:
+        waiting: the nodes without an outcome, by key.
+        jobs: the last job of each of them, by key.
+        failed: the nodes that were given up.
     """
 
     def __init__(self, nodes: list[Node], settings: Settings, retry: int, watch, log):
@@ -171,12 +189,12 @@ class Jobs:
         self.jobs: dict[str, Job] = {}
         self.failed: list[Node] = []
         self._tries: Counter[str] = Counter()
-        self._gone: dict[str, float] = {}  # since when a job is out of the queue without a result
-        self._said: set[str] = set()
-        self._refused = -float("inf")  # when Slurm last took no more jobs
+        self._gone: dict[str, float] = {}  # when a job without a result left the queue
+        self._logged: set[str] = set()  # lines that are logged once
+        self._refused = -float("inf")  # when Slurm last refused a job
 
     def wait(self) -> None:
-        """Until every run is done, failed or left out."""
+        """Wait until every run is done, failed or skipped."""
         while True:
             self.look()
             if not self.waiting:
@@ -187,28 +205,32 @@ class Jobs:
             time.sleep(POLL)
 
     def look(self) -> None:
-        """Compares runs and queue once, and submits what can be. One launcher of a folder does so at a time."""
+        """Compare the runs with the queue once and submit those that are ready.
+
+        A lock allows one launcher of a folder to do so at a time.
+        """
         LOGS.mkdir(parents=True, exist_ok=True)
         with FileLock(LOGS / "submit.lock"):
             try:
-                found = queue()
+                queued = queue()
             except ValueError as error:
-                self._say(f"{error}; it is asked again")
+                self._say(f"{error}; asking again")
                 return
             ready: dict[str, Node] = {}
-            for node in list(self.waiting.values()):  # each after the one above it
+            for node in list(self.waiting.values()):  # each after its upstream node
                 if self._done(node):
                     del self.waiting[node.key]
-                elif self._queued(node, found):
+                elif self._queued(node, queued):
                     continue
                 elif not is_locked(node.folder):
                     self._decide(node, ready)
                 elif node.key not in self.jobs:
-                    self._say(f"{node.name}: run by another process, which is waited for")
+                    self._say(f"{node.name}: waiting for another process that runs it")
             if ready and time.monotonic() - self._refused >= REFUSED:
                 self._submit(ready)
 
     def _done(self, node: Node) -> bool:
+        """Return True, and log the result, if the run has finished."""
         if node.record is None:
             return False
         if self.jobs.pop(node.key, None):
@@ -218,69 +240,76 @@ class Jobs:
             self.log(f"{node.name}: done earlier ({node.folder})")
         return True
 
-    def _queued(self, node: Node, found: dict[str, Job]) -> bool:
-        """Whether a job of the run is in the queue, or ended so recently that its result may not be seen yet."""
-        known, job = self.jobs.get(node.key), found.get(node.key)
+    def _queued(self, node: Node, queued: dict[str, Job]) -> bool:
+        """Return True if a job of the run is queued, or ended so recently that its result may not be visible yet."""
+        last, job = self.jobs.get(node.key), queued.get(node.key)
         if job and job.state not in ENDED:
-            if not known:
-                self.log(f"{node.name}: in the queue already, job {job.id}")
+            if not last:
+                self.log(f"{node.name}: already in the queue, job {job.id}")
             if job.state == "PENDING" and job.reason not in ORDINARY:
-                self._say(f"{node.name}: job {job.id} waits, and Slurm says {job.reason}")
+                self._say(f"{node.name}: job {job.id} waits; Slurm's reason: {job.reason}")
             self.jobs[node.key] = job
             self._gone.pop(node.key, None)
             return True
-        if not known:
+        if not last:
             return False
-        if job and job.id == known.id:
-            self.jobs[node.key] = job  # with how it ended
-        gone = self._gone.setdefault(node.key, time.monotonic())
-        sure = self.jobs[node.key].reason == NEVER or node.failure.is_file()
-        return not sure and time.monotonic() - gone < SETTLE
+        if job and job.id == last.id:
+            self.jobs[node.key] = job  # now with its final state
+        gone_since = self._gone.setdefault(node.key, time.monotonic())
+        certain = self.jobs[node.key].reason == NEVER or node.failure.is_file()
+        return not certain and time.monotonic() - gone_since < SETTLE
 
     def _decide(self, node: Node, ready: dict[str, Node]) -> None:
-        """Puts a run that has no job, or none any more, among those to submit, or gives it up."""
+        """Add a run without a job to those that are ``ready``, or skip it, or give it up."""
         above, job = node.above, self.jobs.pop(node.key, None)
         self._gone.pop(node.key, None)
-        open_above = above is not None and above.key in self.waiting
-        if not open_above and (reason := left_out(node)):
+        upstream_open = above is not None and above.key in self.waiting
+        if not upstream_open and (reason := left_out(node)):
             self.log(reason)
             del self.waiting[node.key]
-        elif job and job.reason != NEVER and (not open_above or job.state == "CANCELLED") and not self._again(node, job):
+        elif job and job.reason != NEVER and (not upstream_open or job.state == "CANCELLED") and not self._again(node, job):
             self.log(f"{node.name}: failed, see {node.log}")
             self.failed.append(self.waiting.pop(node.key))
-        elif not open_above or above.key in ready or above.key in self.jobs:
+        elif not upstream_open or above.key in ready or above.key in self.jobs:
             ready[node.key] = node
-        # else the one above is run by another process: this one is submitted after it
+        # otherwise another process runs the upstream node; this one is submitted after that
 
     def _again(self, node: Node, job: Job) -> bool:
-        """Whether a run whose job ended without a result is tried again; if not, ``failed.txt`` says why it ended."""
+        """Return True if a run whose job ended without a result is tried again; write why it ended to ``failed.txt``."""
         self._tries[node.key] += 1
         failure = node.failure
         if not failure.is_file():
             end = f"ended as {job.state}" if job.state in ENDED else "is no longer in the queue"
-            said = last_lines(LOGS / f"{job.id}_0_log.err")
-            write_text(failure, f"job {job.id} {end}, without a result\n{said}")
+            errors = last_lines(LOGS / f"{job.id}_0_log.err")
+            write_text(failure, f"job {job.id} {end}, without a result\n{errors}")
         return job.state != "CANCELLED" and self._tries[node.key] <= self.retry
 
     def _submit(self, nodes: dict[str, Node]) -> None:
         for node in nodes.values():
             node.failure.unlink(missing_ok=True)
-        its, known = self.settings, {key: job.id for key, job in self.jobs.items()}
-        executor = slurm_executor(LOGS, its.cpus)
-        words = (lambda node: command(node, max(its.gpus, 1))), its.partition, its.minutes, its.gpus, LOGS, executor, known
+        settings = self.settings
+        queued = {key: job.id for key, job in self.jobs.items()}
+        executor = slurm_executor(LOGS, settings.cpus)
+
+        def command_of(node: Node) -> list[str]:
+            return command(node, max(settings.gpus, 1))
+
         try:
-            made = submit(nodes.values(), *words)
+            submitted = submit(
+                nodes.values(), command_of, settings.partition, settings.minutes, settings.gpus, LOGS, executor, queued
+            )
         except ValueError as error:
-            if not _ids(waiting_jobs(self.log), self.waiting):  # nothing whose end would make room
+            if not _ids(waiting_jobs(self.log), self.waiting):  # no job whose end would make room
                 raise
-            self._say(f"{error}; tried again each minute")
+            self._say(f"{error}; trying again every minute")
             self._refused = time.monotonic()
             return
-        for key, job in made.items():
+        for key, job in submitted.items():
             self.jobs[key] = Job(job.job_id, "PENDING")
             self.log(f"{nodes[key].name}: job {job.job_id}")
 
     def _say(self, line: str) -> None:
-        if line not in self._said:
-            self._said.add(line)
+        """Log a line unless it was logged before."""
+        if line not in self._logged:
+            self._logged.add(line)
             self.log(line)

@@ -1,3 +1,3 @@
-"""What a study costs, and the seeds that a difference takes, before anything runs."""
+"""Plan a study before anything runs: its costs, and the seeds that a difference takes."""
 
 __all__ = ["cost", "plan", "power_analysis"]

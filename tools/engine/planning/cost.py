@@ -1,4 +1,4 @@
-"""What a run will cost: by runs that have finished, else by what its config or others say."""
+"""Estimate what a run will cost: from finished runs, else from its config or published figures."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ TABLE_3 = {"resnet50": "ResNet-50", "inception_v3": "Inception-V3", "mobilenet":
 
 @dataclass(frozen=True)
 class Estimate:
-    """``seconds`` of one device: of a GPU at scale paper, of this machine elsewhere; and where that comes from."""
+    """Hold the ``seconds`` of one device (a GPU at scale paper, this machine at other scales) and their ``source``."""
 
     seconds: float
     source: str
@@ -31,32 +31,32 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Past:
-    """A run that has finished: its record, and what its key stands for."""
+    """Hold a finished run: its record, and the content that its key is a hash of."""
 
     record: dict
     content: dict
 
     @property
     def seconds(self) -> float:
-        """Of one device."""
+        """Return the seconds of one device: wall time times processes."""
         return self.record["seconds"]["total"] * self.record["machine"].get("processes", 1)
 
 
 def past_runs() -> list[Past]:
-    """All finished runs under work_dirs/runs."""
-    found = []
+    """Return all finished runs under work_dirs/runs."""
+    runs = []
     for path in sorted(RUNS.glob(f"*/{CONTENT}")):
         if (record := read_record(path.parent)) and record["status"] == "done":
-            found.append(Past(record, read_json(path)))
-    return found
+            runs.append(Past(record, read_json(path)))
+    return runs
 
 
 def identity(content: Mapping, above: Mapping[str, Mapping]) -> str:
-    """What a run is but for seeds, threads and device: equal for all seeds of one row of a study.
+    """Return a text that identifies a run regardless of seeds, threads and device: equal for all seeds of a study's row.
 
     Args:
         content: of a run's key.
-        above: those of the runs that may stand above it, by key.
+        above: the contents of runs that may be its upstream, by key.
     """
     config = {key: value for key, value in content["config"].items() if key != "randomness"}
     upstream = content["upstream"]
@@ -66,13 +66,13 @@ def identity(content: Mapping, above: Mapping[str, Mapping]) -> str:
 
 
 class Costs:
-    """Estimates for the runs of a study.
+    """Estimate the cost of the runs of a study.
 
     Args:
         study: see ``load_study``.
-        past: of ``past_runs``.
+        past: from ``past_runs``.
 
-    ``rows`` and ``nodes`` are those of the study, ``left`` the ones to do, ``seen`` the past runs by their ``identity``.
+    ``rows`` and ``nodes`` are those of the study, ``left`` the nodes still to run, ``seen`` the past runs by their ``identity``.
     """
 
     def __init__(self, study: Study, past: Iterable[Past]):
@@ -87,33 +87,35 @@ class Costs:
         self.nodes = runs_behind(self.rows)
         self.left = [node for node in self.nodes if not node.record]
         self._identities: dict[str, str] = {}
-        self._known: dict[str, Estimate | None] = {}
+        self._estimates: dict[str, Estimate | None] = {}
 
     def of(self, node: Node) -> Estimate | None:
-        """The estimate for one run, the same for all seeds of a row; None where nothing is known of it."""
-        if (own := self.identity(node)) not in self._known:
-            ways = (self._same, self._similar, self._config, self._published)
-            self._known[own] = next((found for way in ways if (found := way(node))), None)
-        return self._known[own]
+        """Return the estimate for one run, the same for all seeds of a row; None if nothing is known about it."""
+        if (row := self.identity(node)) not in self._estimates:
+            methods = (self._same, self._similar, self._config, self._published)
+            self._estimates[row] = next((estimate for method in methods if (estimate := method(node))), None)
+        return self._estimates[row]
 
     def _same(self, node: Node) -> Estimate | None:
+        """Estimate by finished runs of the same row."""
         seconds = [run.seconds for run in self.seen.get(self.identity(node), ())]
         return Estimate(fmean(seconds), "earlier runs of the same row") if seconds else None
 
     def identity(self, node: Node) -> str:
-        """``identity`` of a run of the study."""
+        """Return the ``identity`` of a run of the study."""
         if node.key not in self._identities:
             above, contents = node.above, {}
             while above:
-                contents[above.key], above = above.run_key.content, above.above
+                contents[above.key] = above.run_key.content
+                above = above.above
             self._identities[node.key] = identity(node.run_key.content, self.contents | contents)
         return self._identities[node.key]
 
     def _similar(self, node: Node) -> Estimate | None:
-        """By other recipes, in proportion to what they compute; a distilled one says nothing of those without a teacher."""
+        """Estimate by runs of other recipes, in proportion to their computation; runs with a teacher do not count."""
         cfg = node.plan
-        alike = dict(task=node.task, network=cfg.network, scale=cfg.scale)
-        runs = [run for run in self.past if all(run.record[key] == value for key, value in alike.items())]
+        shared_facts = dict(task=node.task, network=cfg.network, scale=cfg.scale)
+        runs = [run for run in self.past if all(run.record[key] == value for key, value in shared_facts.items())]
         runs = [run for run in runs if _low_precision(run.content["config"]) == _low_precision(cfg)]
         if node.pretrain:
             runs = [run for run in runs if run.record.get("size") and "teacher" not in run.content["config"]]
@@ -125,60 +127,66 @@ class Costs:
         return Estimate(fmean(rates) * work_of(node), f"other runs of {cfg.network}, by multiply-adds and length")
 
     def _work_of(self, run: Past) -> float:
+        """Return what a finished run computed, in the unit of ``work_of``; it had no teacher."""
         config = run.content["config"]
         if run.record["node"] == "pretrain":
             return 3 * run.record["size"]["multiply_adds"] * run.record["epochs"]
         return multiply_adds(arch_of(config["model"]["backbone"])) * length_of(config)
 
     def _config(self, node: Node) -> Estimate | None:
+        """Estimate by the seconds that the config states for its plain recipe."""
         values = node.resolved.origin.values
         if not values.get("seconds"):
             return None
         if node.pretrain:
             plain = shared(node.config, Options()).cfg
-            one = 3 * size_of(plain)["multiply_adds"] * length_of(plain)
+            plain_work = 3 * size_of(plain)["multiply_adds"] * length_of(plain)
         else:
-            one = multiply_adds(values["scratch_backbone"]) * length_of(node.plan)
-        seconds = values["seconds"] * work_of(node) / one
+            plain_work = multiply_adds(values["scratch_backbone"]) * length_of(node.plan)
+        seconds = values["seconds"] * work_of(node) / plain_work
         return Estimate(seconds, f"seconds of {Path(node.config).name} (on two CPU cores), by multiply-adds and length")
 
     def _published(self, node: Node) -> Estimate | None:
+        """Estimate by published throughput, at scale paper only."""
         cfg, pace = node.plan, read_json(PACE)
         images = images_of(cfg, node.resolved.data_folder, pace["images"])
-        found = _table_3(node, cfg) if node.pretrain else _gpu_seconds(pace.get(node.task))
-        if cfg.scale != "paper" or not images or not found:
+        throughput = _table_3(node, cfg) if node.pretrain else _gpu_seconds(pace.get(node.task))
+        if cfg.scale != "paper" or not images or not throughput:
             return None
-        return Estimate(images * found[0], found[1])
+        seconds, source = throughput
+        return Estimate(images * seconds, source)
 
 
 def _low_precision(cfg: Mapping) -> bool:
-    """Whether a config asks for 16 bits, whatever this machine can do."""
+    """Return True if a config asks for 16 bits, even if this machine cannot compute in them."""
     return any(name == "low_precision" and options.get("dtype") != "float32" for name, options in cfg.get("tricks", ()))
 
 
 def _gpu_seconds(pace: dict | None) -> tuple[float, str] | None:
+    """Return (GPU-seconds of an image, source) of a task's published pace; None without one."""
     return (pace["seconds"] * pace["gpus"] / pace["images"], pace["source"]) if pace else None
 
 
 def _table_3(node: Node, cfg) -> tuple[float, str]:
-    """GPU-seconds of an image by Table 3: minutes of an epoch of ImageNet on eight V100, and on what that rests."""
-    from classification.tricks.declare import cell
+    """Return (GPU-seconds of an image, source) by Table 3 of the paper: minutes of an ImageNet epoch on eight V100."""
+    from classification.tricks.declare import cell  # here for load time
 
     row = TABLE_3.get(cfg.network, "ResNet-50")
     column = "efficient" if _low_precision(cfg) else "baseline"
     seconds = 60 * cell("table3", row, f"{column}_min_per_epoch") * 8 / 1281167
-    own, source = size_of(cfg)["multiply_adds"], f"Table 3 of the paper, {row}, {column}: minutes an epoch on 8 V100"
+    network_size = size_of(cfg)["multiply_adds"]
+    source = f"Table 3 of the paper, {row}, {column}: minutes an epoch on 8 V100"
     if cfg.network not in TABLE_3:
-        seconds *= own / (1e9 * cell("table1", row, "flops_g"))
+        seconds *= network_size / (1e9 * cell("table1", row, "flops_g"))
         source += ", in proportion to multiply-adds"
-    return seconds * (1 + _teacher(node) / (3 * own)), source
+    return seconds * (1 + _teacher(node) / (3 * network_size)), source
 
 
 def work_of(node: Node) -> float:
-    """What a run computes, in a unit of its own: epochs or updates, times multiply-adds.
+    """Return what a run computes, in a unit that only runs of one kind share: epochs or updates, times multiply-adds.
 
-    Of a pretraining forward and backward, three times the network, and forward through its teacher; of a transfer the backbone
-    at 224 px, to which its detector or segmenter is taken to be in proportion.
+    A pretraining counts forward and backward, three times the network, and forward through its teacher. A transfer counts the
+    backbone at 224 px; the cost of its detector or segmenter is assumed to be proportional to it.
     """
     cfg = node.plan
     if node.pretrain:
@@ -187,45 +195,50 @@ def work_of(node: Node) -> float:
 
 
 def _teacher(node: Node) -> int:
-    """Multiply-adds of the teacher of a pretraining; 0 without one, or with one that is no run of the study."""
+    """Return the multiply-adds of a pretraining's teacher; 0 without a teacher, or if it is not a run of the study."""
     return size_of(node.above.plan)["multiply_adds"] if node.above else 0
 
 
 def length_of(cfg: Mapping) -> float:
-    """Epochs, or updates where the config counts these."""
+    """Return the epochs of a run, or its updates if the config counts those."""
     return cfg["epochs"] if "epochs" in cfg else cfg["updates"]
 
 
 def images_of(cfg, folder: str, known: Mapping[str, int]) -> float | None:
-    """Return the images of all epochs of a run; ``known`` has those of one epoch by the name of the data's folder."""
+    """Return the images of all epochs of a run; None if their number is unknown.
+
+    Args:
+        known: images of one epoch, by the name of the data's folder.
+    """
     if "epochs" not in cfg:
         return cfg.updates * cfg.batch
-    one = known.get(Path(folder).name)
-    return one and one * cfg.epochs
+    images_per_epoch = known.get(Path(folder).name)
+    return None if images_per_epoch is None else images_per_epoch * cfg.epochs
 
 
 def size_of(cfg) -> dict:
-    """``parameters`` and ``multiply_adds`` of what a config pretrains; networks that are equal are built once."""
-    what = str((cfg.task, cfg.model.backbone.to_dict(), cfg.size, cfg.model.num_classes))
-    return cached("network", [what, sources("backbones", cfg.task)], lambda: task_of(cfg).size(cfg))
+    """Return ``parameters`` and ``multiply_adds`` of the network that a config pretrains; equal networks are built once."""
+    network = str((cfg.task, cfg.model.backbone.to_dict(), cfg.size, cfg.model.num_classes))
+    return cached("network", [network, sources("backbones", cfg.task)], lambda: task_of(cfg).size(cfg))
 
 
 def multiply_adds(arch: Mapping) -> int:
-    """Of a backbone, for an image of 224 px."""
+    """Return the multiply-adds of a backbone for an image of 224 px."""
     return _counted(arch)["multiply_adds"]
 
 
 def parameters(arch: Mapping) -> int:
-    """Of a backbone."""
+    """Return the number of parameters of a backbone."""
     return _counted(arch)["parameters"]
 
 
 def _counted(arch: Mapping) -> dict[str, int]:
+    """Return ``parameters`` and ``multiply_adds`` of a backbone from the cache, or count them."""
     return cached("backbone", [dict(arch), sources("backbones")], lambda: _count(arch))
 
 
 def _count(arch: Mapping) -> dict[str, int]:
-    import torch
+    import torch  # these here for load time
     from torch.utils.flop_counter import FlopCounterMode
 
     from backbones.networks.factory import build
@@ -238,7 +251,7 @@ def _count(arch: Mapping) -> dict[str, int]:
 
 
 def amount(seconds: float, scale: str) -> str:
-    """'41 s', '12 min', '3.5 h'; at scale paper '71 GPU-h'."""
+    """Format seconds as '41 s', '12 min' or '3.5 h'; at scale paper as '71 GPU-h'."""
     if scale == "paper":
         return f"{seconds / 3600:,.0f} GPU-h" if seconds >= 36000 else f"{seconds / 3600:.1f} GPU-h"
     if seconds < 90:

@@ -1,4 +1,4 @@
-"""Tables, figures and pages of a study: HTML, Markdown, LaTeX."""
+"""Build the tables, figures and pages of a study's report: HTML, Markdown, LaTeX."""
 
 __all__ = [
     "breakdown_tables",

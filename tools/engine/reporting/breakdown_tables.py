@@ -1,4 +1,4 @@
-"""Show what details.json holds: tables of classes, kinds of errors and parts of images."""
+"""Build the tables of details.json: classes, kinds of errors and parts of images."""
 
 from statistics import fmean
 
@@ -6,13 +6,14 @@ from tools.engine.analysis.breakdowns import PLACE
 from tools.engine.analysis.results import DASH, SCRATCH, Results
 from tools.engine.reporting.document import Table
 
-LONG, SHOWN = 25, 5  # from how many rows on a table is preceded by a short one, of so many gains and so many losses
+LONG, SHOWN = 25, 5  # a table of more rows follows a short one, which has so many gains and so many losses
 
 
 def detail_tables(details: dict, results: Results) -> list[Table]:
-    """The tables of details.json, recipes as columns; of one with gains the last column is the best recipe's over the reference.
+    """Return the tables of details.json with recipes as columns.
 
-    Before one of more than 25 rows comes a short one, with the largest gains and losses of the best recipe.
+    Where higher is better, the last column is the gain of the best recipe over the reference. Before such a table of more than
+    25 rows comes a short one, with the largest gains and losses of the best recipe.
     """
     best: dict[tuple, str | None] = {}
     tables = []
@@ -22,29 +23,32 @@ def detail_tables(details: dict, results: Results) -> list[Table]:
             best[place] = _best(entry, results.reference)
         winner = best.get(place) if entry["gains"] else None
         title = _title(entry, details["tables"])
-        shown = _rows(entry)
-        if len(shown) > LONG and winner and (extremes := _extremes(entry, winner, results.reference)):
+        names = _rows(entry)
+        if len(names) > LONG and winner and (extremes := _extremes(entry, winner, results.reference)):
             tables.append(_table(f"{title}: largest gains and losses", entry, extremes, winner, results))
-        tables.append(_table(title, entry, shown, winner, results))
+        tables.append(_table(title, entry, names, winner, results))
     return tables
 
 
 def _rows(entry: dict) -> list[str]:
-    """Those of a table in which any recipe has a number: most of 150 classes are in no image of a small test set."""
+    """Return the rows for which any recipe has a number. Most of 150 classes are in no image of a small test set."""
     cells = [pair for side in entry["recipes"].values() for pair in side["values"].items()]
     return list(dict.fromkeys(name for name, (mean, _) in cells if mean is not None))
 
 
 def _title(entry: dict, entries: list[dict]) -> str:
-    """The title and, where several tables share it, what tells them apart."""
+    """Return the title. If several tables share it, add what distinguishes them."""
     twins = [other for other in entries if other["title"] == entry["title"]]
-    apart = [entry[key] for key in PLACE if len({other[key] for other in twins}) > 1]
-    return entry["title"] + (f" ({', '.join(part or DASH for part in apart)})" if apart else "")
+    distinct = [entry[key] for key in PLACE if len({other[key] for other in twins}) > 1]
+    if not distinct:
+        return entry["title"]
+    return f"{entry['title']} ({', '.join(part or DASH for part in distinct)})"
 
 
 def _gain(entry: dict, recipe: str, reference: str, name: str) -> float | None:
-    own, base = (entry["recipes"].get(side, {"values": {}})["values"].get(name, [None])[0] for side in (recipe, reference))
-    return None if own is None or base is None else own - base
+    sides = (entry["recipes"].get(side, {"values": {}}) for side in (recipe, reference))
+    mean, base = (side["values"].get(name, [None])[0] for side in sides)
+    return None if mean is None or base is None else mean - base
 
 
 def _gains(entry: dict, recipe: str, reference: str) -> dict[str, float]:
@@ -54,18 +58,18 @@ def _gains(entry: dict, recipe: str, reference: str) -> dict[str, float]:
 
 
 def _best(entry: dict, reference: str) -> str | None:
-    """The recipe with the largest mean gain over the reference; neither that nor 'scratch'."""
+    """Return the recipe with the largest mean gain over the reference, other than the reference and 'scratch'."""
     gains = {recipe: _gains(entry, recipe, reference) for recipe in entry["recipes"] if recipe not in (reference, SCRATCH)}
-    means = {recipe: fmean(found.values()) for recipe, found in gains.items() if found}
+    means = {recipe: fmean(by_row.values()) for recipe, by_row in gains.items() if by_row}
     return max(means, key=means.get) if means else None
 
 
 def _extremes(entry: dict, winner: str, reference: str) -> list[str]:
-    """The rows of the largest gains, then those of the largest losses, each from the larger on; no row twice."""
+    """Return the rows of the largest gains, then those of the largest losses, each from the largest down. No row comes twice."""
     gains = _gains(entry, winner, reference)
     order = sorted(gains, key=gains.get, reverse=True)
-    up = [name for name in order[:SHOWN] if gains[name] > 0]
-    return up + [name for name in order[: -SHOWN - 1 : -1] if gains[name] < 0]
+    gained = [name for name in order[:SHOWN] if gains[name] > 0]
+    return gained + [name for name in order[: -SHOWN - 1 : -1] if gains[name] < 0]
 
 
 def _table(title: str, entry: dict, names: list[str], winner: str | None, results: Results) -> Table:
@@ -81,7 +85,7 @@ def _table(title: str, entry: dict, names: list[str], winner: str | None, result
             gain = _gain(entry, winner, results.reference, row[0])
             row.append(DASH if gain is None else f"{gain:+.{entry['digits']}f}")
         note += (
-            " Last column: points gained by the recipe with the largest mean gain. No test is made of single rows: among many, "
+            " Last column: points gained by the recipe with the largest mean gain. Single rows are not tested: among many rows, "
             "some differ by chance."
         )
     return Table(title, "l" + "r" * (len(header) - 1), header, rows, note)

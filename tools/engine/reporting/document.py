@@ -1,4 +1,4 @@
-"""Prints a report as Markdown, HTML and LaTeX; what it says comes as tables of text, figures and pictures."""
+"""Print a report as Markdown, HTML and LaTeX, from tables of text, figures and image sheets."""
 
 import base64
 import io
@@ -28,9 +28,11 @@ TEX = {c: "\\" + c for c in "&%$#_{}"} | {
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table of text; ``align`` has an l or r for each column, as in LaTeX.
+    """Hold a titled table of text.
 
-    ``grey``: the places of columns whose numbers are not like for like with the others.
+    Attributes:
+        align: an l or r for each column, as in LaTeX.
+        grey: indices of the columns whose numbers are not like for like with the others.
     """
 
     title: str
@@ -42,15 +44,18 @@ class Table:
 
     @property
     def anchor(self) -> str:
-        """What a link to the table in the page is called."""
+        """Return the id that links in the page use for the table."""
         return _anchor(self.title)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing, ``png`` at ``DPI``: ``name`` is its file without .png, ``after`` the title of the table that it follows.
+    """Hold a drawing.
 
-    One that follows no table of the report stands after the first.
+    Attributes:
+        name: file name without .png.
+        png: the file's content, drawn at ``DPI``.
+        after: title of the table that the figure follows. A figure whose table is not in the report follows the first table.
     """
 
     name: str
@@ -61,47 +66,61 @@ class Figure:
 
     @property
     def words(self) -> str:
+        """Return the title and the caption as one text."""
         return f"{self.title}. {self.caption}"
 
     @property
     def inlined(self) -> str:
-        """The file in base64."""
+        """Return the file in base64."""
         return base64.b64encode(self.png).decode()
 
     @property
     def width(self) -> int:
-        """In pixels of a page: in a PNG bytes 16 to 19 are its width in its own."""
+        """Return the width in pixels of a page. Bytes 16 to 19 of a PNG hold its width in its own pixels."""
         return int.from_bytes(self.png[16:20], "big") * 96 // DPI
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Pictures of a run: their file, where it lies as seen from the study's folder, and whose they are."""
+    """Hold an image sheet of a run.
+
+    Attributes:
+        path: its file.
+        link: the same file, relative to the study's folder.
+        caption: which run it shows.
+    """
 
     path: Path
     link: str
     caption: str
 
     def jpeg(self) -> str:
-        """The file in base64 as JPEG, a third as large as PNG: every recipe and task has one in the page.
+        """Return the sheet as JPEG in base64. It is a third as large as PNG, and the page holds one for each recipe and task.
 
         Raises:
-            ValueError: it is no image that can be read.
+            ValueError: the file is not a readable image.
         """
         from PIL import Image
 
         file = io.BytesIO()
         try:
             with Image.open(self.path) as image:
-                image.convert("RGB").save(file, "JPEG", quality=85, subsampling=0)  # thin coloured lines stay as they are
-        except (OSError, SyntaxError) as error:  # PIL has both for a broken PNG
+                image.convert("RGB").save(file, "JPEG", quality=85, subsampling=0)  # subsampling would smear thin coloured lines
+        except (OSError, SyntaxError) as error:  # PIL raises either for a broken PNG
             raise ValueError(f"{self.path} cannot be read ({error}); draw it again with tools/show.py, or remove it.") from None
         return base64.b64encode(file.getvalue()).decode()
 
 
 @dataclass(frozen=True)
 class Report:
-    """``findings``: what was found; ``basis``: what that rests on; ``figures``: between these; ``sheets``: pictures of runs."""
+    """Hold all that a report says.
+
+    Attributes:
+        findings: tables of results and gains.
+        basis: tables of what the findings rest on.
+        figures: drawings, each of which names the table that it follows.
+        sheets: image sheets of runs.
+    """
 
     title: str
     lead: str
@@ -113,33 +132,38 @@ class Report:
 
     @property
     def tables(self) -> list[Table]:
+        """Return all tables in the order of the report."""
         return [*self.findings, *self.basis]
 
     def figures_after(self, table: Table) -> list[Figure]:
-        """The figures that follow a table of this report."""
+        """Return the figures that follow a table of this report."""
         titles = [other.title for other in self.tables]
         return [f for f in self.figures if (f.after if f.after in titles else titles[0]) == table.title]
 
 
 def markdown(report: Report) -> str:
-    """GitHub's Markdown; figures are the files of their names beside it, pictures are the files of their runs."""
+    """Return the report in GitHub's Markdown. It links to the figures beside it and to the sheets in the folders of the runs."""
     parts = [f"# {_md(report.title)}", _md(report.lead)]
     for table in report.tables:
         parts += [_markdown_table(table), *map(_markdown_figure, report.figures_after(table))]
-    sheets = [f"{_md(sheet.caption)}:\n\n![pictures]({quote(sheet.link)})" for sheet in report.sheets]
-    parts += ["## Pictures", *sheets] * bool(sheets)
+    if report.sheets:
+        parts.append("## Pictures")
+        parts += [f"{_md(sheet.caption)}:\n\n![pictures]({quote(sheet.link)})" for sheet in report.sheets]
     caveats = "\n".join(f"- {text}" for text in report.caveats)
     return "\n\n".join([*parts, f"## Caveats\n\n{caveats}"]) + "\n"
 
 
 def _markdown_table(table: Table) -> str:
-    marks = ["---:" if a == "r" else "---" for a in table.align]
+    rules = ["---:" if letter == "r" else "---" for letter in table.align]
     rows = [
-        [_md(cell) if cell in ("", DASH) or i not in table.grey else f"*{_md(cell)}*" for i, cell in enumerate(r)]
-        for r in table.rows
+        [_md(cell) if cell in ("", DASH) or i not in table.grey else f"*{_md(cell)}*" for i, cell in enumerate(row)]
+        for row in table.rows
     ]
-    body = "\n".join(f"| {' | '.join(line)} |" for line in [map(_md, table.header), marks, *rows])
-    return "\n\n".join([f"## {_md(table.title)}", body, *[_md(table.note)] * bool(table.note)])
+    body = "\n".join(f"| {' | '.join(line)} |" for line in [map(_md, table.header), rules, *rows])
+    parts = [f"## {_md(table.title)}", body]
+    if table.note:
+        parts.append(_md(table.note))
+    return "\n\n".join(parts)
 
 
 def _markdown_figure(figure: Figure) -> str:
@@ -151,24 +175,29 @@ def _md(text: str) -> str:
 
 
 def html(report: Report) -> str:
-    """One page that needs no other file: figures and pictures are inlined, every value escaped."""
+    """Return the report as one page that needs no other file: figures and sheets are inlined, and every value is escaped."""
     pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = pages.get_template("report.html.jinja")
     return page.render(report=report, verdicts=VERDICTS, long=LONG)
 
 
 def _anchor(title: str) -> str:
-    """'Gains over + smooth' is gains-over-smooth."""
+    """Return the title in lower case with hyphens: 'Gains over + smooth' becomes 'gains-over-smooth'."""
     return "-".join(re.findall(r"\w+", title.lower()))
 
 
 def latex(report: Report) -> str:
-    r"""The findings as booktabs tables, to \input in a paper; the figures as comments, since a paper has its own places."""
-    grey = any(table.grey for table in report.findings)
-    head = [r"% needs \usepackage{booktabs}" + r" and \usepackage{xcolor}" * grey]
+    r"""Return the findings as booktabs tables, to \input in a paper.
+
+    Figures become comments, since a paper chooses its own places for them.
+    """
+    packages = [r"\usepackage{booktabs}"]
+    if any(table.grey for table in report.findings):
+        packages.append(r"\usepackage{xcolor}")
+    parts = ["% needs " + " and ".join(packages)]
     for table in report.findings:
-        head += [_latex_table(table), *map(_latex_figure, report.figures_after(table))]
-    return "\n".join(head)
+        parts += [_latex_table(table), *map(_latex_figure, report.figures_after(table))]
+    return "\n".join(parts)
 
 
 def _latex_figure(figure: Figure) -> str:
@@ -176,7 +205,7 @@ def _latex_figure(figure: Figure) -> str:
 
 
 def _latex_table(table: Table) -> str:
-    head, *rows = [" & ".join(_latex_cells(line, table.grey)) + r" \\" for line in (table.header, *table.rows)]
+    header, *rows = [" & ".join(_latex_cells(line, table.grey)) + r" \\" for line in (table.header, *table.rows)]
     begin = [
         r"\begin{table}",
         r"\centering",
@@ -184,7 +213,7 @@ def _latex_table(table: Table) -> str:
         rf"\begin{{tabular}}{{{table.align}}}",
     ]
     end = [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join([*begin, r"\toprule", head, r"\midrule", *rows, *end]) + "\n"
+    return "\n".join([*begin, r"\toprule", header, r"\midrule", *rows, *end]) + "\n"
 
 
 def _latex_cells(line: list[str], grey: tuple[int, ...]) -> list[str]:

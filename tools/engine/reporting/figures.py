@@ -1,6 +1,6 @@
-"""The figures of a report, each a PNG: levels, gains, gains in a transfer against those in top-1, training curves.
+"""Draw the figures of a report as PNG: levels, gains, gains in a transfer against those in top-1, training curves.
 
-The same results give the same bytes: they hold no date and no version.
+The files hold neither date nor version, so the same results give the same bytes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,47 +27,49 @@ from tools.engine.reporting.plotting import (
 from tools.engine.reporting.transfer_figure import quadrant, transfer_pairs
 
 LEVELS = (
-    "Each seed (orange), the mean of a recipe (blue) and its 95 % t interval; dashed: the reference; "
-    "an arrow: a value off the axis."
+    "Each seed (orange), and the mean of a recipe (blue) with its 95 % t interval. Dashed line: the reference. Arrow: a value "
+    "beyond the axis."
 )
 MARKS = (
-    "The verdict is the mark (triangle up: better, down: worse, square: equivalent, circle: undecided). Filled, with a whole "
-    "line: a 95 % interval over seeds; hollow and dashed: over test images only, one seed; hollow alone: no interval. "
+    "The mark shows the verdict (triangle up: better, down: worse, square: equivalent, circle: undecided). Filled, with a solid "
+    "line: a 95 % interval over seeds. Hollow, with a dashed line: an interval over test images only, from one seed. Hollow, "
+    "without a line: no interval. "
 )
 FOREST = (
     MARKS
-    + "Shaded: the margin within which a difference counts as none. An arrowhead: the interval goes on, or the point lies there."
+    + "Shaded: the margin within which a difference counts as none. Arrowhead: the interval continues, or the point lies beyond "
+    "the axis."
 )
-QUADRANT = MARKS + "Shaded: the margins. A gain to the right that survives transfer lies above the shaded band."
+QUADRANT = MARKS + "Shaded: the margins. A gain on the right that survives the transfer lies above the shaded band."
 CURVES = (
-    "Mean over seeds (strong) and each seed (light). The training loss is that of the recipe's own targets (label smoothing, "
-    "mixup and distillation change it), so compare it between recipes of equal targets only. "
+    "Mean over seeds (strong) and each seed (light). The training loss uses the recipe's own targets, which label smoothing, "
+    "mixup and distillation change, so compare it only between recipes with the same targets. "
 )
 
 
 def figures_of(
     results: Results, whole: Sequence[Gain], steps: Sequence[Gain], curves: Mapping[str, list[dict]]
 ) -> tuple[Figure, ...]:
-    """The figures that a study's results give, those with nothing to show left out.
+    """Return the figures of a study's results, skipping those with nothing to show.
 
     Args:
         whole: gains over the reference.
-        steps: gains over the parents; drawn where some parent is not the reference.
-        curves: the thinned training curves of the runs by their keys, see ``tools.engine.analysis.curves.collect_curves``.
+        steps: gains over the parents, drawn if a parent is not the reference.
+        curves: thinned training curves by the key of their run, see ``tools.engine.analysis.curves.collect_curves``.
     """
-    made = [Figure("gains", "Levels", LEVELS, draw(results))]
+    figures = [Figure("gains", "Levels", LEVELS, draw(results))]
     reference = results.label(results.reference)
-    made += _gain_figures(results, whole, reference, f"Ledger over {reference}")
+    figures += _gain_figures(results, whole, reference, f"Ledger over {reference}")
     if {(g.recipe, g.base) for g in steps} - {(g.recipe, g.base) for g in whole}:
-        made += _gain_figures(results, steps, "the parent", "Ledger of steps", "_steps")
+        figures += _gain_figures(results, steps, "the parent", "Ledger of steps", "_steps")
     if any(curves.values()):
-        caption = CURVES + _published_words(results, curves)
-        made.append(Figure("curves", "Training curves", caption, draw_curves(results, curves), "Cost"))
-    return tuple(made)
+        caption = CURVES + _published_caption(results, curves)
+        figures.append(Figure("curves", "Training curves", caption, draw_curves(results, curves), "Cost"))
+    return tuple(figures)
 
 
 def _gain_figures(results: Results, gains: Sequence[Gain], over: str, ledger: str, suffix: str = "") -> Iterator[Figure]:
-    """Both figures of gains over one base: one behind the table of gains, one behind the ledger of all tasks."""
+    """Yield both figures of gains over one base: one follows the table of gains, the other the ledger of all tasks."""
     if any(g.diff for g in gains):
         title = f"Gains over {over}"
         yield Figure(f"forest{suffix}", f"{title}, in points", FOREST, forest(results, gains), title)
@@ -80,7 +82,7 @@ def _gain_figures(results: Results, gains: Sequence[Gain], over: str, ledger: st
 
 
 def draw(results: Results) -> bytes:
-    """PNG: one panel a metric; for each recipe its points, their mean and its 95 % t interval."""
+    """Return a PNG with a panel for each metric: the points of each recipe, their mean and its 95 % t interval."""
     recipes, columns = results.study["recipes"], results.columns
     names = [results.label(r) for r in recipes]
     figure, panels = make_panels([f"{results.heading(c)}, %" for c in columns], (2.3, row_height(names)), names)
@@ -92,10 +94,13 @@ def draw(results: Results) -> bytes:
 
 def _draw_cell(axes, y: int, cell: Cell, is_reference: bool, is_scratch: bool) -> None:
     spread, (low, high) = cell.spread, axes.get_xlim()
-    # far from the pretrained recipes, scratch would squeeze their gains into one dot: it is written instead
+    # Far from the pretrained recipes, scratch would squeeze their gains into one dot, so its value is written as text.
     far = spread and is_scratch and axes.has_data() and not 2 * low - high < spread.mean < 2 * high - low
     if not spread or far:
-        text = f"{'◄' if spread.mean < low else '►'} {' '.join(cell.parts)}" if far else str(cell)
+        text = str(cell)
+        if far:
+            arrow = "◄" if spread.mean < low else "►"
+            text = f"{arrow} {' '.join(cell.parts)}"
         style = dict(color="#666", size=8, ha="center", va="center", backgroundcolor="white", parse_math=False)
         axes.text(0.5, y, text, transform=axes.get_yaxis_transform(), **style)
         return
@@ -110,7 +115,7 @@ def _draw_cell(axes, y: int, cell: Cell, is_reference: bool, is_scratch: bool) -
 
 
 def forest(results: Results, gains: Sequence[Gain]) -> bytes:
-    """PNG: a panel for each metric, a row for each recipe: its gain with interval and verdict, the margin, and 0."""
+    """Return a PNG with a panel for each metric and a row for each recipe: its gain, interval and verdict, the margin, and 0."""
     columns = list(dict.fromkeys(g.column for g in gains))
     rows = list(dict.fromkeys((g.recipe, g.base) for g in gains))
     names = [name_of(results, gains, *row) for row in rows]
@@ -127,8 +132,9 @@ def forest(results: Results, gains: Sequence[Gain]) -> bytes:
                 mark(axes, g.diff.mean, y, g)
                 draw_interval(axes, g, g.diff, y, low, high)
             else:
-                text = f"◄ {g.diff.mean:+.2f}" if g.diff.mean < low else f"{g.diff.mean:+.2f} ►"
-                place = dict(x=0.02, ha="left") if g.diff.mean < low else dict(x=0.98, ha="right")
+                below = g.diff.mean < low
+                text = f"◄ {g.diff.mean:+.2f}" if below else f"{g.diff.mean:+.2f} ►"
+                place = dict(x=0.02, ha="left") if below else dict(x=0.98, ha="right")
                 style = dict(color=look(g)[0], size=8, va="center", bbox=dict(color="white", pad=1))
                 axes.text(**place, y=y, s=text, transform=axes.get_yaxis_transform(), **style)
     verdict_legend(figure, [g for g in gains if g.diff])
@@ -139,35 +145,38 @@ def forest(results: Results, gains: Sequence[Gain]) -> bytes:
 
 
 def draw_curves(results: Results, curves: Mapping[str, list[dict]]) -> bytes:
-    """PNG: for each task the training loss, and each metric that was evaluated while training, against the epoch."""
+    """Return a PNG with panels for each task: the training loss and each metric evaluated during training, against the epoch."""
     content = _curve_panels(results, curves)
     recipes = [r for r in results.study["recipes"] if any(r in runs for runs in content.values())]
-    titles = [f"{task}, {network}, {heading_of(what)}" for task, network, what in content]
+    titles = [f"{task}, {network}, {heading_of(quantity)}" for task, network, quantity in content]
     figure, panels = make_panels(titles, (3.1, 2.5))
-    for axes, ((_, network, what), runs) in zip(panels, content.items(), strict=True):
+    for axes, ((_, network, quantity), runs) in zip(panels, content.items(), strict=True):
         for recipe in (r for r in recipes if r in runs):
             _draw_runs(axes, list(runs[recipe].values()), **line_style(recipes.index(recipe)))
-        for found in _published(results, {(recipe, run, network, what) for recipe in runs for run in runs[recipe]}):
-            axes.plot(found.epochs, found.values, color="#aaa", linewidth=2.5, zorder=1)
+        for curve in _published(results, {(recipe, run, network, quantity) for recipe in runs for run in runs[recipe]}):
+            axes.plot(curve.epochs, curve.values, color="#aaa", linewidth=2.5, zorder=1)
         axes.set_xlabel("epoch", fontsize=9)
     _curve_legend(figure, results, recipes)
     return png(figure)
 
 
 def _curve_panels(results: Results, curves: Mapping[str, list[dict]]) -> dict[tuple[str, str, str], dict[str, dict]]:
-    """{(task, network, 'loss' or metric): {recipe: {run: [(epoch, value), ...]}}}."""
-    found: dict[tuple[str, str, str], dict[str, dict]] = {}
+    """Return {(task, network, 'loss' or metric): {recipe: {run: [(epoch, value), ...]}}}."""
+    panels: dict[tuple[str, str, str], dict[str, dict]] = {}
     for row in results.runs:
         lines = curves.get(row["run"], [])
-        for what in measured(lines):
-            if points := [(line["epoch"], line[what]) for line in lines if line.get(what) is not None]:
-                panel = found.setdefault((row["task"], row["network"], what), {})
+        for quantity in measured(lines):
+            if points := [(line["epoch"], line[quantity]) for line in lines if line.get(quantity) is not None]:
+                panel = panels.setdefault((row["task"], row["network"], quantity), {})
                 panel.setdefault(row["recipe"], {})[row["run"]] = points
-    return dict(part for name, runs in found.items() for part in _apart(name, runs))
+    return dict(panel for name, runs in panels.items() for panel in _apart(name, runs))
 
 
 def _apart(name: tuple[str, str, str], runs: dict[str, dict]) -> Iterator[tuple]:
-    """A panel and a second one for recipes whose loss is far larger: distillation's is hundreds of times that of the others."""
+    """Yield a panel, and a second one for recipes whose loss is far larger.
+
+    The loss of distillation is hundreds of times that of the others.
+    """
     sizes = {r: median(value for points in of_recipe.values() for _, value in points) for r, of_recipe in runs.items()}
     large = {r for r in runs if name[2] == "loss" and sizes[r] > 20 * max(min(sizes.values()), 0)}
     for title, recipes in ((name[2], runs.keys() - large), (f"{name[2]}, far larger", large)):
@@ -176,16 +185,16 @@ def _apart(name: tuple[str, str, str], runs: dict[str, dict]) -> Iterator[tuple]
 
 
 def _published(results: Results, shown: Iterable[tuple[str, str, str, str]]) -> list[PublishedCurve]:
-    """The published curves of what is shown, each (recipe, run, network, metric), at scale paper; each curve once."""
+    """Return each published curve of the shown (recipe, run, network, metric) once. Scales other than paper have none."""
     if results.study["scale"] != "paper":
         return []
     runs = results.study.get("runs", {})
-    found = [published_curve(r, runs.get(run, {}).get("config"), network, what) for r, run, network, what in sorted(shown)]
-    return list(dict.fromkeys(curve for curve in found if curve))
+    curves = [published_curve(r, runs.get(run, {}).get("config"), network, metric) for r, run, network, metric in sorted(shown)]
+    return list(dict.fromkeys(curve for curve in curves if curve))
 
 
 def _draw_runs(axes, runs: list[list[tuple[float, float]]], **style) -> None:
-    """Each run light, and their mean, over the epochs that all have, strong."""
+    """Draw each run light, and strong the mean over the epochs that all runs have."""
     import numpy as np
 
     if len(runs) > 1:
@@ -193,7 +202,7 @@ def _draw_runs(axes, runs: list[list[tuple[float, float]]], **style) -> None:
             axes.plot(*zip(*points, strict=True), **style | dict(linewidth=0.6, alpha=0.3, linestyle="-"))
     epochs = [epoch for epoch, _ in runs[0] if epoch <= min(points[-1][0] for points in runs)]
     values = [np.interp(epochs, *zip(*points, strict=True)) for points in runs]
-    axes.plot(epochs, [fmean(at) for at in zip(*values, strict=True)], **style, linewidth=1.4)
+    axes.plot(epochs, [fmean(column) for column in zip(*values, strict=True)], **style, linewidth=1.4)
 
 
 def _curve_legend(figure, results: Results, recipes: list[str]) -> None:
@@ -201,18 +210,21 @@ def _curve_legend(figure, results: Results, recipes: list[str]) -> None:
 
     names = [one_line(results.label(r)) for r in recipes]
     handles = [Line2D([], [], label=name, **line_style(i)) for i, name in enumerate(names)]
-    fit = int(figure.get_figwidth() / (0.6 + LETTER * max(map(len, names))))  # columns that the figure is wide enough for
-    made = figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(fit, 4)), fontsize=8, frameon=False)
-    for text in made.get_texts():
+    fit = int(figure.get_figwidth() / (0.6 + LETTER * max(map(len, names))))  # as many columns as the width allows
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(fit, 4)), fontsize=8, frameon=False)
+    for text in legend.get_texts():
         text.set_parse_math(False)
 
 
-def _published_words(results: Results, curves: Mapping[str, list[dict]]) -> str:
-    """What the grey curves are; '' where there is none."""
+def _published_caption(results: Results, curves: Mapping[str, list[dict]]) -> str:
+    """Return a sentence about the grey curves, or '' if there are none."""
     shown = (
-        (row["recipe"], row["run"], row["network"], what) for row in results.runs for what in measured(curves.get(row["run"], []))
+        (row["recipe"], row["run"], row["network"], metric)
+        for row in results.runs
+        for metric in measured(curves.get(row["run"], []))
     )
-    if not (found := _published(results, shown)):
+    published = _published(results, shown)
+    if not published:
         return ""
-    named = dict.fromkeys(f"{curve.name} ({curve.differs})" for curve in found)
-    return f"Grey: published, one run each: {'; '.join(named)}. Source: {found[0].source}."
+    names = dict.fromkeys(f"{curve.name} ({curve.differs})" for curve in published)
+    return f"Grey: published, one run each: {'; '.join(names)}. Source: {published[0].source}."

@@ -1,4 +1,4 @@
-"""What the figures of a report share: panels, and how a gain with its verdict looks."""
+"""Draw what the figures of a report share: panels, and the look of a gain with its verdict."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from tools.engine.analysis.statistics import BY_SEEDS
 from tools.engine.reporting.document import DPI
 
 ACROSS = 3  # panels in a row
-LETTER, LETTERS = 0.07, 36  # inches that a letter of a name takes, about; and how many a name may have
+LETTER, LETTERS = 0.07, 36  # approximate width of a letter of a name in inches, and the most letters that a name may have
 # colour-blind safe (Okabe and Ito, 2008, darkened a little for thin lines on white), and a shape for each
 LOOKS = {
     "better": ("#005a8c", "^"),
@@ -20,15 +20,15 @@ LOOKS = {
 SEEDS, IMAGES, NONE = "over seeds", "over test images only", "no interval"
 LINES = {SEEDS: "-", IMAGES: (0, (2.5, 1.5)), NONE: ""}
 COLOURS = ("#005a8c", "#c04f00", "#00805f", "#c06a9c", "#8c7a00", "#3f9fdc", "#000000")
-DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))  # the first for so many lines as there are colours
+DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))  # the next one when all colours are used up
 
 
 def make_panels(titles: Sequence[str], size: tuple[float, float], names: Sequence[str] = (), across: int = ACROSS):
-    """A figure and its panels, one a title and each of that size (inches), ``across`` in a row.
+    """Return a figure and its panels: one for each title, each of ``size`` (inches), ``across`` in a row.
 
-    With ``names`` the panels share their rows: one for each name, written at the left, from the top.
+    With ``names`` the panels share their rows: one for each name, written at the left, from the top down.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second, which the terminal's table need not wait for
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes half a second, which the terminal's table need not wait
     from matplotlib.figure import Figure as Canvas
 
     across = min(across, len(titles))
@@ -36,7 +36,7 @@ def make_panels(titles: Sequence[str], size: tuple[float, float], names: Sequenc
     names = ["\n".join(map(one_line, name.splitlines())) for name in names]
     margin = 0.3 + LETTER * max((len(line) for name in names for line in name.splitlines()), default=0)
     figure = Canvas(figsize=(margin + size[0] * across, 0.5 + size[1] * down), layout="constrained", dpi=DPI)
-    FigureCanvasAgg(figure)  # else each text that is measured makes a renderer of its own
+    FigureCanvasAgg(figure)  # without this, each measured text would create its own renderer
     panels = figure.subplots(down, across, sharey=bool(names), squeeze=False).ravel()
     for axes in panels[len(titles) :]:
         axes.set_visible(False)
@@ -44,7 +44,7 @@ def make_panels(titles: Sequence[str], size: tuple[float, float], names: Sequenc
         axes.set_title(title, fontsize=9.5, parse_math=False)
         axes.grid(axis="x" if names else "both", color="#e4e4e0", linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.spines[["top", "right", *["left"] * bool(names)]].set_visible(False)
+        axes.spines[["top", "right", "left"] if names else ["top", "right"]].set_visible(False)
         axes.tick_params(left=not names, labelsize=8.5)
     if names:
         # parse_math=False does not reach the ticks of all panels: an escaped dollar begins no formula
@@ -54,63 +54,74 @@ def make_panels(titles: Sequence[str], size: tuple[float, float], names: Sequenc
 
 
 def row_height(names: Sequence[str]) -> float:
-    """Inches of a panel with a row for each name."""
+    """Return the height, in inches, of a panel with a row for each name."""
     return 0.6 + 0.34 * len(names)
 
 
 def one_line(name: str) -> str:
-    """A name that is not too long for a figure."""
+    """Return the name, shortened if it is too long for a figure."""
     return name if len(name) <= LETTERS else name[: LETTERS - 2] + " …"
 
 
 def png(figure) -> bytes:
-    """The figure as PNG of 256 colours: a third of the size, and every figure is in the page."""
+    """Return the figure as PNG of 256 colours: a third of the size in full colour, and every figure is in the page."""
     from PIL import Image
 
-    small = io.BytesIO()
+    file = io.BytesIO()
     figure.canvas.draw()
     size = figure.canvas.get_width_height()
-    Image.frombuffer("RGBA", size, figure.canvas.buffer_rgba()).convert("RGB").quantize(256).save(small, "PNG", optimize=True)
-    return small.getvalue()
+    Image.frombuffer("RGBA", size, figure.canvas.buffer_rgba()).convert("RGB").quantize(256).save(file, "PNG", optimize=True)
+    return file.getvalue()
 
 
 def name_of(results: Results, gains: Iterable[Gain], recipe: str, base: str) -> str:
-    """The label of a recipe and, in a second line, what it is over, where that recipe is compared with several."""
-    several = len({g.base for g in gains if g.recipe == recipe}) > 1
-    return results.label(recipe) + f"\nover {results.label(base)}" * several
+    """Return the label of a recipe. If the gains compare it with several bases, add a line that names this base."""
+    bases = {g.base for g in gains if g.recipe == recipe}
+    label = results.label(recipe)
+    return f"{label}\nover {results.label(base)}" if len(bases) > 1 else label
 
 
 def limits(gains: Sequence[Gain]) -> tuple[float, float]:
-    """Of an axis of gains: 0, the margins, all points but those of scratch, and their intervals up to three times as far."""
-    kept = [g for g in gains if SCRATCH not in (g.recipe, g.base)] or list(gains)
-    if not kept:
+    """Return the ends of an axis of gains.
+
+    The axis includes 0, the margins, all points except those of scratch, and their intervals. An interval is cut at three times
+    the distance of the farthest point or margin from 0.
+    """
+    shown = [g for g in gains if SCRATCH not in (g.recipe, g.base)] or list(gains)
+    if not shown:
         return -1, 1
-    most = 3 * max(max(abs(g.diff.mean), g.margin) for g in kept)
-    ends = [end for g in kept for end in (g.diff.interval or ())] + [g.diff.mean for g in kept]
-    margin = max(g.margin for g in kept)
-    low, high = max(min(ends), -most), min(max(ends), most)
+    farthest = 3 * max(max(abs(g.diff.mean), g.margin) for g in shown)
+    ends = [end for g in shown for end in (g.diff.interval or ())] + [g.diff.mean for g in shown]
+    margin = max(g.margin for g in shown)
+    low, high = max(min(ends), -farthest), min(max(ends), farthest)
     low, high = min(low, -1.2 * margin), max(high, 1.2 * margin)
     return low - 0.06 * (high - low), high + 0.06 * (high - low)
 
 
 def look(gain: Gain) -> tuple[str, str]:
+    """Return the colour and the shape of a gain's verdict."""
     return LOOKS.get(gain.verdict, LOOKS["undecided"])
 
 
 def kind_of(gain: Gain) -> str:
-    """What the interval of a gain is over, a key of ``LINES``."""
-    return SEEDS if gain.diff.kind in BY_SEEDS else IMAGES if gain.diff.kind else NONE
+    """Return the source of the variance of a gain's interval, a key of ``LINES``."""
+    if gain.diff.kind in BY_SEEDS:
+        return SEEDS
+    return IMAGES if gain.diff.kind else NONE
 
 
 def mark(axes, x: float, y: float, gain: Gain) -> None:
+    """Draw the mark of a gain's verdict, filled if its interval is over seeds."""
     colour, shape = look(gain)
     axes.plot(x, y, shape, color=colour, markerfacecolor=colour if kind_of(gain) == SEEDS else "white", markersize=6, zorder=4)
 
 
 def draw_interval(axes, gain: Gain, diff, at: float, low: float, high: float, upright: bool = False, alpha=1.0) -> None:
-    """The interval of ``diff``, as far as it lies within low..high, at that height or, ``upright``, at that place.
+    """Draw the part of the interval of ``diff`` within low..high.
 
-    An arrowhead says that it goes on. The verdict of ``gain`` gives the colour.
+    The line is horizontal at y = ``at`` or, if ``upright``, vertical at x = ``at``. An arrowhead means that the interval
+    continues. The verdict of ``gain`` sets the colour. The eight parameters are the geometry of one line; bundling them would
+    only add a class.
     """
     from matplotlib.markers import CARETDOWN, CARETLEFT, CARETRIGHT, CARETUP
 
@@ -121,18 +132,18 @@ def draw_interval(axes, gain: Gain, diff, at: float, low: float, high: float, up
     style = dict(color=colour, linewidth=1.3, linestyle=LINES[IMAGES if diff.kind == "images" else SEEDS], alpha=alpha, zorder=3)
     axes.plot(*([at, at], ends) if upright else (ends, [at, at]), **style)
     carets = (CARETDOWN, CARETUP) if upright else (CARETLEFT, CARETRIGHT)
-    for end, true, caret in zip(ends, diff.interval, carets, strict=True):
-        if end != true:
+    for end, exact, caret in zip(ends, diff.interval, carets, strict=True):
+        if end != exact:
             axes.plot(*(at, end) if upright else (end, at), marker=caret, color=colour, alpha=alpha, markersize=5, zorder=3)
 
 
 def verdict_legend(figure, gains: Sequence[Gain]) -> None:
-    """What the marks and lines say, of those that occur."""
+    """Add a legend of the marks and lines that occur."""
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], linestyle="", color=colour, marker=shape, label=word)
-        for word, (colour, shape) in LOOKS.items()
+        Line2D([], [], linestyle="", color=colour, marker=shape, label=verdict)
+        for verdict, (colour, shape) in LOOKS.items()
         if any(look(g) == (colour, shape) for g in gains)
     ]
     for kind in dict.fromkeys(kind_of(g) for g in gains):
@@ -142,4 +153,5 @@ def verdict_legend(figure, gains: Sequence[Gain]) -> None:
 
 
 def line_style(i: int) -> dict:
+    """Return the colour and the dashes of the i-th line of a panel."""
     return dict(color=COLOURS[i % len(COLOURS)], linestyle=DASHES[i // len(COLOURS) % len(DASHES)])

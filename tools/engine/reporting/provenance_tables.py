@@ -1,4 +1,4 @@
-"""What a report's findings rest on: recipes, what differs, protocols, costs, runs with their certificates and commands."""
+"""Build the tables of what a report's findings rest on: recipes, protocols, costs, certificates, provenance and commands."""
 
 from collections import Counter
 from statistics import fmean
@@ -10,20 +10,20 @@ from tools.engine.reporting.result_tables import PUBLISHED, published_value
 
 
 def published_table(results: Results) -> Table:
-    """Published figures of the study's tables that have no place in the table of results, such as those of networks not run."""
+    """Return the published numbers that the table of results does not show, such as those of networks that were not run."""
     published = results.study.get("published") or {}
     shown = {(r, c.metric, published_value(results, r, c)) for r in results.study["recipes"] for c in results.columns}
     values = [v for v in published.get("values", ()) if (v["recipe"], v["metric"], v["value"]) not in shown]
     rows = [[results.label(v["recipe"]), v["network"] or DASH, heading_of(v["metric"]), f"{v['value']:g}"] for v in values]
-    note = f"Source: {published.get('source', 'not given')}. Not our runs."
+    note = f"Source: {published.get('source', 'not given')}. These are not our runs."
     return Table("Published, not run here", "lllr", ["recipe", "network", "metric", PUBLISHED], rows, note)
 
 
 def recipe_table(results: Results) -> Table:
-    """The tricks of each recipe, with the options they were given."""
+    """Return the tricks of each recipe, with their options."""
     tricks = results.study.get("tricks", {})
     rows = [[results.label(r), r, _tricks(tricks.get(r))] for r in results.study["recipes"]]
-    note = "; ".join(f"{network} goes without {', '.join(names)}" for network, names in results.study.get("left_out", {}).items())
+    note = "; ".join(f"{network} does not use {', '.join(names)}" for network, names in results.study.get("left_out", {}).items())
     return Table("Recipes", "lll", ["recipe", "name", "tricks"], rows, f"{note}." if note else "")
 
 
@@ -35,24 +35,25 @@ def _tricks(tricks: list | str | None) -> str:
 
 
 def difference_table(results: Results) -> Table:
-    """The keys of the resolved pretraining config in which a recipe and its parent differ."""
+    """Return the keys of the resolved pretraining config in which a recipe differs from its parent."""
     rows = [
-        [results.label(recipe), results.label(found["parent"]), key, str(old), str(own)]
-        for recipe, found in (results.study.get("differences") or {}).items()
-        for key, (old, own) in found["keys"].items()
+        [results.label(recipe), results.label(difference["parent"]), key, str(old), str(new)]
+        for recipe, difference in (results.study.get("differences") or {}).items()
+        for key, (old, new) in difference["keys"].items()
     ]
     header = ["recipe", "parent", "key of the config", "parent has", "recipe has"]
     return Table("What differs from the parent", "lllll", header, rows)
 
 
 def protocol_table(results: Results) -> Table:
+    """Return the items of each task's protocol."""
     protocols = results.study.get("protocols", {})
     rows = [[task, key, str(value)] for task, items in protocols.items() for key, value in items.items()]
     return Table("Protocols", "lll", ["task", "item", "value"], rows, "The same for every row of the study.")
 
 
 def cost_table(results: Results, found: list[Gain]) -> Table:
-    """A line for each recipe, task and network: the size of what was trained, its pace, time and memory, and gain per hour.
+    """Return a row for each recipe, task and network: size of the trained model, speed, time, memory, and gain per hour.
 
     Args:
         found: gains over the reference.
@@ -64,93 +65,98 @@ def cost_table(results: Results, found: list[Gain]) -> Table:
     order = sorted(groups, key=lambda g: results.study["recipes"].index(g[0]))
     rows = [[results.label(g[0]), *g[1:], *_cost(results, found, g, groups)] for g in order]
     note = (
-        "Means of the runs. Multiply-adds of one image through convolutions and the last layer. Images/s by the median time from "
-        "update to update, waiting for data included; in brackets the pace without that wait. GB: the most that the process "
-        "held, on a GPU of its memory. Points per hour: the gain over the reference in the task's first metric, by the hours of "
-        "one seed, its pretraining included. Compare times and paces only between runs that had the machine to themselves."
+        "Means of the runs. Multiply-adds: per image, in convolutions and the last layer. Images/s: from the median time between "
+        "updates, which includes waiting for data; in brackets without that wait. GB: peak memory of the GPU, or of the process "
+        "without a GPU. Points per hour: the gain over the reference in the task's first metric, divided by the hours of one "
+        "seed, its pretraining included. Compare times and speeds only between runs that had the machine to themselves."
     )
     header = ["recipe", "task", "network", "parameters", "multiply-adds", "epochs", "images/s", "min/epoch"]
     header += ["seconds", "GB", "runs", "points per hour"]
     return Table("Cost", "lll" + "r" * (len(header) - 3), header, rows, note)
 
 
-def _cost(results: Results, found: list[Gain], group: tuple[str, str, str], groups: dict) -> list[str]:
+def _cost(results: Results, gains: list[Gain], group: tuple[str, str, str], groups: dict) -> list[str]:
     recipe, task, _ = group
     runs = list(groups[group].values())
-    size, speed = ([run[name] for run in runs if run.get(name)] for name in ("size", "speed"))
-    images = _mean([pace["images_per_second"] for pace in speed], "{:.3g}")
-    if compute := [pace["compute_images_per_second"] for pace in speed if "compute_images_per_second" in pace]:
+    sizes, speeds = ([run[name] for run in runs if run.get(name)] for name in ("size", "speed"))
+    images = _mean([speed["images_per_second"] for speed in speeds], "{:.3g}")
+    if compute := [speed["compute_images_per_second"] for speed in speeds if "compute_images_per_second" in speed]:
         images += f" ({fmean(compute):.3g})"
     seconds = list(results.seconds(recipe).get(task, {}).values())
     return [
-        f"{size[0]['parameters'] / 1e6:.2f} M" if size else DASH,
-        f"{size[0]['multiply_adds'] / 1e9:.3g} G" if size else DASH,
+        f"{sizes[0]['parameters'] / 1e6:.2f} M" if sizes else DASH,
+        f"{sizes[0]['multiply_adds'] / 1e9:.3g} G" if sizes else DASH,
         _mean([run.get("epochs") for run in runs], "{:.3g}"),
         images,
-        _mean([pace.get("minutes_per_epoch") for pace in speed], "{:.3g}"),
+        _mean([speed.get("minutes_per_epoch") for speed in speeds], "{:.3g}"),
         _mean(seconds, "{:.0f}"),
         _mean([run.get("peak_memory_gb") for run in runs], "{:.2f}"),
         str(len(runs)),
-        _per_hour(results, found, recipe, task),
+        _per_hour(results, gains, recipe, task),
     ]
 
 
-def _mean(values: list[float | None], form: str) -> str:
-    known = [value for value in values if value is not None]
-    return form.format(fmean(known)) if known else DASH
+def _mean(values: list[float | None], template: str) -> str:
+    numbers = [value for value in values if value is not None]
+    return template.format(fmean(numbers)) if numbers else DASH
 
 
-def _per_hour(results: Results, found: list[Gain], recipe: str, task: str) -> str:
-    """The gain of the task's first metric, by the hours of a pretraining and, downstream, of one run of the task."""
+def _per_hour(results: Results, gains: list[Gain], recipe: str, task: str) -> str:
+    """Return the gain in the task's first metric per hour of a pretraining and, downstream, of one run of the task."""
     first = next((c for c in results.columns if has_margin(c.metric) and results.task_of(c) == task), None)
-    gain = next((g for g in found if g.recipe == recipe and g.column == first and g.diff), None)
+    gain = next((g for g in gains if g.recipe == recipe and g.column == first and g.diff), None)
     seconds = results.seconds(recipe)
     spent = [fmean(seconds[t].values()) for t in dict.fromkeys((*_pretraining(results), task)) if t in seconds]
     return f"{gain.diff.mean / (sum(spent) / 3600):+.3g}" if gain and spent else DASH
 
 
 def _pretraining(results: Results) -> list[str]:
-    """The tasks whose runs are pretrainings."""
+    """Return the tasks whose runs are pretrainings."""
     return list(dict.fromkeys(row["task"] for row in results.rows if not row["finetune_seed"]))
 
 
 def run_table(results: Results) -> Table:
-    """The runs, grouped by recipe, task, backbone, transfer and precision."""
+    """Return the runs, grouped by recipe, task, backbone, transfer and precision."""
     owners = {row["run"]: [results.label(row["recipe"]), row["task"]] for row in results.rows}
     runs = {key: run for key, run in results.study.get("runs", {}).items() if key in owners}
     groups: dict[tuple, list[dict]] = {}
     for key, run in runs.items():
         backbone = "card" if run.get("backbone") not in (None, SCRATCH) else run.get("backbone")
-        what = [text or DASH for text in (backbone, run.get("transfer"), run.get("precision"))]
-        groups.setdefault((*owners[key], *what), []).append(run)
-    rows = [[*what, _certified(members), str(len(members))] for what, members in groups.items()]
+        settings = [text or DASH for text in (backbone, run.get("transfer"), run.get("precision"))]
+        groups.setdefault((*owners[key], *settings), []).append(run)
+    rows = [[*group, _certified(members), str(len(members))] for group, members in groups.items()]
     header = ["recipe", "task", "backbone", "transfer", "precision", "certificate", "runs"]
-    note = "Certificate: the transfers that gave the features of the card's probe image back, and the largest difference."
+    note = (
+        "Certificate: the number of transfers that reproduced the features of the card's probe image, and the largest difference."
+    )
     return Table("Runs", "llllllr", header, rows, note)
 
 
 def _certified(runs: list[dict]) -> str:
-    """'3 of 3, within 1.2e-06': transfers that gave the card's features back, and the largest difference."""
-    held = [run["certificate"] for run in runs if run.get("certificate")]
-    worst = max((c.get("max_abs_difference", 0.0) for c in held), default=0.0)
-    return f"{len(held)} of {len(runs)}, within {worst:.1e}" if held else DASH
+    """Return how many transfers reproduced the card's features, and the largest difference: '3 of 3, within 1.2e-06'."""
+    certificates = [run["certificate"] for run in runs if run.get("certificate")]
+    worst = max((c.get("max_abs_difference", 0.0) for c in certificates), default=0.0)
+    return f"{len(certificates)} of {len(runs)}, within {worst:.1e}" if certificates else DASH
 
 
 def provenance_table(results: Results) -> Table:
-    """Machines, versions, commits of this project, data (the sha256 of its manifest), and remarks, each with its runs."""
+    """Return machines, versions, commits, data (sha256 of its manifest) and remarks, with the number of runs of each."""
     owners = {row["run"]: row["task"] for row in results.rows}
-    found: Counter = Counter()
+    counts: Counter = Counter()
     for key, run in results.study.get("runs", {}).items():
         if key in owners:
-            found["machine", _pairs(run.get("machine"))] += 1
-            found["versions", _pairs(run.get("versions"))] += 1
-            found["commit", run.get("commit") or "unknown"] += 1
-            found[f"data of {owners[key]}", (run.get("data") or "unknown")[:12]] += 1
+            counts["machine", _pairs(run.get("machine"))] += 1
+            counts["versions", _pairs(run.get("versions"))] += 1
+            counts["commit", run.get("commit") or "unknown"] += 1
+            counts[f"data of {owners[key]}", (run.get("data") or "unknown")[:12]] += 1
             for remark in run.get("remarks") or ():
-                found["remark", remark] += 1
-    rows = [[what, value, str(n)] for (what, value), n in sorted(found.items())]
-    note = "Data: the first digits of the sha256 of its files' names and sizes. A + behind a commit: files differed from it."
-    return Table("Provenance", "llr", ["what", "value", "runs"], rows, note)
+                counts["remark", remark] += 1
+    rows = [[item, value, str(n)] for (item, value), n in sorted(counts.items())]
+    note = (
+        "Data: the first digits of the sha256 of its files' names and sizes. A + after a commit: the files differed from that "
+        "commit."
+    )
+    return Table("Provenance", "llr", ["item", "value", "runs"], rows, note)
 
 
 def _pairs(facts: dict | None) -> str:
@@ -158,10 +164,10 @@ def _pairs(facts: dict | None) -> str:
 
 
 def command_table(results: Results) -> Table:
-    """How to make each run again."""
-    runs, seen = results.study.get("runs", {}), {}
+    """Return the command that repeats each run."""
+    runs, lines = results.study.get("runs", {}), {}
     for row in results.rows:
         if command := runs.get(row["run"], {}).get("command"):
-            seen.setdefault(row["run"], [results.label(row["recipe"]), row["task"], seed_of(row), command])
-    note = "From the project's folder; a transfer needs the card of its pretraining, which comes first."
-    return Table("Commands", "llrl", ["recipe", "task", "seed", "command"], list(seen.values()), note)
+            lines.setdefault(row["run"], [results.label(row["recipe"]), row["task"], seed_of(row), command])
+    note = "Run these in the project's folder. A transfer needs the card of its pretraining, so run the pretraining first."
+    return Table("Commands", "llrl", ["recipe", "task", "seed", "command"], list(lines.values()), note)

@@ -1,7 +1,7 @@
-"""The report of a study: its table, the gains with their verdicts, and what they rest on.
+"""Write the report of a study: its results, the gains with their verdicts, and what they rest on.
 
-Reads results.csv and study.json of a study's folder, the pictures of its runs where they lie as study.json says, and nothing
-else; needs neither torch nor mmengine, so that any machine can write it.
+A report needs results.csv and study.json of the study's folder. It also uses details.json, curves.json and the image sheets of
+the runs, where they exist. It imports neither torch nor mmengine, so any machine can write a report.
 """
 
 from collections.abc import Mapping
@@ -22,69 +22,75 @@ from tools.engine.reporting.result_tables import gain_table, ledger_table, resul
 
 TERMINAL_GAINS = ("mAP", "mIoU")
 CAVEATS = (
-    "With one seed every verdict is undecided: one run cannot tell a gain from noise, however large.",
-    "Rows named scratch train the whole backbone from random weights with nothing frozen; that is the one "
-    "permitted difference between rows.",
-    "n counts pretrainings: transfers of one pretrained backbone are averaged first, since they are not "
-    "independent of each other (from scratch, n counts the runs themselves).",
-    "A run that diverged has no number, and the mean beside it speaks only for the runs that finished.",
-    "An interval stands for itself, at 95 %; only p is adjusted for the number of comparisons in its table and task, so that an "
-    "interval may lie on one side of 0 where the verdict is undecided.",
-    "A teacher is one network for all seeds: what another teacher would change is in no interval.",
+    "With one seed every verdict is undecided: a single run cannot tell a gain from noise, however large the gain is.",
+    "Rows named scratch train the whole backbone from random weights with nothing frozen. This is the only permitted difference "
+    "between rows.",
+    "n counts pretrainings. Transfers of one pretrained backbone are not independent of each other, so they are averaged first. "
+    "From scratch, n counts the runs themselves.",
+    "A run that diverged has no number. The mean beside it covers only the runs that finished.",
+    "Each interval is a separate 95 % interval. Only p is adjusted for the number of comparisons in its table and task, so an "
+    "interval may exclude 0 although the verdict is undecided.",
+    "All seeds share one teacher, so no interval covers the effect of choosing another teacher.",
 )
 OTHERS = (
-    "Published weights are one pretraining by others, and n counts its fine-tunings: a gain is that of these weights, not proved "
-    "to be that of their recipe."
+    "Published weights come from one pretraining by others, and n counts its fine-tunings. A gain is that of these weights; it "
+    "does not prove that their recipe is better."
 )
 
 
 def find_sheets(results: Results, folder: Path) -> tuple[Sheet, ...]:
-    """The pictures that were drawn by tools/show.py: of each recipe, task and network those of the first seed that has any."""
-    found: dict[tuple, Sheet] = {}
+    """Return the sheets that tools/show.py drew: for each recipe, task and network, that of the first seed that has one."""
+    sheets: dict[tuple, Sheet] = {}
     for row in results.runs:
         link = results.study.get("runs", {}).get(row["run"], {}).get("pictures")
         if link and (Path(folder) / link).is_file():
-            whose = f"{results.label(row['recipe'])}, {row['task']} by {row['network']}, seed {seed_of(row)}"
-            found.setdefault((row["recipe"], row["task"], row["network"]), Sheet(Path(folder) / link, link, whose))
+            caption = f"{results.label(row['recipe'])}, {row['task']} by {row['network']}, seed {seed_of(row)}"
+            sheets.setdefault((row["recipe"], row["task"], row["network"]), Sheet(Path(folder) / link, link, caption))
     recipes = results.study["recipes"]
-    return tuple(found[key] for key in sorted(found, key=lambda key: recipes.index(key[0])))
+    return tuple(sheets[key] for key in sorted(sheets, key=lambda key: recipes.index(key[0])))
 
 
 def make_report(
     results: Results, margins: Mapping[str, float] | None = None, details: dict | None = None, curves: dict | None = None
 ) -> Report:
-    """Everything the report says: tables as text, and figures.
+    """Build the whole report, with its tables as text and its figures.
 
     Args:
         margins: see ``gains``.
-        details: of details.json, see ``detail_tables``.
-        curves: of curves.json, see ``figures_of``.
+        details: content of details.json, see ``detail_tables``.
+        curves: content of curves.json, see ``figures_of``.
     """
     whole, steps = (gains(results, pairs, margins) for pairs in (over(results, results.reference), over_parents(results)))
     control = gains(results, over(results, SCRATCH), margins) if SCRATCH != results.reference else []
-    found = [result_table(results), *gain_tables(results, whole, steps, control), spread_table(results), tuning_table(results)]
-    found += detail_tables(details, results) if details else []
+    findings = [result_table(results), *gain_tables(results, whole, steps, control), spread_table(results), tuning_table(results)]
+    findings += detail_tables(details, results) if details else []
     facts = [basis.published_table, basis.recipe_table, basis.difference_table, basis.protocol_table, basis.run_table]
-    tables = [basis.cost_table(results, whole), *(make(results) for make in facts)]
-    tables += [basis.provenance_table(results), basis.command_table(results)]
+    foundations = [basis.cost_table(results, whole), *(make(results) for make in facts)]
+    foundations += [basis.provenance_table(results), basis.command_table(results)]
     return Report(
         title_of(results),
         lead(results),
-        [table for table in found if table.rows],
-        [table for table in tables if table.rows],
-        (*CAVEATS, *[OTHERS] * any(isinstance(tricks, str) for tricks in results.study.get("tricks", {}).values())),
+        [table for table in findings if table.rows],
+        [table for table in foundations if table.rows],
+        _caveats(results),
         figures=figures_of(results, whole, steps, curves or {}),
     )
 
 
-def gain_tables(results: Results, whole: list[Gain], steps: list[Gain], control: list[Gain]) -> list[Table]:
-    """Gains over the reference, over the parents and over scratch, and the ledgers of the first two.
+def _caveats(results: Results) -> tuple[str, ...]:
+    """Return the caveats; a recipe of published weights, whose tricks are a text, adds one."""
+    published = any(isinstance(tricks, str) for tricks in results.study.get("tricks", {}).values())
+    return (*CAVEATS, OTHERS) if published else CAVEATS
 
-    Parents that are all the reference itself have no table of their own.
+
+def gain_tables(results: Results, whole: list[Gain], steps: list[Gain], control: list[Gain]) -> list[Table]:
+    """Return the tables of gains over the reference, over the parents and over scratch, with ledgers of the first two.
+
+    If every parent is the reference, the gains over the parents are skipped.
     """
     reference, note = results.label(results.reference), ""
-    if results.reference != (named := results.study.get("reference")):
-        note = f"The reference {named} has not run; these gains are over the first recipe instead. "
+    if results.reference != (declared := results.study.get("reference")):
+        note = f"The reference {declared} has not run; these gains are over the first recipe instead. "
     tables = [gain_table(results, whole, f"Gains over {reference}", note)]
     tables.append(ledger_table(results, whole, f"Ledger over {reference}"))
     if {(g.recipe, g.base) for g in steps} - {(g.recipe, g.base) for g in whole}:
@@ -93,27 +99,26 @@ def gain_tables(results: Results, whole: list[Gain], steps: list[Gain], control:
 
 
 def title_of(results: Results) -> str:
-    """'demo at scale toy, 3 seeds'."""
+    """Return the title of a report, such as 'demo at scale toy, 3 seeds'."""
     seeds = max(map(results.seeds, results.study["recipes"]), default=0)
-    return f"{results.study['name']} at scale {results.study['scale']}, {seeds} seed{'s' * (seeds != 1)}"
+    return f"{results.study['name']} at scale {results.study['scale']}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
 
 
 def lead(results: Results) -> str:
-    """One sentence on what was measured, and how many runs it rests on."""
-    named = [f"{task} ({', '.join(metrics)})" for task, metrics in results.tasks.items() if metrics]
-    tasks = ", ".join(named) or "nothing yet"
+    """Return a sentence that says what was evaluated and on how many runs the report rests."""
+    evaluated = [f"{task} ({', '.join(metrics)})" for task, metrics in results.tasks.items() if metrics]
+    tasks = ", ".join(evaluated) or "no task yet"
     runs = {row["run"] for row in results.rows}
     diverged = len({row["run"] for row in results.rows if row["status"] == "diverged"})
-    return (
-        f"{len(results.study['recipes'])} recipes, measured by {tasks}: {len(runs)} runs, {diverged or 'none'} of which diverged."
-    )
+    recipes = len(results.study["recipes"])
+    return f"{recipes} recipes, evaluated on {tasks}: {len(runs)} runs, of which {diverged or 'none'} diverged."
 
 
 def write_report(folder: Path, margins: Mapping[str, float] | None = None) -> dict[str, Path]:
-    """Writes report.md, report.html, report.tex and the figures (PNG) into a study's folder; returns paths by name.
+    """Write report.md, report.html, report.tex and the figures (PNG) into a study's folder and return their paths by name.
 
     Raises:
-        ValueError: the folder lacks results.csv or study.json, or they or the pictures of a run cannot be read as such.
+        ValueError: results.csv or study.json is missing, or one of the study's files or image sheets cannot be read.
     """
     folder = Path(folder)
     results = load_results(folder)
@@ -131,20 +136,20 @@ def write_report(folder: Path, margins: Mapping[str, float] | None = None) -> di
 
 
 def load_details(path: Path) -> dict | None:
-    """What ``collect_details`` found, or None where it was not collected.
+    """Return the content of details.json, which ``collect_details`` computed, or None if the file does not exist.
 
     Raises:
-        ValueError: the file is no JSON.
+        ValueError: the file is not JSON.
     """
     return read_json(path) if path.is_file() else None
 
 
 def terminal_table(folder: Path, console=None, margins: Mapping[str, float] | None = None) -> None:
-    """Prints a study's closing table: its metrics, its gains over the reference, and the seconds of a seed.
+    """Print a study's closing table: its metrics, its gains over the reference, and the seconds of a seed.
 
     Args:
-        folder: of the study, as for ``write_report``.
-        console: a ``rich.console.Console``; by default one on standard output.
+        folder: the study's folder, as for ``write_report``.
+        console: a ``rich.console.Console`` (default: one on standard output).
         margins: see ``gains``.
     """
     from rich.box import SIMPLE
@@ -165,15 +170,15 @@ def terminal_table(folder: Path, console=None, margins: Mapping[str, float] | No
     for name in names:
         width = None if name == "seconds" else len("undecided")  # a verdict is never cut short
         grid.add_column(Text(name), justify="right", min_width=width)
-    found = gains(results, over(results, results.reference), margins)
+    over_reference = gains(results, over(results, results.reference), margins)
     for recipe in results.study["recipes"]:  # Text, since rich reads brackets in a str as markup
-        grid.add_row(*map(Text, _terminal_row(results, recipe, gained, found)))
+        grid.add_row(*map(Text, _terminal_row(results, recipe, gained, over_reference)))
     (console or Console()).print(grid)
 
 
-def _terminal_row(results: Results, recipe: str, gained: list[Column], found: list[Gain]) -> list[str]:
+def _terminal_row(results: Results, recipe: str, gained: list[Column], over_reference: list[Gain]) -> list[str]:
     cells = ["\n".join(results.cell(recipe, column).parts).strip() for column in results.columns]
-    of_recipe = {g.column: g for g in found if g.recipe == recipe and g.diff}
+    of_recipe = {g.column: g for g in over_reference if g.recipe == recipe and g.diff}
     points = [f"{g.diff.mean:+.2f}\n{g.verdict}" if (g := of_recipe.get(column)) else DASH for column in gained]
     seconds = results.seconds_per_seed(recipe)
     return [results.label(recipe), *cells, *points, DASH if seconds is None else f"{seconds:.0f}"]

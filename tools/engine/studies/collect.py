@@ -1,4 +1,4 @@
-"""From records to one tidy table: results.csv; and study.json, details.json and curves.json, all that a report says beside it."""
+"""Collect the records of a study into results.csv, a tidy table, and the other data of its report into JSON files."""
 
 import csv
 import io
@@ -27,13 +27,17 @@ COLUMNS = (
     *("pretrain_seed", "finetune_seed", "value", "status", "run"),
 )
 
-Runs = list[tuple[Node, dict]]  # the runs behind the rows of a study that have finished, with their records
+Runs = list[tuple[Node, dict]]  # the finished runs behind the rows of a study, with their records
 
 
 def collect(study: Study) -> Path:
-    """Writes the study's results.csv, study.json, details.json and curves.json from its runs, and returns their folder.
+    """Write the study's results.csv, study.json, details.json and curves.json from its finished runs, and return their folder.
 
-    Values are percent, unrounded. A run that diverged has an empty value and its status; one that has not run has no row.
+    Values are unrounded percentages, and seconds. A diverged run has its status and empty values; a run that has not finished
+    has no row.
+
+    Raises:
+        ValueError: no run has finished.
     """
     runs = [(node, record) for node in rows_of(study) if (record := node.record)]
     rows = [row for node, record in runs for row in _rows(study, node, record)]
@@ -51,8 +55,9 @@ def collect(study: Study) -> Path:
 
 
 def _rows(study: Study, node: Node, record: dict) -> list[dict]:
+    """Return the lines of results.csv of a run, one for each metric and one for its seconds."""
     pretrain = record["node"] == "pretrain"
-    above = node.above.options.seed if node.above else ""
+    upstream_seed = node.above.options.seed if node.above else ""
     common = {
         "study": study.name,
         "scale": study.scale,
@@ -61,7 +66,7 @@ def _rows(study: Study, node: Node, record: dict) -> list[dict]:
         "task": record["task"],
         "protocol": _protocol(node, record),
         "split": record["split"],
-        "pretrain_seed": record["seed"] if pretrain else above,
+        "pretrain_seed": record["seed"] if pretrain else upstream_seed,
         "finetune_seed": "" if pretrain else record["seed"],
         "status": record["status"],
         "run": node.key,
@@ -74,11 +79,13 @@ def _rows(study: Study, node: Node, record: dict) -> list[dict]:
 
 
 def _protocol(node: Node, record: dict) -> str:
+    """Return the name of a run's protocol, with the node's note."""
     return ", ".join(part for part in (record["protocol"]["name"], node.note) if part)
 
 
 def _about(study: Study, runs: Runs) -> dict:
-    parents = {name: found for name in study.recipes if (found := _parents(study, name))}
+    """Return the content of study.json."""
+    parents = {name: bases for name in study.recipes if (bases := _parents(study, name))}
     return {
         "name": study.name,
         "scale": study.scale,
@@ -92,17 +99,28 @@ def _about(study: Study, runs: Runs) -> dict:
         "tricks": {name: _made_by(study, name) for name in study.recipes},
         "left_out": {n.name: list(study.without[n.name]) for n in study.networks if n.name in study.without},
         "differences": {name: diff for name in study.recipes if (diff := _difference(study, name))},
-        "tuning": [found for node, _ in runs if (found := describe(node))],
+        "tuning": [grid for node, _ in runs if (grid := describe(node))],
         "protocols": {record["task"]: record["protocol"] for _, record in runs},
         "runs": {node.key: _run(study, node, record) for node, record in runs},
     }
 
 
 def _run(study: Study, node: Node, record: dict) -> dict:
-    """What the report says of a run beside its figures: facts of its record, its data, and the command that repeats it."""
-    kept = ("backbone", "transfer", "precision", "machine", "certificate", "speed", "size", "epochs", "peak_memory_gb", "remarks")
+    """Return what the report shows of a run besides its metrics: facts of its record, its data, and its command line."""
+    facts = (
+        "backbone",
+        "transfer",
+        "precision",
+        "machine",
+        "certificate",
+        "speed",
+        "size",
+        "epochs",
+        "peak_memory_gb",
+        "remarks",
+    )
     content = node.folder / CONTENT
-    return {name: record.get(name) for name in (*kept, "versions", "commit")} | {
+    return {name: record.get(name) for name in (*facts, "versions", "commit")} | {
         "config": node.config,
         "pictures": Path(os.path.relpath(node.folder / SHEET, study.folder)).as_posix(),
         "data": read_json(content).get("data") if content.is_file() else None,
@@ -111,66 +129,66 @@ def _run(study: Study, node: Node, record: dict) -> dict:
 
 
 def _command(node: Node, record: dict) -> str:
-    """The command line that repeats a run, from the project's folder; threads are a part of a result on CPUs."""
-    words = [word.removeprefix(f"{ROOT}/") for word in command(node)[1:] if word != "--resume"]
+    """Return the command line that repeats a run from the project's folder; on CPUs the number of threads affects the result."""
+    arguments = [argument.removeprefix(f"{ROOT}/") for argument in command(node)[1:] if argument != "--resume"]
     machine = record.get("machine", {})
     threads = f"OMP_NUM_THREADS={machine['threads']} " if machine.get("device") == "cpu" else ""
-    return threads + shlex.join(["python", *words])
+    return threads + shlex.join(["python", *arguments])
 
 
 def _made_by(study: Study, recipe: str) -> list | str | None:
-    """The tricks of a recipe; of published weights, in words, what they are and how they were trained."""
+    """Return the tricks of a recipe, or the description of published weights."""
     card = study.catalogue[recipe].weights
     return f"{card.source}: {card.about}" if card else study.tricks(recipe, "")
 
 
 def _parents(study: Study, recipe: str) -> list[str]:
-    """The recipes of this study that ``recipe`` is a step from: its parent, and the one it is shown against as well."""
+    """Return the recipes of this study with which ``recipe`` is compared: its parent, and its ``also``."""
     row = study.catalogue[recipe]
     return [name for name in (row.parent, row.also) if name in study.recipes]
 
 
 def _per_image(node: Node, record: dict) -> Path | None:
-    """The per-image results of a finished run, where they are still there."""
+    """Return the file with the per-image results of a finished run; None if it was removed or the run diverged."""
     path = node.folder / record.get("per_image", "")
     return path if record["status"] == "done" and path.is_file() else None
 
 
 def images(runs: Runs, metrics: Iterable[str], pairs: list[tuple[str, str]]) -> list[dict]:
-    """How much each difference varies with the test images, a line for each pair and column that can be resampled."""
-    columns: dict[tuple, tuple[dict, dict]] = {}  # its first record, and {recipe: {seed: files}}
+    """Return how much each difference varies with the test images, one entry for each pair and column that can be resampled."""
+    columns: dict[tuple, tuple[dict, dict]] = {}  # the first record of a column, and {recipe: {seed: files}}
     for node, record in runs:
         if path := _per_image(node, record):
             column = node.task, record["network"], _protocol(node, record), record["split"]
             seed = node.above.options.seed if node.above else node.options.seed
             columns.setdefault(column, (record, {}))[1].setdefault(node.recipe, {}).setdefault(seed, []).append(path)
-    found = []
+    variances = []
     for (task, *places), (record, sides) in columns.items():
         names = dict(zip(("network", "protocol", "split"), places, strict=True))
-        wanted = [pair for pair in pairs if sides.keys() >= set(pair)]
-        module = part_of(task, "bootstrap")  # None: the intervals of such a task are over seeds alone
-        for metric in [m for m in metrics if wanted and module and m in module.METRICS]:
+        covered = [pair for pair in pairs if sides.keys() >= set(pair)]
+        module = part_of(task, "bootstrap")  # None for a task whose intervals are over seeds alone
+        for metric in [m for m in metrics if covered and module and m in module.METRICS]:
             paths = {recipe: list(groups.values()) for recipe, groups in sides.items()}
             values = resample(paths, task, metric, **module.facts(record))
-            for recipe, base in wanted:
-                found.append({"recipe": recipe, "base": base, "metric": metric} | names)
-                found[-1] |= asdict(variance(values[recipe], values[base]))
-    return found
+            for recipe, base in covered:
+                pair = {"recipe": recipe, "base": base, "metric": metric}
+                variances.append(pair | names | asdict(variance(values[recipe], values[base])))
+    return variances
 
 
 def published_of(study: Study) -> dict:
-    """The published numbers that a study names: the source, and values with their recipe, network (or None) and metric.
+    """Return the published numbers that a study names: their source, and values with recipe, network (or None) and metric.
 
-    A row of the paper's table that is not named is that of the recipe's label.
+    Without a named row, the row of the paper's table is the recipe's label.
 
     Raises:
-        ValueError: the study names a row or column that the paper's table has not.
+        ValueError: the study names a row or column that the paper's table does not have.
     """
     from classification.tricks.declare import PUBLISHED, cell, published
 
     values = []
-    for table, wanted in study.file.published.items():
-        for item in wanted:
+    for table, items in study.file.published.items():
+        for item in items:
             row = item.row or (study.catalogue[item.recipe].label if item.recipe in study.catalogue else item.recipe)
             try:
                 value = cell(table, row, item.column)
@@ -178,18 +196,18 @@ def published_of(study: Study) -> dict:
                 raise ValueError(f"{study.name}: {table} has no {row!r}, {item.column!r}; see {PUBLISHED}.") from None
             if value is not None:
                 values.append({"recipe": item.recipe, "network": item.network, "metric": item.metric, "value": value})
-    own = [card for name in study.file.cards if (card := study.catalogue[name].weights).top1 is not None]
-    values += [{"recipe": card.name, "network": None, "metric": "top1", "value": card.top1} for card in own]
+    cards = [card for name in study.file.cards if (card := study.catalogue[name].weights).top1 is not None]
+    values += [{"recipe": card.name, "network": None, "metric": "top1", "value": card.top1} for card in cards]
     tables = ", ".join(table.replace("table", "Table ") for table in study.file.published)
     sources = [f"{tables} of {published()['source']}"] if tables else []
-    sources += [study.file.published_source] if own else []
+    sources += [study.file.published_source] if cards else []
     modules = {task: task_of({"task": task}) for task in (study.file.configs or ("classification",))}
-    protocols = {task: found for task, module in modules.items() if (found := getattr(module, "PUBLISHED_PROTOCOL", None))}
+    protocols = {task: name for task, module in modules.items() if (name := getattr(module, "PUBLISHED_PROTOCOL", None))}
     return {"source": "; ".join(sources), "values": values, "protocols": protocols}
 
 
 def _difference(study: Study, recipe: str) -> dict | None:
-    """The keys in which the resolved pretraining config of a recipe differs from its parent's: [parent's, own]."""
+    """Return the keys in which the resolved pretraining config of a recipe differs from its parent's: [parent's, own]."""
     from classification.tricks import difference, flatten
 
     parent, network = study.catalogue[recipe].parent, study.networks[0]

@@ -1,4 +1,4 @@
-"""Say on which command line a run of a study is made."""
+"""Return the command line that runs a node of a study."""
 
 import sys
 
@@ -10,24 +10,26 @@ SCRIPT = ROOT / "tools/train.py"
 
 
 def command(node: Node, processes: int = 1) -> list[str]:
-    """The command line of a node, as a person would type it; by torchrun for several processes."""
+    """Return the command line of a node, as a person would type it; it uses torchrun for several processes."""
     from classification.tricks import format_trick
 
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
-    words = [sys.executable, *launch, str(SCRIPT), str(find_config(node.config))]
-    words += ["--launcher", "pytorch"] if processes > 1 else []
+    line = [sys.executable, *launch, str(SCRIPT), str(find_config(node.config))]
+    line += ["--launcher", "pytorch"] if processes > 1 else []
     options = node.options
-    words += ["--seed", str(options.seed), "--work-dir", str(node.folder), "--resume"]
+    line += ["--seed", str(options.seed), "--work-dir", str(node.folder), "--resume"]
     if options.protocol:
-        words += ["--protocol", options.protocol]
+        line += ["--protocol", options.protocol]
     if options.lr_factor is not None:
-        words += ["--lr-factor", f"{options.lr_factor:g}"]
+        line += ["--lr-factor", f"{options.lr_factor:g}"]
     if options.hold_out:
-        words.append("--hold-out")
+        line.append("--hold-out")
     if options.vis:
-        words += ["--vis", *options.vis]
+        line += ["--vis", *options.vis]
     if options.overrides:
-        words += ["--cfg-options", *(f"{key}={value}" for key, value in options.overrides.items())]
+        line += ["--cfg-options", *(f"{key}={value}" for key, value in options.overrides.items())]
     if node.pretrain:
-        return words + (["--tricks", *map(format_trick, options.tricks)] if options.tricks else [])
-    return [*words, "--backbone", options.backbone]
+        if options.tricks:
+            line += ["--tricks", *map(format_trick, options.tricks)]
+        return line
+    return [*line, "--backbone", options.backbone]

@@ -1,4 +1,4 @@
-"""Which runs a study needs, each after the one that it rests on, and what makes a run new."""
+"""List the runs that a study needs, each after its upstream run, and explain what makes a run new."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -21,26 +21,26 @@ _shared: dict[str, Resolved] = {}
 
 
 def shared(path: str, options: Options, card: CardFacts | None = None) -> Resolved:
-    """Resolve a config once for all seeds: the seed in it is a placeholder.
+    """Resolve a config once for all seeds, with a placeholder for the seed.
 
     Raises:
         ValueError: see ``resolve``.
     """
     file = find_config(path)
     options = replace(options, seed=SEED, vis=[])
-    what = repr((str(file), file.stat().st_mtime_ns, os.environ.get("DATA_ROOT"), options, card))
-    if what not in _shared:
-        _shared[what] = resolve(path, options, card=card)
-    return _shared[what]
+    content = repr((str(file), file.stat().st_mtime_ns, os.environ.get("DATA_ROOT"), options, card))
+    if content not in _shared:
+        _shared[content] = resolve(path, options, card=card)
+    return _shared[content]
 
 
 def nodes_of(study: Study) -> list[Node]:
-    """Return the runs of a study, each after the one above it; a run that several recipes share stands once."""
+    """Return the runs of a study, each after its upstream run; a run that several recipes share is listed once."""
     return runs_behind(rows_of(study))
 
 
 def runs_behind(rows: Iterable[Node]) -> list[Node]:
-    """Return the runs behind rows, those above them too, each once and after the one above it."""
+    """Return the runs behind rows and their upstream runs, each once and after its upstream run."""
     nodes: dict[str, Node] = {}
 
     def add(node: Node) -> None:
@@ -55,9 +55,9 @@ def runs_behind(rows: Iterable[Node]) -> list[Node]:
 
 
 def rows_of(study: Study) -> Iterator[Node]:
-    """Yield the run behind each network, recipe, seed and task of a study: a shared run once for each recipe.
+    """Yield the run behind each network, recipe, seed and task of a study; a shared run comes once for each recipe.
 
-    A teacher is no row of its own: it stands above the runs that it teaches.
+    A teacher is not a row of its own: it is the upstream run of those that it teaches.
     """
     for seed in range(study.seeds):
         for network in study.networks:
@@ -67,18 +67,22 @@ def rows_of(study: Study) -> Iterator[Node]:
 
 
 def _recipe_nodes(study: Study, network: Network, recipe: Recipe, seed: int) -> Iterator[Node]:
-    from tools.engine.studies.lr_search import grid_of, tuned  # which makes nodes itself
+    """Yield the rows of a recipe: its pretraining, if it has one, and its transfers."""
+    from tools.engine.studies.lr_search import grid_of, tuned  # here, since lr_search imports this module
 
     above = None
     if not recipe.weights and recipe.tricks is not None:
         above = _pretrain_node(study, network, recipe, seed)
         if above.task in study.tasks:
             yield above
-    card = recipe.weights.facts if recipe.weights else above and card_of(above)
+    if recipe.weights:
+        card = recipe.weights.facts
+    else:
+        card = card_of(above) if above else None
     for task, pattern in study.transfers().items():
-        for k in range(study.fine_tunings if card else 1):
+        for fine_tuning in range(study.fine_tunings if card else 1):
             options = Options(
-                seed=seed + MOST_SEEDS * k,
+                seed=seed + MOST_SEEDS * fine_tuning,
                 protocol=study.protocol_of(task),
                 backbone=card.folder if card else SCRATCH,
                 vis=list(study.vis),
@@ -87,8 +91,8 @@ def _recipe_nodes(study: Study, network: Network, recipe: Recipe, seed: int) -> 
             if study.tune_lr:
                 node = replace(node, grid=tuple(grid_of(node, card)))
             yield node
-            if node.grid and (best := tuned(node, card)):
-                yield best
+            if node.grid and (tuned_node := tuned(node, card)):
+                yield tuned_node
 
 
 def card_of(above: Node) -> CardFacts:
@@ -99,33 +103,41 @@ def card_of(above: Node) -> CardFacts:
 def transfer_node(
     recipe: str, network: str, config: str, options: Options, card: CardFacts | None, above: Node | None, note: str = ""
 ) -> Node:
-    """Return the run of a transfer of ``card``, or from scratch, of row ``recipe`` and ``network``."""
-    # the folder of the card is no part of what seeds share
-    plain = card and replace(card, folder="$CARD", identity="")
-    resolved = shared(config, replace(options, backbone="$CARD" if card else SCRATCH), plain)
+    """Return the run of a transfer of ``card``, or from scratch, for the row of ``recipe`` and ``network``.
+
+    There are seven parameters since it fills the fields of ``Node``.
+    """
+    # Seeds share a resolved config whose card has a placeholder for its folder.
+    shared_card = replace(card, folder="$CARD", identity="") if card else None
+    resolved = shared(config, replace(options, backbone="$CARD" if card else SCRATCH), shared_card)
     key = resolved.key_of(options.seed, card.identity if card else SCRATCH)
-    own = card.folder if card and not above else ""
-    return Node(key, recipe, network, config, options, resolved, above, note=note, card=own)
+    published = card.folder if card and not above else ""
+    return Node(key, recipe, network, config, options, resolved, above, note=note, card=published)
 
 
 def _pretrain_node(study: Study, network: Network, recipe: Recipe, seed: int) -> Node:
+    """Return the pretraining of a recipe, whose upstream run is its teacher if the study trains one."""
     teacher, card = _teacher(study, recipe)
     config = network.config.format(scale=study.scale)
     tricks = study.tricks(recipe.name, network.name, card)
     overrides = _effective(config, tuple(network.overrides.items()))
     options = Options(tricks=tricks, seed=seed, overrides=overrides, vis=list(study.vis))
     resolved = shared(config, options)
-    upstream = teacher.key if teacher else CardFacts.read(card).identity if card else None
+    if teacher:
+        upstream = teacher.key
+    else:
+        upstream = CardFacts.read(card).identity if card else None
     return Node(resolved.key_of(seed, upstream), recipe.name, network.name, config, options, resolved, teacher)
 
 
 @cache
 def _effective(config: str, overrides: tuple) -> dict:
+    """Return the overrides that change a value of the config."""
     return effective(dict(overrides), config, Options())
 
 
 def _teacher(study: Study, recipe: Recipe) -> tuple[Node | None, str]:
-    """Return the run that a distilled recipe learns from, where it is part of the study, and the folder of its card."""
+    """Return the run that a distilled recipe learns from, or None if the study does not train it, and the folder of its card."""
     if not recipe.teacher or recipe.teacher in study.teachers:
         return None, study.teachers.get(recipe.teacher, "")
     config = study.teacher.config.format(scale=study.scale)
@@ -138,7 +150,7 @@ def _teacher(study: Study, recipe: Recipe) -> tuple[Node | None, str]:
 
 
 def check(study: Study) -> None:
-    """Raise ValueError when a config is wrong or data of any task of the study is missing, before anything runs."""
+    """Raise ValueError if a config is wrong or the data of any task of the study is missing, before anything runs."""
     checked: set[tuple] = set()
     for node in nodes_of(study):
         if (place := (node.config, node.resolved.data_folder, node.options.protocol)) not in checked:
@@ -148,38 +160,39 @@ def check(study: Study) -> None:
 
 
 def _without_teacher(cfg):
-    """Return a config whose teacher, which a run of the study may have yet to train, is not looked for."""
+    """Return a config without its teacher, which a run of the study may have yet to train."""
     if "teacher" not in cfg:
         return cfg
-    plain = cfg.copy()
-    plain.model = plain.model | dict(distillation=None)
-    return plain
+    without_teacher = cfg.copy()
+    without_teacher.model = without_teacher.model | dict(distillation=None)
+    return without_teacher
 
 
 def why(node: Node) -> list[str]:
-    """Return what makes a run new: in what its key differs from that of the most similar run there is, a line each.
+    """Return what makes a run new: one line for each difference between its key and that of the closest finished run.
 
-    Empty for a run that is done.
+    Return no line for a run that is done.
     """
     if node.record:
         return []
-    own, best = flatten(node.run_key.content), None
+    content, best = flatten(node.run_key.content), None
     for path in RUNS.glob(f"*/{CONTENT}"):
         if path.parent.name == node.key or not (path.parent / RECORD).is_file():
             continue
-        other = flatten(read_json(path))
-        if other.get("config.task") == own["config.task"]:
-            differ = sorted(k for k in own.keys() | other.keys() if own.get(k) != other.get(k))
-            if best is None or len(differ) < len(best[1]):
-                best = path.parent.name, differ, other
+        candidate = flatten(read_json(path))
+        if candidate.get("config.task") == content["config.task"]:
+            different = sorted(key for key in content.keys() | candidate.keys() if content.get(key) != candidate.get(key))
+            if best is None or len(different) < len(best[1]):
+                best = path.parent.name, different, candidate
     if best is None:
         return [f"no run of {node.task} has finished yet"]
-    name, differ, other = best
-    return [f"nearest finished run: {name}", *(f"{k}: {other.get(k, '-')} there, {own.get(k, '-')} here" for k in differ)]
+    name, different, closest = best
+    lines = [f"{key}: {closest.get(key, '-')} there, {content.get(key, '-')} here" for key in different]
+    return [f"closest finished run: {name}", *lines]
 
 
 def missing_data(nodes: Iterable[Node]) -> list[str]:
-    """Return the folders of the runs' data that are not at hand: without them a key is provisional."""
+    """Return the missing data folders of the runs; a key computed without its data is provisional."""
     configs = {id(node.plan): node.plan for node in nodes}
     folders: set[Path] = {folder for cfg in configs.values() for folder in task_of(cfg).data_folders(cfg)}
     return sorted(str(folder) for folder in folders if not folder.is_dir())

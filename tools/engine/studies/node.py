@@ -1,4 +1,4 @@
-"""One run of a study, and how far it is."""
+"""Represent one run of a study and its progress."""
 
 import json
 import time
@@ -12,18 +12,18 @@ from tools.engine.run_folder import PROGRESS, RUNS, failure_of, log_of, read_rec
 
 @dataclass(frozen=True)
 class Node:
-    """One run of a study: a pretraining (``above``: its teacher), or a transfer of the card of ``above`` (None: from scratch).
+    """Represent one run of a study: a pretraining, or a transfer of the card of an upstream run or from scratch.
 
     Args:
-        run_key: of the run.
-        recipe, network: of the row.
+        run_key: key of the run.
+        recipe, network: recipe and network of its row.
         config: path of the config.
-        options: what is asked of it, with the seed.
-        resolved: the config, which may be shared by several seeds: it may have a placeholder for the seed.
-        above: the run on which this one rests.
-        grid: the runs that tune the learning rate of a transfer.
-        note: what sets its row apart from the shared one.
-        card: the folder of a card that no run has written, of published weights.
+        options: options of the run, with its seed.
+        resolved: resolved config. Several seeds may share it, so its seed may be a placeholder.
+        above: upstream run: the teacher of a pretraining, or the pretraining of a transfer; None for a transfer from scratch.
+        grid: runs that tune the learning rate of a transfer.
+        note: addition to the protocol's name that distinguishes its row, such as a tuned learning rate.
+        card: folder of the card of published weights, which no run of a study writes.
     """
 
     run_key: RunKey
@@ -43,7 +43,7 @@ class Node:
 
     @property
     def plan(self) -> Any:
-        """The resolved config, to be read only; it may have a placeholder for the seed."""
+        """Return the resolved config, which must not be changed; its seed may be a placeholder."""
         return self.resolved.cfg
 
     @property
@@ -56,12 +56,12 @@ class Node:
 
     @property
     def log(self) -> Path:
-        """The output of the run."""
+        """Return the file with the output of the run."""
         return log_of(self.folder)
 
     @property
     def failure(self) -> Path:
-        """The last words of a run that failed, while it is not tried again."""
+        """Return the file with the last lines of a failed run, which a retry removes."""
         return failure_of(self.folder)
 
     @property
@@ -76,7 +76,7 @@ class Node:
 
     @property
     def expected_seconds(self) -> float:
-        """What the run is expected to take here: the ``seconds`` of its config."""
+        """Return the expected duration of the run, the ``seconds`` of its config (60 if it has none)."""
         return float(self.resolved.origin.values.get("seconds") or 60)
 
     @property
@@ -86,13 +86,13 @@ class Node:
     def state(self, job=None) -> str:
         """Return 'done', 'diverged', 'failed', 'running 40 %' or 'waiting'.
 
-        With its ``job`` (``id`` and ``state``), while it is in the queue of Slurm: 'queued (job 12)' or 'running 40 % (job 12)'.
+        With its ``job`` (``id`` and ``state``) in Slurm's queue, return 'queued (job 12)' or 'running 40 % (job 12)'.
         """
         if record := self.record:
             return record["status"]
         if job:
-            word = f"running {100 * self.progress():.0f} %" if job.state == "RUNNING" else "queued"
-            return f"{word} (job {job.id})"
+            state = f"running {100 * self.progress():.0f} %" if job.state == "RUNNING" else "queued"
+            return f"{state} (job {job.id})"
         if self.failure.is_file():
             return "failed"
         if progress := self.progress():
@@ -100,11 +100,11 @@ class Node:
         return "waiting"
 
     def progress(self) -> float:
-        """Return the part of the updates done, 0..1, as the run last wrote it; 0 when nothing was written in the last minute."""
+        """Return the part of the updates done, 0..1, that the run last wrote; 0 if it wrote nothing in the last minute."""
         try:
-            written = json.loads((self.folder / PROGRESS).read_text())
+            progress = json.loads((self.folder / PROGRESS).read_text())
         except (OSError, ValueError):
             return 0.0
-        if time.time() - written["time"] > 60:
+        if time.time() - progress["time"] > 60:
             return 0.0
-        return 0.95 * written["done"] / written["total"] if written["phase"] == "train" else 0.95
+        return 0.95 * progress["done"] / progress["total"] if progress["phase"] == "train" else 0.95

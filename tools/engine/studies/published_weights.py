@@ -1,4 +1,4 @@
-"""Cards of published weights: which files the rows of a study need, where each is looked for, and making the cards."""
+"""Turn published weights into backbone cards: list the files that a study needs, find or download them, and write the cards."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -18,14 +18,14 @@ HUB = "https://huggingface.co/{}/resolve/main/model.safetensors"
 
 @dataclass(frozen=True)
 class Weights:
-    """A row of a study that starts from published weights.
+    """Represent a row of a study that starts from published weights.
 
     Args:
-        name: of the row.
-        source: as ``tools/import_backbone.py`` takes it: 'timm:NAME.TAG' or 'torchvision:NAME.WEIGHTS'.
-        file: what the file is called.
-        about: the recipe in a few words.
-        top1: as published, in percent.
+        name: name of the row.
+        source: 'timm:NAME.TAG' or 'torchvision:NAME.WEIGHTS', as ``tools/import_backbone.py`` takes it.
+        file: name of the file.
+        about: short description of the training recipe.
+        top1: published top-1 accuracy in percent.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Weights:
 
     @property
     def folder(self) -> Path:
-        """Of its card, which every study shares."""
+        """Return the folder of its card, which all studies share."""
         return CARDS / self.source.replace(":", "-")
 
     @property
@@ -45,22 +45,24 @@ class Weights:
 
     @property
     def path(self) -> Path | None:
-        """Where the file is: in checkpoints/, or where torch keeps what it downloads; None where it is not."""
+        """Return the file in checkpoints/ or in torch's download cache; None if it is in neither."""
         from torch.hub import get_dir
 
         return next((p for p in (FILES / self.file, Path(get_dir()) / FILES.name / self.file) if p.is_file()), None)
 
     @property
     def state(self) -> str:
-        """'card made', 'file there' or 'file missing'."""
-        return "card made" if self.made else "file there" if self.path else "file missing"
+        """Return 'card made', 'file there' or 'file missing'."""
+        if self.made:
+            return "card made"
+        return "file there" if self.path else "file missing"
 
     @property
     def url(self) -> str:
-        """Where the file is published: by torchvision or timm, or on the Hub where timm has it there alone.
+        """Return where the file is published: the address of torchvision or timm, else timm's file on the Hugging Face Hub.
 
         Raises:
-            ValueError: the library has no such weights.
+            ValueError: the library does not have such weights.
         """
         from backbones.interchange.reference_networks import timm_config, torchvision_weights
 
@@ -72,61 +74,61 @@ class Weights:
 
     @property
     def arch(self) -> dict:
-        """The network: as its card has it, else as its name says."""
+        """Return the network of its card, or the network of its name while there is no card."""
         from backbones.interchange.reference_networks import arch_of
 
         return card_arch(self.folder) or arch_of(self.source.split(":", 1)[1])
 
     @property
     def facts(self) -> CardFacts:
-        """The facts of the card; of one that is not made yet, what its name says, with a provisional identity."""
+        """Return the facts of the card; before it is written, those that the name implies, with a provisional identity."""
         if self.made:
             return CardFacts.read(self.folder)
-        plain = dict(mean=IMAGENET_MEAN, std=IMAGENET_STD, channel_order="rgb")
-        return CardFacts(self.arch, **plain, folder=str(self.folder), identity=f"no card yet in {self.folder}")
+        inputs = dict(mean=IMAGENET_MEAN, std=IMAGENET_STD, channel_order="rgb")
+        return CardFacts(self.arch, **inputs, folder=str(self.folder), identity=f"no card yet in {self.folder}")
 
     @property
     def digest(self) -> str | None:
-        """The first digits of the file's sha256, with which torchvision's names end; timm does not promise that of its own."""
+        """Return the first digits of the file's sha256 from its name; None for timm, whose names do not promise them."""
         match = re.search(r"-([0-9a-f]{8,})\.\w+$", self.file)
         return match[1] if match and self.source.startswith("torchvision:") else None
 
     @property
     def command(self) -> str:
-        """The command line that makes the card by hand."""
+        """Return the command line that writes the card by hand."""
         top1 = "" if self.top1 is None else f" --top1 {self.top1:g}"
         return f"python tools/import_backbone.py {FILES / self.file} --network {self.source}{top1} --out {self.folder.as_posix()}"
 
     def make(self) -> list[str]:
-        """Makes the card from the file; returns sentences on what was assumed.
+        """Write the card from the file and return sentences on what was assumed.
 
         Raises:
-            ValueError: the file is not the one that its name says, or not of this network.
+            ValueError: the file does not have the sha256 of its name, or is not of this network.
         """
         from backbones.interchange.importer import import_backbone
 
-        if self.digest and not (found := sha256(self.path)).startswith(self.digest):
+        if self.digest and not (digest := sha256(self.path)).startswith(self.digest):
             raise ValueError(
-                f"{self.path} is not the file that its name says: its sha256 begins with {found[: len(self.digest)]}; get it "
-                "again, or give a file of your own a name and a row of its own in a study."
+                f"{self.path} is not the file that its name says: its sha256 begins with {digest[: len(self.digest)]}. "
+                "Download it again, or give your own file another name and a row of its own in a study."
             )
-        given = {} if self.top1 is None else {"top1": self.top1}
-        made = import_backbone(str(self.path), network=self.source, **given)
-        made.write(self.folder)
-        return made.notes
+        facts = {} if self.top1 is None else {"top1": self.top1}
+        imported = import_backbone(str(self.path), network=self.source, **facts)
+        imported.write(self.folder)
+        return imported.notes
 
 
 def card_arch(folder: str | Path) -> dict | None:
-    """The network of the card in ``folder``, or None where there is none."""
+    """Return the network of the card in ``folder``, or None if there is no card."""
     path = Path(folder) / JSON
     return read_json(path)["arch"] if path.is_file() else None
 
 
 def make_cards(weights: Iterable[Weights], log: Callable[[str], None]) -> None:
-    """Makes the cards that are not there, from files at hand or, where a network is, downloaded ones.
+    """Write the missing cards from local files; download missing files if their host can be reached.
 
     Raises:
-        ValueError: files are missing, with a line for each; or see ``Weights.make``.
+        ValueError: files are missing (one line each), or see ``Weights.make``.
     """
     weights = list(weights)
     download([row for row in weights if row.state == "file missing"], log)
@@ -139,12 +141,12 @@ def make_cards(weights: Iterable[Weights], log: Callable[[str], None]) -> None:
 
 
 def download(weights: list[Weights], log: Callable[[str], None]) -> None:
-    """Fetches the files into checkpoints/, from every host that answers; what fails is logged."""
+    """Download the files into checkpoints/ from every host that can be reached; log those that fail."""
     from torch.hub import download_url_to_file
 
     hosts = {row.name: "https://" + urlsplit(row.url).netloc for row in weights}
-    there = {host for host in set(hosts.values()) if answers(host)}
-    for row in [row for row in weights if hosts[row.name] in there]:
+    reachable = {host for host in set(hosts.values()) if answers(host)}
+    for row in [row for row in weights if hosts[row.name] in reachable]:
         FILES.mkdir(exist_ok=True)
         log(f"downloading {row.url} to {FILES / row.file}")
         try:
@@ -154,7 +156,7 @@ def download(weights: list[Weights], log: Callable[[str], None]) -> None:
 
 
 def answers(host: str) -> bool:
-    """Whether there is a way to ``host`` within five seconds, whatever it answers."""
+    """Return True if ``host`` answers within five seconds, whatever the status."""
     try:
         urlopen(Request(host, method="HEAD"), timeout=5).close()
     except HTTPError:
@@ -165,15 +167,15 @@ def answers(host: str) -> bool:
 
 
 def missing_text(missing: list[Weights], others: list[Weights]) -> str:
-    """What to do about files that are not there: a line for each."""
+    """Return the error for missing files: what to do, with one line for each file."""
     rows = [f"  {row.name:13} {FILES / row.file}  from {row.url}" for row in missing]
-    can = " ".join(["scratch", *(row.name for row in others)])
+    runnable = " ".join(["scratch", *(row.name for row in others)])
     return "\n".join(
         [
-            f"{len(missing)} of {len(missing) + len(others)} files of weights are not here and could not be downloaded. Put each "
-            "where its line says and start the same command again:",
+            f"{len(missing)} of {len(missing) + len(others)} weight files are missing and could not be downloaded. Put each file "
+            "at the path in its line and start the same command again:",
             *rows,
-            f"Rows that can run without them: --recipes {can}. Cards are then made by themselves; by hand:",
+            f"Rows that can run without them: --recipes {runnable}. Cards are written automatically, or by hand with:",
             *(f"  {row.command}" for row in missing),
         ]
     )

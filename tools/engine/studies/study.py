@@ -1,4 +1,4 @@
-"""Read study files: which recipes or cards, on which networks and tasks, beside which published numbers."""
+"""Read study files, which name recipes or cards, networks, tasks, and published numbers to compare with."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -15,12 +15,12 @@ from backbones.transfer.protocols import protocol_files
 from tools.engine.config import find_config, task_of
 from tools.engine.studies.published_weights import Weights
 
-MOST_SEEDS = 100  # the seeds of fine-tunings are so far apart
+MOST_SEEDS = 100  # distance between the seeds of the fine-tunings of a backbone
 RECIPES = ROOT / "configs/studies/recipes.py"
 
 
 class RecipeSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A recipe of configs/studies/recipes.py."""
+    """Declare a recipe of configs/studies/recipes.py."""
 
     tricks: tuple[str | tuple[str, dict[str, Any]], ...] | None
     parent: str | None
@@ -30,14 +30,14 @@ class RecipeSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class TeacherSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The network from which distilled ones learn."""
+    """Declare the teacher network of distillation."""
 
     config: str
     overrides: dict[str, Any] = {}
 
 
 class CatalogueSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """configs/studies/recipes.py."""
+    """Declare the content of configs/studies/recipes.py."""
 
     recipes: dict[str, RecipeSchema]
     teacher: TeacherSchema
@@ -45,7 +45,7 @@ class CatalogueSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class NetworkSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A network that a study pretrains."""
+    """Declare a network that a study pretrains."""
 
     config: str
     overrides: dict[str, Any] = {}
@@ -53,7 +53,7 @@ class NetworkSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class CardSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A row of a study that starts from published weights."""
+    """Declare a row of a study that starts from published weights."""
 
     source: str
     file: str
@@ -63,7 +63,7 @@ class CardSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class PublishedSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A published number beside a recipe's: a cell of a table of the paper."""
+    """Declare a cell of a table of the paper that is shown beside a recipe's result."""
 
     recipe: str
     metric: str
@@ -73,7 +73,7 @@ class PublishedSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class StudySchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A file of configs/studies/."""
+    """Declare the content of a file of configs/studies/."""
 
     name: str
     recipes: tuple[str, ...]
@@ -89,15 +89,16 @@ class StudySchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A row of a study.
+    """Represent a row of a study.
 
     Args:
-        name: of the recipe, or of the published weights.
-        label: what tables print.
-        tricks: pairs of a name and its options; None for a row that pretrains nothing.
-        parent: the recipe that it is compared with, and ``also`` another one.
-        teacher: the recipe of the network that a distilled one learns from.
-        weights: published ones that the row starts from.
+        name: name of the recipe or of the published weights.
+        label: name in tables.
+        tricks: pairs of a trick's name and its options; None for a row without pretraining.
+        parent: recipe that it is compared with.
+        also: another recipe that it is compared with.
+        teacher: recipe of the teacher network of a distilled row.
+        weights: published weights from which the row starts.
     """
 
     name: str
@@ -112,13 +113,13 @@ class Recipe:
         """Return the tricks without those ``left_out``, with the folder of the teacher's card; None for 'scratch'."""
         if self.tricks is None:
             return None
-        own = {"distillation": {"teacher": teacher}}
-        return [(name, options | own.get(name, {})) for name, options in self.tricks if name not in left_out]
+        additions = {"distillation": {"teacher": teacher}}
+        return [(name, options | additions.get(name, {})) for name, options in self.tricks if name not in left_out]
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that a study pretrains: the pattern of its config, overrides, and the recipes that it is trained with."""
+    """Represent a network that a study pretrains: the pattern of its config, overrides, and the recipes to train it with."""
 
     name: str
     config: str
@@ -128,7 +129,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Study:
-    """A study at one scale with the recipes and seeds asked for: see ``load_study``."""
+    """Represent a study at one scale with the requested recipes and seeds; see ``load_study``."""
 
     file: StudySchema
     scale: str
@@ -151,19 +152,19 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """Where its table and report go."""
+        """Return the folder of its table and report."""
         return Path("work_dirs") / f"{self.name}-{self.scale}"
 
     def label(self, recipe: str) -> str:
-        """Return what the study's table prints for a recipe."""
+        """Return the name of a recipe in the study's tables."""
         return self.catalogue[recipe].label if recipe in self.catalogue else recipe
 
     def cards(self) -> list[Weights]:
-        """Return the published weights of all rows asked for."""
+        """Return the published weights of all requested rows."""
         return [weights for name in self.recipes if (weights := self.catalogue[name].weights)]
 
     def transfers(self) -> dict[str, str]:
-        """Return the tasks asked for that take a card, and the patterns of their configs."""
+        """Return the requested tasks that transfer a backbone, with the patterns of their configs."""
         return {task: path for task, path in self.configs("transfer").items() if task in self.tasks}
 
     def configs(self, stage: str) -> dict[str, str]:
@@ -171,16 +172,16 @@ class Study:
         return {task: path for task, path in self.file.configs.items() if task_of({"task": task}).STAGE == stage}
 
     def protocol_of(self, task: str) -> str | None:
-        """Return the protocol asked for, where the task has one of that name; else None, the config's own."""
+        """Return the requested protocol if the task defines it, else None for the default of the config."""
         return self.protocol if self.protocol in protocol_files(task) else None
 
     def tricks(self, recipe: str, network: str, teacher: str = "") -> list | None:
-        """Return the tricks of a recipe that a network has a use for; None for 'scratch'."""
+        """Return the tricks of a recipe that apply to a network; None for 'scratch'."""
         return self.catalogue[recipe].tricks_for(self.without.get(network, ()), teacher)
 
 
 def read_catalogue() -> tuple[CatalogueSchema, dict[str, Recipe]]:
-    """Return configs/studies/recipes.py as it is, and its recipes by name.
+    """Read configs/studies/recipes.py and return its content and its recipes by name.
 
     Raises:
         ValueError: the file does not fit its schema, or names a parent that is not in it.
@@ -188,12 +189,18 @@ def read_catalogue() -> tuple[CatalogueSchema, dict[str, Recipe]]:
     schema = accept(_public(read_config(RECIPES)), CatalogueSchema, str(RECIPES))
     recipes = {}
     for name, row in schema.recipes.items():
-        for other in (row.parent, row.also, row.teacher):
-            if other is not None:
-                refuse_unknown_name(f"recipe beside {name} in {RECIPES.name}", other, schema.recipes)
-        pairs = row.tricks and tuple((t, {}) if isinstance(t, str) else (t[0], dict(t[1])) for t in row.tricks)
-        recipes[name] = Recipe(name, row.label, pairs, row.parent, row.also, row.teacher)
+        for related in (row.parent, row.also, row.teacher):
+            if related is not None:
+                refuse_unknown_name(f"recipe beside {name} in {RECIPES.name}", related, schema.recipes)
+        recipes[name] = Recipe(name, row.label, _trick_pairs(row), row.parent, row.also, row.teacher)
     return schema, recipes
+
+
+def _trick_pairs(row: RecipeSchema) -> tuple[tuple[str, dict], ...] | None:
+    """Return the tricks of a recipe as pairs of name and options; None for a row without pretraining."""
+    if row.tricks is None:
+        return None
+    return tuple((trick, {}) if isinstance(trick, str) else (trick[0], dict(trick[1])) for trick in row.tricks)
 
 
 def load_study(
@@ -208,63 +215,47 @@ def load_study(
     protocol: str | None = None,
     vis: list[str] | None = None,
 ) -> Study:
-    """Read a study's file and check what was asked of it.
+    """Read a study's file and check the options for it.
+
+    It is long because its parameters are the command-line options of ``add_study_arguments`` and it fills every field of a study.
 
     Args:
-        path: of the study.
+        path: file of the study.
         scale: 'toy', 'mini' or 'paper'.
-        recipes: instead of the study's own.
-        seeds: how many.
-        teachers: cards by the recipe of the teacher ('smooth', 'mixup'), instead of training it.
+        recipes: rows of the study (default: the study's own).
+        seeds: number of pretrainings, 1 to 100.
+        teachers: folders of cards by the recipe of the teacher ('smooth', 'mixup'), used instead of training it.
         tune_lr: add rows of each transfer at the best of a grid of learning rates.
-        fine_tunings: of each pretrained backbone, with seeds that are 100 apart.
-        tasks: of the study's, those whose rows are wanted; a pretraining that they rest on runs all the same.
-        protocol: of the transfers that have one of that name.
-        vis: where the scalars of its runs go besides their folders, as ``tools/train.py --vis`` takes it.
+        fine_tunings: number of fine-tunings of each pretrained backbone, with seeds that are 100 apart.
+        tasks: tasks whose rows are included (default: all). The pretrainings that they need are run in any case.
+        protocol: protocol for every transfer task that defines it.
+        vis: backends that receive the scalars of the runs, as in ``tools/train.py --vis``.
 
     Raises:
-        ValueError: an unknown study, scale, recipe, task, metric or protocol (names the nearest), a network without a config at
-            that scale, fewer than one seed, or a file that does not fit its schema.
+        ValueError: a study, scale, recipe, task, metric or protocol is unknown (the message names the nearest), a network has
+            no config at that scale, a number of seeds is out of range, or a file does not fit its schema.
     """
-    where = str(find_config(path))
-    file = accept(_public(read_config(where)), StudySchema, where)
-    catalogue, known = read_catalogue()
+    study_path = str(find_config(path))
+    file = accept(_public(read_config(study_path)), StudySchema, study_path)
+    schema, catalogue = read_catalogue()
     refuse_unknown_name("scale", scale, SCALES)
-    for name, card in file.cards.items():
-        weights = Weights(name, card.source, card.file, card.about, card.top1)
-        known[name] = Recipe(name, card.label, (), weights=weights)
-    for name, label in file.labels.items():
-        refuse_unknown_name(f"recipe for a label of {file.name}", name, known)
-        known[name] = replace(known[name], label=label)
-    allowed = [SCRATCH, *file.cards] if file.cards else list(known)
-    for name in (*file.recipes, *(recipes or ())):
-        refuse_unknown_name("recipe", name, allowed)
-    refuse_unknown_name(f"recipe for the reference of {file.name}", file.reference, file.recipes)
-    wanted = tuple(recipes or file.recipes)
-    own = tuple(file.configs or ("classification",))
-    _check_metrics(file, own)
-    if not (1 <= seeds <= MOST_SEEDS and fine_tunings >= 1):
-        raise ValueError(
-            f"--seeds is {seeds}x{fine_tunings}; give 1 to {MOST_SEEDS} pretrainings, and 1 fine-tuning of each or more."
-        )
-    for name in tasks or ():
-        refuse_unknown_name(f"task in {file.name}", name, own)
-    if protocol:
-        refuse_unknown_name(f"protocol for the tasks of {file.name}", protocol, [p for task in own for p in protocol_files(task)])
-    taught = {row.teacher for name in wanted if (row := known[name]).teacher}
-    for recipe in teachers or {}:
-        if recipe not in taught:
-            hint = f"its distilled rows learn from {', '.join(sorted(taught))}" if taught else "none of its rows is distilled"
-            raise ValueError(f"--teachers {recipe}=...: no row of {file.name} asked for has such a teacher; {hint}.")
+    catalogue |= _rows_of_file(file, catalogue)
+    _check_recipes(file, catalogue, recipes or ())
+    rows = tuple(recipes or file.recipes)
+    all_tasks = tuple(file.configs or ("classification",))
+    _check_metrics(file, all_tasks)
+    _check_seeds(seeds, fine_tunings)
+    _check_tasks(file, all_tasks, tasks or (), protocol)
+    _check_teachers(file, [catalogue[name] for name in rows], teachers or {})
     study = Study(
         file=file,
         scale=scale,
-        recipes=wanted,
-        catalogue=known,
-        networks=_networks(file, wanted),
-        teacher=catalogue.teacher,
-        without=catalogue.without,
-        tasks=tuple(tasks or own),
+        recipes=rows,
+        catalogue=catalogue,
+        networks=_networks(file, rows),
+        teacher=schema.teacher,
+        without=schema.without,
+        tasks=tuple(tasks or all_tasks),
         seeds=seeds,
         fine_tunings=fine_tunings,
         teachers=dict(teachers or {}),
@@ -277,13 +268,59 @@ def load_study(
     return study
 
 
+def _rows_of_file(file: StudySchema, catalogue: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """Return the rows that a study's file itself defines: its published weights, and recipes with a label of its own."""
+    rows = {}
+    for name, card in file.cards.items():
+        weights = Weights(name, card.source, card.file, card.about, card.top1)
+        rows[name] = Recipe(name, card.label, (), weights=weights)
+    for name, label in file.labels.items():
+        refuse_unknown_name(f"recipe for a label of {file.name}", name, catalogue | rows)
+        rows[name] = replace((catalogue | rows)[name], label=label)
+    return rows
+
+
+def _check_recipes(file: StudySchema, catalogue: Mapping[str, Recipe], recipes: Collection[str]) -> None:
+    """Raise ValueError unless the study may have its own and the requested ``recipes``, and has its reference."""
+    allowed = [SCRATCH, *file.cards] if file.cards else list(catalogue)
+    for name in (*file.recipes, *recipes):
+        refuse_unknown_name("recipe", name, allowed)
+    refuse_unknown_name(f"recipe for the reference of {file.name}", file.reference, file.recipes)
+
+
+def _check_seeds(seeds: int, fine_tunings: int) -> None:
+    """Raise ValueError if a number of seeds is out of range."""
+    if not (1 <= seeds <= MOST_SEEDS and fine_tunings >= 1):
+        raise ValueError(
+            f"--seeds is {seeds}x{fine_tunings}; give 1 to {MOST_SEEDS} pretrainings, and 1 fine-tuning of each or more."
+        )
+
+
+def _check_tasks(file: StudySchema, all_tasks: tuple[str, ...], tasks: Collection[str], protocol: str | None) -> None:
+    """Raise ValueError if the study lacks a requested task, or none of its tasks defines the protocol."""
+    for name in tasks:
+        refuse_unknown_name(f"task in {file.name}", name, all_tasks)
+    if protocol:
+        protocols = [name for task in all_tasks for name in protocol_files(task)]
+        refuse_unknown_name(f"protocol for the tasks of {file.name}", protocol, protocols)
+
+
+def _check_teachers(file: StudySchema, rows: Collection[Recipe], teachers: Collection[str]) -> None:
+    """Raise ValueError if a card is given for a teacher from which no row learns."""
+    used = {row.teacher for row in rows if row.teacher}
+    for recipe in teachers:
+        if recipe not in used:
+            hint = f"its distilled rows learn from {', '.join(sorted(used))}" if used else "none of its rows is distilled"
+            raise ValueError(f"--teachers {recipe}=...: no row of {file.name} asked for has such a teacher; {hint}.")
+
+
 def pretrained(study: Study) -> list[str]:
-    """Return the patterns of the configs that a study pretrains by."""
+    """Return the patterns of the configs of a study's pretrainings."""
     return [network.config for network in study.networks if network.config]
 
 
 def _networks(file: StudySchema, recipes: tuple[str, ...]) -> tuple[Network, ...]:
-    """Return what is pretrained; one network without a name in most studies, and without a config where all rows are cards."""
+    """Return the networks that a study pretrains: mostly one without a name, and without a config if all rows are cards."""
     if file.networks:
         return tuple(Network(name, n.config, n.overrides, n.recipes or recipes) for name, n in file.networks.items())
     patterns = [path for task, path in file.configs.items() if task_of({"task": task}).STAGE == "pretrain"]
@@ -291,19 +328,20 @@ def _networks(file: StudySchema, recipes: tuple[str, ...]) -> tuple[Network, ...
 
 
 def _check_metrics(file: StudySchema, tasks: tuple[str, ...]) -> None:
+    """Raise ValueError if no task of the study has one of its metrics."""
     figures = [name for task in tasks for name in task_of({"task": task}).FIGURES]
     for name in file.metrics:
         refuse_unknown_name(f"metric in {file.name}", name, figures)
 
 
 def _public(cfg) -> dict[str, Any]:
-    """Return a file's values without the names that start with an underscore, which are its own helpers."""
+    """Return the values of a config file without its private names, which start with an underscore."""
     return {key: value for key, value in cfg.to_dict().items() if not key.startswith("_")}
 
 
 def refuse_unknown_name(what: str, name: str, allowed: Collection[str]) -> None:
-    """Raise ValueError unless ``name`` is allowed; names the nearest and all."""
+    """Raise ValueError, with the nearest and all allowed names, unless ``name`` is allowed."""
     if name not in allowed:
-        near = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.4)
-        hint = f"nearest: {', '.join(near)}; " if near else ""
+        nearest = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.4)
+        hint = f"nearest: {', '.join(nearest)}; " if nearest else ""
         raise ValueError(f"There is no {what} {name!r}; {hint}all: {', '.join(dict.fromkeys(allowed))}.")

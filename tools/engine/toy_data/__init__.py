@@ -1,3 +1,3 @@
-"""Draw the synthetic datasets of scale toy."""
+"""Generate the synthetic datasets of scale toy."""
 
 __all__ = ["scenes", "writer"]

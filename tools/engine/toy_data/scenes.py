@@ -1,9 +1,9 @@
-"""Draws the scenes of the made-image world: cluttered grounds, objects on them and what is in the way.
+"""Draw the scenes of the synthetic datasets: cluttered backgrounds, objects on them, and occluders.
 
-An object class is a texture times a shape; hues are random and tell nothing. Objects are light with a dark pattern on grounds
-of middle tones, and stand nearly upright, as things do in photographs: a network a quarter as wide as ResNet-50 then learns the
-classes in some hundred updates. The folder set, VOC and ADE20K are drawn by the same functions, so what a network learns on the
-first is of use on the others.
+The class of an object is a texture times a shape; hues are random and carry no information. Objects are light with a dark
+pattern, on backgrounds of middle tones, and stand nearly upright, as objects in photographs do. A network a quarter as wide as
+ResNet-50 therefore learns the classes in a few hundred updates. The same functions draw the ImageNet-style folder, VOC and
+ADE20K, so what a network learns on the first helps on the others.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ SHAPES = ("disc", "star")
 TEXTURES = ("solid", "striped", "banded", "checked")
 CLASSES = tuple(f"{texture}_{shape}" for texture in TEXTURES for shape in SHAPES)
 STUFF = ("waves", "bricks", "grass", "gradient", "speckle", "clouds")
-ADE_IDS = {  # 0 is "unlabelled"; spread over 1..150 so that a reader which packs the ids is found out
+ADE_IDS = {  # 0 is "unlabelled"; spread over 1..150 to expose a reader that packs the ids
     **{"waves": 3, "bricks": 14, "grass": 29, "gradient": 57, "speckle": 88, "clouds": 133},
     **{"solid_disc": 1, "solid_star": 20, "striped_disc": 46, "striped_star": 71},
     **{"banded_disc": 90, "banded_star": 112, "checked_disc": 125, "checked_star": 150},
 }
-MOST_TURN = 0.25  # radians either way, of an object and of its texture
+MOST_TURN = 0.25  # radians; largest rotation of an object and of its texture, in either direction
 FOLDER_SIDE = 80  # px; leaves room for a random crop of 64
-MIN_VISIBLE = 0.15  # no object is hidden further than this share of its whole area
+MIN_VISIBLE = 0.15  # share of an object's whole area that always stays visible
 
 
 @dataclass
 class Thing:
-    """One drawn object: class index, whole area in px, whole extent (x0, y0, x1, y1), 0-based half-open.
+    """Hold one drawn object: class index, whole area in px, whole extent (x0, y0, x1, y1), 0-based half-open.
 
-    Area and extent count what the border cuts off, so the extent may reach outside the image."""
+    Area and extent include what the border cuts off, so the extent may reach outside the image.
+    """
 
     label: int
     area: int
@@ -42,8 +43,14 @@ class Thing:
 
 @dataclass
 class Scene:
-    """image (h, w, 3) float32 about 0..1 RGB; ground (h, w) uint8 ADE ids of the stuff, 0 unlabelled;
-    owner (h, w) int16, index into things of the object seen at a pixel, -1 where none is."""
+    """Hold an image and what is visible at each pixel.
+
+    Attributes:
+        image: (h, w, 3) float32 RGB, about 0..1.
+        ground: (h, w) uint8, ADE ids of the stuff, 0 unlabelled.
+        owner: (h, w) int16, index into ``things`` of the object visible at a pixel, or -1.
+        things: the objects in drawing order.
+    """
 
     image: np.ndarray
     ground: np.ndarray
@@ -55,20 +62,20 @@ class Scene:
 
 
 def _colour(rng: np.random.Generator, away: Iterable[np.ndarray] = (), gap: float = 0.25) -> np.ndarray:
-    """A random middle RGB tone (3,) in 0.23..0.68, at least `gap` from each of `away` (or the farthest found)."""
-    found = rng.uniform(0.23, 0.68, (24, 3)).astype(np.float32)
-    dist = np.min([np.linalg.norm(found - c, axis=1) for c in away] or [np.ones(24)], axis=0)
-    return found[np.argmax(np.where(dist.max() >= gap, dist >= gap, dist))]
+    """Return a random middle RGB tone (3,) in 0.23..0.68, at least `gap` from each of `away`, or else the farthest of 24."""
+    colours = rng.uniform(0.23, 0.68, (24, 3)).astype(np.float32)
+    dist = np.min([np.linalg.norm(colours - c, axis=1) for c in away] or [np.ones(24)], axis=0)
+    return colours[np.argmax(np.where(dist.max() >= gap, dist >= gap, dist))]
 
 
 def _smooth(rng: np.random.Generator, h: int, w: int, cell: float, channels: int = 1) -> np.ndarray:
-    """Smooth noise about 0..1 with blobs of `cell` px, (h, w) or (h, w, channels) float32."""
+    """Return smooth noise of about 0..1 with blobs of `cell` px, (h, w) or (h, w, channels) float32."""
     grid = rng.random((int(h / cell) + 2, int(w / cell) + 2, channels), dtype=np.float32)
     return cv2.resize(grid, (w, h), interpolation=cv2.INTER_CUBIC)
 
 
 def _axes(h: int, w: int, angle: float, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates u, v (h, w) float32 along axes turned by `angle` radians, 0 at the centre."""
+    """Return coordinates u, v (h, w) float32 along axes turned by `angle` radians, 0 at the centre."""
     y = (np.arange(h, dtype=np.float32)[:, None] - (h - 1) / 2) * scale
     x = (np.arange(w, dtype=np.float32)[None, :] - (w - 1) / 2) * scale
     c, s = np.float32(math.cos(angle)), np.float32(math.sin(angle))
@@ -76,7 +83,7 @@ def _axes(h: int, w: int, angle: float, scale: float = 1.0) -> tuple[np.ndarray,
 
 
 def _stuff_pattern(rng: np.random.Generator, name: str, h: int, w: int) -> np.ndarray:
-    """The mixing weight 0..1 of a stuff's two colours, (h, w) float32."""
+    """Return the mixing weight 0..1 of a stuff's two colours, (h, w) float32."""
     period = rng.uniform(8, 14)
     if name == "waves":
         u, v = _axes(h, w, rng.uniform(0, math.pi))
@@ -100,14 +107,14 @@ def _stuff_pattern(rng: np.random.Generator, name: str, h: int, w: int) -> np.nd
 
 
 def _stuff(rng: np.random.Generator, name: str, h: int, w: int) -> np.ndarray:
-    """A whole image (h, w, 3) float32 of one stuff in two random colours."""
+    """Return a whole image (h, w, 3) float32 of one stuff in two random colours."""
     first = _colour(rng)
     second = first + rng.uniform(0.35, 0.7) * (_colour(rng, [first]) - first)
     return first + _stuff_pattern(rng, name, h, w)[..., None] * (second - first)
 
 
 def _regions(rng: np.random.Generator, h: int, w: int) -> Scene:
-    """An empty scene whose ground is 2..5 wavy regions of different stuff."""
+    """Return a scene without objects whose ground is 2..5 wavy regions of different stuff."""
     names = rng.choice(STUFF, size=int(rng.integers(2, 6)), replace=False)
     angles = rng.uniform(0, 2 * math.pi) + 2 * math.pi * np.arange(len(names)) / len(names)
     radii = rng.uniform(0.15, 0.4, len(names))
@@ -125,7 +132,7 @@ def _regions(rng: np.random.Generator, h: int, w: int) -> Scene:
 
 
 def _cluttered(rng: np.random.Generator, h: int, w: int) -> Scene:
-    """An empty scene on stuff regions or smooth noise, strewn with pieces of plain colour."""
+    """Return a scene without objects, of stuff regions or smooth noise with pieces of plain colour on it."""
     scene = _regions(rng, h, w)
     if rng.random() < 0.5:
         scene.image = _colour(rng) + 0.6 * (_smooth(rng, h, w, rng.uniform(8, 40), 3) - 0.5)
@@ -136,14 +143,15 @@ def _cluttered(rng: np.random.Generator, h: int, w: int) -> Scene:
 
 
 def _piece(rng: np.random.Generator, h: int, w: int, centre: np.ndarray, size: float) -> np.ndarray:
-    """Coverage (h, w) float32 0..1 of a distractor: a crooked line, a long ellipse or a ragged polygon."""
+    """Return the coverage (h, w) float32 0..1 of a distractor: a crooked line, a long ellipse or a ragged polygon."""
     mask = np.zeros((h, w), np.uint8)
-    kind, (cy, cx) = int(rng.integers(3)), centre
+    kind = int(rng.integers(3))
+    cy, cx = centre
     if kind == 0:
         path = np.cumsum(rng.normal(0, size / 2, (4, 2)), 0) + (cx - size / 2, cy)
         cv2.polylines(mask, [_fixed(path)], False, 255, int(rng.integers(1, 5)), cv2.LINE_AA, 4)
         return mask.astype(np.float32) / 255
-    # No piece may pass for a class shape: ellipses are at least twice as long as wide, polygons uneven.
+    # No piece may look like a class shape: ellipses are at least twice as long as wide, polygons uneven.
     angles = np.sort(rng.uniform(0, 2 * math.pi, 7)) if kind == 2 else np.linspace(0, 2 * math.pi, 24, False)
     radii = rng.uniform(0.3, 1.0, 7) if kind == 2 else 1.0
     points = np.stack([np.cos(angles) * radii, np.sin(angles) * radii * (1.0 if kind == 2 else 0.4)], 1)
@@ -152,16 +160,18 @@ def _piece(rng: np.random.Generator, h: int, w: int, centre: np.ndarray, size: f
 
 
 def _turned(points: np.ndarray, rng: np.random.Generator, most: float = math.pi) -> np.ndarray:
-    a = rng.uniform(-most, most)
-    return points @ np.array([[math.cos(a), math.sin(a)], [-math.sin(a), math.cos(a)]])
+    """Rotate points (n, 2) by a random angle of at most `most` radians in either direction."""
+    angle = rng.uniform(-most, most)
+    return points @ np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
-    """Points (n, 2) xy as the 1/16 px integers that OpenCV draws with shift=4."""
+    """Return points (n, 2) xy as the 1/16 px integers that OpenCV draws with shift=4."""
     return np.round(points * 16).astype(np.int32)
 
 
 def _blend(image: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> None:
+    """Paint a colour onto an image in place, weighted by the coverage `alpha` (h, w)."""
     image += alpha[..., None] * (colour - image)
 
 
@@ -169,7 +179,7 @@ def _blend(image: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> None:
 
 
 def _outline(rng: np.random.Generator, shape: str, size: float) -> np.ndarray:
-    """Corners (n, 2) xy in px about the origin, slightly turned and squashed at random."""
+    """Return corners (n, 2) xy in px about the origin, slightly turned and squashed at random."""
     n, radius = {"disc": (40, 0.5), "star": (10, 0.6)}[shape]
     angles = 2 * math.pi * np.arange(n) / n - math.pi / 2
     radii = np.where(np.arange(n) % 2, 0.45, 1.0) if shape == "star" else np.ones(n)
@@ -178,7 +188,7 @@ def _outline(rng: np.random.Generator, shape: str, size: float) -> np.ndarray:
 
 
 def _texture(rng: np.random.Generator, texture: str, side: int, size: float) -> np.ndarray:
-    """Where an object is dark: 0 or 1, (side, side) float32 at two samples a px."""
+    """Return the texture weight of an object, 1 where it is dark and else 0, (side, side) float32 at two samples per px."""
     u, v = _axes(side, side, rng.uniform(-MOST_TURN, MOST_TURN), 0.5)
     period = max(5.5, size * rng.uniform(0.16, 0.3))  # finer would drown in the blur on small objects
     u, v = np.mod(u / period + rng.random(), 1) < 0.5, np.mod(v / period + rng.random(), 1) < 0.5
@@ -187,7 +197,7 @@ def _texture(rng: np.random.Generator, texture: str, side: int, size: float) -> 
 
 
 def _patch(rng: np.random.Generator, label: int, size: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage and texture weight of an object, both (n, n) float32 0..1, drawn at 2x and averaged."""
+    """Return coverage and texture weight of an object, both (n, n) float32 0..1, drawn at 2x and averaged."""
     texture, shape = CLASSES[label].split("_")
     n = 2 * math.ceil(0.6 * size + 1)
     cover = np.zeros((2 * n, 2 * n), np.float32)
@@ -197,23 +207,26 @@ def _patch(rng: np.random.Generator, label: int, size: float) -> tuple[np.ndarra
 
 
 def bounds(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """(x0, y0, x1, y1), 0-based half-open, of the true pixels of a mask (h, w)."""
+    """Return the box (x0, y0, x1, y1), 0-based half-open, of the true pixels of a mask (h, w)."""
     ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
 
 
 def _may_cover(scene: Scene, mask: np.ndarray, keep: float) -> bool:
-    """Whether every object keeps the share `keep` of its area if `mask` (h, w) bool is drawn over."""
-    left = np.bincount(scene.owner[~mask] + 1, minlength=len(scene.things) + 1)[1:]
-    return all(seen >= keep * thing.area for seen, thing in zip(left, scene.things, strict=True))
+    """Return True if every object keeps the share `keep` of its area when `mask` (h, w) bool is drawn over it."""
+    visible = np.bincount(scene.owner[~mask] + 1, minlength=len(scene.things) + 1)[1:]
+    return all(seen >= keep * thing.area for seen, thing in zip(visible, scene.things, strict=True))
 
 
 def draw_thing(rng: np.random.Generator, scene: Scene, label: int, size: float, centre: tuple[float, float]) -> bool:
-    """Draws an object about `size` px across at `centre` (y, x) on top of the scene.
+    """Draw an object about `size` px across at `centre` (y, x) on top of the scene and return True.
 
-    Returns False, and draws nothing, where it or an object below would be seen too little."""
-    (h, w), (cover, weight) = scene.owner.shape, _patch(rng, label, size)
-    n, top, left = len(cover), round(centre[0]) - len(cover) // 2, round(centre[1]) - len(cover) // 2
+    Draw nothing and return False if too little of it, or of an object below it, would be visible.
+    """
+    h, w = scene.owner.shape
+    cover, weight = _patch(rng, label, size)
+    n = len(cover)
+    top, left = (round(middle) - n // 2 for middle in centre)
     rows, cols = slice(max(0, top), min(h, top + n)), slice(max(0, left), min(w, left + n))
     inner = slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left)
     mask = np.zeros((h, w), bool)
@@ -232,7 +245,7 @@ def draw_thing(rng: np.random.Generator, scene: Scene, label: int, size: float, 
 
 
 def _draw_occluder(rng: np.random.Generator, scene: Scene, size: float, keep: float) -> None:
-    """Puts an unlabelled piece of plain colour on top, if every object keeps the share `keep`."""
+    """Draw an unlabelled piece of plain colour on top if every object keeps the share `keep` of its area."""
     h, w = scene.owner.shape
     cover = _piece(rng, h, w, rng.uniform(0.15, 0.85, 2) * (h, w), size)
     if _may_cover(scene, cover >= 0.5, keep):
@@ -241,22 +254,23 @@ def _draw_occluder(rng: np.random.Generator, scene: Scene, size: float, keep: fl
 
 
 def _place(rng: np.random.Generator, h: int, w: int, size: float, cut: float) -> tuple[float, float]:
-    """A centre (y, x) wholly inside the image or, with probability `cut`, perhaps across its border."""
+    """Return a centre (y, x) for an object wholly inside the image or, with probability `cut`, possibly across its border."""
     margin = min(size * (0.25 if rng.random() < cut else 0.6), min(h, w) / 2)
     return rng.uniform(margin, h - margin), rng.uniform(margin, w - margin)
 
 
 def _populate(rng: np.random.Generator, scene: Scene) -> Scene:
-    """Draws 1..5 objects of 16..80 px, as many small as large ones, and an occluder or two."""
-    (h, w), wanted = scene.owner.shape, int(rng.integers(1, 6))
-    for _ in range(4 * wanted):
+    """Draw 1..5 objects of 16..80 px, as many small as large ones, and up to two occluders."""
+    h, w = scene.owner.shape
+    count = int(rng.integers(1, 6))
+    for _ in range(4 * count):
         size = float(np.exp(rng.uniform(math.log(16), math.log(80))))
         draw_thing(rng, scene, int(rng.integers(len(CLASSES))), size, _place(rng, h, w, size, 0.25))
-        if len(scene.things) == wanted:
+        if len(scene.things) == count:
             break
     for _ in range(rng.integers(0, 3)):
         _draw_occluder(rng, scene, rng.uniform(10, 30), MIN_VISIBLE)
-    assert scene.things, "the first object is always drawn: a quarter of it at least is inside"
+    assert scene.things, "the first object is always drawn: at least a quarter of it is inside"
     return scene
 
 
@@ -264,7 +278,7 @@ def _populate(rng: np.random.Generator, scene: Scene) -> Scene:
 
 
 def folder_scene(rng: np.random.Generator, label: int) -> Scene:
-    """A cluttered scene of FOLDER_SIDE px square with one object of class index `label`."""
+    """Return a cluttered scene of FOLDER_SIDE px square with one object of class index `label`."""
     side = FOLDER_SIDE
     scene = _cluttered(rng, side, side)
     size = rng.uniform(0.6, 1.0) * side
@@ -276,19 +290,19 @@ def folder_scene(rng: np.random.Generator, label: int) -> Scene:
 
 
 def voc_scene(rng: np.random.Generator) -> Scene:
-    """A cluttered scene with sides of 112..160 px and 1..5 objects."""
+    """Return a cluttered scene with sides of 112..160 px and 1..5 objects."""
     h, w = (int(n) for n in rng.integers(112, 161, 2))
     return _populate(rng, _cluttered(rng, h, w))
 
 
 def ade_scene(rng: np.random.Generator) -> Scene:
-    """A scene with sides of 128..160 px: 2..5 stuff regions, 1..5 objects, unlabelled pieces."""
+    """Return a scene with sides of 128..160 px: 2..5 stuff regions, 1..5 objects, unlabelled pieces."""
     h, w = (int(n) for n in rng.integers(128, 161, 2))
     return _populate(rng, _regions(rng, h, w))
 
 
 def finish(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Lights, blurs and adds noise to an image (h, w, 3) float32 RGB; returns uint8 RGB."""
+    """Shade and blur an image (h, w, 3) float32 RGB, add noise, and return it as uint8 RGB."""
     h, w = image.shape[:2]
     light = 1 + rng.uniform(0, 0.3) * _axes(h, w, rng.uniform(0, 2 * math.pi))[0] / (max(h, w) / 2)
     image = cv2.GaussianBlur(image * light[..., None], (0, 0), rng.uniform(0.3, 0.8))

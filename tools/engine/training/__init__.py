@@ -1,8 +1,10 @@
-"""One run: train, test, record."""
+"""Train, test and record one run."""
 
 __all__ = [
     "acceleration",
+    "checkpoints",
     "deferred_logging",
+    "exact_resume",
     "hooks",
     "memory",
     "record",

@@ -1,18 +1,18 @@
-"""What makes a run faster and changes no result, and two switches that do: ``compile`` and ``tf32`` in a config."""
+"""Make a run faster without changing its result; two config keys, ``compile`` and ``tf32``, do change it."""
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 TF32 = {"convolutions": (True, False), "all": (True, True), "none": (False, False)}  # in convolutions, in matrix products
-TORCHS = "convolutions"  # what torch does when nothing is said
+TF32_DEFAULT = "convolutions"  # torch's own default
 
 
 def prepare(cfg) -> None:
-    """Settles, in place, how the runner of a resolved config does what it says.
+    """Change a resolved config in place so that its runner defers logging and compiles the backbone if asked to.
 
-    With ``compile`` (True, or arguments of ``torch.compile``) the backbone is compiled, see ``CompileHook``; MMEngine itself
-    would compile the whole step, with all that it logs.
+    ``compile`` is True or the arguments of ``torch.compile``, see ``CompileHook``. MMEngine itself would compile the whole step
+    with all its logging.
     """
     if "type" not in cfg.get("log_processor", {}):
         cfg.log_processor = dict(cfg.get("log_processor", {}), type="tools.engine.training.deferred_logging.DeferredLogProcessor")
@@ -23,13 +23,13 @@ def prepare(cfg) -> None:
 
 
 class CompileHook(Hook):
-    """Trains with a compiled backbone, and evaluates with the eager one, so that ``tools/test.py`` finds the same figures.
+    """Train with a compiled backbone and evaluate with the eager one, so that ``tools/test.py`` gives the same metrics.
 
-    The backbone is compiled in place: no name of a tensor changes, and a copy of it, as a card is written from, is eager. The
-    rest of a model stays eager: the shapes in a detector's heads change from batch to batch.
+    The backbone is compiled in place: tensor names stay the same, and the copy from which a card is written is eager. The rest of
+    the model stays eager, because the shapes in a detector's heads change from batch to batch.
 
     Args:
-        options: of ``torch.compile``, such as ``mode``.
+        options: arguments of ``torch.compile``, such as ``mode``.
     """
 
     def __init__(self, **options):
@@ -50,14 +50,14 @@ class CompileHook(Hook):
 
 
 def set_tf32(where: str) -> None:
-    """Lets a GPU round the inputs of float32 arithmetic to 10 bits of mantissa, where it has tensor cores for that (TF32).
+    """Let a GPU with tensor cores round the inputs of float32 arithmetic to 10 bits of mantissa (TF32).
 
     Args:
-        where: 'convolutions', which is what torch does by itself, 'all', matrix products too, or 'none'.
+        where: 'convolutions' (torch's default), 'all' (matrix products too) or 'none'.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: ``where`` is another word.
     """
     if where not in TF32:
-        raise ValueError(f"tf32 is {where!r}; give {', '.join(TF32)}.")
+        raise ValueError(f"tf32 is {where!r}. Set it to one of {', '.join(TF32)}.")
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = TF32[where]

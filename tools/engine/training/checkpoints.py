@@ -25,7 +25,8 @@ def check_checkpoint(path: Path) -> dict:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
-            f"{path} holds Python objects besides tensors; it is not loaded, since that would run its code. Use another checkpoint."
+            f"{path} holds Python objects besides tensors; it is not loaded, since that would run its code. Use another "
+            "checkpoint."
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -30,8 +30,8 @@ class ExactHook(Hook):
         first, last = all_reduce_max(-runner.iter, runner.iter)
         if -first != last:
             raise ValueError(
-                f"The processes of this run resume from different updates, {-first:.0f} to {last:.0f}. Check that all of them see "
-                "the same run folder."
+                f"The processes of this run resume from different updates, {-first:.0f} to {last:.0f}. Check that all of them "
+                "see the same run folder."
             )
         self.skipped_updates = runner.iter
         if hasattr(loop, "dataloader_iterator"):  # training by updates: do not read again what was already trained on

@@ -1,17 +1,17 @@
-"""Memory that a run has freed stays with it."""
+"""Keep the memory that a run frees in its process."""
 
 import ctypes
 import sys
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Has this process reuse what it has freed, instead of giving it back and asking the system for it anew; True where it can.
+    """Let this process reuse the memory it frees instead of returning it to the system; return whether that is possible.
 
-    glibc takes each large tensor from the system and returns it, and the system fills every page with zeros, at every update:
-    over a third of the time of a small segmenter's update on a CPU. No number changes; a run holds up to 7 % more at its peak.
-    Only glibc has the switch: elsewhere nothing is done.
+    By default glibc takes each large tensor from the system and returns it, and the system fills every page with zeros, at every
+    update: over a third of the time of a small segmenter's update on a CPU. No number changes; a run's peak memory grows by up to
+    7 %. Only glibc has this switch: elsewhere the function does nothing.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,4 +1,4 @@
-"""What lies in the folder of a run: the names of its files, the lock of whoever is at it, and its record."""
+"""Describe a run in its record: what ran, on what machine, with which versions, and what it scored."""
 
 import platform
 import resource
@@ -13,11 +13,11 @@ PACKAGES = ("torch", "torchvision", "timm", "onedl-mmengine", "onedl-mmcv", "one
 
 
 def describe(cfg, key: str, status: str, metrics: dict) -> dict:
-    """The record of a run without its times: what ran, on what, and what it scored (percent, unrounded)."""
+    """Return the record of a run without its times; ``metrics`` are in percent, unrounded."""
     import torch
     from mmengine.dist import get_world_size
 
-    from tools.engine.training.acceleration import TORCHS
+    from tools.engine.training.acceleration import TF32_DEFAULT
 
     task = task_of(cfg)
     return {
@@ -36,7 +36,7 @@ def describe(cfg, key: str, status: str, metrics: dict) -> dict:
         "protocol": dict(cfg.get("protocol", {"name": cfg.scale})),
         "lr_factor": cfg.get("lr_factor", 1.0),
         "precision": cfg.get("precision", "float32"),
-        "tf32": cfg.get("tf32", TORCHS) if torch.cuda.is_available() else "none",
+        "tf32": cfg.get("tf32", TF32_DEFAULT) if torch.cuda.is_available() else "none",
         "per_image": task.PER_IMAGE,
         "machine": {
             "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
@@ -51,22 +51,24 @@ def describe(cfg, key: str, status: str, metrics: dict) -> dict:
 
 
 def peak_memory_gb() -> float:
-    """The most that this process has held, in GB (1e9 bytes): of the GPU's memory where there is one, else of its own."""
+    """Return the peak memory of this process in GB (1e9 bytes): of the GPU if there is one, else of the process itself."""
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS and KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def commit() -> str | None:
-    """The commit of this tree, with a + where files that git knows differ from it; None outside a git repository."""
+    """Return the commit of this tree, with a + if tracked files differ from it, or None outside a git repository."""
 
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "--untracked-files=no"))
+        head = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return None
+    return f"{head}+" if changed else head

@@ -1,4 +1,4 @@
-"""One run: train, test, keep per-image results, and write the record last."""
+"""Train and test one run, save its per-image results, and write its record last."""
 
 import copy
 import os
@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.common.dataset_checks import first_names
@@ -30,7 +31,24 @@ from tools.engine.run_folder import (
 )
 from tools.engine.training.record import describe, peak_memory_gb
 
-RUN_HOOKS = ("runner.ExactHook", "hooks.DivergenceHook", "hooks.ProgressHook", "hooks.CurveHook", "hooks.StopHook")
+RUN_HOOKS = ("exact_resume.ExactHook", "hooks.DivergenceHook", "hooks.ProgressHook", "hooks.CurveHook", "hooks.StopHook")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Hold how a run's training and test ended.
+
+    Args:
+        status: 'done' or 'diverged'.
+        metrics: those of the test, in percent; none if the run diverged.
+        trained: the time at which training ended, in seconds.
+        remarks: sentences for the record.
+    """
+
+    status: str
+    metrics: dict[str, float]
+    trained: float
+    remarks: list[str]
 
 
 def run(
@@ -40,21 +58,21 @@ def run(
     resume: bool = False,
     visualizer: dict | None = None,
 ) -> dict:
-    """Train and test what ``resolved`` says and return the record, which is also ``folder/record.json``.
+    """Train and test the run of ``resolved`` and return its record, which is also written to ``folder/record.json``.
 
-    Everything that can be checked before training is checked before the folder is made; a start that fails before its first
-    update removes the folder that it made.
+    Everything that can be checked before training is checked before the folder is made. A start that fails before its first
+    update removes the folder if it made it.
 
     Args:
-        resolved: the config; its tasks' data is there.
-        folder: where everything goes; made if need be. It is locked, so that a run is never made twice at once.
+        resolved: the config; the data of its task must exist.
+        folder: the folder for all files of the run, made if missing. It is locked, so that no run is trained twice at once.
         launcher: 'none', 'pytorch' or 'slurm', as in MMEngine.
-        resume: go on from the last checkpoint in ``folder``.
-        visualizer: where scalars go, see ``tools.engine.training.visualizers.visualizer``; by default to the folder alone.
+        resume: continue from the last checkpoint in ``folder``.
+        visualizer: where scalars go, see ``tools.engine.training.visualizers.visualizer``; by default only to the folder.
 
     Raises:
-        ValueError: what ``check_device`` and ``check_data`` of the task refuse, a backbone that fails its certificate, another
-            process runs this run, or there is no room for its files.
+        ValueError: ``check_device`` or ``check_data`` of the task refuses, a backbone fails its certificate, another process
+            runs this run, or the disk has no room for its files.
         Stopped: a signal stopped the run, see ``tools.engine.training.hooks.StopHook``.
     """
     check_device()
@@ -72,12 +90,12 @@ def run(
 
 @contextmanager
 def held_folder(folder: Path) -> Iterator[None]:
-    """Make a run's folder and hold its lock; remove a new folder where what happens inside fails before a first update.
+    """Make a run's folder and hold its lock; remove a new folder if the code inside fails before the first update.
 
-    The log of a launcher, which moves into the folder, moves out again then.
+    The launcher's log, which moves into the folder, is moved out again before that.
 
     Raises:
-        ValueError: another process holds it.
+        ValueError: another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
@@ -94,7 +112,7 @@ def held_folder(folder: Path) -> Iterator[None]:
 
 
 def set_threads(cfg) -> None:
-    """Give this process the threads of its config on a CPU; a config that names none takes what torch takes."""
+    """Give this process the threads of its config on a CPU; without ``threads`` in the config torch decides."""
     import torch
 
     if "threads" in cfg and not torch.cuda.is_available():
@@ -102,7 +120,7 @@ def set_threads(cfg) -> None:
 
 
 def check_certificate(cfg) -> None:
-    """Build the backbone of a transfer with its card's weights, and certify it, without the rest of the model.
+    """Build and certify the backbone of a transfer with its card's weights, without the rest of the model.
 
     Raises:
         ValueError: see ``backbones.transfer.certificate.certify``.
@@ -115,68 +133,36 @@ def check_certificate(cfg) -> None:
 
 
 def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]) -> dict:
+    """Do the work of ``run`` in its locked folder; ``cfg`` is the config with the folder and launcher in it."""
     import torch
     from mmengine.dist import is_main_process
-    from mmengine.logging import MessageHub
 
-    from tools.engine.training.hooks import StopHook
     from tools.engine.training.memory import keep_freed_memory
-    from tools.engine.training.runner import end_workers
 
     keep_freed_memory()
-    key, task = resolved.key, resolved.task
     started = time.time()
     runner = build_runner(cfg, resume, remarks)
     resumed_from = Path(runner._load_from).name if runner._resume else None
     if is_main_process():
-        if not resumed_from:
-            (folder / SKIPPED).unlink(missing_ok=True)
-        for name in remove_parts(folder):
-            runner.logger.warning(f"Removed {name}, which an earlier process of this run left half written.")
-        write_text(folder / CONFIG, dump(resolved))
-        write_json(folder / CONTENT, key.content)
-    runner.logger.info(f"{cfg.task} in {cfg.get('precision', 'float32')}, seed {cfg.randomness.seed}, run {key}")
+        _prepare_folder(runner, resolved, folder, resumed_from)
+    runner.logger.info(f"{cfg.task} in {cfg.get('precision', 'float32')}, seed {cfg.randomness.seed}, run {resolved.key}")
     for remark in remarks:
         runner.logger.warning(remark)
-    try:
-        runner.train()
-        trained = time.time()
-        metrics = {name: float(value) for name, value in runner.test().items()}
-        status = "done"
-    except Exception as error:
-        if lost_worker(error):
-            raise ValueError(
-                f"{str(error).split(': ')[0].rstrip('. ')}; where memory is short, lower num_workers with --cfg-options. Go on "
-                "from the last checkpoint with --resume."
-            ) from None
-        if not (reason := divergence(runner, error)):
-            raise
-        metrics, status, trained = {}, "diverged", time.time()
-        remarks = [*remarks, reason]
-        runner.logger.error(reason)
-    finally:
-        end_workers(runner)
-        for hook in runner.hooks:
-            if isinstance(hook, StopHook):  # which is not told when training fails
-                hook.restore()
-    record = describe(cfg, key.name, status, metrics)
-    record |= {"remarks": remarks, "resumed_from": resumed_from, "updates": runner.max_iters}
+    outcome = _train_and_test(runner, remarks)
+    record = describe(cfg, resolved.key.name, outcome.status, outcome.metrics)
+    record |= {"remarks": outcome.remarks, "resumed_from": resumed_from, "updates": runner.max_iters}
     record |= {"epochs": runner.max_iters / len(runner.train_dataloader), "peak_memory_gb": peak_memory_gb()}
-    record["seconds"] = {"earlier": runner.spent, "train": trained - started, "test": time.time() - trained}
+    record["seconds"] = {
+        "earlier": runner.spent,
+        "train": outcome.trained - started,
+        "test": time.time() - outcome.trained,
+    }
     if cfg.get("on_bad_image") == "skip":
-        record["skipped_images"] = skipped = skipped_images(folder)
-        if skipped:
-            remark = (
-                f"Training images that could not be read were replaced by the next ones ({len(skipped)}): {first_names(skipped)}"
-            )
-            record["remarks"] = [*remarks, remark]
-            runner.logger.warning(remark)
+        _add_skipped_images(record, runner, folder)
     if is_main_process():
-        if status == "done":
-            record.update(task.finish(runner, cfg, metrics, folder))
-        for name in ("certificate", "speed"):
-            if facts := MessageHub.get_current_instance().runtime_info.get(name):
-                record[name] = dict(facts)
+        if outcome.status == "done":
+            record.update(resolved.task.finish(runner, cfg, outcome.metrics, folder))
+        record |= _hub_facts()
         record["seconds"]["total"] = runner.spent + time.time() - started
         write_json(folder / RECORD, record)
     if torch.distributed.is_initialized():
@@ -184,63 +170,136 @@ def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]
     return record
 
 
+def _prepare_folder(runner, resolved: Resolved, folder: Path, resumed_from: str | None) -> None:
+    """Remove what an earlier process left half written, and write the files that say what is run."""
+    if not resumed_from:
+        (folder / SKIPPED).unlink(missing_ok=True)
+    for name in remove_parts(folder):
+        runner.logger.warning(f"Removed {name}, which an earlier process of this run left half written.")
+    write_text(folder / CONFIG, dump(resolved))
+    write_json(folder / CONTENT, resolved.key.content)
+
+
+def _train_and_test(runner, remarks: list[str]) -> Outcome:
+    """Train and test; return the outcome with ``remarks`` and, if the run diverged, the reason.
+
+    Raises:
+        ValueError: a process that loads data was killed.
+    """
+    from tools.engine.training.hooks import StopHook
+    from tools.engine.training.runner import end_workers
+
+    try:
+        runner.train()
+        trained = time.time()
+        metrics = {name: float(value) for name, value in runner.test().items()}
+        return Outcome("done", metrics, trained, remarks)
+    except Exception as error:
+        if lost_worker(error):
+            raise ValueError(
+                f"{str(error).split(': ')[0].rstrip('. ')}; if memory is short, lower num_workers with --cfg-options. Continue "
+                "from the last checkpoint with --resume."
+            ) from None
+        reason = divergence(runner, error)
+        if not reason:
+            raise
+        trained = time.time()
+        runner.logger.error(reason)
+        return Outcome("diverged", {}, trained, [*remarks, reason])
+    finally:
+        end_workers(runner)
+        for hook in runner.hooks:
+            if isinstance(hook, StopHook):  # MMEngine does not call its after_train when training fails
+                hook.restore()
+
+
+def _add_skipped_images(record: dict, runner, folder: Path) -> None:
+    """Add the training images that were skipped to ``record``, and a remark on them."""
+    record["skipped_images"] = skipped = skipped_images(folder)
+    if skipped:
+        remark = f"Training images that could not be read were replaced by the next ones ({len(skipped)}): {first_names(skipped)}"
+        record["remarks"] = [*record["remarks"], remark]
+        runner.logger.warning(remark)
+
+
+def _hub_facts() -> dict[str, dict]:
+    """Return the certificate and the speed of the run, if hooks left them in MMEngine's message hub."""
+    from mmengine.logging import MessageHub
+
+    info = MessageHub.get_current_instance().runtime_info
+    return {name: dict(info[name]) for name in ("certificate", "speed") if info.get(name)}
+
+
 def dump(resolved: Resolved) -> str:
-    """Return the text of the config.py of a run: the resolved config, and what it was resolved from."""
+    """Return the text of a run's config.py: the resolved config, and what it was resolved from."""
     root = os.environ.get("DATA_ROOT", "data")
     return dumped_text(resolved.cfg, resolved.origin, resolved.machine, resolved.card, root, resolved.key.name)
 
 
 def lost_worker(error: Exception) -> bool:
-    """Whether ``error`` says that a process which loads data was killed."""
+    """Return whether ``error`` says that a process which loads data was killed."""
     return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
 
 
 def divergence(runner, error: Exception) -> str | None:
-    """A sentence where ``error``, with which training ended, is that the run diverged; else None.
+    """Return a sentence if training ended with ``error`` because the run diverged, else None.
 
-    What is no number can make a model fail before its loss is there: the boxes of a detector, say.
+    A NaN or infinite value can make a model fail before it returns a loss, for example in the boxes of a detector.
     """
     from tools.engine.training.hooks import Diverged, not_finite
 
     if isinstance(error, Diverged):
         return str(error)
     if name := not_finite(runner.model):
-        return f"The tensor {name} of the model is not finite, and training failed on it ({error}); lower the learning rate."
+        return f"The tensor {name} of the model is not finite, and training failed on it ({error}). Lower the learning rate."
     return None
 
 
 def build_runner(cfg, resume: bool = False, remarks: list[str] | None = None):
     """Return MMEngine's runner of a resolved config that has its ``work_dir`` and ``launcher``.
 
-    ``remarks`` gets a sentence where it cannot go on from what was saved last.
+    Args:
+        cfg: the config; it is not changed.
+        resume: continue from the last checkpoint in ``work_dir``.
+        remarks: a list to which a sentence is appended if a checkpoint cannot be read.
     """
     import torch
 
-    from tools.engine.training import acceleration as speed
-    from tools.engine.training.runner import ExactRunner, PreformattedConfig, last_checkpoint
+    from tools.engine.training.acceleration import prepare
+    from tools.engine.training.runner import ExactRunner, PreformattedConfig
 
     if cfg.launcher == "pytorch" and not torch.cuda.is_available() and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("gloo")  # MMEngine's own start wants a GPU for each process
-    folder, ready = Path(cfg.work_dir), copy.deepcopy(cfg)
-    speed.prepare(ready)
+        torch.distributed.init_process_group("gloo")  # MMEngine's own start requires a GPU for each process
+    folder, run_cfg = Path(cfg.work_dir), copy.deepcopy(cfg)
+    prepare(run_cfg)
     if cfg.get("on_bad_image") == "skip":
-        ready.train_dataloader.skipped = str(folder / SKIPPED)
-    ready.test_evaluator = dict(ready.test_evaluator, out_file=str(folder / task_of(cfg).PER_IMAGE))
-    ready.custom_hooks = [*ready.get("custom_hooks", []), *(dict(type=f"tools.engine.training.{name}") for name in RUN_HOOKS)]
-    ready.default_hooks.checkpoint.max_keep_ckpts = -1  # ExactRunner keeps the last
-    # by itself the name is the config's and the second: two runs of one second would share a visualiser, and so a folder
-    ready.experiment_name = f"{folder.name}-{time.time_ns()}"
+        run_cfg.train_dataloader.skipped = str(folder / SKIPPED)
+    run_cfg.test_evaluator = dict(run_cfg.test_evaluator, out_file=str(folder / task_of(cfg).PER_IMAGE))
+    hooks = [dict(type=f"tools.engine.training.{name}") for name in RUN_HOOKS]
+    run_cfg.custom_hooks = [*run_cfg.get("custom_hooks", []), *hooks]
+    run_cfg.default_hooks.checkpoint.max_keep_ckpts = -1  # ExactRunner removes old checkpoints
+    # MMEngine's default name is the config's and the second: two runs of one second would share a visualiser and so a folder
+    run_cfg.experiment_name = f"{folder.name}-{time.time_ns()}"
+    if resume:
+        _resume_from_last(run_cfg, folder, remarks)
+    return ExactRunner.from_cfg(PreformattedConfig(run_cfg._cfg_dict, cfg_text=cfg.pretty_text, filename=cfg.filename))
+
+
+def _resume_from_last(run_cfg, folder: Path, remarks: list[str] | None) -> None:
+    """Set the checkpoint to resume from in ``run_cfg``, if there is one; append to ``remarks`` which could not be read."""
+    from tools.engine.training.checkpoints import last_checkpoint
+
     unread: list[str] = []
-    if resume and (checkpoint := last_checkpoint(folder, unread)):
-        ready.resume, ready.load_from = True, str(checkpoint)
+    checkpoint = last_checkpoint(folder, unread)
+    if checkpoint:
+        run_cfg.resume, run_cfg.load_from = True, str(checkpoint)
     if unread and remarks is not None:
-        start = f"went on from {checkpoint.name}" if checkpoint else "started anew"
+        start = f"continued from {checkpoint.name}" if checkpoint else "started over"
         remarks.append(f"{', '.join(unread)} could not be read as a checkpoint, so the run {start}.")
-    return ExactRunner.from_cfg(PreformattedConfig(ready._cfg_dict, cfg_text=cfg.pretty_text, filename=cfg.filename))
 
 
 def build_model(cfg):
-    """The model of a resolved config, outside a runner."""
+    """Build the model of a resolved config outside a runner."""
     from mmengine.registry import MODELS, init_default_scope
 
     init_default_scope(cfg.default_scope)
@@ -248,20 +307,20 @@ def build_model(cfg):
 
 
 def load_run(config: str, checkpoint: Path, launcher: str = "none") -> Resolved:
-    """Resolve the dumped config of a run, ready to test or export ``checkpoint``.
+    """Resolve the dumped config of a run, to test or export ``checkpoint``.
 
     Raises:
-        ValueError: no such file, or a config that no run has dumped.
+        ValueError: there is no such file, or no run has dumped the config.
     """
     resolved = resolve(config, machine=Machine.here(processes_of(launcher)))
     if not resolved.origin.run:
         raise ValueError(f"{config} is no run's config; give the config.py beside the checkpoint, which says what was trained.")
     if not checkpoint.is_file():
-        names = ", ".join(sorted(p.name for p in checkpoint.parent.glob("*.pth"))) or "none"
+        names = ", ".join(sorted(path.name for path in checkpoint.parent.glob("*.pth"))) or "none"
         raise ValueError(f"There is no checkpoint {checkpoint}; in that folder: {names}.")
     cfg = resolved.cfg
     cfg.run = resolved.origin.run
-    cfg.pop("visualizer", None)  # what trained sent its scalars there
-    if "teacher" in cfg:  # trained with it; neither testing nor a card has any use for it
+    cfg.pop("visualizer", None)  # training sent its scalars there
+    if "teacher" in cfg:  # only training needs the teacher, neither a test nor a card
         cfg.model.distillation = None
     return resolved

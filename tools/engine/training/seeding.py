@@ -1,8 +1,8 @@
-"""What is drawn at random does not depend on where a run was stopped or who loaded its data.
+"""Make random draws independent of where a run was stopped and of which process loaded its data.
 
-Two rules replace saved states of random generators. What an update draws is a function of (seed, update, process), and what a
-sample's augmentation draws is one of (seed, epoch, index of the sample). So a resumed run is the undisturbed one, from the end of
-an epoch or from the middle of it, and the number of loader workers changes nothing.
+Two rules replace saved states of random generators. The draws of an update are a function of (seed, update, process), and those
+of a sample's augmentation are one of (seed, epoch, index of the sample). So a run resumed at the end or in the middle of an epoch
+equals the undisturbed one, and the number of loader workers changes nothing.
 """
 
 import random
@@ -16,16 +16,16 @@ from torch.utils.data import get_worker_info
 
 from backbones.common.images import BadImage
 
-REPLACED = 100  # so many files in a row that cannot be read stop a run all the same
+REPLACED = 100  # this many unreadable files in a row stop a run even if it may skip bad images
 
 
 def seed_of(*parts: int | str) -> int:
-    """63 bits that follow from ``parts`` alone, and look unlike those of other parts."""
+    """Return a seed of 63 bits that depends on ``parts`` alone; seeds of different parts look unrelated."""
     return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
 
 
 def seed_everything(seed: int, cuda: bool) -> None:
-    """Sets the generators of Python, numpy and torch; ``cuda``: that of the GPU too."""
+    """Seed the generators of Python, numpy and torch; with ``cuda`` also that of the GPU."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     if cuda:
@@ -36,7 +36,7 @@ def seed_everything(seed: int, cuda: bool) -> None:
 
 @contextmanager
 def own_randomness(seed: int) -> Iterator[None]:
-    """Inside, all draws follow from ``seed``; afterwards the process's own generators are as before."""
+    """Make all draws inside follow from ``seed``; restore the process's own generators afterwards."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seed_everything(seed, cuda=False)
     try:
@@ -48,32 +48,32 @@ def own_randomness(seed: int) -> Iterator[None]:
 
 
 class SampleIndex(int):
-    """The index of a sample that knows in which epoch it is asked for."""
+    """Carry the epoch along with the index of a sample."""
 
     def __new__(cls, index: int, epoch: int):
-        made = super().__new__(cls, index)
-        made.epoch = epoch
-        return made
+        sample_index = super().__new__(cls, index)
+        sample_index.epoch = epoch
+        return sample_index
 
-    def __reduce__(self):  # it travels to the loader's workers
+    def __reduce__(self):  # the loader pickles it for its workers
         return SampleIndex, (int(self), self.epoch)
 
 
 class SeededDataset:
-    """A data set whose samples draw at random what follows from (seed, epoch, index); all else is the data set's own.
+    """Wrap a dataset so that the random draws of a sample follow from (seed, epoch, index); all else is the dataset's own.
 
     Args:
-        dataset: the data set.
-        seed: of the run.
-        skipped: a file, which says that a sample with a file that cannot be read is replaced by the next one that can, whatever
-            epoch, process or worker asks for it, and which gets a line for it. None: it stops the run.
+        dataset: the dataset.
+        seed: the seed of the run.
+        skipped: a file to list unreadable images in, one line each time. A sample with such an image is replaced by the next
+            readable one, the same for every epoch, process and worker. If None, an unreadable image stops the run.
     """
 
     def __init__(self, dataset, seed: int, skipped: str | None = None):
         self.dataset, self.seed, self.skipped = dataset, seed, skipped
 
     def __getattr__(self, name: str):
-        if name == "dataset":  # not there yet while it is unpickled
+        if name == "dataset":  # not set yet during unpickling
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
@@ -84,27 +84,28 @@ class SeededDataset:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list:
-        """The samples of a batch; torch's loader asks for them all at once, so the process's own state is kept once for all."""
+        """Return the samples of a batch; torch's loader asks for all at once, so the process's state is saved once a batch."""
         if get_worker_info():  # nothing else in a worker draws
             return [self._sample(index) for index in indices]
         with own_randomness(self.seed):
             return [self._sample(index) for index in indices]
 
     def _sample(self, index: int):
-        seed, index = seed_of(self.seed, "sample", getattr(index, "epoch", 0), int(index)), int(index)
-        for number in range(index, index + REPLACED):
+        epoch, index = getattr(index, "epoch", 0), int(index)
+        seed = seed_of(self.seed, "sample", epoch, index)
+        for candidate in range(index, index + REPLACED):
             seed_everything(seed, cuda=False)
             try:
-                return self.dataset[number % len(self)]
+                return self.dataset[candidate % len(self)]
             except BadImage as error:
-                if not self.skipped or number == index + REPLACED - 1:
+                if not self.skipped or candidate == index + REPLACED - 1:
                     raise
-                with open(self.skipped, "a") as file:  # one write of a line: those of several workers do not mix
+                with open(self.skipped, "a") as file:  # a line is one write, so those of several workers do not mix
                     file.write(f"{error}\n")
 
 
 class EpochBatchSampler:
-    """A batch sampler that tells each index its epoch, and can leave out the first ``skip`` batches of its next pass."""
+    """Tell each index of a batch sampler its epoch, and leave out the first ``skip`` batches of the next pass."""
 
     def __init__(self, batches):
         self.batches, self.sampler, self.skip = batches, batches.sampler, 0

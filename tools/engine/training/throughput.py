@@ -1,4 +1,4 @@
-"""How fast a run goes: in all, and but for waiting for data."""
+"""Measure the pace of a run: in total, of computing alone and of loading data alone."""
 
 from statistics import median
 
@@ -6,13 +6,15 @@ PACES = {"total": "", "compute": "compute_", "data": "data_"}
 
 
 def pace(batch: int, begins: list[float], ends: list[float]) -> dict[str, float]:
-    """images_per_second by the median time from one update to the next; of that time data_images_per_second is the pace of
-    waiting for data alone, compute_images_per_second that of all the rest.
+    """Return images_per_second, data_images_per_second and compute_images_per_second.
+
+    images_per_second is by the median time from the end of one update to the end of the next. data_images_per_second is the pace
+    if a run only waited for data, and compute_images_per_second the pace if it never waited.
 
     Args:
-        batch: images of an update.
-        begins: of each update, when its data was there, seconds.
-        ends: of each update, two or more.
+        batch: images in an update.
+        begins: the time at which each update had its data, in seconds.
+        ends: the time at which each update ended; two or more.
     """
     step = median(after - before for before, after in zip(ends, ends[1:], strict=False))
     wait = median(begin - end for end, begin in zip(ends, begins[1:], strict=False))

@@ -1,4 +1,4 @@
-"""Where the scalars of a run go beside its own files: MMEngine's backends (TensorBoard, W&B, MLflow, ...), by short names."""
+"""Send the scalars of a run to MMEngine's backends (TensorBoard, W&B, MLflow, ...) besides the run's own files."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 def backends() -> dict[str, str]:
-    """{'tensorboard': 'TensorboardVisBackend', ...}: all that MMEngine knows."""
+    """Return all backends that MMEngine has, by short name: {'tensorboard': 'TensorboardVisBackend', ...}."""
     import mmengine.visualization  # noqa: F401  (registers them)
     from mmengine.registry import VISBACKENDS
 
@@ -14,27 +14,27 @@ def backends() -> dict[str, str]:
 
 
 def visualizer(names: Sequence[str]) -> dict:
-    """The ``visualizer`` of a config that sends scalars to these backends, and to the run's own folder as always.
+    """Return the ``visualizer`` of a config that sends scalars to the backends ``names`` and always to the run's folder.
 
     Raises:
-        ValueError: an unknown name; names the nearest.
+        ValueError: MMEngine has no such backend; the message lists the nearest names and all names.
     """
-    known = backends()
+    types = backends()
     for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            hint = f"nearest: {', '.join(near)}; " if near else ""
-            raise ValueError(f"--vis knows no {name!r}; {hint}all: {', '.join(known)}.")
-    kinds = dict.fromkeys([known["local"], *(known[name] for name in names)])
-    return dict(type="Visualizer", vis_backends=[dict(type=kind) for kind in kinds])
+        if name not in types:
+            nearest = difflib.get_close_matches(name, types, n=3, cutoff=0.4)
+            hint = f"nearest: {', '.join(nearest)}; " if nearest else ""
+            raise ValueError(f"--vis has no backend {name!r}; {hint}all: {', '.join(types)}.")
+    unique_types = dict.fromkeys([types["local"], *(types[name] for name in names)])
+    return dict(type="Visualizer", vis_backends=[dict(type=backend) for backend in unique_types])
 
 
 @contextmanager
 def missing_named(names: Sequence[str]) -> Iterator[None]:
-    """Says in one sentence that the package of a backend is not installed; MMEngine asks for it before training starts.
+    """Explain an ImportError inside in one sentence; MMEngine imports a backend's package before training starts.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the package of a backend is not installed.
     """
     try:
         yield
