@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.networks import MEAN, ROOT, STD, randomise_norms
+
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded: equal sums from run to run
-ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
@@ -40,9 +41,6 @@ def own_signals():
         signal.signal(number, handler)
 
 
-MEAN, STD = [123.68, 116.779, 103.939], [58.393, 57.12, 57.375]
-
-
 @pytest.fixture(scope="session")
 def toy_root(tmp_path_factory) -> Path:
     """A made world with a handful of images in each split; what ``DATA_ROOT/toy`` is at full size."""
@@ -55,20 +53,6 @@ def toy_root(tmp_path_factory) -> Path:
         processes=1,
     )
     return root
-
-
-def randomise_norms(net, seed: int = 0) -> None:
-    """Gives every BN of ``net`` its own gamma, beta, mean and variance, so that none is left out unseen."""
-    import torch
-    from torch import nn
-
-    rng = torch.Generator().manual_seed(seed)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.5, 1.5, generator=rng)
-            module.bias.data.normal_(0, 0.2, generator=rng)
-            module.running_mean.normal_(0, 0.2, generator=rng)
-            module.running_var.uniform_(0.5, 1.5, generator=rng)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from backbones import BackboneCard
 from backbones.common.files import PART, atomic, atomic_folder, remove_parts, write_json, write_npz, write_text
+from tests.helpers.atomic import forked
 from tools.engine.training.checkpoints import check_checkpoint, check_room, last_checkpoint, moments
 from tools.engine.training.runner import ExactRunner
 
@@ -119,17 +120,6 @@ def test_files_that_a_kill_left_half_written_are_removed(tmp_path):
     assert remove_parts(tmp_path) == [".card.zzz.part", ".epoch_3.pth.x1y2.part", ".record.json.abc.part"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "a.part", "epoch_2.pth"]
     assert remove_parts(tmp_path / "none") == []
-
-
-def forked(function, *args) -> int:
-    """Call ``function(*args)`` in a forked process and return its id."""
-    pid = os.fork()
-    if not pid:
-        try:
-            function(*args)
-        finally:
-            os._exit(1)
-    return pid
 
 
 def fill_up(folder: Path, limit: int, out: int) -> None:

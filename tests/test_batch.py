@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import MEAN, STD
 from mmengine.config import ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
@@ -19,26 +18,11 @@ from classification import ImageClassifier, LowPrecisionOptimWrapper, UpdateHook
 from classification.dtypes import resolve_dtype, set_precision
 from classification.model import micro_batches
 from classification.resolve import resolve as resolve_values
+from tests.helpers.networks import MEAN, STD
 from tools.engine.config import Options, load, resolve
 
 SCALES = ("paper", "mini", "toy")
 PREPROCESSOR = dict(type="classification.ImagePreprocessor", mean=MEAN, std=STD)
-
-
-@MODELS.register_module(force=True)
-class TwoConvolutions(nn.Module):
-    """Serve as the smallest backbone: two convolutions, with or without a BN."""
-
-    def __init__(self, norm: bool = False):
-        super().__init__()
-        self.channels = (5, 6)
-        self.conv1 = nn.Conv2d(3, 5, 3, 2)
-        self.bn = nn.BatchNorm2d(5) if norm else nn.Identity()
-        self.conv2 = nn.Conv2d(5, 6, 3, 2)
-
-    def forward(self, x):
-        x = self.bn(self.conv1(x)).relu()
-        return x, self.conv2(x).relu()
 
 
 def composed(tricks: list, scale: str = "toy", machine: Machine | None = None, **overrides):
@@ -126,7 +110,7 @@ def small_classifier(micro: int | None, norm: bool = False) -> ImageClassifier:
     """Build a classifier in float64 that is always initialised alike."""
     torch.manual_seed(0)
     loss = dict(type="torch.nn.CrossEntropyLoss", label_smoothing=0.1)
-    model = ImageClassifier(dict(type="TwoConvolutions", norm=norm), 5, loss, PREPROCESSOR, micro_batch=micro)
+    model = ImageClassifier(dict(type="tests.helpers.batch.TwoConvolutions", norm=norm), 5, loss, PREPROCESSOR, micro_batch=micro)
     return model.double().train()
 
 

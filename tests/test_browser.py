@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from made_report import made_rows, write_study
 
+from tests.helpers.synthetic_report import made_rows, write_study
 from tools.engine.reporting.document import LONG, Report, Table, html
 from tools.engine.reporting.report import write_report
 

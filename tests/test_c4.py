@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from conftest import MEAN, STD, randomise_norms
 from mmengine.registry import MODELS, init_default_scope
 
 from backbones import BackboneCard, LastStage, ResNet, TimmBackbone
 from backbones.transfer.certificate import certify, downstream_preprocessor, parts_of, place
 from backbones.transfer.holdout import test_pipeline as pipeline_of
 from classification import ImagePreprocessor
+from tests.helpers.networks import MEAN, STD, randomise_norms
 from tools.engine.config import Options, resolve
 
 CONFIG = "configs/detection/faster_rcnn_c4_toy.py"

@@ -5,7 +5,6 @@ import json
 
 import pytest
 import torch
-from conftest import MEAN, STD
 from safetensors.torch import load_file, save_file
 
 import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
@@ -14,29 +13,16 @@ from backbones import card as card_module
 from backbones.card import CLASSIFIER, JSON, PROBE, WEIGHTS
 from backbones.probe import TOLERANCE, probe_image
 from classification import ImagePreprocessor
+from tests.helpers.card import edit_json, one_sentence
+from tests.helpers.networks import MEAN, STD
 
-LOADER = dict(type="backbones.LoadImage")
 ANEW = r"write the card anew with tools/export_backbone\.py\."  # what to do about a card.json that is wrong
-DETECTION, SEGMENTATION = "configs/detection/faster_rcnn_fpn_toy.py", "configs/segmentation/fcn_toy.py"
-
-
-def edit_json(card: BackboneCard, **changes) -> None:
-    """Change fields of card.json; None removes a field."""
-    about = json.loads((card.path / JSON).read_text()) | changes
-    (card.path / JSON).write_text(json.dumps({k: v for k, v in about.items() if v is not None}))
 
 
 def sign(card: BackboneCard) -> None:
     """Write the sha256 of the current files to card.json."""
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in card.path.glob("*.safetensors")}
     edit_json(card, sha256=digests)
-
-
-def one_sentence(error: pytest.ExceptionInfo) -> str:
-    """Assert that an error message is one line that ends with a full stop, and return it."""
-    text = str(error.value)
-    assert text.endswith(".") and "\n" not in text
-    return text
 
 
 # ---- the card on disk

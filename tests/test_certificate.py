@@ -5,15 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import MEAN, STD, randomise_norms
 from mmengine.logging import MessageHub
-from test_card import DETECTION, LOADER, SEGMENTATION, edit_json, one_sentence
 
 import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
 from backbones import BackboneCard, ResNet, TimmBackbone
 from backbones.probe import TOLERANCE
 from backbones.transfer.certificate import TransferHook, certify, downstream_preprocessor
 from classification import ImagePreprocessor
+from tests.helpers.card import DETECTION, LOADER, SEGMENTATION, edit_json, one_sentence
+from tests.helpers.networks import MEAN, STD, randomise_norms
 from tools.engine.config import Options, resolve
 from tools.engine.training.run import dump
 

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from PIL import Image
 
 from backbones.common import dataset_checks as checking
 from backbones.common.dataset_checks import first_names
 from classification import dataset_check as check
 from classification.dataset_check import Expected, check_folders, describe
+from tests.helpers.networks import ROOT
 
 CLASSES = ("n00000001", "n00000002", "n00000003")
 SMALL = Expected(

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from PIL import Image
 
 from backbones.common import dataset_checks as checking
 from detection import dataset_check as check
 from detection.annotations import read_annotation
 from detection.dataset_check import Expected, ImageList, check_devkit, describe
+from tests.helpers.networks import ROOT
 
 SMALL = Expected(
     "Small",

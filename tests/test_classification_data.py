@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import MEAN, STD
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 from torchvision.transforms import v2
@@ -16,6 +15,7 @@ from classification import ColorJitter, ImageFolder, ImagePreprocessor, PCANoise
 from classification.data import EIGENVALUES, EIGENVECTORS, Crop, Flip, Planes
 from classification.folders import check_folder
 from classification.task import check_data, data_folders
+from tests.helpers.networks import MEAN, STD
 from tools.engine.config import Options, resolve
 
 TO_TENSOR = [dict(type="torchvision.transforms.v2.PILToTensor")]

@@ -14,10 +14,12 @@ import pytest
 import torch
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
-from test_bad_input import CLASSIFIER, DETECTOR, SEGMENTER, SMALL, SMALL_DENSE, refused, world  # noqa: F401
 
 from backbones.common.images import BadImage
 from backbones.common.project import ROOT
+from tests.helpers.bad_input import CLASSIFIER, DETECTOR, SEGMENTER, SMALL, SMALL_DENSE  # noqa: F401
+from tests.helpers.bad_input import refused as refused
+from tests.helpers.bad_input import world as world
 from tools.engine.config import Options, resolve
 from tools.engine.training.checkpoints import last_checkpoint
 from tools.engine.training.seeding import REPLACED, SampleIndex, SeededDataset

@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from test_atomic import forked
-from test_batch import TwoConvolutions
-from test_exact import CLASSIFIER, DETECTOR, SEGMENTER, config
 
+from tests.helpers.atomic import forked
+from tests.helpers.exact import CLASSIFIER, DETECTOR, SEGMENTER, config
+from tests.helpers.networks import ROOT
 from tools.engine.run_folder import CURVE, read_curve
 from tools.engine.training.checkpoints import last_checkpoint
 from tools.engine.training.run import build_runner
@@ -76,7 +75,7 @@ def test_two_processes_train_as_one_with_the_same_batch(toy_root, tmp_path, monk
     curves, weights = [], []
     for name in ("one", "two"):
         cfg = config(CLASSIFIER, tmp_path / name, processes=PROCESSES[name], batch=4, micro_batch=2)
-        cfg.model.backbone = dict(type="TwoConvolutions", norm=norm)
+        cfg.model.backbone = dict(type="tests.helpers.batch.TwoConvolutions", norm=norm)
         if name == "one":
             trained(cfg)
         else:
@@ -206,6 +205,3 @@ def test_processes_stop_together_and_none_outlives_another(toy_root, tmp_path):
     states = [torch.load(last_checkpoint(folder), weights_only=True)["state_dict"] for folder in (whole, run)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert read_curve(whole / CURVE) == read_curve(run / CURVE)
-
-
-assert TwoConvolutions  # registered by test_batch

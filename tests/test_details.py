@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_study import ANIMALS, STUFF, made_boxes, made_study, read_rows
-from test_average_precision import as_boxes, devkit_ap, devkit_iou, mmdet_case
-from test_errors import AWAY, FOUR_TENTHS, LESS, SQUARE, loop
 
 from backbones.common.files import write_json, write_npz
 from classification import breakdowns as classification
 from detection.error_analysis import KINDS, lost_map
 from segmentation import breakdowns as segmentation
+from tests.helpers.average_precision import as_boxes, devkit_ap, devkit_iou, mmdet_case
+from tests.helpers.errors import AWAY, FOUR_TENTHS, LESS, SQUARE, loop
+from tests.helpers.synthetic_study import ANIMALS, STUFF, made_boxes, made_study, read_rows
 from tools.engine.analysis.breakdowns import DETAILS, collect_details, run_folders
 from tools.engine.analysis.results import Results, load_results
 from tools.engine.config import part_of

@@ -9,8 +9,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from test_exact import CLASSIFIER, DETECTOR, resolved_config
 
+from tests.helpers.exact import CLASSIFIER, DETECTOR, resolved_config
 from tools.engine.training.checkpoints import check_checkpoint, last_checkpoint
 from tools.engine.training.hooks import Diverged, DivergenceHook, SyncSchedule, not_finite
 from tools.engine.training.run import run

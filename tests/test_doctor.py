@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
+from tests.helpers.networks import ROOT
 from tools.engine.doctor import checks as doctor
 from tools.engine.doctor.checks import (
     FROZEN_LINE,

@@ -13,7 +13,14 @@ import torch
 import torchvision
 from safetensors import safe_open
 from safetensors.torch import load_file
-from test_convert import (
+
+import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
+from backbones import BackboneCard
+from backbones.common.project import ROOT
+from backbones.interchange.exporter import export_card
+from backbones.interchange.importer import from_timm, import_backbone
+from backbones.probe import TOLERANCE
+from tests.helpers.convert import (
     CLASSES,
     assert_equal_tensors,
     assert_same,
@@ -25,14 +32,8 @@ from test_convert import (
     stages_of,
     tamed,
 )
-from test_weight_files import save, small  # noqa: F401
-
-import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
-from backbones import BackboneCard
-from backbones.common.project import ROOT
-from backbones.interchange.exporter import export_card
-from backbones.interchange.importer import from_timm, import_backbone
-from backbones.probe import TOLERANCE
+from tests.helpers.weight_files import save  # noqa: F401
+from tests.helpers.weight_files import small as small
 
 # ---- export
 

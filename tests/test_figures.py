@@ -6,10 +6,10 @@ import random
 from dataclasses import replace
 
 import pytest
-from made_report import VALUES, made_rows, write_study
 from matplotlib.text import Text
 from PIL import Image
 
+from tests.helpers.synthetic_report import VALUES, made_rows, write_study
 from tools.engine.analysis.curves import published_curve
 from tools.engine.analysis.gains import Gain, gains, over
 from tools.engine.analysis.results import Column, load_results

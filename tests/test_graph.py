@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tools.engine.launching.local import run_node, run_study, slots_of
+from tests.helpers.graph import DEMO, run_fakes
+from tools.engine.launching.local import run_node, slots_of
 from tools.engine.run_folder import LOCK, PROGRESS, is_locked, keep_log, locked, log_of, open_log
 from tools.engine.studies.commands import command
 from tools.engine.studies.graph import nodes_of, rows_of, why
 from tools.engine.studies.study import load_study
-
-DEMO = "configs/studies/demo.py"
 
 
 @pytest.fixture
@@ -147,35 +146,6 @@ def test_a_study_killed_twice_ends_in_the_undisturbed_table(toy_root, tmp_path):
             os.kill(json.loads((locked_folders[0] / PROGRESS).read_text())["pid"], signal.SIGKILL)
     assert study(folder).wait() == 0
     assert table(folder) == table(tmp_path / "whole")
-
-
-FAKE = """
-import json, os, pathlib, sys, time
-folder = pathlib.Path(sys.argv[1])
-folder.mkdir(parents=True, exist_ok=True)
-tries = folder / "tries"
-tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
-(folder / "env").write_text(json.dumps({k: os.environ.get(k) for k in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}))
-start = time.time()
-time.sleep(1.0)
-if len(tries.read_text()) <= int(sys.argv[2]):
-    raise SystemExit("not yet")
-record = dict(status="done", metrics={}, seconds=dict(total=1), start=start, end=time.time())
-(folder / "record.json").write_text(json.dumps(record))
-"""
-
-
-def run_fakes(monkeypatch, failures=None, **options) -> tuple[list, list[str], list]:
-    """Run a study whose runs only write a record; return its nodes, its log, and the nodes that failed."""
-    study = load_study(DEMO, "toy", ["scratch", "b_standard", "smooth"])
-    counts = failures or {}
-    monkeypatch.setattr(
-        "tools.engine.launching.local.command",
-        lambda node, processes: [sys.executable, "-c", FAKE, str(node.folder), str(counts.get(node.name, 0))],
-    )
-    lines = []
-    failed = run_study(study, lambda *_: None, lines.append, **options)
-    return nodes_of(study), lines, failed
 
 
 @pytest.mark.parametrize(("jobs", "gpus"), [(1, 0), (3, 0), (2, 1), (2, 2)])

@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_report import made_rows, write_study
-from test_bad_input import CLASSIFIER, DETECTOR, SMALL, refused, world  # noqa: F401
 
 from backbones.card import BackboneCard
 from backbones.common.files import read_json, read_npz, sha256
@@ -25,6 +23,10 @@ from classification.bootstrap import resampled
 from detection.annotations import read_annotation
 from detection.metrics import load as load_detections
 from segmentation.metrics import load as load_confusion
+from tests.helpers.bad_input import CLASSIFIER, DETECTOR, SMALL  # noqa: F401
+from tests.helpers.bad_input import refused as refused
+from tests.helpers.bad_input import world as world
+from tests.helpers.synthetic_report import made_rows, write_study
 from tools.engine.config import Options, resolve, untrusted_notice
 from tools.engine.reporting.report import write_report
 from tools.engine.run_folder import read_record

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_check_ade20k import HEIGHT, MASKS, PNG, WIDTH, ids, palette, tree, whole  # noqa: F401
 
 from segmentation.masks import FAULTS, check_mask
+from tests.helpers.check_ade20k import HEIGHT, MASKS, PNG, WIDTH, ids, palette  # noqa: F401
+from tests.helpers.check_ade20k import tree as tree
+from tests.helpers.check_ade20k import whole as whole
 
 
 def dataset(root: Path, *between: dict):

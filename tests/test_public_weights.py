@@ -9,10 +9,10 @@ import pytest
 import timm
 import torch
 import torchvision
-from conftest import randomise_norms
 from safetensors.torch import save_file
 
 from backbones import BackboneCard
+from tests.helpers.networks import randomise_norms
 from tools.engine.config import Options, resolve
 from tools.engine.planning.cost import Costs, past_runs
 from tools.engine.planning.plan import card_table, plan_table, show_plan

@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
-from made_report import MAP, ONE, TASKS, VALUES, line, made_rows, made_study, write_study
 from PIL import Image
 from scipy import stats
 
+from tests.helpers.synthetic_report import MAP, ONE, TASKS, VALUES, line, made_rows, made_study, write_study
 from tools.engine.analysis.gains import gains
 from tools.engine.analysis.results import load_results
 from tools.engine.reporting.document import Figure

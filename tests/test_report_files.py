@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_report import ROOT, line, made_rows, write_study
 
+from tests.helpers.synthetic_report import ROOT, line, made_rows, write_study
 from tools.engine.analysis.results import load_results
 from tools.engine.reporting.report import make_report, terminal_table, write_report
 

@@ -6,13 +6,13 @@ import re
 import pytest
 import timm
 import torch
-from conftest import MEAN, STD, randomise_norms
 from torch import nn
 
 import backbones.mmcv_ops  # noqa: F401  (before mmseg, which is imported below)
 from backbones import ResNet
 from classification import ImageClassifier
 from classification.task import size
+from tests.helpers.networks import MEAN, STD, randomise_norms
 from tools.engine.config import Options, resolve
 
 SIZES = ((64, 64), (65, 97))

@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from test_exact import CLASSIFIER, assert_same, config, resolved_config, trained
-from test_graph import run_fakes
 
+from tests.helpers.exact import CLASSIFIER, assert_same, config, resolved_config, trained
+from tests.helpers.graph import run_fakes
 from tools.engine.config import Options, resolve
 from tools.engine.launching.local import run_study
 from tools.engine.reporting.report import write_report

@@ -13,9 +13,9 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from test_exact import CLASSIFIER, DETECTOR, SEGMENTER, Kill, assert_same
 
 from classification.tricks import TRICKS
+from tests.helpers.exact import CLASSIFIER, DETECTOR, SEGMENTER, Kill, assert_same
 from tools.engine.config import Options, resolve
 from tools.engine.run_folder import CURVE, read_curve
 from tools.engine.training.checkpoints import last_checkpoint

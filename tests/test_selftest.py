@@ -5,8 +5,8 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
 
+from tests.helpers.networks import ROOT
 from tools.engine.doctor import selftest
 
 

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_study import made_study, read_rows, write_rows
 from PIL import Image
-from test_show import CLASSIFIER, HIT, PANEL, TRUE, boxes, colours, make_run, rgb
-from test_show import classified as classified  # fixtures
-from test_show import detected as detected
-from test_show import world as world
-from test_show_segmentation import CAR, SIZE, TREE, WALL, save
-from test_show_segmentation import panel as segmented_panel
-from test_show_segmentation import run as segmented
 
 from backbones.common.files import write_json, write_npz
 from detection import visualization as detection
+from detection.visualization import HIT, PANEL
 from segmentation import visualization as segmentation
+from tests.helpers.show import CLASSIFIER, TRUE, boxes, colours, make_run, rgb
+from tests.helpers.show import classified as classified  # fixtures
+from tests.helpers.show import detected as detected
+from tests.helpers.show import world as world
+from tests.helpers.show_segmentation import CAR, SIZE, TREE, WALL, save
+from tests.helpers.show_segmentation import panel as segmented_panel
+from tests.helpers.show_segmentation import run as segmented
+from tests.helpers.synthetic_study import made_study, read_rows, write_rows
 from tools.engine.analysis.results import load_results
 from tools.engine.config import resolve
 from tools.engine.reporting import image_sheets as engine

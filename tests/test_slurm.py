@@ -1,7 +1,6 @@
 """Test jobs on a real Slurm, which tests/slurm/start.sh starts on loopback; some tests need no Slurm."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +13,11 @@ import pytest
 import submitit
 from submitit.helpers import DelayedSubmission
 
+from tests.helpers.slurm import SCRIPT, until
+from tests.helpers.slurm import slurm as slurm
 from tools.engine.launching.slurm_job import STOPPED, TrainNode, slurm_executor, submit
 from tools.engine.run_folder import failure_of, log_of
 
-SCRIPT = Path(__file__).parent / "slurm/start.sh"
 # Saves on SIGTERM and exits; a second SIGTERM kills it at once, as it does a training. It finishes once it is resumed.
 TRAINING = f"""
 import pathlib, signal, sys, time
@@ -37,36 +37,6 @@ signal.signal(signal.SIGTERM, save)
 print("started", flush=True)
 time.sleep(100)
 """
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
-    """Start a cluster, point the environment of this process to it, and yield its folder."""
-    if not shutil.which("sbatch") and os.environ.get("CI"):
-        process = subprocess.run([SCRIPT, "install"], capture_output=True, text=True)
-        if process.returncode == 77:
-            pytest.skip(process.stderr.splitlines()[-1])
-        assert process.returncode == 0, process.stderr
-    folder = tmp_path_factory.mktemp("slurm")
-    process = subprocess.run([SCRIPT, "start", folder], capture_output=True, text=True, timeout=120)
-    if process.returncode == 77:
-        subprocess.run([SCRIPT, "stop", folder])
-        pytest.skip(process.stderr.splitlines()[-1])
-    assert process.returncode == 0, process.stderr
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [n for n in os.environ if n.startswith(("SLURM_", "SBATCH_", "SRUN_", "SCANCEL_"))]:
-            patch.delenv(name)
-        patch.setenv("SLURM_CONF", process.stdout.removeprefix("export SLURM_CONF='").rstrip("'\n"))
-        yield folder
-    stopped = subprocess.run([SCRIPT, "stop", folder], capture_output=True, text=True, timeout=60)
-    assert stopped.returncode == 0 and not folder.exists(), stopped.stderr
-
-
-def until(condition, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} seconds: {condition}"
-        time.sleep(0.2)
 
 
 def result(job: submitit.Job, seconds: float = 60):

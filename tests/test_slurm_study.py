@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from test_slurm import slurm, until  # noqa: F401  (a fixture, by its name)
 
+from tests.helpers.networks import ROOT
+from tests.helpers.slurm import slurm as slurm  # noqa: F401  (a fixture, by its name)
+from tests.helpers.slurm import until
 from tools.engine.launching import slurm as launcher
 from tools.engine.launching.slurm import Settings, run_on_slurm
 from tools.engine.studies.graph import nodes_of, rows_of

@@ -8,10 +8,10 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.runner import LogProcessor
-from test_exact import CLASSIFIER, SEGMENTER, config
 from torch.profiler import ProfilerActivity, profile
 
 from backbones.resolving import Machine
+from tests.helpers.exact import CLASSIFIER, SEGMENTER, config
 from tools.engine.config import Options, resolve
 from tools.engine.config.signatures import check_signatures
 from tools.engine.training.acceleration import set_tf32

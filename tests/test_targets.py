@@ -9,7 +9,6 @@ import scipy.stats
 import timm.data
 import timm.loss
 import torch
-from conftest import MEAN, STD
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
@@ -18,6 +17,7 @@ from classification import ImageClassifier, UpdateHook
 from classification.distillation import load_teacher, soft_cross_entropy
 from classification.mixup import Mixup
 from classification.task import check_data, write_card
+from tests.helpers.networks import MEAN, STD
 from tools.engine.config import Options, resolve
 
 CLASSES = 7

@@ -5,11 +5,11 @@ from functools import cache
 import pytest
 import timm
 import torch
-from conftest import randomise_norms
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from backbones import TimmBackbone
+from tests.helpers.networks import randomise_norms
 
 CHANNELS = {
     "inception_v3": (192, 288, 768, 2048),

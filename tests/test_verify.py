@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_study import NODES, RECIPES, change_json, figures_by_hand, made_study, read_rows, write_rows
 
 from backbones.common.files import write_json, write_npz
 from segmentation.metrics import REGIONS, figures
+from tests.helpers.synthetic_study import NODES, RECIPES, change_json, figures_by_hand, made_study, read_rows, write_rows
 from tools.engine.analysis.breakdowns import DETAILS, collect_details, run_folders
 from tools.engine.analysis.results import column_of, load_results
 from tools.engine.analysis.verify import TOLERANCE, verify

@@ -9,7 +9,6 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from test_convert import CLASSES, assert_equal_tensors, one_sentence, tamed
 from torch import nn
 
 import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
@@ -17,21 +16,13 @@ from backbones import ResNet
 from backbones.interchange import checkpoint_files as checkpoint
 from backbones.interchange.checkpoint_files import read_checkpoint
 from backbones.interchange.importer import ASSUMED, import_backbone
+from tests.helpers.convert import CLASSES, assert_equal_tensors, one_sentence, tamed
+from tests.helpers.weight_files import save
+from tests.helpers.weight_files import small as small
 from tools.engine.config import resolve
 from tools.engine.training.run import dump
 
 # ---- contents of a file
-
-
-@pytest.fixture
-def small() -> ResNet:
-    """Return a ResNet-50-D of width 8."""
-    return tamed(ResNet(50, "d", base_channels=8))
-
-
-def save(path: Path, content) -> str:
-    torch.save(content, path)
-    return str(path)
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone.", "model.backbone.", "model.module."])

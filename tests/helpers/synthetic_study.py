@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-from test_average_precision import as_boxes, devkit_ap, devkit_match
-from test_errors import loop
 
 from backbones.common.files import write_json, write_npz
 from detection.error_analysis import OUTCOMES
 from detection.metrics import IOUS
+from tests.helpers.average_precision import as_boxes, devkit_ap, devkit_match
+from tests.helpers.errors import loop
 
 COLUMNS = (
     *("study", "scale", "recipe", "network", "task", "protocol", "split", "metric"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tools.engine.analysis.results import Column
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COLUMNS = (
     *("study", "scale", "recipe", "network", "task", "protocol", "split", "metric"),
     *("pretrain_seed", "finetune_seed", "value", "status", "run"),

@@ -1,0 +1,21 @@
+"""Save small checkpoints."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are imported below)
+from backbones import ResNet
+from tests.helpers.convert import tamed
+
+
+@pytest.fixture
+def small() -> ResNet:
+    """Return a ResNet-50-D of width 8."""
+    return tamed(ResNet(50, "d", base_channels=8))
+
+
+def save(path: Path, content) -> str:
+    torch.save(content, path)
+    return str(path)
