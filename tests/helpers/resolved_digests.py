@@ -19,7 +19,7 @@ from backbones.transfer.protocols import protocol_files
 from tools.engine.config import Options, load, resolve, task_of
 from tools.engine.studies.study import read_catalogue
 
-KEPT = ROOT / "tests/resolved_digests.json"
+KEPT = ROOT / "tests/configs/resolved_digests.json"
 MACHINES = {
     "cpu": Machine(threads=2, cuda=False, bf16=False),
     "cpu with bf16": Machine(threads=2, cuda=False, bf16=True),

@@ -4,11 +4,12 @@ import os
 import shutil
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent / "slurm/start.sh"
+from backbones.common.project import ROOT
+
+SCRIPT = ROOT / "tests/slurm/start.sh"
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from tools.engine.analysis.statistics import (
     verdict,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 A, B = [71.2, 71.9, 70.6], [70.0, 70.3, 70.1]
 
 # --- differences --------------------------------------------------------------------------------------------

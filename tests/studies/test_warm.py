@@ -17,7 +17,7 @@ from tools.engine.run_folder import failure_of, log_of
 from tools.engine.studies.graph import card_of, rows_of, shared
 from tools.engine.studies.study import load_study
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def python(code: str, tmp_path: Path, **variables: str) -> str:

@@ -47,7 +47,7 @@ def here(toy_root, tmp_path, monkeypatch) -> Path:
 
 
 def test_two_launchers_on_one_folder_run_each_node_once(here, monkeypatch):
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     code = SLOW.format(root=root)
     monkeypatch.setattr("tools.engine.launching.local.command", lambda node, *_: [sys.executable, "-c", code, str(node.folder)])
     pids = []

@@ -82,7 +82,7 @@ def test_why_names_the_differences_to_the_closest_run(nodes):
 
 
 SMALL = ["--cfg-options", "batch=2", "epochs=3", "model.backbone.base_channels=8"]
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def start(arguments: list, cwd: Path, name: str, root: Path, **options) -> subprocess.Popen:

@@ -21,7 +21,7 @@ from tools.engine.analysis.results import Results, load_results
 from tools.engine.config import part_of
 from tools.engine.reporting.breakdown_tables import detail_tables
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

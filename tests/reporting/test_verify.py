@@ -18,7 +18,7 @@ from tools.engine.analysis.breakdowns import DETAILS, collect_details, run_folde
 from tools.engine.analysis.results import column_of, load_results
 from tools.engine.analysis.verify import TOLERANCE, verify
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 METRICS = {
     "classification": ("top1", "top5"),
     "detection": ("mAP", "mAP_area", "mAP_50_95"),
