@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # import the packages of this tree, even if others are installed
 
-from tools.engine.cli import main
+from tools.engine.cli import HelpFormatter, main
 
 STAGES = {
     "loader": "JPEG files to augmented batches",
@@ -31,12 +31,10 @@ STAGES = {
 
 def parse(args: list[str] | None = None) -> argparse.Namespace:
     stages = "\n".join(f"  {name:9} {text}" for name, text in STAGES.items())
-    parser = argparse.ArgumentParser(
-        description=f"{__doc__}\nstages:\n{stages}", formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=f"{__doc__}\nstages:\n{stages}", formatter_class=HelpFormatter)
     parser.add_argument("stage", nargs="+", choices=(*STAGES, "all"), metavar="STAGE", help="one of the stages above, or all")
-    out = "file of all measurements (default: work_dirs/benchmark.json)"
-    parser.add_argument("--rounds", type=int, default=5, help="number of rounds after two warm-up rounds (default: 5)")
+    out = "file of all measurements"
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds after two warm-up rounds")
     parser.add_argument("--threads", type=int, help="number of torch threads (default: all cores)")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark.json"), metavar="FILE", help=out)
     return parser.parse_args(args)

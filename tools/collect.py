@@ -9,12 +9,12 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import main
+from tools.engine.cli import HelpFormatter, main
 from tools.engine.studies.arguments import add_study_arguments, share_threads, study_of
 
 
 def collect() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add_study_arguments(parser)
     args = parser.parse_args()
     share_threads(args)

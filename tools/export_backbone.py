@@ -16,18 +16,16 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import main
+from tools.engine.cli import HelpFormatter, main
 
 
 def export() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument(
         "source", type=Path, help="a checkpoint of a pretraining run, a card, or the folder of a run that has a card"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="folder of the new card, or the new file")
-    parser.add_argument(
-        "--format", choices=("card", "timm", "torchvision", "mm"), default="card", help="format of the output (default: card)"
-    )
+    parser.add_argument("--format", choices=("card", "timm", "torchvision", "mm"), default="card", help="format of the output")
     args = parser.parse_args()
 
     from backbones.card import BackboneCard

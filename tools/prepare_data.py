@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import main
+from tools.engine.cli import HelpFormatter, main
 
 CHECK = """Check that a copy of a dataset is complete. First compare its folders, names and counts with the published ones
 (seconds to minutes). Then decode every image and read every annotation, in several processes (a few milliseconds per image and
@@ -34,7 +34,7 @@ The exit status is 0 if nothing is wrong, 1 if there is a problem, 2 if the fold
 
 
 def prepare() -> int | None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="{toy,check}")
     add_toy(commands)
     add_check(commands)
@@ -43,9 +43,9 @@ def prepare() -> int | None:
 
 
 def add_toy(commands) -> None:
-    toy = commands.add_parser("toy", help="generate the synthetic toy data")
-    toy.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-    toy.add_argument("--out", type=Path, default=data_root() / "toy", metavar="DIR", help="folder (default: DATA_ROOT/toy)")
+    toy = commands.add_parser("toy", help="generate the synthetic toy data", formatter_class=HelpFormatter)
+    toy.add_argument("--seed", type=int, default=0, help="random seed")
+    toy.add_argument("--out", type=Path, default=data_root() / "toy", metavar="DIR", help="folder to make")
     toy.set_defaults(run=make)
 
 
@@ -54,7 +54,7 @@ def add_check(commands) -> None:
     from detection import dataset_check as voc
     from segmentation import dataset_check as ade
 
-    raw = argparse.RawDescriptionHelpFormatter
+    raw = HelpFormatter
     parser = commands.add_parser("check", help="check that downloaded data is complete", description=CHECK, formatter_class=raw)
     kinds = parser.add_subparsers(required=True, metavar="{imagenet,places365,voc,ade20k}")
     for name, folder, expected in (
@@ -76,11 +76,9 @@ def add_kind(kinds, name: str, folder: str, title: str, layout: str, check: Call
         title, layout: help text, and the layout that its own help shows.
         check: yields the findings for a folder and a number of processes.
     """
-    kind = kinds.add_parser(name, help=title, description=layout, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kind.add_argument(
-        "root", metavar="DIR", nargs="?", type=Path, default=data_root() / folder, help=f"folder (default: DATA_ROOT/{folder})"
-    )
-    kind.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="number of processes (default: number of cores)")
+    kind = kinds.add_parser(name, help=title, description=layout, formatter_class=HelpFormatter)
+    kind.add_argument("root", metavar="DIR", nargs="?", type=Path, default=data_root() / folder, help="folder to check")
+    kind.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="number of processes")
     kind.set_defaults(run=partial(report, check))
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import main
+from tools.engine.cli import HelpFormatter, main
 from tools.engine.config.arguments import add_run_arguments, resolved_of
 
 
 def print_config() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add_run_arguments(parser)
     args = parser.parse_args()
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import main
+from tools.engine.cli import HelpFormatter, main
 
 
 def report() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of a study at a scale: work_dirs/STUDY-SCALE")
     parser.add_argument("--verify", action="store_true", help="recompute every number from the per-image results of the runs")
     parser.add_argument(

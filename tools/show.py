@@ -15,15 +15,15 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import main
+from tools.engine.cli import HelpFormatter, main
 
 
 def show() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="one or two finished runs of the same task, each by its folder or key"
     )
-    parser.add_argument("--num", type=int, default=12, help="number of images (default: 12, as tools/study.py draws)")
+    parser.add_argument("--num", type=int, default=12, help="number of images")
     parser.add_argument("--out", type=Path, metavar="FILE", help="output file (default: a file in the folder of the first run)")
     args = parser.parse_args()
 

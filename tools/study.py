@@ -20,12 +20,12 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import main
+from tools.engine.cli import HelpFormatter, main
 from tools.engine.studies.arguments import add_study_arguments, count_or_none, jobs_of, share_threads, study_of
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="run|status|plan|why")
     texts = dict(
         run="run everything that has not finished, then draw pictures, collect and report",
@@ -34,7 +34,7 @@ def parse() -> argparse.Namespace:
         why="show how a run differs from the closest finished run",
     )
     for name, text in texts.items():
-        command = commands.add_parser(name, help=text, description=text)
+        command = commands.add_parser(name, help=text, description=text, formatter_class=HelpFormatter)
         add_study_arguments(command)
         if name == "run":
             add_run_options(command)
@@ -52,22 +52,20 @@ def parse() -> argparse.Namespace:
 
 def add_run_options(command: argparse.ArgumentParser) -> None:
     """Add the options of ``run`` alone."""
-    command.add_argument("--executor", choices=("local", "slurm"), default="local", help="where to run (default: local)")
+    command.add_argument("--executor", choices=("local", "slurm"), default="local", help="where to run")
     command.add_argument("--partition", metavar="NAME", help="Slurm partition of the jobs (default: that of the cluster)")
     command.add_argument(
         "--time", type=int, metavar="MINUTES", help="Slurm time limit of one start of a job, which is then resumed (default: 240)"
     )
     command.add_argument("--cpus", type=int, help="Slurm CPUs of each run (default: 8 for each of its processes)")
-    command.add_argument(
-        "--gpus", type=count_or_none, default=0, help="number of GPUs of each run; several share its batch (default: 0)"
-    )
-    command.add_argument("--retry", type=count_or_none, default=0, help="number of retries of a failed run (default: 0)")
+    command.add_argument("--gpus", type=count_or_none, default=0, help="number of GPUs of each run; several share its batch")
+    command.add_argument("--retry", type=count_or_none, default=0, help="number of retries of a failed run")
     command.add_argument(
         "--vis",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="backends that receive the scalars besides the run's folder: tensorboard, wandb, ... (default: none)",
+        help="backends that receive the scalars besides the run's folder: tensorboard, wandb, ...",
     )
 
 

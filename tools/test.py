@@ -13,18 +13,18 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import main
+from tools.engine.cli import HelpFormatter, main
 
 
 def test() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("config", help="the config.py of a run; it is Python code, which is run")
     parser.add_argument("checkpoint", type=Path, help="a checkpoint of that run")
     parser.add_argument("--out", type=Path, help="folder for metrics.json and the per-image results")
     parser.add_argument(
         "--inference", metavar="NAME", help="segmentation only: whole, slide or multi_scale (default: that of the config)"
     )
-    launcher = "what started the processes (default: none)"
+    launcher = "what started the processes"
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help=launcher)
     args = parser.parse_args()
 

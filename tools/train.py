@@ -15,12 +15,12 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import main
+from tools.engine.cli import HelpFormatter, main
 from tools.engine.config.arguments import add_run_arguments, resolved_of
 
 
 def parse(args: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add_run_arguments(parser)
     parser.add_argument("--work-dir", metavar="D", help="folder of the run (default: work_dirs/runs/KEY)")
     parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint of the same run")
@@ -29,7 +29,7 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="backends that receive the scalars besides the run's folder: tensorboard, wandb, ... (default: none)",
+        help="backends that receive the scalars besides the run's folder: tensorboard, wandb, ...",
     )
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args(args)

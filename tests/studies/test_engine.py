@@ -1,14 +1,17 @@
 """Test keys, nodes and records: which runs start, which are reused, and which are refused before anything is written."""
 
+import argparse
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from backbones.common.project import ROOT
-from tools.engine.cli import sentence
+from tools.engine.cli import HelpFormatter, sentence
 from tools.engine.config import Options, data_fingerprint, find_config, resolve
 from tools.engine.launching.local import run_node
 from tools.engine.studies.graph import nodes_of, rows_of
@@ -166,3 +169,11 @@ def test_help_shows_usage_and_an_example(tool):
         [sys.executable, str(ROOT / "tools" / tool), "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert f"python tools/{tool}" in out and "usage:" in out
+
+
+def test_help_shows_a_default_that_is_a_value_and_no_other():
+    parser = argparse.ArgumentParser(prog="x", description="a\nb", formatter_class=HelpFormatter)
+    for number, value in enumerate((0, "local", Path("data"), None, False, [], {})):
+        parser.add_argument(f"--o{number}", default=value, help=f"o{number}")
+    text = parser.format_help()
+    assert re.findall(r"o\d \(default: (.*)\)", text) == ["0", "local", "data"] and "a\nb\n" in text

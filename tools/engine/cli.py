@@ -1,5 +1,6 @@
 """Run a script of tools/: errors that a user can fix end in one sentence and exit status 2."""
 
+import argparse
 import errno
 import os
 import sys
@@ -9,6 +10,14 @@ from collections.abc import Callable
 # need the same cores (two runs on two cores took ten times as long).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)  # full, over a limit, read-only
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keep the line breaks of a description, and show the default of each option that has a value by default."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        has_value = action.default not in (None, [], {}) and action.default is not False
+        return super()._get_help_string(action) if has_value else action.help
 
 
 def main(function: Callable[[], int | None]) -> None:

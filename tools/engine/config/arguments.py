@@ -25,12 +25,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--on-bad-image",
         choices=("stop", "skip"),
         default="stop",
-        help="stop at a training image that cannot be read, or replace it by the next one and list it in the record "
-        "(default: stop)",
+        help="stop at a training image that cannot be read, or replace it by the next one and list it in the record",
     )
-    parser.add_argument(
-        "--launcher", choices=("none", "pytorch", "slurm"), default="none", help="what started the processes (default: none)"
-    )
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="what started the processes")
     parser.add_argument(
         "--cfg-options",
         nargs="+",

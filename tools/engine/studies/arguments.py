@@ -11,14 +11,14 @@ MOST_JOBS = 8  # runs at once, unless --jobs asks for more
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``load_study``, which name a study or a part of one on every command line."""
     parser.add_argument("study", help="a file of configs/studies/")
-    parser.add_argument("--scale", default="toy", help="size of configs and data: toy, mini or paper (default: toy)")
+    parser.add_argument("--scale", default="toy", help="size of configs and data: toy, mini or paper")
     parser.add_argument("--recipes", nargs="+", metavar="NAME", help="rows of the study (default: all of the study's own)")
     parser.add_argument(
         "--teachers",
         nargs="+",
         default=[],
         metavar="RECIPE=CARD",
-        help="backbone cards used instead of training the teachers (default: none)",
+        help="backbone cards used instead of training the teachers",
     )
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks whose rows are included (default: all of the study)")
     parser.add_argument(
@@ -29,9 +29,9 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds",
         type=seeds,
-        default=(1, 1),
+        default="1x1",
         metavar="P[xF]",
-        help="number of pretrainings P, and of fine-tunings F of each (default: 1x1)",
+        help="number of pretrainings P, and of fine-tunings F of each",
     )
     parser.add_argument(
         "--jobs",
