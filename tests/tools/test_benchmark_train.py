@@ -5,8 +5,9 @@ from contextlib import ExitStack
 import pytest
 import torch
 
+from tools.benchmarks.dense import wrapper_of
 from tools.benchmarks.limit import limit, peak_flops, product
-from tools.benchmarks.train import compared, equal_work, made_batches, product_config
+from tools.benchmarks.train import PlainLoop, compared, equal_work, made_batches, product_config
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,15 @@ def test_rivals_with_other_weights_are_refused(resnet):
     with pytest.raises(ValueError, match="The work is not equal: loss from the same weights"):
         equal_work(ours, {"timm": loop}, made_batches(1, 4, 64)[0])
     rival.fc.weight.data = weight
+
+
+def test_a_config_for_a_gpu_does_not_decide_whether_the_rivals_sgd_is_fused(tmp_path):
+    cfg = product_config("resnet50d", tmp_path, px=64, batch=4)
+    cfg.optim_wrapper.optimizer.fused = True
+    loop = PlainLoop(torch.nn.Conv2d(3, 4, 1), cfg, "float32", torch.contiguous_format)
+    assert loop.optimizer.param_groups[0]["fused"] is None
+    wrapper = wrapper_of(torch.nn.Conv2d(3, 4, 1), cfg.optim_wrapper)
+    assert wrapper.optimizer.param_groups[0]["fused"] is None and wrapper.optimizer.param_groups[0]["momentum"] == 0.9
 
 
 def weights(contender) -> dict[str, torch.Tensor]:

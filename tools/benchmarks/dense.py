@@ -54,8 +54,8 @@ def started_runner(cfg, folder: str, data: dict):
 
 
 def wrapper_of(model: nn.Module, cfg: dict) -> OptimWrapper:
-    """Build the optimiser of a config for ``model``, at the learning rate ``LR``."""
-    cfg = dict(cfg, optimizer=dict(cfg["optimizer"], lr=LR))
+    """Build the optimiser of a config for a rival, at the learning rate ``LR``. torch chooses whether its SGD is fused."""
+    cfg = dict(cfg, optimizer=dict(cfg["optimizer"], lr=LR, fused=None))
     return build_optim_wrapper(model, cfg)
 
 

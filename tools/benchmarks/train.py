@@ -123,7 +123,7 @@ class PlainLoop:
         self.mean, self.std = (
             torch.tensor(values, device=device()).view(3, 1, 1) for values in (preprocessor.mean, preprocessor.std)
         )
-        settings = {name: value for name, value in cfg.optim_wrapper.optimizer.items() if name != "type"}
+        settings = {name: value for name, value in cfg.optim_wrapper.optimizer.items() if name not in ("type", "fused")}
         fused = (layout == torch.channels_last and device() == "cuda") or None  # None leaves the choice to torch
         self.optimizer, self.criterion = torch.optim.SGD(self.net.parameters(), **settings, fused=fused), nn.CrossEntropyLoss()
         self.autocast = torch.autocast(device(), getattr(torch, dtype), enabled=dtype != "float32")
