@@ -34,7 +34,7 @@ FAULTS = {  # key of a fault of an image or mask -> (its description, how to fix
         "images with an EXIF orientation, by which training turns them but not their mask",
         "rotate both alike and save the image without the tag",
     ),
-    **{f"mask {name}": (fault.many, fault.mend) for name, fault in masks.FAULTS.items()},
+    **{f"mask {name}": (fault.many, fault.fix) for name, fault in masks.FAULTS.items()},
 }
 
 

@@ -24,12 +24,12 @@ class Fault(NamedTuple):
     Args:
         many: phrase for all masks with the fault, for a report.
         one: predicate for a single mask, with {} for the detail.
-        mend: instruction to fix it.
+        fix: instruction to fix it.
     """
 
     many: str
     one: str
-    mend: str
+    fix: str
 
 
 FAULTS = {
@@ -86,7 +86,7 @@ def check_mask(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
     mask, fault, detail = find_fault(path, size)
     if fault:
         error_type = BadImage if fault in ("broken", "unreadable") else ValueError
-        raise error_type(f"The mask {path} {FAULTS[fault].one.format(detail)}; allowed: {ALLOWED}; {FAULTS[fault].mend}.")
+        raise error_type(f"The mask {path} {FAULTS[fault].one.format(detail)}; allowed: {ALLOWED}; {FAULTS[fault].fix}.")
     return mask
 
 

@@ -35,7 +35,7 @@ def doctor() -> int:
     else:
         findings = diagnose()
     print(render(findings))
-    return int(any(finding.mend for finding in findings))
+    return int(any(finding.fix for finding in findings))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ FAULTS = {  # of an image: description and remedy
     "empty": ("empty files (0 bytes)", "unpack or copy them again"),
     "damaged": ("truncated or damaged images, which PIL cannot decode", "unpack or copy them again"),
     "foreign": ("files with an image's suffix that are no images", "replace them by the published ones, or remove what is not"),
-    "unreadable": ("files that cannot be read", "mend their rights or links, or copy them again from a sound disk"),
+    "unreadable": ("files that cannot be read", "fix their permissions or links, or copy them again from a sound disk"),
 }
 CHUNK = 32  # files per task of a worker; Ctrl-C waits for these to finish
 SAY_EVERY = 30.0  # seconds between lines of progress without a terminal

@@ -151,7 +151,7 @@ LIST = "train/n00000003/n00000003_0.JPEG"
         ),
         (
             lambda r: (first(r, name=CLASSES[2]).unlink(), (r / LIST).symlink_to(r / "gone.JPEG")),
-            [f"train: files that cannot be read: {LIST}; mend their rights or links"],
+            [f"train: files that cannot be read: {LIST}; fix their permissions or links"],
         ),
         (flatten, ["val: 6 of the images lie straight in val (val/ILSVRC2012_val_00000000.JPEG, ", "per class (by the list)."]),
         (nest, ["train: class folders one level too deep, in train/train; move them up into train."]),

@@ -114,7 +114,7 @@ def annotate(*objects: str, **changes):
         (lambda r: (r / JPG).unlink(), [f"VOC2007 trainval: listed images that are not in JPEGImages (1): {JPG}; unpack their"]),
         (
             lambda r: ((r / JPG).unlink(), (r / JPG).symlink_to(r / "gone.jpg")),
-            [f"VOC2007 trainval: files that cannot be read (1): {JPG}; mend their rights"],
+            [f"VOC2007 trainval: files that cannot be read (1): {JPG}; fix their permissions"],
         ),
         (lambda r: (r / XML).unlink(), [f"VOC2007 trainval: listed images without an XML in Annotations (1): {XML}; unpack"]),
         (

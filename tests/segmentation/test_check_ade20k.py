@@ -50,7 +50,7 @@ OTHERS = [  # how to break a copy, and the text that its one finding must contai
     (partial(put, path=JPG, data=b""), [f"training: empty files (0 bytes) (1): {JPG}; unpack or copy"]),
     (cut(JPG, 800), [f"training: truncated or damaged images, which PIL cannot decode (1): {JPG}; unpack or copy"]),
     (partial(put, path=JPG, data=b"<html>"), [f"training: files with an image's suffix that are no images (1): {JPG};"]),
-    (lead_nowhere(JPG), [f"training: files that cannot be read (1): {JPG}; mend their rights"]),
+    (lead_nowhere(JPG), [f"training: files that cannot be read (1): {JPG}; fix their permissions"]),
     (lambda r: (r / PNG).unlink(), [f"training: images without a mask of the same name (1): {JPG}; unpack ADEChallengeData"]),
     (lambda r: (r / JPG).unlink(), [f"training: masks without an image of the same name (1): {PNG}; unpack ADEChallenge"]),
     (

@@ -40,7 +40,7 @@ def test_training_refuses_the_same_masks_in_one_sentence(tree, name):  # noqa: F
         with pytest.raises(ValueError) as error:
             dataset(tree, *between)[1]
         text, fault = str(error.value), FAULTS[name.split(",")[0]]
-        assert text.startswith(f"The mask {tree / PNG} {sentence}") and text.endswith(f"; {fault.mend}.") and "\n" not in text
+        assert text.startswith(f"The mask {tree / PNG} {sentence}") and text.endswith(f"; {fault.fix}.") and "\n" not in text
         assert "; allowed: 0 (ignored) and 1..150 in a PNG of one channel of 8 bits (mode L), as large as its image; " in text
 
 

@@ -41,7 +41,7 @@ GOOD = {
 
 
 def wrong(findings: list[Finding]) -> dict[str, Finding]:
-    return {f.what: f for f in findings if f.mend}
+    return {f.what: f for f in findings if f.fix}
 
 
 def test_constraints_are_read_by_name(tmp_path):
@@ -61,26 +61,26 @@ def test_a_good_installation_has_nothing_wrong():
 def test_another_version_and_a_missing_package_are_fixed_by_the_constraints(name):
     problems = wrong(check_packages(GOOD | {name: "9.9"}, GOOD))
     assert list(problems) == [name] and f"9.9; constraints.txt has {GOOD[name]}" in problems[name].found
-    assert problems[name].mend == 'pip install -c constraints.txt -e ".[test]"'
+    assert problems[name].fix == 'pip install -c constraints.txt -e ".[test]"'
     for have in (GOOD | {name: None}, {k: v for k, v in GOOD.items() if k != name}):
         problems = wrong(check_packages(have, GOOD))
         assert [f.found for f in problems.values()] == ["not installed"] and list(problems) == [name]
-    assert wrong(check_packages(GOOD | {name: None}, {}))[name].mend == 'pip install -e ".[test]"'
+    assert wrong(check_packages(GOOD | {name: None}, {}))[name].fix == 'pip install -e ".[test]"'
 
 
 @pytest.mark.parametrize("name", FROZEN_LINE)
 def test_both_lines_of_openmmlab_together_are_wrong(name):
     (finding,) = check_openmmlab(GOOD | {name: "2.2.0"})
-    assert name in finding.found and finding.mend.startswith(f"pip uninstall -y {name} && pip install ")
-    assert all(package in finding.mend for package in NEEDED if package.startswith("onedl-"))
+    assert name in finding.found and finding.fix.startswith(f"pip uninstall -y {name} && pip install ")
+    assert all(package in finding.fix for package in NEEDED if package.startswith("onedl-"))
 
 
 def test_the_two_variants_of_opencv_must_agree():
     have = GOOD | {"opencv-python-headless": "4.9.0.80"}
     (finding,) = check_opencv(have, {})
-    assert finding.mend.endswith("opencv-python==4.9.0.80 opencv-python-headless==4.9.0.80")  # 4.9 is below 4.12
+    assert finding.fix.endswith("opencv-python==4.9.0.80 opencv-python-headless==4.9.0.80")  # 4.9 is below 4.12
     (finding,) = check_opencv(have, {"opencv-python": "4.12.0.88"})
-    assert finding.mend.endswith("opencv-python==4.12.0.88 opencv-python-headless==4.12.0.88")
+    assert finding.fix.endswith("opencv-python==4.12.0.88 opencv-python-headless==4.12.0.88")
     for name in ("opencv-python", "opencv-python-headless"):
         assert not wrong(check_opencv({name: "4.9.0.80"}, {}))
     assert wrong(check_opencv({}, {}))
@@ -90,11 +90,11 @@ def test_only_the_tested_python_is_called_tested():
     assert check_python((3, 11)) == Finding("python", "3.11")
     for running in ((3, 10), (3, 12)):
         finding = check_python(running)
-        assert "not tested" in finding.found and (finding.mend, finding.state) == ("", "note")
+        assert "not tested" in finding.found and (finding.fix, finding.state) == ("", "note")
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "have", "mend"),
+    ("name", "error", "have", "fix"),
     [
         (
             "cv2",
@@ -118,19 +118,19 @@ def test_only_the_tested_python_is_called_tested():
         ("mmengine", ModuleNotFoundError(""), GOOD, '-c constraints.txt -e ".[test]"'),
     ],
 )
-def test_the_fix_of_a_failed_import_depends_on_its_cause(name, error, have, mend):
+def test_the_fix_of_a_failed_import_depends_on_its_cause(name, error, have, fix):
     def fail(module: str):
         assert module == name
         raise error
 
     (finding,) = check_import(name, have, fail)
-    assert finding.what == name and finding.mend.endswith(mend)
+    assert finding.what == name and finding.fix.endswith(fix)
     assert type(error).__name__ in finding.found and str(error) in finding.found
     assert check_import(name, have, lambda module: None) == []
 
 
 def test_little_disk_space_is_wrong_and_slow_bfloat16_is_remarked():
-    assert not check_disk(3 * 10**9, Path("x")).mend and check_disk(10**9, Path("x")).mend
+    assert not check_disk(3 * 10**9, Path("x")).fix and check_disk(10**9, Path("x")).fix
     assert "not in hardware; a convolution takes 5.80 of" in check_precision(False, 5.8).found
     assert "slower than expected" in check_precision(True, 2.0).found
     assert "slower" not in check_precision(True, 0.6).found

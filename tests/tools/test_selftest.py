@@ -50,4 +50,4 @@ def broken(*_, **__):
 def test_a_fault_is_reported_as_wrong(monkeypatch, target, replaced, check, message):
     monkeypatch.setattr(target, replaced)
     finding = selftest.judged("it", check or (lambda: selftest.check_roi_align("cpu")))
-    assert finding.state == "WRONG" and message in finding.found and finding.mend.startswith("pip install ")
+    assert finding.state == "WRONG" and message in finding.found and finding.fix.startswith("pip install ")

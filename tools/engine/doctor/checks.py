@@ -37,19 +37,19 @@ class Finding:
     Attributes:
         what: the item that was checked.
         found: its state.
-        mend: the command that fixes it; empty if nothing is wrong.
+        fix: the command that fixes it; empty if nothing is wrong.
         note: True for a remark that is not a problem.
     """
 
     what: str
     found: str
-    mend: str = ""
+    fix: str = ""
     note: bool = False
 
     @property
     def state(self) -> str:
         """Return "WRONG", "note" or "ok"."""
-        if self.mend:
+        if self.fix:
             return "WRONG"
         return "note" if self.note else "ok"
 
@@ -267,8 +267,8 @@ def render(findings: list[Finding]) -> str:
     lines = []
     for f in findings:
         lines.append(f"{f.state:5}  {f.what:{width}}  {f.found}")
-        if f.mend:
-            lines.append(f"{'':5}  {'':{width}}  fix: {f.mend}")
-    problems = sum(bool(f.mend) for f in findings)
+        if f.fix:
+            lines.append(f"{'':5}  {'':{width}}  fix: {f.fix}")
+    problems = sum(bool(f.fix) for f in findings)
     count = f"{problems or 'No'} {'problem' if problems == 1 else 'problems'} found."
     return "\n".join([*lines, "", count])
