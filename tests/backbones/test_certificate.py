@@ -237,18 +237,25 @@ def test_a_card_sets_architecture_and_preprocessing_of_a_config(make_card, tmp_p
 
 
 @pytest.mark.parametrize("path", [DETECTION, SEGMENTATION])
-def test_frozen_means_the_whole_backbone_and_scratch_means_nothing(make_card, path):
-    card = make_card("d")
-    cfg = plugged(path, card, "frozen")
+def test_frozen_means_the_whole_backbone(make_card, path):
+    cfg = plugged(path, make_card("d"), "frozen")
     assert (cfg.model.backbone.frozen_stages, cfg.model.backbone.norm_eval) == (4, True)
+
+
+@pytest.mark.parametrize("path", [DETECTION, SEGMENTATION])
+def test_from_scratch_nothing_is_frozen_or_loaded(path):
     cfg = plugged(path, "scratch", "finetune")
     assert_channels_follow(cfg, (64, 128, 256, 512))
     assert (cfg.model.backbone.frozen_stages, cfg.model.backbone.norm_eval) == (-1, False)
     assert not [hook for hook in cfg.custom_hooks if hook["type"] == "backbones.TransferHook"]
+
+
+@pytest.mark.parametrize("path", [DETECTION, SEGMENTATION])
+def test_a_transfer_that_is_not_possible_is_refused(make_card, path):
     with pytest.raises(ValueError, match="would never train the backbone"):
         plugged(path, "scratch", "frozen")
     with pytest.raises(ValueError, match="--transfer is 'fine'; allowed: finetune, frozen"):
-        plugged(path, card, "fine")
+        plugged(path, make_card("d"), "fine")
     with pytest.raises(ValueError, match="no backbone card at nowhere"):
         plugged(path, "nowhere", "finetune")
 

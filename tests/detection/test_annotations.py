@@ -112,20 +112,37 @@ def test_a_missing_image_is_refused(devkit):
         check_split(["a", "b"], folder, CLASSES, training=True)
 
 
-def test_lists_are_joined_and_split_and_empty_ones_are_refused(devkit):
+def listed(devkit, lines: str | None) -> tuple[Path, dict]:
+    """Make a devkit of the images a and b whose test.txt has these lines (None: no file); return it and its data set."""
     folder = devkit(a=GOOD, b=GOOD)
+    if lines is not None:
+        (folder / "ImageSets/Main/test.txt").write_text(lines)
     data = dict(
         data_root=str(folder.parent), ann_file="VOC2007/ImageSets/Main/test.txt", data_prefix=dict(sub_data_root="VOC2007/")
     )
-    path = folder / "ImageSets/Main/test.txt"
+    return folder, data
+
+
+def test_a_missing_list_is_refused(devkit):
+    _, data = listed(devkit, None)
     with pytest.raises(ValueError, match="test.txt does not exist"):
         split_of(ConfigDict(data))
-    path.write_text("\n")
+
+
+def test_an_empty_list_is_refused(devkit):
+    _, data = listed(devkit, "\n")
     with pytest.raises(ValueError, match="test.txt lists no image; restore the file"):
         split_of(ConfigDict(data))
-    path.write_text("a\nb\n")
+
+
+def test_lists_are_joined(devkit):
+    folder, data = listed(devkit, "a\nb\n")
     assert split_of(ConfigDict(data)) == [(folder, ["a", "b"])]
     assert split_of(ConfigDict(type="ConcatDataset", datasets=[data, data])) == 2 * [(folder, ["a", "b"])]
+
+
+def test_a_list_too_short_to_hold_images_out_is_refused(devkit):
+    _, data = listed(devkit, "a\nb\n")
     names = split_of(ConfigDict(data, part="rest"))[0][1]
     assert names == ["a", "b"]  # crc32 of neither is a multiple of 5
     with pytest.raises(ValueError, match="test.txt is too short to hold images out of training"):

@@ -86,14 +86,18 @@ def test_resampled_map_is_that_of_duplicated_images(tmp_path, seed):
     assert absent  # classes are absent from a replicate
 
 
-def test_resampled_map_at_another_iou_and_without_detections(tmp_path):
+def test_resampled_map_at_another_iou(tmp_path):
     detections, truth = made_boxes(np.random.default_rng(9), 12)
     weights = np.ones((1, 12), int)
     path = save_boxes(tmp_path / "detections.npz", detections, truth)
     resampled = detection.bootstrap.resampled(path, weights, "mAP_area", iou=0.75)
     assert resampled == pytest.approx(mean_ap(detections, truth, 4, "area", 0.75), abs=1e-10)
-    save_boxes(path, detections.take(np.zeros(0, int)), truth)
-    assert detection.bootstrap.resampled(path, weights, "mAP") == 0
+
+
+def test_resampled_map_without_detections_is_zero(tmp_path):
+    detections, truth = made_boxes(np.random.default_rng(9), 12)
+    path = save_boxes(tmp_path / "detections.npz", detections.take(np.zeros(0, int)), truth)
+    assert detection.bootstrap.resampled(path, np.ones((1, 12), int), "mAP") == 0
 
 
 def made_counts(rng, images: int, classes: int, missing: int | None = None) -> Counts:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -146,19 +147,31 @@ pictures = lambda cfg, folders, num: [Image.new("RGB", (9, 9), "red")] * num
 """
 
 
-def test_a_fourth_task_needs_no_edit_in_the_tools_and_one_without_pictures_is_refused(tmp_path, monkeypatch):
+@pytest.fixture
+def fourth(tmp_path, monkeypatch) -> Iterator[Path]:
+    """Make a fourth task without pictures, and return its package."""
     package = tmp_path / "fourth"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "task.py").write_text("METRICS = ('top1',)\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
+    yield package
+    for name in [name for name in sys.modules if name.partition(".")[0] == "fourth"]:
+        del sys.modules[name]
+
+
+def test_a_task_without_pictures_is_refused(fourth):
     folder = make_run("fourth", CLASSIFIER, "record.json")
     refusal = r"task fourth cannot draw pictures \(no fourth/visualization.py\); .*: classification, detection"
     with pytest.raises(ValueError, match=refusal):
         show(folder, 3)
-    (package / "visualization.py").write_text(FOURTH)
+
+
+def test_pictures_of_a_fourth_task_need_no_edit_in_the_tools(fourth):
+    (fourth / "visualization.py").write_text(FOURTH)
     importlib.invalidate_caches()
+    folder = make_run("fourth", CLASSIFIER, "record.json")
     assert (255, 0, 0) in colours(Image.open(show(folder, 3)))
 
 

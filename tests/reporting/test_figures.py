@@ -308,15 +308,20 @@ def test_images_only_gains_of_one_seed_are_drawn(tmp_path, drawn):
 # --- their places in a report -------------------------------------------------------------------------------
 
 
-def test_figures_stand_behind_their_tables_and_grey_columns_are_grey_in_every_format():
+@pytest.fixture(scope="module")
+def report() -> Report:
+    """Return a report of two tables, of which the first has a grey column, and two figures."""
     png = draw_png()
     tables = [
         Table("One", "lrr", ["a", "b", "c"], [["x", "1", "2"], ["y", "—", "3 better"]], "", (1,)),
         Table("Two", "l", ["a"], [["z"]]),
     ]
     drawings = (Figure("first", "Drawn", "Words.", png), Figure("second", "Later", "More <words>.", png, "Two"))
-    report = Report("made", "Lead.", tables, [], (), (), drawings)
-    text, page, tex = markdown(report), html(report), latex(report)
+    return Report("made", "Lead.", tables, [], (), (), drawings)
+
+
+def test_figures_stand_behind_their_tables(report):
+    text, page = markdown(report), html(report)
     order = [
         "## One",
         "![Drawn](first.png)\n\nDrawn. Words.",
@@ -326,16 +331,23 @@ def test_figures_stand_behind_their_tables_and_grey_columns_are_grey_in_every_fo
     ]
     places = [text.index(part) for part in order]
     assert places == sorted(places)
+    assert page.index("Words.") < page.index('id="two"') < page.index("More &lt;words&gt;.")
+
+
+def test_figures_are_comments_in_latex(report):
+    commented = [line for line in latex(report).splitlines() if "includegraphics" in line]
+    assert len(commented) == 2 and all(line.startswith("% ") for line in commented)
+
+
+def test_grey_columns_are_grey_in_every_format(report):
+    text, page, tex = markdown(report), html(report), latex(report)
     assert "| x | *1* | 2 |" in text and "| y | — | 3 better |" in text
     assert (
         '<td class="r grey">1</td>' in page
         and '<td class="r better">3 better</td>' in page
         and '<th class="r grey">b</th>' in page
     )
-    assert page.index("Words.") < page.index('id="two"') < page.index("More &lt;words&gt;.")
     assert r"x & \textcolor{gray}{1} & 2 \\" in tex and r"\usepackage{xcolor}" in tex
-    commented = [line for line in tex.splitlines() if "includegraphics" in line]
-    assert len(commented) == 2 and all(line.startswith("% ") for line in commented)
 
 
 def draw_png() -> bytes:

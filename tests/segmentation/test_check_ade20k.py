@@ -206,9 +206,12 @@ def test_workers_find_the_same(tree, monkeypatch):
     assert list(check_release(tree, 2, SMALL)) == findings and sum(finding.level == "WRONG" for finding in findings) == 2
 
 
-def test_wrong_roots_and_worker_counts_are_refused(tree):
+def test_no_worker_is_refused(tree):
     with pytest.raises(ValueError, match="The number of workers is 0: give 1 or more"):
         list(check_release(tree, 0, SMALL))
+
+
+def test_a_root_that_is_no_folder_is_refused(tree):
     with pytest.raises(ValueError, match="is a file; give the folder that holds images and annotations of Small"):
         list(check_release(tree / JPG, 1, SMALL))
     with pytest.raises(ValueError, match="does not exist; it should hold images and annotations of Small"):

@@ -129,8 +129,11 @@ def test_the_fix_of_a_failed_import_depends_on_its_cause(name, error, have, fix)
     assert check_import(name, have, lambda module: None) == []
 
 
-def test_little_disk_space_is_wrong_and_slow_bfloat16_is_remarked():
+def test_little_disk_space_is_wrong():
     assert not check_disk(3 * 10**9, Path("x")).fix and check_disk(10**9, Path("x")).fix
+
+
+def test_slow_bfloat16_is_reported():
     assert "not in hardware; a convolution takes 5.80 of" in check_precision(False, 5.8).found
     assert "slower than expected" in check_precision(True, 2.0).found
     assert "slower" not in check_precision(True, 0.6).found
