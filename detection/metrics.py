@@ -93,13 +93,9 @@ def check_labels(detections: Boxes, truth: Boxes, classes: int) -> None:
         )
 
 
-def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the IoU (n, m) of boxes (n, 4) and (m, 4) whose width is x2 - x1 + 1 pixels, as in the devkit."""
-    return iou_of(a.T[..., None], b.T[:, None])
-
-
 def iou_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the IoU of boxes, float64 in 0..1: inter / (area + area - inter), each side one pixel longer than x2 - x1.
+    """Return the IoU of boxes, float64 in 0..1: inter / (area + area - inter), each side one pixel longer than x2 - x1,
+    as in the devkit.
 
     Args:
         a, b: (4, ...), one row each for x1, y1, x2, y2 in pixels; the other dimensions broadcast.

@@ -1,33 +1,22 @@
 """Resolve the values of a detector's config, a protocol and a backbone to the MMEngine config that trains it."""
 
 from backbones.resolving import Request, check_backbone, data_folder, milestones, start
+from backbones.transfer import protocols
 from backbones.transfer.holdout import tune
 from backbones.transfer.plug import last_stage_of, plug
 from backbones.transfer.protocols import choose_protocol, set_length
 from detection.schema import DetectionProtocol
 
 CONSUMED = ("seconds", "data_root", "num_workers", "scratch_backbone")
-# key of a resolved config -> the value that it is derived from, which the user has to change instead
-FOLLOWS = {
-    "batch": "protocol.batch",
-    "optim_wrapper.optimizer.lr": "protocol.lr",
-    "optim_wrapper.optimizer.momentum": "protocol.momentum",
-    "optim_wrapper.optimizer.weight_decay": "protocol.weight_decay",
+# keys of a resolved config that are derived -> the value to change instead
+FOLLOWS = protocols.FOLLOWS | {
     "optim_wrapper.clip_grad": "protocol.clip",
-    "epochs": "protocol.length.epochs",
-    "updates": "protocol.length.updates",
-    "train_cfg.max_epochs": "protocol.length.epochs",
-    "train_cfg.max_iters": "protocol.length.updates",
-    "train_dataloader.batch_size": "protocol.batch",
-    "network": "model",
     "model.roi_head.bbox_head.num_classes": "classes",
     "model.roi_head.bbox_head.in_channels": "the backbone and the neck",
     "model.roi_head.bbox_roi_extractor.out_channels": "the backbone and the neck",
     "model.rpn_head.in_channels": "the backbone and the neck",
     "model.rpn_head.feat_channels": "the backbone and the neck",
     "model.neck.in_channels": "the backbone",
-    "train_dataloader.dataset.data_root": "data_root",
-    "test_dataloader.dataset.data_root": "data_root",
     "train_dataloader.dataset.metainfo": "classes",
     "test_dataloader.dataset.metainfo": "classes",
 }

@@ -4,6 +4,7 @@ A protocol is a named set of training and test settings; a card holds the weight
 """
 
 from backbones.resolving import Request, check_backbone, data_folder, start
+from backbones.transfer import protocols
 from backbones.transfer.holdout import tune
 from backbones.transfer.plug import plug
 from backbones.transfer.protocols import choose_protocol, set_length
@@ -19,26 +20,14 @@ INFERENCE = {
 }
 CONSUMED = ("seconds", "data_root", "num_workers", "scratch_backbone")
 # keys of a resolved config that are derived -> the value to change instead
-FOLLOWS = {
-    "batch": "protocol.batch",
-    "optim_wrapper.optimizer.lr": "protocol.lr",
-    "optim_wrapper.optimizer.momentum": "protocol.momentum",
-    "optim_wrapper.optimizer.weight_decay": "protocol.weight_decay",
+FOLLOWS = protocols.FOLLOWS | {
     "model.decode_head.num_classes": "the dataset, which has 150 classes",
     "model.auxiliary_head.num_classes": "the dataset, which has 150 classes",
-    "epochs": "protocol.length.epochs",
-    "updates": "protocol.length.updates",
-    "train_cfg.max_epochs": "protocol.length.epochs",
-    "train_cfg.max_iters": "protocol.length.updates",
-    "train_dataloader.batch_size": "protocol.batch",
-    "network": "model",
     "model.decode_head.in_channels": "the backbone",
     "model.decode_head.channels": "the backbone",
     "model.auxiliary_head.in_channels": "the backbone",
     "model.auxiliary_head.channels": "the backbone",
     "model.data_preprocessor.size": "protocol.crop",
-    "train_dataloader.dataset.data_root": "data_root",
-    "test_dataloader.dataset.data_root": "data_root",
     "test_evaluator.classes": "protocol.metric_classes",
     "model.test_cfg.mode": "protocol.inference",
 }

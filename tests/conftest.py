@@ -1,4 +1,4 @@
-"""What the tests share: one thread, the repository on the path, a very small made world and card."""
+"""Give all tests one thread, the repository on the path, and a very small synthetic dataset and card."""
 
 import os
 import signal

@@ -82,10 +82,12 @@ def check_device() -> None:
     """
     available, requested = _torch_facts()["cuda"], machine()["cuda"]
     if requested and not available:
-        raise ValueError(f"The variable {DEVICE} is cuda, and this process sees no GPU; unset it, or train where there is one.")
+        raise ValueError(
+            f"The variable {DEVICE} is cuda, but this process sees no GPU; unset it, or train on a machine with a GPU."
+        )
     if available and not requested:
         raise ValueError(
-            f"The variable {DEVICE} is cpu, and this process sees a GPU; unset it, or set CUDA_VISIBLE_DEVICES= too."
+            f"The variable {DEVICE} is cpu, but this process sees a GPU; unset it, or set CUDA_VISIBLE_DEVICES= too."
         )
 
 

@@ -151,7 +151,9 @@ def _choose(path: Path, content, ema: bool) -> tuple[dict, str, list[str]]:
         ordinary, mean = f"the ordinary weights ({plain})", f"the averaged ones ({averaged})"
         choice = f"{mean} are taken, {ordinary} left out" if ema else f"{ordinary} are taken, {mean} left out"
         notes.append(f"{path.name} holds {ordinary} and {mean}: {choice}.")
-    return dict(states[averaged if ema else plain]), "ema" if ema else "plain", notes
+    if ema:
+        return dict(states[averaged]), "ema", notes
+    return dict(states[plain]), "plain", notes
 
 
 def _unwrap(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -16,6 +16,21 @@ from backbones.common.config_reader import read_config
 from backbones.common.project import CONFIGS
 from backbones.common.schema import Count, Fraction, Index, NonNegative, Positive, accept, field_names, join, refuse_unknown
 
+# keys of a resolved config that every transfer derives -> the value to change instead
+FOLLOWS = {
+    "batch": "protocol.batch",
+    "optim_wrapper.optimizer.lr": "protocol.lr",
+    "optim_wrapper.optimizer.momentum": "protocol.momentum",
+    "optim_wrapper.optimizer.weight_decay": "protocol.weight_decay",
+    "epochs": "protocol.length.epochs",
+    "updates": "protocol.length.updates",
+    "train_cfg.max_epochs": "protocol.length.epochs",
+    "train_cfg.max_iters": "protocol.length.updates",
+    "train_dataloader.batch_size": "protocol.batch",
+    "network": "model",
+    "train_dataloader.dataset.data_root": "data_root",
+    "test_dataloader.dataset.data_root": "data_root",
+}
 OWN = ("name", "base", "source", "chosen")  # keys that a protocol never takes from its base
 Pixels = Annotated[tuple[Count, Count], Meta(description="the long side at most, and the short side")]
 

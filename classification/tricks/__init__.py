@@ -66,7 +66,7 @@ def format_trick(trick: Trick) -> str:
 
 
 def _value(text: str) -> Any:
-    """Convert ``text`` to an integer, a float or a boolean, or return it unchanged if it is none of these."""
+    """Convert ``text`` to an integer, a float or a boolean; other text is returned unchanged."""
     for kind in (int, float):
         try:
             return kind(text)

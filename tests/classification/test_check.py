@@ -15,6 +15,7 @@ from backbones.common import dataset_checks as checking
 from backbones.common.dataset_checks import first_names
 from classification import dataset_check as check
 from classification.dataset_check import Expected, check_folders, describe
+from tests.helpers.findings import texts_by_level
 from tests.helpers.networks import ROOT
 
 CLASSES = ("n00000001", "n00000002", "n00000003")
@@ -60,11 +61,7 @@ def tree(whole, tmp_path) -> Path:
 
 def findings_of(root: Path, expected: Expected = SMALL, workers: int = 1) -> dict[str, list[str]]:
     """Return the texts of the findings by level."""
-    texts: dict[str, list[str]] = {"WRONG": [], "note": [], "info": []}
-    for finding in check_folders(root, workers, expected):
-        assert "\n" not in str(finding) and str(finding).startswith(finding.level)
-        texts[finding.level].append(finding.text)
-    return texts
+    return texts_by_level(check_folders(root, workers, expected))
 
 
 def test_a_complete_copy_has_no_fault_and_its_formats_are_counted(whole):

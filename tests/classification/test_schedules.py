@@ -55,6 +55,11 @@ def expected(cfg, eta: float, n: int, start: str | None, shape: str, milestones=
     return np.array(ramp + [eta * 0.1 ** sum(i >= s for s in steps) for i in range(m, total)])
 
 
+def shaped(shape: str) -> list:
+    """Return the trick cosine, or no trick for steps."""
+    return ["cosine"] if shape == "cosine" else []
+
+
 def warm(start: str | None) -> list:
     """Return the trick warmup with this start, or no trick."""
     return [("warmup", {"start": start})] if start else []
@@ -67,7 +72,9 @@ def warm(start: str | None) -> list:
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_update_has_the_learning_rate_of_the_formula(scale, big, start, shape, n):
     values = load(f"configs/classification/resnet50_{scale}.py")
-    tricks = (["large_batch"] if big else []) + (["cosine"] if shape == "cosine" else []) + warm(start)
+    tricks = shaped(shape) + warm(start)
+    if big:
+        tricks.append("large_batch")
     cfg = composed(tricks, scale)
     assert (cfg.batch, cfg.epochs) == (values.batch * (4 if big else 1), values.epochs)
     rates = expected(cfg, values.lr_at_256 * cfg.batch / 256, n, start, shape, warmup_epochs=values.warmup_epochs)
@@ -77,7 +84,7 @@ def test_every_update_has_the_learning_rate_of_the_formula(scale, big, start, sh
 @pytest.mark.parametrize("start", ["first", "zero"])
 @pytest.mark.parametrize("shape", ["cosine", "steps"])
 def test_every_group_of_parameters_has_the_same_rate(start, shape):
-    paper = composed((["cosine"] if shape == "cosine" else []) + warm(start))
+    paper = composed(shaped(shape) + warm(start))
     rates = learning_rates(paper, 3, groups=3)
     np.testing.assert_allclose(rates, expected(paper, 0.1, 3, start, shape), rtol=1e-9, atol=1e-14)
 

@@ -66,6 +66,14 @@ def test_options_on_a_dumped_config_replace_those_of_its_run(tmp_path, card):
     assert resolve(file).cfg.randomness.seed == 3
 
 
+@pytest.mark.parametrize(("of_the_run", "asked"), [("skip", "stop"), (None, "skip")])
+def test_on_bad_image_on_a_dumped_config_replaces_that_of_its_run(tmp_path, of_the_run, asked):
+    file, _ = dumped(tmp_path, CLASSIFIER, on_bad_image=of_the_run)
+    asked_again = resolve(file, Options(on_bad_image=asked)).cfg
+    assert asked_again.to_dict() == resolve(CLASSIFIER, Options(on_bad_image=asked)).cfg.to_dict()
+    assert resolve(file).cfg.get("on_bad_image") == of_the_run
+
+
 def test_a_key_edited_by_hand_counts_as_an_override_and_is_reported(tmp_path):
     file, resolved = dumped(tmp_path, CLASSIFIER)
     text = file.read_text()

@@ -10,11 +10,11 @@ from detection.metrics import (
     IOUS,
     average_precision,
     class_aps,
+    iou_of,
     load,
     match,
     mean_ap,
     pairs,
-    pairwise_iou,
     per_class,
 )
 from tests.helpers.average_precision import as_boxes, devkit_ap, devkit_match, mmdet_case, random_case
@@ -85,7 +85,7 @@ def test_iou_counts_both_end_pixels():
     a = np.array([[0, 0, 9, 9], [5, 5, 5, 5]], np.float32)
     b = np.array([[0, 0, 9, 9], [0, 0, 9, 4], [10, 10, 12, 12], [5, 5, 14, 14]], np.float32)
     expected = [[1, 0.5, 0, 25 / 175], [0.01, 0, 0, 0.01]]
-    np.testing.assert_allclose(pairwise_iou(a, b), expected, rtol=1e-12)
+    np.testing.assert_allclose(iou_of(a.T[..., None], b.T[:, None]), expected, rtol=1e-12)
 
 
 def test_an_iou_of_exactly_the_threshold_is_a_hit():

@@ -13,6 +13,7 @@ from backbones.common import dataset_checks as checking
 from detection import dataset_check as check
 from detection.annotations import read_annotation
 from detection.dataset_check import Expected, ImageList, check_devkit, describe
+from tests.helpers.findings import texts_by_level
 from tests.helpers.networks import ROOT
 
 SMALL = Expected(
@@ -68,11 +69,7 @@ def tree(whole, tmp_path) -> Path:
 
 def findings_of(root: Path, workers: int = 1) -> dict[str, list[str]]:
     """Return the texts of the findings by level."""
-    texts: dict[str, list[str]] = {"WRONG": [], "note": [], "info": []}
-    for finding in check_devkit(root, workers, SMALL):
-        assert "\n" not in str(finding) and str(finding).startswith(finding.level)
-        texts[finding.level].append(finding.text)
-    return texts
+    return texts_by_level(check_devkit(root, workers, SMALL))
 
 
 def test_a_complete_copy_has_no_fault_and_its_objects_are_counted(whole):

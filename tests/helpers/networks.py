@@ -7,7 +7,7 @@ MEAN, STD = [123.68, 116.779, 103.939], [58.393, 57.12, 57.375]
 
 
 def randomise_norms(net, seed: int = 0) -> None:
-    """Gives every BN of ``net`` its own gamma, beta, mean and variance, so that none is left out unseen."""
+    """Give every BN of ``net`` random gamma, beta, mean and variance, so that a test notices when one is not copied."""
     import torch
     from torch import nn
 

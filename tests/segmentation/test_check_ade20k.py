@@ -19,6 +19,7 @@ from segmentation.masks import FAULTS
 from tests.helpers.check_ade20k import JPG, MASKS, PNG, STEMS, cut, ids, lead_nowhere, palette, put
 from tests.helpers.check_ade20k import tree as tree
 from tests.helpers.check_ade20k import whole as whole
+from tests.helpers.findings import texts_by_level
 from tests.helpers.networks import ROOT
 
 SMALL = Expected("Small", 3, 2)
@@ -27,11 +28,7 @@ VAL = "ADE_val_00000002"
 
 def findings_of(root: Path, workers: int = 1) -> dict[str, list[str]]:
     """Return the texts of the findings by level."""
-    texts: dict[str, list[str]] = {"WRONG": [], "note": [], "info": []}
-    for finding in check_release(root, workers, SMALL):
-        assert "\n" not in str(finding) and str(finding).startswith(finding.level)
-        texts[finding.level].append(finding.text)
-    return texts
+    return texts_by_level(check_release(root, workers, SMALL))
 
 
 def test_a_complete_copy_has_no_fault_and_its_ids_are_counted(whole):

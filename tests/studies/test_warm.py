@@ -81,7 +81,7 @@ def test_no_run_is_made_on_another_device_than_its_key_says(monkeypatch, gpu, de
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     check_device()
     monkeypatch.setenv(DEVICE, device)
-    with pytest.raises(ValueError, match=f"The variable {DEVICE} is {device}, and this process {ends}"):
+    with pytest.raises(ValueError, match=f"The variable {DEVICE} is {device}, but this process {ends}"):
         check_device()
     monkeypatch.setenv(DEVICE, "cuda" if gpu else "cpu")
     check_device()

@@ -24,8 +24,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on-bad-image",
         choices=("stop", "skip"),
-        default="stop",
-        help="stop at a training image that cannot be read, or replace it by the next one and list it in the record",
+        help="stop at a training image that cannot be read, or replace it by the next one and list it in the record "
+        "(default: stop, or that of the run whose config.py is given)",
     )
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="what started the processes")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""What a config was resolved from, as the dumped config of a run keeps it, and the text of that file."""
+"""Record what a config was resolved from, and write and read the dumped config of a run, which holds that record."""
 
 import copy
 import os
@@ -12,29 +12,20 @@ from backbones.card_facts import CardFacts
 from backbones.common.project import SCRATCH
 from backbones.common.schema import join, refuse_unknown
 from backbones.resolving import TRANSFER_HOOK, Machine
+from tools.engine.config.loading import ORIGIN
 
-ORIGIN = "resolved_from"
 GONE = object()  # the value of a key that was taken out by hand
 OF_A_RUN = ("work_dir", "run", "launcher", "visualizer")  # what a run itself puts into its config
 ROOT_TEXT = "os.environ.get('DATA_ROOT', 'data')"
 
 
 @dataclass(frozen=True)
-class Origin:
-    """What a config was resolved from: the file, its values, and what was asked.
+class RunOptions:
+    """Hold the options of ``tools/train.py`` that decide the resolved config; its ``--help`` describes them.
 
-    Args:
-        file: path of the config file.
-        values: in it, before any override.
-        tricks, backbone, transfer, protocol, lr_factor, hold_out, seed, overrides, on_bad_image: see ``Options``.
-        gone: dotted keys that were taken out by hand of a dumped config.
-        card: facts of the card of a transfer.
-        machine: on which the config was resolved.
-        run: the key of the run.
+    None means that nothing was asked: a config of configs/ then takes the default, and a dumped config what its run had.
     """
 
-    file: str
-    values: dict[str, Any]
     tricks: list = field(default_factory=list)
     backbone: str | None = None
     transfer: str | None = None
@@ -43,7 +34,28 @@ class Origin:
     hold_out: bool = False
     seed: int | str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
-    on_bad_image: str = "stop"
+    on_bad_image: str | None = None
+
+    def asked(self) -> dict[str, Any]:
+        """Return the options by name, without what a subclass adds."""
+        return {name: getattr(self, name) for name in RunOptions.__dataclass_fields__}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin(RunOptions):
+    """Hold what a config was resolved from: its file, the values in the file, and the options.
+
+    Args:
+        file: path of the config file.
+        values: in it, before any override.
+        gone: dotted keys that were taken out by hand of a dumped config.
+        card: facts of the card of a transfer.
+        machine: on which the config was resolved.
+        run: the key of the run.
+    """
+
+    file: str
+    values: dict[str, Any]
     gone: tuple[str, ...] = ()
     card: dict[str, Any] | None = None
     machine: dict[str, Any] | None = None
@@ -88,14 +100,14 @@ class Origin:
             return None
         return CardFacts(**self.card) if self.card else CardFacts.read(self.backbone)
 
-    def asked(self, options: Mapping[str, Any]) -> "Origin":
+    def changed_by(self, options: RunOptions) -> "Origin":
         """Return this origin with what a person asked on top: an option at its default leaves what the run had.
 
         Raises:
             ValueError: tricks, where the run had its own.
         """
-        default = Origin("", {})
-        given = {name: value for name, value in options.items() if value != getattr(default, name)}
+        defaults = RunOptions().asked()
+        given = {name: value for name, value in options.asked().items() if value != defaults[name]}
         if "tricks" in given and self.tricks:
             names = ", ".join(trick if isinstance(trick, str) else trick[0] for trick in self.tricks)
             raise ValueError(f"This config has tricks already: {names}; give all tricks at once, to a config of configs/.")

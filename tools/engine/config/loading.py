@@ -108,7 +108,11 @@ def put(cfg, key: str, value: Any) -> None:
     if rest == DELETE:
         cfg[name] = ConfigDict()
     elif rest:
-        node = list(here) if isinstance(here, list | tuple) else ConfigDict(here) if isinstance(here, Mapping) else ConfigDict()
+        node: Any = ConfigDict()
+        if isinstance(here, list | tuple):
+            node = list(here)
+        elif isinstance(here, Mapping):
+            node = ConfigDict(here)
         put(node, rest, value)
         cfg[name] = node
     elif isinstance(value, Mapping) and value.get(DELETE):

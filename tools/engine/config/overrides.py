@@ -1,4 +1,4 @@
-"""What --cfg-options may change, and how: values of the config, values of its protocol, or keys that follow from these."""
+"""Check and apply --cfg-options: they set values of the config or of its protocol, or keys that are derived from these."""
 
 import difflib
 import math

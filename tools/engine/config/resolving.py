@@ -1,4 +1,4 @@
-"""From a config file and what a person asks of it to the complete config that runs.
+"""Resolve a config file and the options of a person to the complete config that runs.
 
 The steps: read the values, override values, let tricks edit them, derive everything else, let tricks edit what was derived,
 override derived keys, divide the batch over the processes. Nothing that an override changes is derived before it.
@@ -17,7 +17,7 @@ from backbones.card_facts import CardFacts
 from backbones.common.project import SCRATCH
 from backbones.resolving import Machine, Request, complete, data_folder
 from classification.tricks import difference, flatten
-from tools.engine.config.dumped import Origin, edits_of, take_out
+from tools.engine.config.dumped import Origin, RunOptions, edits_of, take_out
 from tools.engine.config.loading import ORIGIN, checked, read
 from tools.engine.config.overrides import apply_derived, refuse_undone, sort_overrides
 from tools.engine.config.run_key import SEED, RunKey, hashable_config, make_key, replaced
@@ -29,18 +29,9 @@ UNNAMED = ("protocol", "scratch_backbone", "threads", "data_root", "num_workers"
 
 
 @dataclass(frozen=True)
-class Options:
-    """What ``tools/train.py`` takes beside the config: see its --help."""
+class Options(RunOptions):
+    """Hold the options that ``tools/train.py`` takes beside the config; its ``--help`` describes them."""
 
-    tricks: list = field(default_factory=list)
-    backbone: str | None = None
-    transfer: str | None = None
-    protocol: str | None = None
-    lr_factor: float | None = None
-    hold_out: bool = False
-    seed: int | str | None = None  # None: 0, or that of the run whose dumped config is resolved
-    overrides: dict = field(default_factory=dict)
-    on_bad_image: str = "stop"
     vis: list = field(default_factory=list)  # trackers of experiments, which decide nothing
 
 
@@ -71,7 +62,7 @@ class Resolved:
 
     @property
     def pretrains(self) -> bool:
-        """Whether the run ends with a card."""
+        """True if the run trains a backbone and writes its card."""
         return self.task.STAGE == "pretrain"
 
     @cached_property
@@ -83,7 +74,7 @@ class Resolved:
 
     @cached_property
     def hashable(self) -> dict[str, Any]:
-        """What of the config decides a result."""
+        """The part of the config that affects the result, as plain values."""
         return hashable_config(self.cfg, self.data_folder)
 
     @cached_property
@@ -144,16 +135,12 @@ def origin_of(path: str | Path, options: Options) -> tuple[Origin, tuple[str, ..
     """
     cfg = read(path)
     if ORIGIN not in cfg:
-        return Origin(str(path), cfg._cfg_dict.to_dict(), **_asked(options)), ()
+        return Origin(file=str(path), values=cfg._cfg_dict.to_dict(), **options.asked()), ()
     origin = Origin.parse(cfg.pop(ORIGIN), str(path))
     before, _ = _resolve(origin, origin.resolved_on, origin.find_card())
     edited = edits_of(before, cfg)
     notices = (f"{path} was edited by hand after it was resolved; kept as overrides: {', '.join(edited)}.",) if edited else ()
-    return origin.asked(_asked(options)).edit(edited), notices
-
-
-def _asked(options: Options) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in Options.__dataclass_fields__ if name != "vis"}
+    return origin.changed_by(options).edit(edited), notices
 
 
 def _resolve(origin: Origin, machine: Machine, card: CardFacts | None) -> tuple[Any, str]:
@@ -164,10 +151,11 @@ def _resolve(origin: Origin, machine: Machine, card: CardFacts | None) -> tuple[
     cfg, folder = _plain(origin, machine, card)
     if "protocol" not in cfg:
         return cfg, folder
+    hashable = hashable_config(cfg, folder)
     notes = [
         f"{key}={value}"
         for key, value in origin.overrides.items()
-        if key.partition(".")[0] not in UNNAMED and _decides(key, origin, machine, card, hashable_config(cfg, folder))
+        if key.partition(".")[0] not in UNNAMED and _decides(key, origin, machine, card, hashable)
     ]
     cfg.protocol.name = ", ".join([cfg.protocol.name, *notes])
     return cfg, folder
@@ -204,7 +192,7 @@ def refuse_ineffective(resolved: Resolved) -> None:
     """Refuse an override that a person typed and that leaves the resolved config as it was.
 
     Raises:
-        ValueError: names the first such override; it repeats what is there, or another option hides it.
+        ValueError: an override repeats what the config has, or another option decides the key; names the first such override.
     """
     own = _running(resolved.cfg)
     for key, value in resolved.origin.overrides.items():

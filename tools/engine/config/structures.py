@@ -264,8 +264,9 @@ def schema_of(path: str, node: Dict) -> type[msgspec.Struct] | None:
     """Return the schema of the dict ``node`` at the dotted ``path`` of a resolved config; None where none is declared."""
     place = re.sub(r"\.\d+", "", path)
     if place in ("model.train_cfg", "model.test_cfg") and node:
-        dense = any("rpn" in key for key in node)
-        return (TwoStageTraining if place == "model.train_cfg" else TwoStageTest) if dense else Inference
+        if not any("rpn" in key for key in node):
+            return Inference
+        return TwoStageTraining if place == "model.train_cfg" else TwoStageTest
     return next((schema for pattern, schema in SCHEMAS if re.fullmatch(pattern, place)), None)
 
 

@@ -192,7 +192,11 @@ def _stds(need: Need, given: bool) -> tuple[str, str]:
     noise = need.noise
     pretraining = "unknown" if noise.pretraining is None else f"{sqrt(noise.pretraining):.2f}"
     finetuning = "in it" if noise.finetuning is None else f"{sqrt(noise.finetuning):.2f}"
-    return DASH if given else pretraining, finetuning if _is_transfer(need) else DASH
+    if given:
+        pretraining = DASH
+    if not _is_transfer(need):
+        finetuning = DASH
+    return pretraining, finetuning
 
 
 def detect_lines(detect: float, found: list[Need], costs: Costs) -> Iterator[str]:
