@@ -1,11 +1,11 @@
-"""Command-line arguments that name a config and say what is asked of it."""
+"""Define the command-line arguments of every tool that resolves a config."""
 
 import argparse
 import sys
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what names a config and says what is asked of it, on every command line that resolves one."""
+    """Add a config and its options to a command line."""
     from mmengine.config import DictAction
 
     from classification.tricks import TRICKS

@@ -63,7 +63,7 @@ class Origin(RunOptions):
 
     @classmethod
     def parse(cls, data, where: str) -> "Origin":
-        """Read what a dumped config says of itself, an MMEngine ConfigDict.
+        """Read the origin in a dumped config; ``data`` is an MMEngine ConfigDict.
 
         Raises:
             ValueError: a key is unknown or missing.
@@ -101,7 +101,7 @@ class Origin(RunOptions):
         return CardFacts(**self.card) if self.card else CardFacts.read(self.backbone)
 
     def changed_by(self, options: RunOptions) -> "Origin":
-        """Return this origin with what a person asked on top: an option at its default leaves what the run had.
+        """Return this origin with a user's options on top; an option at its default keeps the value of the run.
 
         Raises:
             ValueError: tricks, where the run had its own.
@@ -128,7 +128,7 @@ class Origin(RunOptions):
 
 
 def edits_of(resolved, dumped) -> dict[str, Any]:
-    """Return what was edited in a dumped config since it was ``resolved``, by dotted key; GONE stands for what was taken out."""
+    """Return the edits made by hand to a dumped config, by dotted key; GONE marks a key that was removed."""
     before, after = ({k: v for k, v in cfg.to_dict().items() if k not in OF_A_RUN} for cfg in (resolved, dumped))
     return dict(_edits("", before, after))
 

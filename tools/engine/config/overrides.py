@@ -23,7 +23,7 @@ FIXED = ("task", "scale", "resolved_from")  # what a config is, not what it says
 
 @dataclass(frozen=True)
 class Overrides:
-    """Overrides by dotted key, apart by what they change.
+    """Hold overrides by dotted key, sorted by what they change.
 
     Args:
         values: of the config, before anything is derived.
@@ -178,7 +178,7 @@ def _unknown(cfg, name: str, who: str, values: tuple[str, ...]) -> str:
 
 
 def kind_mismatch(old: Any, new: Any) -> str | None:
-    """Say what may replace ``old``, where ``new`` may not; None where it may.
+    """Return the kind of value that may replace ``old``, if ``new`` may not; else None.
 
     Numbers replace numbers, and so on; None replaces anything and is replaced by anything.
     """

@@ -37,7 +37,7 @@ class Options(RunOptions):
 
 @dataclass(frozen=True)
 class Resolved:
-    """A complete config and what it was resolved from.
+    """Hold a complete config and its origin.
 
     Args:
         cfg: the MMEngine config that runs, with the facts that a record keeps.
@@ -112,7 +112,7 @@ def resolve(
 
     Args:
         path: of the config.
-        options: what is asked of it.
+        options: see ``Options``.
         machine: for which; this one by default.
         card: facts of a card that has not been written yet; by default those of the card that ``options`` names.
 
@@ -128,10 +128,10 @@ def resolve(
 
 
 def origin_of(path: str | Path, options: Options) -> tuple[Origin, tuple[str, ...]]:
-    """Return what a config is resolved from, and notices.
+    """Return the origin of a config, and notices for the user.
 
-    Of a dumped config that is what its run was resolved from, with ``options`` on top; a key of it that was edited by hand counts
-    as an override of a derived key, and a notice says so.
+    The origin of a dumped config is that of its run, with ``options`` on top. A key that was edited by hand in it counts as an
+    override of a derived key, and a notice says so.
     """
     cfg = read(path)
     if ORIGIN not in cfg:
@@ -208,7 +208,7 @@ def refuse_ineffective(resolved: Resolved) -> None:
 
 
 def _running(cfg) -> dict[str, Any]:
-    """Return what of a resolved config runs, flat: a protocol acts by what follows from it."""
+    """Return the flattened config without its protocol, which acts only through the keys derived from it."""
     return flatten({key: value for key, value in cfg.items() if key != "protocol"})
 
 

@@ -53,7 +53,7 @@ def make_key(cfg, config: dict[str, Any], machine: Machine, upstream: str | None
 
 
 def hashable_config(cfg, data_folder: str) -> dict[str, Any]:
-    """Return what of a resolved config decides a result, as plain values.
+    """Return the part of a resolved config that affects the result, as plain values.
 
     Args:
         cfg: the resolved config.

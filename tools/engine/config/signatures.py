@@ -90,7 +90,7 @@ def _kind(name: str, scope: str, who: str) -> Callable:
 
 @cache
 def kind_of(name: str, scope: str) -> Callable:
-    """Return what a ``type`` means: the object of that full path, or that of this name in the registries that a scope sees.
+    """Return the class or function that a ``type`` names, by its full path or by its name in the registries of a scope.
 
     Raises:
         LookupError: there is none; its ``args`` are the names that there are.
@@ -129,7 +129,7 @@ def _by_path(name: str) -> Callable | None:
 
 
 def arguments(called: Callable, node: dict) -> tuple[set[str], bool]:
-    """Return what can be given to a class or function by name, and whether it takes any other name, too.
+    """Return the keyword arguments of a class or function, and whether it also takes any other.
 
     A class that takes ``**kwargs`` hands them on to the next one that has its own ``__init__``; ``**resize_kwargs`` beside an
     argument ``resize_type``, as mmcv has it, go to the class of that name.
