@@ -20,7 +20,7 @@ FIGURES = METRICS  # every figure that a run reports
 SPLIT = "test"  # the split that the figures are measured on
 PER_IMAGE = "detections.npz"
 PUBLISHED_PROTOCOL = "he2019"  # the protocol of the paper's numbers
-RESULT_VERSION = 3  # raise it when a config no longer gives the same numbers, so that finished runs are rerun
+RESULT_VERSION = 4  # raise it when a config no longer gives the same numbers, so that finished runs are rerun
 
 
 def check_data(cfg) -> list[str]:
