@@ -72,6 +72,7 @@ def _data(cfg, values, protocol: dict) -> None:
     )
     sets = [_voc(values, name) | training for name in protocol["train"]]
     workers = dict(num_workers=values.num_workers, persistent_workers=True)
+    cfg.model.data_preprocessor.pad_size_divisor = protocol["pad_divisor"]
     cfg.train_dataloader = dict(
         sampler=dict(type="DefaultSampler", shuffle=True),
         batch_sampler=dict(type="AspectRatioBatchSampler"),
@@ -109,7 +110,7 @@ def _proposals(model, protocol: dict) -> None:
     anchors.scales, anchors.ratios = list(protocol["anchor_scales"]), list(protocol["anchor_ratios"])
     model.rpn_head.loss_bbox = _smooth_l1(protocol["rpn_beta"])
     sample, rpn = protocol["rpn_sample"], model.train_cfg.rpn
-    rpn.assigner.update(pos_iou_thr=sample["high"], neg_iou_thr=sample["low"], min_pos_iou=sample["low"])
+    rpn.assigner.update(pos_iou_thr=sample["high"], neg_iou_thr=sample["low"], min_pos_iou=sample["best"])
     rpn.sampler.update(num=sample["num"], pos_fraction=sample["positive"])
     rpn.allowed_border = protocol["rpn_border"]
     for cfg, counts in ((model.train_cfg.rpn_proposal, "proposals_train"), (model.test_cfg.rpn, "proposals_test")):
@@ -125,7 +126,8 @@ def _regions(model, protocol: dict) -> None:
     head = model.roi_head
     head.bbox_head.bbox_coder.target_stds = list(protocol["box_std"])
     head.bbox_head.loss_bbox = _smooth_l1(protocol["roi_beta"])
-    head.bbox_roi_extractor.roi_layer.update(output_size=protocol["roi_size"], sampling_ratio=protocol["roi_sampling"])
+    layer = dict(output_size=protocol["roi_size"], sampling_ratio=protocol["roi_sampling"], aligned=protocol["roi_aligned"])
+    head.bbox_roi_extractor.roi_layer.update(layer)
     if last_stage_of(model):
         head.shared_head.extra_norm = protocol["extra_norm"]
         head.bbox_head.roi_feat_size = -(-protocol["roi_size"] // 2)  # stage 4 has stride 2 and halves a region
@@ -158,11 +160,14 @@ def _schedule(cfg, protocol: dict) -> None:
         optimizer=dict(type="SGD", lr=protocol["lr"], momentum=protocol["momentum"], weight_decay=protocol["weight_decay"]),
         clip_grad=protocol["clip"],
     )
+    if not protocol["decay_norms"]:
+        cfg.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0.0)
     epochs = milestones(length, protocol["steps"])
     steps = dict(type="MultiStepLR", milestones=epochs, gamma=protocol["gamma"], by_epoch=by_epoch)
     cfg.param_scheduler = [steps | (dict(convert_to_iter_based=True) if by_epoch else {})]
     if protocol["warmup"]:
-        first = dict(type="LinearLR", start_factor=protocol["warmup_start"], by_epoch=False, begin=0, end=protocol["warmup"])
+        # MMEngine reaches the full rate at update end - 1, the sources at ``warmup``
+        first = dict(type="LinearLR", start_factor=protocol["warmup_start"], by_epoch=False, begin=0, end=protocol["warmup"] + 1)
         cfg.param_scheduler.insert(0, first)
     cfg.test_cfg = dict()
 

@@ -1,6 +1,6 @@
 """Declare the values of a detection config and of a detection protocol, with types and ranges."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -22,13 +22,14 @@ class RPNSample(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Declare the anchors that the region proposal network trains on.
 
     ``num`` is their number per image and ``positive`` the positive part. An anchor is positive from IoU ``high`` on and negative
-    below IoU ``low``.
+    below IoU ``low``. The best anchors of an object are positive, too, from IoU ``best`` on.
     """
 
     num: Count
     positive: Fraction
     high: Fraction
     low: Fraction
+    best: Fraction
 
 
 class RoISample(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -45,6 +46,16 @@ class RoISample(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class DetectionProtocol(Protocol, kw_only=True, forbid_unknown_fields=True):
     """Declare the values of a detection protocol; ``configs/detection/protocols/gluoncv2018.py`` explains each of them."""
 
+    COMMON: ClassVar[dict[str, str]] = {
+        "anchors": "exact sizes, centred on the corner of a cell",
+        "best_anchors": "the best anchor of an object is matched to it, even if it overlaps another one more",
+        "batches": "images of one orientation, padded to the largest",
+        "boxes": "1 is subtracted from all four sides of an annotation",
+        "resampling": "OpenCV bilinear, without antialiasing",
+        "bn_statistics": "the running ones in the test",
+        "box_limit": "a box changes its width and height by a factor of 62.5 at most",
+    }
+
     train: tuple[str, ...]
     test: str
     difficult_in_training: bool
@@ -54,6 +65,8 @@ class DetectionProtocol(Protocol, kw_only=True, forbid_unknown_fields=True):
     gamma: Positive
     warmup_start: Fraction
     clip: dict[str, Any] | None
+    decay_norms: bool
+    pad_divisor: Count
     frozen_stages: Annotated[int, Meta(ge=-1, le=4)]
     norm: Literal["frozen", "eval", "sync"]
     extra_norm: bool
@@ -67,6 +80,7 @@ class DetectionProtocol(Protocol, kw_only=True, forbid_unknown_fields=True):
     smallest_proposal: NonNegative
     roi_size: Count
     roi_sampling: Index
+    roi_aligned: bool
     roi_sample: RoISample
     box_std: tuple[Positive, Positive, Positive, Positive]
     rpn_beta: NonNegative

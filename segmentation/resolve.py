@@ -94,10 +94,11 @@ def _data(cfg, values, protocol: dict) -> None:
         LOADER,
         MASK,
         dict(type="RandomResize", scale=scale, ratio_range=ratios, keep_ratio=True),
-        dict(type="Pad", size=size, pad_val=dict(img=(0, 0, 0), seg=255)),  # for images smaller than a crop; 255 is ignored
-        dict(type="RandomCrop", crop_size=size, cat_max_ratio=protocol["crop_max_ratio"]),
         dict(type="RandomFlip", prob=protocol["flip"]),
     ]
+    if protocol["padding"] == "black":  # else the preprocessor pads what is smaller than a crop, after normalisation
+        train.append(dict(type="Pad", size=size, pad_val=dict(img=(0, 0, 0), seg=255)))  # 255 is ignored
+    train.append(dict(type="RandomCrop", crop_size=size, cat_max_ratio=protocol["crop_max_ratio"]))
     if protocol["blur"]:
         train.append(dict(type="segmentation.RandomBlur", prob=protocol["blur"]))
     if protocol["photometric"]:
@@ -156,6 +157,6 @@ def _schedule(cfg, protocol: dict) -> None:
     poly = dict(type="PolyLR", power=protocol["power"], eta_min=protocol["min_lr"], begin=0, end=length, by_epoch=by_epoch)
     cfg.param_scheduler = [poly | (dict(convert_to_iter_based=True) if by_epoch else {})]
     if protocol["warmup"]:
-        warmup = dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=protocol["warmup"])
+        warmup = dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=protocol["warmup"] + 1)
         cfg.param_scheduler.insert(0, warmup)
     cfg.test_cfg = dict()

@@ -1,6 +1,6 @@
 """Declare the keys of a segmentation config and of a protocol, with types and ranges."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from backbones.common.schema import Count, Fraction, NonNegative, Positive
 from backbones.common.values import Values
@@ -17,10 +17,15 @@ class SegmentationValues(Values, kw_only=True, forbid_unknown_fields=True):
 class SegmentationProtocol(Protocol, kw_only=True, forbid_unknown_fields=True):
     """Hold the values of a segmentation protocol; ``configs/segmentation/protocols/gluoncv2018.py`` explains each."""
 
+    COMMON: ClassVar[dict[str, str]] = {
+        "resampling": "OpenCV bilinear, without antialiasing",
+    }
+
     image_scale: Pixels
     ratio_range: tuple[Positive, Positive]
     crop: Count
     crop_max_ratio: Fraction
+    padding: Literal["black", "mean"]
     blur: Fraction
     photometric: bool
     shortcut_pool: Literal["pool1x1", "pool2x2"]

@@ -7,7 +7,7 @@ A protocol is a dict of values, in ``configs/TASK/protocols/NAME.py`` or in a co
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -36,11 +36,17 @@ Pixels = Annotated[tuple[Count, Count], Meta(description="the long side at most,
 
 
 class Protocol(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Declare the values that the protocols of all dense tasks have; each task's schema adds its own."""
+    """Declare the values that the protocols of all dense tasks have; each task's schema adds its own.
+
+    ``chosen`` names the values that the source does not give, or that differ here, and says of each what and why. Besides values
+    it may name the behaviours in ``COMMON``, which all protocols of a task share.
+    """
+
+    COMMON: ClassVar[Mapping[str, str]] = {}  # behaviour -> what is done here, whatever the protocol
 
     name: str
     source: str
-    chosen: tuple[str, ...] | Literal["all"] = ()  # values that the source does not give
+    chosen: dict[str, str] | Literal["all"] = {}
     networks: tuple[str, ...]
     test_image_scale: Pixels
     flip: Fraction
@@ -110,8 +116,8 @@ def choose_protocol(values, schema: type[Protocol], network: str, name: str | No
             )
         protocol, where = with_base(values["task"], default), f"The protocol {default.get('name')}"
     protocol = as_dict(accept(protocol, schema, where))
-    if unknown := [key for key in protocol["chosen"] if protocol["chosen"] != "all" and key not in protocol]:
-        refuse_unknown(unknown, protocol, where, "chosen")
+    if protocol["chosen"] != "all":
+        refuse_unknown(protocol["chosen"], {*protocol, *schema.COMMON}, where, "chosen")
     protocol = _changed(protocol, changes, schema)
     if len(protocol["length"]) != 1:
         raise ValueError(f"{where} has length={protocol['length']}; give one of length.epochs and length.updates.")

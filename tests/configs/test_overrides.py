@@ -91,7 +91,7 @@ ACTING = [
     (
         FCN,
         "protocol.crop=64",
-        {"model.data_preprocessor.size": (64, 64), "train_dataloader.dataset.pipeline.4.crop_size": (64, 64)},
+        {"model.data_preprocessor.size": (64, 64), "train_dataloader.dataset.pipeline.5.crop_size": (64, 64)},
     ),
     (FCN, "protocol.batch=8", {"optim_wrapper.optimizer.lr": 0.04, "train_dataloader.batch_size": 8}),
     (FCN, "protocol.inference=slide", {"model.test_cfg.mode": "slide", "model.test_cfg.crop_size": (128, 128)}),

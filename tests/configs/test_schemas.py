@@ -203,8 +203,8 @@ def test_every_protocol_fits_its_schema(task, schema):
         (
             "detection/faster_rcnn_c4_paper",
             "he2019",
-            '"warmup_start")',
-            '"warmup_strt")',
+            'warmup_start="not',
+            'warmup_strt="not',
             "has chosen.warmup_strt,",
         ),
         ("segmentation/fcn_paper", "mmseg", "metric_classes=", "metric_class=", "nearest: metric_classes"),
@@ -233,7 +233,7 @@ def test_a_protocol_file_that_does_not_fit_is_refused(tmp_path, monkeypatch, pat
 def test_a_protocol_states_only_what_differs_from_its_base():
     moco, detectron2 = read_protocol("detection", "moco"), read_protocol("detection", "detectron2")
     differ = {key for key in moco if moco[key] != detectron2.get(key)}
-    assert differ == {"name", "source", "length", "steps", "frozen_stages", "norm", "extra_norm"}
+    assert differ == {"name", "source", "chosen", "length", "steps", "frozen_stages", "norm", "extra_norm"}
     toy = resolve(FPN, Options(backbone="scratch")).cfg.protocol
     assert toy.roi_sample == dict(num=32, positive=0.25, iou=0.5) and toy.length == dict(epochs=4)
 

@@ -17,6 +17,9 @@ protocol = dict(
     warmup=500,
     warmup_start=0.1,
     clip=dict(max_norm=35, norm_type=2),
+    decay_norms=True,
+    pad_divisor=32,
+    rpn_sample=dict(best=0.3),
     norm="eval",  # statistics of all BN are fixed; gamma and beta are trained
     anchor_scales=(8,),  # times the stride of each level
     proposals_train=(2000, 1000),

@@ -10,13 +10,19 @@ multi-scale and with another backbone; a retest of the weights gave 36.54 (gluon
 protocol = dict(
     name="gluoncv2018",
     source="dmlc/gluon-cv c1e45abc: scripts/segmentation/train.py, gluoncv/model_zoo/{fcn,segbase}.py, gluoncv/data/segbase.py",
-    chosen=("test_image_scale", "inference"),  # values that the source does not give: it tests at several scales
+    chosen=dict(  # values that the source does not give, or that differ here: what and why
+        image_scale="the long side has a limit; the source has none, and no image of ADE20K reaches it unless it is 4 to 1",
+        test_image_scale="one scale, as in mmseg, for speed; the source tests at several, or on the centre of the image",
+        inference="one pass over the whole image, as in mmseg; the source averages several scales and mirror images",
+        resampling="the source resizes with Pillow, which smooths an image that it shrinks",
+    ),
     networks=("fcn",),
     image_scale=(2080, 520),  # limits of the long and the short side
     ratio_range=(0.5, 2.0),  # times image_scale, drawn for each image
     test_image_scale=(2080, 520),
     crop=480,
     crop_max_ratio=1.0,  # largest part of a crop that one class may fill; 1 accepts any crop
+    padding="black",  # of an image smaller than a crop: black before normalisation, or the mean color (0 after it)
     flip=0.5,
     blur=0.5,  # part of the images to blur, by a Gaussian with a random radius in 0..1 px
     photometric=False,  # mmseg's PhotoMetricDistortion

@@ -8,10 +8,25 @@ protocol = dict(
     name="he2019",
     base="gluoncv2018",
     source="arXiv 1812.01187 section 6.2; values that it does not give as in gluoncv2018, or chosen here",
-    chosen=(  # values that the source does not give
-        *("image_scale", "ratio_range", "test_image_scale", "crop", "crop_max_ratio", "flip", "blur", "photometric"),
-        *("shortcut_pool", "num_convs", "concat_input", "dropout", "aux_weight", "avg_non_ignore", "batch", "length", "lr"),
-        *("head_lr_mult", "momentum", "weight_decay", "power", "min_lr", "warmup", "norm", "inference", "metric_classes"),
-    ),
-    metric_classes="gt",  # mIoU over the classes in the ground truth
+    chosen=dict.fromkeys(  # values that the source does not give
+        (
+            *(
+                "image_scale",
+                "ratio_range",
+                "test_image_scale",
+                "crop",
+                "crop_max_ratio",
+                "padding",
+                "flip",
+                "blur",
+                "photometric",
+            ),
+            *("shortcut_pool", "num_convs", "concat_input", "dropout", "aux_weight", "avg_non_ignore", "batch", "length", "lr"),
+            *("head_lr_mult", "momentum", "weight_decay", "power", "min_lr", "warmup", "norm", "inference", "selection"),
+            "resampling",
+        ),
+        "not in the paper; as in gluoncv2018",
+    )
+    | dict(metric_classes="not in the paper; mIoU is over the classes in the ground truth"),
+    metric_classes="gt",
 )

@@ -8,11 +8,12 @@ protocol = dict(
     name="mmseg",
     base="gluoncv2018",
     source="open-mmlab/mmsegmentation: configs/fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py",
-    chosen=(),  # values that the source does not give
+    chosen=dict(shortcut_pool="of a ResNet-D; the source has a ResNet-C, which has none"),
     image_scale=(2048, 512),
     test_image_scale=(2048, 512),
     crop=512,
     crop_max_ratio=0.75,
+    padding="mean",
     blur=0.0,
     photometric=True,
     num_convs=2,
