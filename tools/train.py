@@ -38,12 +38,14 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
 def train() -> int:
     args = parse()
     from tools.engine.run_folder import RUNS, read_record
+    from tools.engine.training.checkpoints import check_folder
     from tools.engine.training.run import run
     from tools.engine.training.visualizers import missing_named, visualizer
 
     resolved = resolved_of(args)
     scalars = visualizer(args.vis) if args.vis else None
     folder = Path(args.work_dir) if args.work_dir else RUNS / resolved.key.name
+    check_folder(folder, resolved.key)
     if read_record(folder):
         print(f"{folder} holds a finished run; it is not run again. Remove the folder to repeat it.")
         return 0

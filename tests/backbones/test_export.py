@@ -195,7 +195,7 @@ def test_a_checkpoint_of_a_run_is_exported(toy_root, tmp_path, monkeypatch, expo
     (tmp_path / "config.py").write_text(dump(resolved))
     torch.manual_seed(0)
     model = build_model(resolved.cfg)
-    save(tmp_path / "epoch_1.pth", {"state_dict": model.state_dict(), "meta": {}})
+    save(tmp_path / "epoch_1.pth", {"state_dict": model.state_dict(), "run_key": resolved.key.name})
 
     assert "ResNet(depth=50, variant=d, base_channels=8)" in export(tmp_path / "epoch_1.pth", "--out", tmp_path / "new")
     card = BackboneCard.load(tmp_path / "new")
@@ -206,6 +206,6 @@ def test_a_checkpoint_of_a_run_is_exported(toy_root, tmp_path, monkeypatch, expo
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.py", "epoch_1.pth", "mm.pth", "new"]
     with pytest.raises(ValueError, match="There is no checkpoint .*epoch_2.pth; in that folder: epoch_1.pth, mm.pth"):
         export(tmp_path / "epoch_2.pth", "--out", tmp_path / "x")
-    save(tmp_path / "epoch_3.pth", {"state_dict": {"fc.weight": torch.zeros(2)}})
+    save(tmp_path / "epoch_3.pth", {"state_dict": {"fc.weight": torch.zeros(2)}, "run_key": resolved.key.name})
     with pytest.raises(ValueError, match=r"epoch_3\.pth does not fit ResNet.* missing .*of another shape \(fc\.weight\)"):
         export(tmp_path / "epoch_3.pth", "--out", tmp_path / "x")

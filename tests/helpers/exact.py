@@ -47,10 +47,11 @@ def resolved_config(path: str, processes: int = 1, workers: int = 0, tricks: lis
 
 def config(path: str, folder: Path, workers: int = 0, kill: int | None = None, processes: int = 1, **overrides):
     """Return the config of ``resolved_config``, ready for ``build_runner`` in ``folder``; ``kill`` is an update to stop after."""
-    cfg = resolved_config(path, processes, workers, **overrides).cfg
-    cfg.work_dir, cfg.launcher = str(folder), "none"
+    resolved = resolved_config(path, processes, workers, **overrides)
+    cfg = resolved.cfg
+    cfg.work_dir, cfg.launcher, cfg.run = str(folder), "none", resolved.key.name
     if kill:
-        cfg.custom_hooks.append(dict(type="Kill", after=kill))
+        cfg.custom_hooks.append(dict(type="tests.helpers.exact.Kill", after=kill))
     return cfg
 
 

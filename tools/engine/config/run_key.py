@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.resolving import TRANSFER_HOOK, Machine
+from classification.tricks import difference, flatten
 from tools.engine.config.tasks import task_of
 
 SEED = "$SEED"  # stands for the seed in a config that is shared by all seeds
@@ -26,6 +27,11 @@ class RunKey:
 
     name: str
     content: dict[str, Any]
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> "RunKey":
+        """Return the key with this content."""
+        return cls(hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12], content)
 
     def __str__(self) -> str:
         return self.name
@@ -49,7 +55,20 @@ def make_key(cfg, config: dict[str, Any], machine: Machine, upstream: str | None
         "device": "cuda" if machine.cuda else "cpu",
         "version": task.RESULT_VERSION,
     }
-    return RunKey(hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12], content)
+    return RunKey.of(content)
+
+
+def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    """Return a phrase for each difference between the contents of two keys: 'config.batch: 8 there, 16 here'."""
+    there, here = flatten(theirs), flatten(ours)
+    return [f"{key}: {there.get(key, '-')} there, {here.get(key, '-')} here" for key in difference(there, here)]
+
+
+def difference_text(theirs: dict[str, Any] | None, ours: dict[str, Any], count: int = 3) -> str:
+    """Return the first ``count`` differences as a part of a sentence; empty if their content is not known."""
+    phrases = differences(theirs, ours) if theirs else []
+    more = f"; and {len(phrases) - count} more" if len(phrases) > count else ""
+    return f" ({'; '.join(phrases[:count])}{more})" if phrases else ""
 
 
 def hashable_config(cfg, data_folder: str) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from backbones.card_facts import CardFacts
 from backbones.common.files import read_json
-from classification.tricks import flatten
 from tools.engine.config import Options, Resolved, find_config, resolve, task_of
 from tools.engine.config.resolving import effective
-from tools.engine.config.run_key import SEED
+from tools.engine.config.run_key import SEED, differences
 from tools.engine.config.signatures import check_signatures
 from tools.engine.run_folder import CONTENT, RECORD, RUNS
 from tools.engine.studies.node import Node
@@ -175,19 +174,18 @@ def why(node: Node) -> list[str]:
     """
     if node.record:
         return []
-    content, best = flatten(node.run_key.content), None
+    content, best = node.run_key.content, None
     for path in RUNS.glob(f"*/{CONTENT}"):
         if path.parent.name == node.key or not (path.parent / RECORD).is_file():
             continue
-        candidate = flatten(read_json(path))
-        if candidate.get("config.task") == content["config.task"]:
-            different = sorted(key for key in content.keys() | candidate.keys() if content.get(key) != candidate.get(key))
-            if best is None or len(different) < len(best[1]):
-                best = path.parent.name, different, candidate
+        candidate = read_json(path)
+        if candidate.get("config", {}).get("task") == content["config"]["task"]:
+            lines = differences(candidate, content)
+            if best is None or len(lines) < len(best[1]):
+                best = path.parent.name, lines
     if best is None:
         return [f"no run of {node.task} has finished yet"]
-    name, different, closest = best
-    lines = [f"{key}: {closest.get(key, '-')} there, {content.get(key, '-')} here" for key in different]
+    name, lines = best
     return [f"closest finished run: {name}", *lines]
 
 

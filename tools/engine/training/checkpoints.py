@@ -1,4 +1,4 @@
-"""Read and find the checkpoints of a run, and check that the disk has room for them."""
+"""Read and find the checkpoints of a run, refuse those of another run, and check that the disk has room for them."""
 
 import pickle
 import shutil
@@ -8,7 +8,12 @@ from zipfile import is_zipfile
 import torch
 from mmengine.runner import Runner
 
-from tools.engine.config import task_of
+from backbones.common.files import read_json
+from tools.engine.config import RunKey, task_of
+from tools.engine.config.run_key import difference_text
+from tools.engine.run_folder import CONTENT, RUNS, read_record
+
+RUN = "run_key"  # where a checkpoint has the key of its run
 
 
 def check_checkpoint(path: Path) -> dict:
@@ -53,6 +58,56 @@ def last_checkpoint(folder: Path, unread: list[str] | None = None) -> Path | Non
         if last_path is None or update >= last_update:
             last_path, last_update = path, update
     return last_path
+
+
+def check_folder(folder: Path, key: RunKey) -> None:
+    """Raise ValueError if ``folder`` holds another run than that of ``key``, finished or not; name both keys and what differs."""
+    record, content = read_record(folder), _content(folder)
+    other = (record or {}).get("key") or (RunKey.of(content).name if content else key.name)
+    if other != key.name:
+        raise ValueError(
+            f"{folder} holds {'the finished' if record else 'the'} run {other}, and this run is {key}"
+            f"{difference_text(content, key.content)}. Choose another --work-dir, or remove that folder."
+        )
+
+
+def check_resumed(checkpoint: Path, key: RunKey) -> None:
+    """Raise ValueError unless the run of ``key`` wrote ``checkpoint``; name both keys, and what differs if it is known."""
+    other = run_of(checkpoint)
+    if other is None:
+        raise ValueError(
+            f"{checkpoint} does not say which run wrote it, so it is not resumed: an older version or another program wrote it. "
+            "Choose another --work-dir and start anew."
+        )
+    if other != key.name:
+        contents = [content for folder in (checkpoint.parent, RUNS / other) if (content := _content(folder))]
+        content = next((content for content in contents if RunKey.of(content).name == other), None)
+        raise ValueError(
+            f"{checkpoint} is of the run {other}, and this run is {key}{difference_text(content, key.content)}. Resume it with "
+            "the options of its run, or choose another --work-dir."
+        )
+
+
+def check_tested(checkpoint: Path, config: str, run: str) -> None:
+    """Raise ValueError unless the run that dumped ``config`` wrote ``checkpoint``."""
+    other = run_of(checkpoint)
+    if other != run:
+        writer = f"is of the run {other}" if other else "does not say which run wrote it"
+        raise ValueError(
+            f"{checkpoint} {writer}, and {config} is of the run {run}; give the config.py and a checkpoint of one run."
+        )
+
+
+def run_of(checkpoint: Path) -> str | None:
+    """Return the key of the run that wrote ``checkpoint``; None if the file does not say."""
+    name = check_checkpoint(checkpoint).get(RUN)
+    return name if isinstance(name, str) else None
+
+
+def _content(folder: Path) -> dict | None:
+    """Return the content of the key of the run in ``folder``; None if no run has written it."""
+    path = folder / CONTENT
+    return read_json(path) if path.is_file() else None
 
 
 def check_room(runner: Runner) -> None:

@@ -6,7 +6,7 @@ import torch
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 
-from tools.engine.training.checkpoints import check_room
+from tools.engine.training.checkpoints import RUN, check_room
 from tools.engine.training.hooks import all_reduce_max
 from tools.engine.training.seeding import seed_everything, seed_of
 
@@ -14,9 +14,9 @@ from tools.engine.training.seeding import seed_everything, seed_of
 class ExactHook(Hook):
     """Seed each update, continue in the middle of an epoch after a resume, and save the state of each process.
 
-    A checkpoint has MMEngine's keys and ``ranks``: for each process, what ``state`` of its hooks returns (plain values and
-    tensors). If the resumed run has as many processes, each hook gets its state back through ``restore``. The state of this hook
-    is the buffers: the running statistics of BN, which differ among processes within an epoch.
+    A checkpoint has MMEngine's keys, the key of its run, and ``ranks``: for each process, what ``state`` of its hooks returns
+    (plain values and tensors). If the resumed run has as many processes, each hook gets its state back through ``restore``. The
+    state of this hook is the buffers: the running statistics of BN, which differ among processes within an epoch.
     """
 
     priority = "VERY_HIGH"
@@ -60,6 +60,7 @@ class ExactHook(Hook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         # MMEngine's history of logged values consists of Python objects, and only its log lines need it.
         checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
+        checkpoint[RUN] = runner.cfg.get("run")
         checkpoint["ranks"] = runner.states
         checkpoint["seconds"] = runner.spent + time.time() - runner.began
 

@@ -13,7 +13,7 @@ from backbones.common.dataset_checks import first_names
 from backbones.common.fact_cache import check_device
 from backbones.common.files import remove_parts, write_json, write_text
 from backbones.resolving import TRANSFER_HOOK, Machine
-from tools.engine.config import Resolved, processes_of, resolve, task_of
+from tools.engine.config import Resolved, RunKey, processes_of, resolve, task_of
 from tools.engine.config.dumped import dumped_text
 from tools.engine.run_folder import (
     CONFIG,
@@ -27,8 +27,10 @@ from tools.engine.run_folder import (
     keep_log,
     locked,
     put_log_out,
+    read_record,
     skipped_images,
 )
+from tools.engine.training.checkpoints import check_folder, check_resumed, check_tested
 from tools.engine.training.record import describe, peak_memory_gb
 
 RUN_HOOKS = ("exact_resume.ExactHook", "hooks.DivergenceHook", "hooks.ProgressHook", "hooks.CurveHook", "hooks.StopHook")
@@ -72,7 +74,7 @@ def run(
 
     Raises:
         ValueError: ``check_device`` or ``check_data`` of the task refuses, a backbone fails its certificate, another process
-            runs this run, or the disk has no room for its files.
+            runs this run, the folder or its checkpoint is of another run, or the disk has no room for its files.
         Stopped: a signal stopped the run, see ``tools.engine.training.hooks.StopHook``.
     """
     check_device()
@@ -81,6 +83,9 @@ def run(
     check_certificate(resolved.cfg)
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) if launcher != "none" else 0
     with held_folder(folder) if rank == 0 else nullcontext():
+        check_folder(folder, resolved.key)
+        if launcher == "none" and (record := read_record(folder)):  # made while this process waited for the lock
+            return record
         cfg = copy.deepcopy(resolved.cfg)
         cfg.work_dir, cfg.run, cfg.launcher = str(folder), resolved.key.name, launcher
         if visualizer:
@@ -141,7 +146,9 @@ def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]
 
     keep_freed_memory()
     started = time.time()
-    runner = build_runner(cfg, resume, remarks)
+    runner = build_runner(cfg, resume, remarks, resolved.key)
+    if record := _record_of_main(folder):
+        return record
     resumed_from = Path(runner._load_from).name if runner._resume else None
     if is_main_process():
         _prepare_folder(runner, resolved, folder, resumed_from)
@@ -168,6 +175,15 @@ def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return record
+
+
+def _record_of_main(folder: Path) -> dict | None:
+    """Return the record that the first of several processes found once it held the lock; None if the run is to be trained."""
+    from mmengine.dist import broadcast_object_list
+
+    records = [read_record(folder)]
+    broadcast_object_list(records)
+    return records[0]
 
 
 def _prepare_folder(runner, resolved: Resolved, folder: Path, resumed_from: str | None) -> None:
@@ -255,13 +271,17 @@ def divergence(runner, error: Exception) -> str | None:
     return None
 
 
-def build_runner(cfg, resume: bool = False, remarks: list[str] | None = None):
+def build_runner(cfg, resume: bool = False, remarks: list[str] | None = None, key: RunKey | None = None):
     """Return MMEngine's runner of a resolved config that has its ``work_dir`` and ``launcher``.
 
     Args:
         cfg: the config; it is not changed.
         resume: continue from the last checkpoint in ``work_dir``.
         remarks: a list to which a sentence is appended if a checkpoint cannot be read.
+        key: of the run; the checkpoint of another run is refused.
+
+    Raises:
+        ValueError: see ``check_resumed``.
     """
     import torch
 
@@ -281,17 +301,19 @@ def build_runner(cfg, resume: bool = False, remarks: list[str] | None = None):
     # MMEngine's default name is the config's and the second: two runs of one second would share a visualiser and so a folder
     run_cfg.experiment_name = f"{folder.name}-{time.time_ns()}"
     if resume:
-        _resume_from_last(run_cfg, folder, remarks)
+        _resume_from_last(run_cfg, folder, remarks, key)
     return ExactRunner.from_cfg(PreformattedConfig(run_cfg._cfg_dict, cfg_text=cfg.pretty_text, filename=cfg.filename))
 
 
-def _resume_from_last(run_cfg, folder: Path, remarks: list[str] | None) -> None:
+def _resume_from_last(run_cfg, folder: Path, remarks: list[str] | None, key: RunKey | None) -> None:
     """Set the checkpoint to resume from in ``run_cfg``, if there is one; append to ``remarks`` which could not be read."""
     from tools.engine.training.checkpoints import last_checkpoint
 
     unread: list[str] = []
     checkpoint = last_checkpoint(folder, unread)
     if checkpoint:
+        if key:
+            check_resumed(checkpoint, key)
         run_cfg.resume, run_cfg.load_from = True, str(checkpoint)
     if unread and remarks is not None:
         start = f"continued from {checkpoint.name}" if checkpoint else "started over"
@@ -310,7 +332,7 @@ def load_run(config: str, checkpoint: Path, launcher: str = "none") -> Resolved:
     """Resolve the dumped config of a run, to test or export ``checkpoint``.
 
     Raises:
-        ValueError: there is no such file, or no run has dumped the config.
+        ValueError: there is no such file, no run has dumped the config, or the checkpoint is of another run.
     """
     resolved = resolve(config, machine=Machine.here(processes_of(launcher)))
     if not resolved.origin.run:
@@ -318,6 +340,7 @@ def load_run(config: str, checkpoint: Path, launcher: str = "none") -> Resolved:
     if not checkpoint.is_file():
         names = ", ".join(sorted(path.name for path in checkpoint.parent.glob("*.pth"))) or "none"
         raise ValueError(f"There is no checkpoint {checkpoint}; in that folder: {names}.")
+    check_tested(checkpoint, config, resolved.origin.run)
     cfg = resolved.cfg
     cfg.run = resolved.origin.run
     cfg.pop("visualizer", None)  # training sent its scalars there
