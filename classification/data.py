@@ -1,5 +1,6 @@
 """Load images from class folders, and apply the paper's colour jitter and PCA noise."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 from backbones.common.images import read_rgb
-from classification.folders import check_folder
+from classification.folders import read_folder
 
 # Principal components of ImageNet's RGB pixels on the 0..255 scale (Krizhevsky et al., 2012; the same values as in
 # MXNet's augmenter and torch's fb.resnet).
@@ -194,9 +195,18 @@ class ImageFolder(datasets.ImageFolder):
     """
 
     def __init__(self, root: str, pipeline: list[dict]):
-        check_folder(Path(root))
+        self.images = read_folder(Path(root))
         transform = v2.Compose(quicker([TRANSFORMS.build(step) for step in pipeline]))
         super().__init__(root, transform=transform, loader=read_rgb)
+        del self.images
+
+    def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+        """Return the names of the classes, and the label of each."""
+        return list(self.images), {name: label for label, name in enumerate(self.images)}
+
+    def make_dataset(self, directory: str, class_to_idx: dict[str, int], **_) -> list[tuple[str, int]]:
+        """Return the path and the label of every image."""
+        return [(os.path.join(directory, image), class_to_idx[name]) for name, images in self.images.items() for image in images]
 
     def __getitem__(self, index: int) -> dict:
         image, label = super().__getitem__(index)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from backbones.common.data_files import is_hidden, walk
 from backbones.common.dataset_checks import (
     ARCHIVES,
     FAULTS,
@@ -20,24 +21,11 @@ from backbones.common.dataset_checks import (
     inspect_image,
     listed,
     map_files,
-    refuse_listing,
     refuse_root,
 )
+from classification.folders import FORMATS, is_image
 
 SPLITS = ("train", "val")
-# suffixes that ImageFolder reads (torchvision's IMG_EXTENSIONS) -> PIL's format
-FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".ppm": "PPM",
-    ".bmp": "BMP",
-    ".pgm": "PPM",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-}
-LITTER = (".", "__")  # prefixes of folders that other programs leave: .ipynb_checkpoints, __MACOSX
 
 
 @dataclass(frozen=True)
@@ -113,7 +101,7 @@ class Split:
     wrapped: list[str] = field(default_factory=list)  # folders between the split and its class folders
     inner: list[str] = field(default_factory=list)  # folders in class folders
     misnamed: list[str] = field(default_factory=list)  # class folders with a name that no class has
-    barren: list[str] = field(default_factory=list)  # folders without images, or left by another program
+    barren: list[str] = field(default_factory=list)  # folders without images
     archives: list[str] = field(default_factory=list)
     stray: list[str] = field(default_factory=list)
 
@@ -122,27 +110,25 @@ class Split:
         return self.flat + [path for name in sorted(self.classes) for path in self.classes[name]]
 
     def add_files(self, folder: str, files: list[str]) -> list[str]:
-        """Record the archives and stray files of a folder, and return the paths of its images."""
+        """Record the archives and stray files of a folder, and return the paths of its images; hidden files are passed over."""
         images = []
         for name in files:
-            suffix = os.path.splitext(name)[1].lower()
-            if name[0] != "." and suffix in FORMATS:
+            if is_image(name):
                 images.append(f"{folder}/{name}")
-            elif name[0] != "." and suffix in ARCHIVES:
+            elif os.path.splitext(name)[1].lower() in ARCHIVES:
                 self.archives.append(f"{folder}/{name}")
-            else:
+            elif not is_hidden(name):
                 self.stray.append(f"{folder}/{name}")
         return images
 
     def add_class(self, root: Path, folder: str, pattern: str) -> None:
-        """Add a class folder with the images at any depth below it, as ImageFolder reads them."""
+        """Add a class folder with the images at any depth below it, as training reads them."""
         images, name = [], os.path.basename(folder)
-        for top, folders, files in os.walk(root / folder, onerror=refuse_listing):
-            parent = Path(top).relative_to(root).as_posix()
-            images += self.add_files(parent, sorted(files))
-            self.barren += [f"{parent}/{sub}" for sub in sorted(folders) if sub.startswith(LITTER)]
-            folders[:] = sorted(sub for sub in folders if not sub.startswith(LITTER))  # os.walk descends into these only
-            self.inner += [f"{parent}/{sub}" for sub in folders]
+        for subfolder, files in walk(root / folder):
+            parent = os.path.join(folder, subfolder).rstrip("/")
+            images += self.add_files(parent, files)
+            if subfolder:
+                self.inner.append(parent)
         is_class_name = re.fullmatch(pattern, name)
         if not is_class_name and not images:
             self.barren.append(folder)
@@ -190,8 +176,7 @@ def scan(root: Path, split: str, expected: Expected) -> Split:
     contents.flat = contents.add_files(split, files)
     for name in folders:
         folder = f"{split}/{name}"
-        if name.startswith(LITTER):
-            contents.barren.append(folder)
+        if is_hidden(name):
             continue
         subfolders, files = entries(root / folder)
         classes = [sub for sub in subfolders if re.fullmatch(expected.pattern, sub)]
@@ -237,12 +222,12 @@ def check_layout(split: str, found: Split, expected: Expected) -> Iterator[Findi
         yield Finding(f"{split}: folders named like no class: {first_names(found.misnamed)}; {naming}: rename or remove them.")
     if found.barren:
         yield Finding(
-            f"{split}: folders that are no class: {first_names(found.barren)}; remove them, since training would read them."
+            f"{split}: folders that are no class: {first_names(found.barren)}; remove them, since training would take them."
         )
     if found.archives:
         yield Finding(f"{split}: archives: {first_names(found.archives)}; unpack them if that was not done, then take them out.")
     if found.stray:
-        yield Finding(f"{split}: stray files, hidden or without an image's suffix: {first_names(found.stray)}; remove them.")
+        yield Finding(f"{split}: stray files without an image's suffix: {first_names(found.stray)}; remove them.")
     yield from _check_counts(split, found, expected)
 
 

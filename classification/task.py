@@ -4,13 +4,27 @@ A card is a folder with the weights of a backbone and the facts that a transfer 
 """
 
 import copy
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from classification.folders import check_folder
+from backbones.common.data_files import DataFiles, check_overlap, first_odd
+from classification.folders import class_images, class_names, read_folder
 from classification.resolve import FOLLOWS, facts_of, resolve
 from classification.schema import ClassificationValues as VALUES
 
-__all__ = ["FOLLOWS", "VALUES", "check_data", "data_folders", "facts_of", "finish", "resolve", "size", "write_card"]
+__all__ = [
+    "FOLLOWS",
+    "VALUES",
+    "check_data",
+    "data_files",
+    "data_folders",
+    "facts_of",
+    "finish",
+    "resolve",
+    "size",
+    "write_card",
+]
 STAGE = "pretrain"
 RESULT_VERSION = 4  # increase it when the same config no longer gives the same numbers, so that finished runs are repeated
 METRICS = ("top1", "top5")
@@ -21,31 +35,54 @@ PUBLISHED_PROTOCOL = "paper"  # protocol of the paper's numbers
 
 
 def check_data(cfg) -> list[str]:
-    """Check the folders of a run, and return no warnings.
+    """Check the folders of a run, and return a sentence if some test images are trained on.
 
     Raises:
-        ValueError: a folder is missing or empty, or its classes differ from those of the config, the other split, or the teacher.
+        ValueError: a folder is missing or empty, or its classes differ from those of the config, the other split, or the teacher;
+            a test image is no file with content; or all test images are trained on.
     """
-    train, val = (Path(cfg[f"{split}_dataloader"].dataset.root) for split in ("train", "test"))
-    names, val_names = check_folder(train), check_folder(val)
-    if names != val_names:
-        unmatched = sorted(set(names) ^ set(val_names))
+    train, val = data_folders(cfg)
+    images, val_images = read_folder(train), read_folder(val)
+    names = list(images)
+    if names != list(val_images):
+        unmatched = sorted(set(images) ^ set(val_images))
         raise ValueError(f"{train} and {val} should have the same class folders; only one has {', '.join(unmatched[:5])}.")
     if len(names) != cfg.model.num_classes:
         raise ValueError(
             f"{train} has {len(names)} class folders and the config {cfg.model.num_classes} classes; set "
             f"--cfg-options num_classes={len(names)} or remove the extra folders."
         )
+    if odd := first_odd(path for _, path in _named(val, val_images)):
+        raise ValueError(f"The image {odd[0]} cannot be read ({odd[1]}); replace it, or take it out of the data.")
+    remarks = check_overlap(_named(train, images), _named(val, val_images))
     if cfg.model.distillation:
         from classification.distillation import load_teacher
 
         load_teacher(cfg.teacher, len(names), names)
-    return []
+    return remarks
+
+
+def _named(root: Path, images: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
+    """Yield the path of each image, relative to ``root`` and whole."""
+    return ((image, os.path.join(root, image)) for names in images.values() for image in names)
 
 
 def data_folders(cfg) -> list[Path]:
     """Return the folders that a run reads."""
     return [Path(cfg.train_dataloader.dataset.root), Path(cfg.test_dataloader.dataset.root)]
+
+
+def data_files(cfg) -> list[DataFiles]:
+    """Return the files that decide the result of a run: the images, whose folders are their classes.
+
+    Raises:
+        ValueError: the data is missing or cannot be listed.
+    """
+    files = []
+    for root in data_folders(cfg):
+        images = [image for name in class_names(root) for image in class_images(root, name)]
+        files.append(DataFiles(root, (), tuple(images)))
+    return files
 
 
 def finish(runner, cfg, metrics: dict, folder: Path) -> dict:
@@ -76,7 +113,7 @@ def write_card(model, cfg, top1: float | None, folder: Path):
     model = getattr(model, "module", model)
     normalise = copy.deepcopy(model.data_preprocessor).cpu().normalise
     preprocessor = cfg.model.data_preprocessor
-    class_names = check_folder(Path(cfg.train_dataloader.dataset.root))
+    names = class_names(Path(cfg.train_dataloader.dataset.root))
     return BackboneCard.write(
         folder,
         model.backbone,
@@ -89,6 +126,6 @@ def write_card(model, cfg, top1: float | None, folder: Path):
         recipe=[list(pair) for pair in cfg.tricks],
         seed=cfg.randomness.seed,
         top1=top1,
-        source={"run": cfg.get("run"), "network": cfg.network, "scale": cfg.scale, "class_names": class_names},
+        source={"run": cfg.get("run"), "network": cfg.network, "scale": cfg.scale, "class_names": names},
         classifier={"weight": model.fc.weight, "bias": model.fc.bias},
     )

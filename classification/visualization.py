@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageOps
 from backbones.common.drawing import FONT, INK, RIGHT, WRONG, evenly_spaced, run_labels
 from backbones.common.files import read_npz
 from classification.data import read_rgb
-from classification.folders import check_folder
+from classification.folders import read_folder
 
 SIDE, FRAME, LINE = 150, 4, 15  # px: longest side of an image, the border around it, a line of text below
 
@@ -34,10 +34,10 @@ def pictures(cfg, folders: Sequence[Path], num: int) -> list[Image.Image]:
     Raises:
         ValueError: the validation data is missing, or is not the data on which the run was tested.
     """
-    from torchvision.datasets import ImageFolder
-
     root = Path(cfg.test_dataloader.dataset.root)
-    classes, samples = check_folder(root), ImageFolder(root).samples
+    images_by_class = read_folder(root)
+    classes = list(images_by_class)
+    samples = [(root / image, label) for label, name in enumerate(classes) for image in images_by_class[name]]
     labels = [label for _, label in samples]
     ranks = np.stack([_ranks(folder, labels, root) for folder in folders], axis=1)
     chosen = evenly_spaced(len(samples), num)

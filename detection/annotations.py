@@ -1,4 +1,4 @@
-"""Read and check the image lists and XML files of a VOCdevkit without loading mmdet."""
+"""Read and check the XML files of a VOCdevkit without loading mmdet, as training, testing and ``prepare_data.py check`` do."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
@@ -6,52 +6,33 @@ from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
+from backbones.common.data_files import oddity, other_suffix
 from backbones.common.dataset_checks import first_names
-from backbones.common.files import missing_folder
-from backbones.transfer.holdout import in_part
+from detection.image_lists import LISTS, ListedImages, repeated
 
-
-def read_list(path: str | Path) -> list[str]:
-    """Return the image names that a file of ImageSets/Main lists.
-
-    Raises:
-        ValueError: the file does not exist or is empty.
-    """
-    if not Path(path).is_file():
-        raise ValueError(missing_folder(path, "the list of image names of a VOCdevkit"))
-    names = Path(path).read_text().split()
-    if not names:
-        raise ValueError(f"{path} lists no image; restore the file of the VOCdevkit.")
-    return names
-
-
-def split_of(dataset) -> list[tuple[Path, list[str]]]:
-    """Return the images of a config's dataset: a pair (folder VOCdevkit/VOC2007, names) for each list that it joins.
-
-    Raises:
-        ValueError: a list does not exist, or it or the requested part of it is empty.
-    """
-    lists = []
-    for part in dataset.get("datasets", [dataset]):
-        root = Path(part.data_root)
-        names = [name for name in read_list(root / part.ann_file) if in_part(name, part.get("part"))]
-        if not names:
-            raise ValueError(f"{root / part.ann_file} is too short to hold images out of training; add images or hold none out.")
-        lists.append((root / part.data_prefix.sub_data_root, names))
-    return lists
+LARGEST = 2**24  # float32, in which boxes are trained on, holds all whole numbers up to here
 
 
 class Thing(NamedTuple):
-    """Hold an object as its XML states it; the box is xmin, ymin, xmax, ymax, 1-based, with both ends inside."""
+    """Hold an object of an XML.
+
+    Args:
+        name: its class.
+        box: xmin, ymin, xmax, ymax, 1-based, with both ends inside: the whole pixels that are trained and tested on, without the
+            fractions that some boxes of VOC2012 have.
+        difficult: text of that tag.
+        written: the box as text, as the XML states it.
+    """
 
     name: str
-    box: tuple[float, float, float, float]
+    box: tuple[int, int, int, int]
     difficult: str
+    written: str
 
-    def faults(self, classes: Sequence[str], size: tuple[float, float]) -> Iterator[tuple[str, str]]:
+    def faults(self, classes: Sequence[str], size: tuple[int, int]) -> Iterator[tuple[str, str]]:
         """Yield a pair (fault, detail) for each fault of the object in an image of ``size`` (width, height)."""
         xmin, ymin, xmax, ymax = self.box
-        box = f"{self.name!r:.40} " + " ".join(f"{side:g}" for side in self.box)
+        box = f"{self.name!r:.40} {self.written}"
         if self.name not in classes:
             yield "class", f"{self.name!r:.40}"
         if xmax <= xmin or ymax <= ymin:
@@ -61,7 +42,7 @@ class Thing(NamedTuple):
         if self.difficult not in ("0", "1"):
             yield "difficult", f"{self.difficult!r:.40}"
 
-    def meets(self, size: tuple[float, float]) -> bool:
+    def meets(self, size: tuple[int, int]) -> bool:
         """Return whether any pixel of the box lies in an image of ``size`` (width, height)."""
         xmin, ymin, xmax, ymax = self.box
         return xmin <= size[0] and ymin <= size[1] and xmax >= 1 and ymax >= 1
@@ -74,26 +55,29 @@ class _Plain(ET.TreeBuilder):
         raise ValueError("it has a DOCTYPE, which no VOC annotation has, and was not read")
 
 
-def read_annotation(path: Path) -> tuple[tuple[float, float], list[Thing]]:
+def read_annotation(path: Path) -> tuple[tuple[int, int], list[Thing]]:
     """Return (width, height) and the objects of an XML; an object without a ``difficult`` tag counts as not difficult.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is no XML, has a DOCTYPE, is no annotation or lacks a number. The message names the fault.
+        ValueError: the file is no file, no XML, has a DOCTYPE, is no annotation or lacks a number. The message names the fault.
     """
+    reason = oddity(path)
+    if reason.startswith("it is a"):  # a pipe or a device would be read without end
+        raise ValueError(reason)
     try:
         root = ET.parse(path, ET.XMLParser(target=_Plain())).getroot()
     except (ET.ParseError, LookupError) as error:  # LookupError: unknown encoding
         raise ValueError(str(error)) from None
     if root.tag != "annotation":
         raise ValueError(f"its outermost tag is {root.tag!r:.40}, not 'annotation'")
-    size = _number(root, "size/width"), _number(root, "size/height")
-    return size, [_thing(element) for element in root.findall("object")]
+    return (_side(root, "size/width"), _side(root, "size/height")), [_thing(element) for element in root.findall("object")]
 
 
 def _thing(element: ET.Element) -> Thing:
     box = tuple(_number(element, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
-    return Thing(element.findtext("name", ""), box, element.findtext("difficult", "0").strip())
+    difficult = element.findtext("difficult", "0").strip()
+    return Thing(element.findtext("name", ""), tuple(map(int, box)), difficult, " ".join(f"{side:g}" for side in box))
 
 
 def _number(element: ET.Element, path: str) -> float:
@@ -105,18 +89,48 @@ def _number(element: ET.Element, path: str) -> float:
         number = float("nan")
     if not isfinite(number):
         raise ValueError(f"{path} of <{element.tag}> is {text!r:.40}, not a number")
+    if abs(number) > LARGEST:
+        raise ValueError(f"{path} of <{element.tag}> is {text!r:.40}, more than {LARGEST:,}")
     return number
 
 
-def sides(size: tuple[float, float]) -> str:
+def _side(element: ET.Element, path: str) -> int:
+    """Return a side of the image, a whole number of pixels."""
+    number = _number(element, path)
+    if number < 1 or number != int(number):
+        raise ValueError(f"{path} of <{element.tag}> is {number:g}, not a number of pixels")
+    return int(number)
+
+
+def sides(size: tuple[int, int]) -> str:
     """Return a size as text, such as '500 x 375'."""
     return " x ".join(f"{side:g}" for side in size)
 
 
-def check_annotation(path: str | Path, classes: Sequence[str]) -> tuple[list[Thing], list[str]]:
-    """Return the objects of an XML, and a phrase for each box that lies only partly in its image.
+REFUSED = {
+    "flat": "a box with xmax <= xmin or ymax <= ymin in whole pixels",
+    "outside": "a box that lies outside its image",
+    "difficult": "an object whose difficult is neither 0 nor 1",
+}
 
-    Training clips such a box to the image. Testing uses the whole box, as the devkit does.
+
+class Annotation(NamedTuple):
+    """Hold what an XML says, checked.
+
+    Args:
+        size: (width, height) of the image.
+        things: the objects.
+        reaching: a phrase for each box that lies only partly in the image. Training clips it to the image; testing uses the whole
+            box, as the devkit does.
+    """
+
+    size: tuple[int, int]
+    things: list[Thing]
+    reaching: list[str]
+
+
+def check_annotation(path: str | Path, classes: Sequence[str]) -> Annotation:
+    """Read an XML, and refuse what could not be trained and tested on as it stands.
 
     Raises:
         ValueError: the XML is missing or broken, the class of an object is not in ``classes``, ``difficult`` is neither 0 nor
@@ -125,7 +139,7 @@ def check_annotation(path: str | Path, classes: Sequence[str]) -> tuple[list[Thi
     try:
         size, things = read_annotation(Path(path))
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist, though it is listed in ImageSets/Main; complete the VOCdevkit.") from None
+        raise ValueError(f"{path} does not exist, though it is listed in {LISTS}; complete the VOCdevkit.") from None
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} is no VOC annotation ({error}); restore the file.") from None
     reaching = []
@@ -140,42 +154,76 @@ def check_annotation(path: str | Path, classes: Sequence[str]) -> tuple[list[Thi
                 reaching.append(f"{path} ({detail})")
             else:
                 raise ValueError(f"{path} has {REFUSED[fault]}: {detail}; correct the file.")
-    return things, reaching
+    return Annotation(size, things, reaching)
 
 
-REFUSED = {
-    "flat": "a box with xmax <= xmin or ymax <= ymin",
-    "outside": "a box that lies outside its image",
-    "difficult": "an object whose difficult is neither 0 nor 1",
-}
-
-
-def check_split(names: Sequence[str], folder: Path, classes: Sequence[str], training: bool) -> list[str]:
-    """Check the images of a list in ``folder`` (VOCdevkit/VOC2007), and return a sentence for each oddity that stops no run.
+def check_split(split: ListedImages, classes: Sequence[str], training: bool) -> list[str]:
+    """Check the images of a list, and return a sentence for each oddity that stops no run.
 
     Raises:
-        ValueError: ``check_annotation`` refuses an XML, an image is missing, or no object counts. In training every object
-            counts; in testing only those that are not difficult, and without one mAP is undefined.
+        ValueError: ``check_annotation`` refuses an XML, an image is missing, a test image is listed twice or cannot be read, or
+            no object counts. In training every object counts; in testing only those that are not difficult, and without one
+            mAP is undefined.
     """
+    remarks = _check_repeated(split, training)
     reaching, barren, counting = [], [], 0
-    for name in names:
-        if not (image := folder / "JPEGImages" / f"{name}.jpg").is_file():
-            raise ValueError(f"{image} does not exist, though it is listed in ImageSets/Main; complete the VOCdevkit.")
-        things, phrases = check_annotation(folder / "Annotations" / f"{name}.xml", classes)
-        reaching += phrases
-        if not things:
+    for name in split.names:
+        _check_image(split, name, training)
+        annotation = check_annotation(split.xml(name), classes)
+        reaching += annotation.reaching
+        if not annotation.things:
             barren.append(name)
-        counting += sum(training or thing.difficult == "0" for thing in things)
+        counting += sum(training or thing.difficult == "0" for thing in annotation.things)
+    year = split.folder.name
     if not counting:
         lack = "test on has an object that is not difficult: mAP would be undefined"
         if training:
             lack = "train on has an object: there is nothing to learn"
-        raise ValueError(f"None of the {len(names)} images of {folder.name} to {lack}; use another list.")
-    remarks = []
+        raise ValueError(f"None of the {len(split.names)} images of {year} to {lack}; use another list.")
     if reaching:
         use = "clipped to it in training" if training else "tested whole, as by the devkit"
-        remarks.append(f"{folder.name}: boxes that reach out of their image ({len(reaching)}), {use}: {first_names(reaching)}.")
+        remarks.append(f"{year}: boxes that reach out of their image ({len(reaching)}), {use}: {first_names(reaching)}.")
     if barren:
         use = "left out of training" if training else "tested: every detection on them is a false alarm"
-        remarks.append(f"{folder.name}: images without an object ({len(barren)}), {use}: {first_names(barren)}.")
+        remarks.append(f"{year}: images without an object ({len(barren)}), {use}: {first_names(barren)}.")
     return remarks
+
+
+def _check_repeated(split: ListedImages, training: bool) -> list[str]:
+    """Return a sentence if a list to train on names images twice; raise ValueError for a list to test on."""
+    names = repeated(split.names)
+    if names and not training:
+        raise ValueError(
+            f"{split.file} lists images twice ({len(names)}): {first_names(names)}; each would count twice in mAP, so remove the "
+            "repeated lines."
+        )
+    if names:
+        return [f"{split.file} lists images twice ({len(names)}), which are trained on as often: {first_names(names)}."]
+    return []
+
+
+def _check_image(split: ListedImages, name: str, training: bool) -> None:
+    """Raise ValueError if an image is missing, or cannot be read in a test; training reports that when it reads the image."""
+    image = split.image(name)
+    reason = oddity(image)
+    if reason == "there is no such file":
+        raise ValueError(_missing_image(split, name))
+    if reason and not training:
+        raise ValueError(f"The image {image} cannot be read ({reason}); replace it, or take it out of {split.file}.")
+
+
+def _missing_image(split: ListedImages, name: str) -> str:
+    """Return the error for an image that is not there: it has another suffix, the list has flags, or the data is not complete."""
+    image = split.image(name)
+    if other := other_suffix(image):
+        return (
+            f"{image} does not exist, but {other} does: the names of images must end in .jpg, whatever their format; rename the "
+            "images."
+        )
+    words = name.rsplit(maxsplit=1)
+    if len(words) == 2 and words[1] in ("-1", "0", "1") and split.image(words[0]).exists():
+        return (
+            f"{split.file} has the line {name!r}, as in a list that says by 1, 0 or -1 which images show one class; use a list "
+            "with one image name a line and nothing else."
+        )
+    return f"{image} does not exist, though it is listed in {LISTS}; complete the VOCdevkit."

@@ -21,7 +21,8 @@ from backbones.common.drawing import (
     run_labels,
     tag_width,
 )
-from detection.annotations import read_annotation, split_of
+from detection.annotations import read_annotation
+from detection.image_lists import split_of
 from detection.metrics import Boxes, check_labels, load, match
 
 SCORE, BEST = 0.3, 3  # lowest score of a detection shown; number of best detections shown if none reaches it
@@ -50,18 +51,18 @@ def pictures(cfg, folders: Sequence[Path], num: int) -> list[Image.Image]:
     Raises:
         ValueError: the test data is missing, or differs from what the run was tested on.
     """
-    images = [(home, name) for home, names in split_of(cfg.test_dataloader.dataset) for name in names]
+    images = [(split, name) for split in split_of(cfg.test_dataloader.dataset) for name in split.names]
     loaded = [load(folder / "detections.npz") for folder in folders]
     for detections, truth in loaded:
         check_labels(detections, truth, len(cfg.classes))
     drawn = []
     for i in evenly_spaced(len(images), num):
-        home, name = images[i]
+        split, name = images[i]
         predicted = [detections.take(detections.image == i) for detections, _ in loaded]
         objects = [truth.take(truth.image == i) for _, truth in loaded]
         for folder, boxes in zip(folders, objects, strict=True):
-            _check_truth(home / "Annotations" / f"{name}.xml", boxes, folder)
-        image = read_rgb(home / "JPEGImages" / f"{name}.jpg", "complete the VOCdevkit")
+            _check_truth(split.xml(name), boxes, folder)
+        image = read_rgb(split.image(name), "complete the VOCdevkit")
         drawn.append(picture(image, name, predicted, objects[0], cfg.classes, _iou(cfg)))
     return drawn
 
@@ -76,7 +77,7 @@ def _check_truth(path: Path, objects: Boxes, folder: Path) -> None:
     Raises:
         ValueError: they differ.
     """
-    boxes = np.array([thing.box for thing in read_annotation(path)[1]]).reshape(-1, 4) // 1 - 1
+    boxes = np.array([thing.box for thing in read_annotation(path)[1]]).reshape(-1, 4) - 1
     if sorted(boxes.tolist()) != sorted(objects.box.tolist()):
         raise ValueError(f"{path} has other boxes than the run in {folder} was tested on; run it again, or restore that data.")
 

@@ -1,7 +1,5 @@
 """Read ADE20K through mmseg, and stop at a faulty mask."""
 
-from pathlib import Path
-
 import backbones.mmcv_ops  # noqa: F401  (without compiled mmcv, mmseg cannot be imported otherwise)
 
 # isort: split
@@ -11,19 +9,19 @@ from mmseg.datasets import ADE20KDataset as MMSegADE20KDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image, ImageFilter
 
-from backbones.transfer.holdout import in_part
+from segmentation.folders import read_split
 from segmentation.masks import check_mask
 
 
 class ADE20KDataset(MMSegADE20KDataset):
-    """Check that every image has its mask, and every mask its image, and read them as mmseg's ADE20KDataset.
+    """Read ADE20K for mmseg's pipelines by the readers that check the data; every image has its mask, and every mask its image.
 
     Args:
         part: 'rest' or 'held_out' of the images, see ``backbones.transfer.holdout``; None for all images.
         kwargs: arguments of mmseg's class.
 
     Raises:
-        ValueError: no images, images without a mask of the same stem, or masks without an image; the message names the first.
+        ValueError: see ``segmentation.folders.read_split``.
     """
 
     def __init__(self, part: str | None = None, **kwargs):
@@ -31,25 +29,9 @@ class ADE20KDataset(MMSegADE20KDataset):
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
-        data = super().load_data_list()
-        stems, masks = {Path(item["img_path"]).stem for item in data}, Path(self.data_prefix["seg_map_path"])
-        if not data:
-            raise ValueError(f"{self.data_prefix['img_path']} holds no {self.img_suffix} image; put ADE20K's there.")
-        if unpaired := sorted(path.name for path in masks.glob(f"*{self.seg_map_suffix}") if path.stem not in stems):
-            raise ValueError(
-                f"{len(unpaired)} of the masks in {masks} have no {self.img_suffix} image; the first is {unpaired[0]}. "
-                "Complete the data, or remove these masks."
-            )
-        missing = [item["seg_map_path"] for item in data if not Path(item["seg_map_path"]).is_file()]
-        if missing:
-            raise ValueError(
-                f"{len(missing)} of {len(data)} images have no mask; the first is missing at {missing[0]}. "
-                "Complete the data, or remove these images."
-            )
-        data = [item for item in data if in_part(Path(item["img_path"]).stem, self.part)]
-        if not data:
-            raise ValueError(f"{self.data_prefix['img_path']} has too few images to hold any out of training; add images.")
-        return data
+        split = read_split(self.data_prefix["img_path"], self.data_prefix["seg_map_path"], self.part)
+        common = dict(label_map=self.label_map, reduce_zero_label=self.reduce_zero_label)
+        return [dict(img_path=split.image(name), seg_map_path=split.mask(name), seg_fields=[], **common) for name in split.pairs]
 
 
 class LoadMask(LoadAnnotations):

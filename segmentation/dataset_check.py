@@ -5,7 +5,6 @@ Loads neither torch nor mmseg.
 
 import os
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,25 +14,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from backbones.common import dataset_checks as checking
+from backbones.common.data_files import is_hidden
 from backbones.common.dataset_checks import Finding, Look, entries, first_names, inspect_image, listed, map_files, refuse_root
 from segmentation import masks
-from segmentation.masks import CLASSES, find_fault
+from segmentation.folders import IMAGE, MASK
+from segmentation.masks import CLASSES, count_ids, find_fault, notice_numbering
 
 SPLITS = {"training": "ADE_train_", "validation": "ADE_val_"}  # split -> prefix of its names, which eight digits follow
-SUFFIXES = {"images": ".jpg", "annotations": ".png"}  # folder -> suffix of the files that training reads in it
+SUFFIXES = {"images": IMAGE, "annotations": MASK}  # folder -> suffix of the files that training reads in it
 FOLDER = "ADEChallengeData2016"
 ARCHIVE = f"{FOLDER}.zip"
 FULL = ("index_ade20k.*", "images/ADE", "images/training/**/*_seg.png")  # files of the full ADE20K only
-ORIENTATION = 0x0112  # EXIF tag
 FAULTS = {  # key of a fault of an image or mask -> (its description, how to fix it)
     **checking.FAULTS,
-    "turned": (
-        "images with an EXIF orientation, by which training turns them but not their mask",
-        "rotate both alike and save the image without the tag",
-    ),
     **{f"mask {name}": (fault.many, fault.fix) for name, fault in masks.FAULTS.items()},
 }
 
@@ -69,16 +64,12 @@ class Seen(NamedTuple):
 
     Args:
         image: inspection of its image; None if it has none.
-        ids: ids in its mask; None if it has no mask, or a faulty one.
-        pixels: number of pixels of the mask.
-        ignored: number of its pixels with id 0.
+        pixels: number of the pixels of each id in its mask; None if it has no mask, or a faulty one.
         faults: (key in FAULTS, place) pairs.
     """
 
     image: Look | None
-    ids: list[int] | None
-    pixels: int
-    ignored: int
+    pixels: np.ndarray | None
     faults: list[tuple[str, str]]
 
 
@@ -149,7 +140,7 @@ def scan(root: Path, split: str) -> Split:
         if not (root / place).is_dir():
             continue
         folders, files = entries(root / place)
-        files = [name for name in files if name[0] != "."]  # mmseg skips hidden files
+        folders, files = ([name for name in names if not is_hidden(name)] for names in (folders, files))
         contents.stems[kind] = [name.removesuffix(suffix) for name in files if name.endswith(suffix)]
         contents.stray += [f"{place}/{name}" for name in files if not name.endswith(suffix)]
         contents.folders += [f"{place}/{name}" for name in folders]
@@ -229,6 +220,8 @@ def check_files(root: Path, split: str, found: Split, workers: int) -> Iterator[
             problem, remedy = FAULTS[fault]
             yield Finding(_line(split, problem, places, remedy))
     yield Finding(summary.text(), "info")
+    if notice := notice_numbering(summary.pixels, complete=True):
+        yield Finding(f"{split}: {notice}", "note")
 
 
 @dataclass
@@ -239,10 +232,8 @@ class _Summary:
     totals: dict[str, int]
     formats: Counter = field(default_factory=Counter)
     modes: Counter = field(default_factory=Counter)
-    ids: set[int] = field(default_factory=set)
     masks: int = 0
-    pixels: int = 0
-    ignored: int = 0
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros(CLASSES + 1, int))  # of each id
     disguised: list[str] = field(default_factory=list)  # images whose format is not that of their suffix
     barren: list[str] = field(default_factory=list)  # masks without a labelled pixel
 
@@ -253,12 +244,10 @@ class _Summary:
             self.modes[inspected.image.mode] += 1
             if inspected.image.form != "JPEG":
                 self.disguised.append(f"{stem}.jpg ({inspected.image.form})")
-        if inspected.ids is not None:
+        if inspected.pixels is not None:
             self.masks += 1
             self.pixels += inspected.pixels
-            self.ignored += inspected.ignored
-            self.ids.update(inspected.ids)
-            if inspected.ignored == inspected.pixels:
+            if not inspected.pixels[1:].any():
                 self.barren.append(f"{stem}.png")
 
     def text(self) -> str:
@@ -270,8 +259,8 @@ class _Summary:
             text += f"; not the format of their suffix: {first_names(self.disguised)}"
         text += f"; {self.masks:,} of {self.totals.get('annotations', 0):,} masks are PNG of mode L with ids 0..{CLASSES}"
         if self.masks:
-            share = 100 * self.ignored / self.pixels
-            text += f"; of the ids 1..{CLASSES} there are {len(self.ids - {0})}; pixels ignored (0): {share:.1f} %"
+            share = 100 * self.pixels[0] / self.pixels.sum()
+            text += f"; of the ids 1..{CLASSES} there are {np.count_nonzero(self.pixels[1:])}; pixels ignored (0): {share:.1f} %"
         if self.barren:  # github.com/CSAILVision/semantic-segmentation-pytorch/issues/298 names 14 published ones in training
             text += f"; masks without a labelled pixel (a few published ones are said to have none): {first_names(self.barren)}"
         return f"{text}."
@@ -292,27 +281,12 @@ def _inspect(root: Path, split: str, stem: str) -> Seen:
             faults.append((image.fault, photo))
         else:
             size = image.size[::-1]
-            if turn := _orientation(root / photo):
-                faults.append(("turned", f"{photo} ({turn})"))
     if not os.path.lexists(root / label):
-        return Seen(image, None, 0, 0, faults)
+        return Seen(image, None, faults)
     mask, fault, detail = find_fault(root / label, size)
     if fault:
-        return Seen(image, None, 0, 0, [*faults, (f"mask {fault}", f"{label} ({detail})")])
-    counts = np.bincount(mask.ravel())
-    return Seen(image, np.flatnonzero(counts).tolist(), mask.size, int(counts[0]), faults)
-
-
-def _orientation(path: Path) -> int:
-    """Return the EXIF orientation by which OpenCV turns an image when it reads it; 0 if it does not turn it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                turn = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # odd EXIF data make PIL raise anything, and OpenCV ignores them
-        return 0
-    return turn if turn in range(2, 9) else 0
+        return Seen(image, None, [*faults, (f"mask {fault}", f"{label} ({detail})")])
+    return Seen(image, count_ids(mask), faults)
 
 
 def describe(expected: Expected) -> str:

@@ -3,7 +3,6 @@
 Only numpy and PIL are imported, so that processes that only decode start quickly.
 """
 
-import os
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from backbones.common.data_files import oddity
+from backbones.common.drawing import evenly_spaced
 from backbones.common.images import BadImage
+from segmentation.folders import Split
 
 CLASSES = 150
+SAMPLE = 32  # masks that are read before a run
 ALLOWED = f"0 (ignored) and 1..{CLASSES} in a PNG of one channel of 8 bits (mode L), as large as its image"
 BITS = {"1": "1 bit", "L;2": "2 bits", "L;4": "4 bits", "I;16B": "16 bits"}  # PIL's raw modes of grey PNGs with other than 8 bits
 
@@ -97,8 +100,11 @@ def find_fault(path: str | Path, size: tuple[int, int] | None = None) -> tuple[n
     """
     nothing = np.empty((0, 0), np.uint8)
     try:
-        if not os.path.getsize(path):
+        reason = oddity(path)
+        if reason == "it is empty":
             return nothing, "broken", "0 bytes"
+        if reason.startswith("it is a"):  # a pipe or a device would be read without end
+            return nothing, "unreadable", reason
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd metadata, with which a mask can still be read
             with Image.open(path) as image:
@@ -117,6 +123,61 @@ def find_fault(path: str | Path, size: tuple[int, int] | None = None) -> tuple[n
     if mask.max() > CLASSES:
         return nothing, "id", str(mask.max())
     return mask, "", ""
+
+
+def sample_masks(split: Split, skip_bad: bool) -> list[str]:
+    """Read up to ``SAMPLE`` masks of a split, evenly spaced; return a sentence if they look as if classes counted from 0.
+
+    Args:
+        split: images and masks.
+        skip_bad: pass over what cannot be decoded, which training reports or skips when it reads it.
+
+    Raises:
+        BadImage, ValueError: as ``check_mask``.
+    """
+    pixels = np.zeros(CLASSES + 1, int)
+    for i in evenly_spaced(len(split.pairs), SAMPLE):
+        name = split.pairs[i]
+        try:
+            pixels += count_ids(check_mask(split.mask(name), _size_of(split.image(name))))
+        except BadImage:
+            if not skip_bad:
+                raise
+    notice = notice_numbering(pixels, complete=False)
+    return [f"{split.masks}: {notice}"] if notice else []
+
+
+def _size_of(path: str) -> tuple[int, int] | None:
+    """Return (H, W) of an image; None if it cannot be read, which is reported when it is."""
+    if oddity(path):
+        return None
+    try:
+        with Image.open(path) as image:
+            return image.size[::-1]
+    except Exception:  # damaged files make PIL raise anything
+        return None
+
+
+def count_ids(mask: np.ndarray) -> np.ndarray:
+    """Return how many pixels of a mask have each of the ids 0..150."""
+    return np.bincount(mask.ravel(), minlength=CLASSES + 1)
+
+
+def notice_numbering(pixels: np.ndarray, complete: bool) -> str:
+    """Return a sentence if masks look as if their classes counted from 0, where 0 is ignored; else nothing.
+
+    Args:
+        pixels: number of pixels of each id in the masks.
+        complete: the masks are a whole split, in which the last class should occur.
+    """
+    if not pixels[0]:
+        return ""
+    remedy = "if 0 is a class, add 1 to every pixel of all masks"
+    if pixels[0] > pixels[1:].max():
+        return f"0, which is ignored, is the most frequent id in the masks ({100 * pixels[0] / pixels.sum():.0f} %); {remedy}."
+    if complete and np.flatnonzero(pixels).max() == CLASSES - 1:
+        return f"the masks have the ids 0 to {CLASSES - 1}, and 0 is ignored; {remedy}."
+    return ""
 
 
 def _format_fault(image: Image.Image) -> tuple[str, str] | None:

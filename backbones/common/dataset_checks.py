@@ -20,7 +20,9 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
+from backbones.common.data_files import unlisted
 from backbones.common.files import missing_folder
+from backbones.common.images import DeepImage, refuse_deep
 
 Answer = TypeVar("Answer")
 
@@ -30,6 +32,9 @@ FAULTS = {  # of an image: description and remedy
     "empty": ("empty files (0 bytes)", "unpack or copy them again"),
     "damaged": ("truncated or damaged images, which PIL cannot decode", "unpack or copy them again"),
     "foreign": ("files with an image's suffix that are no images", "replace them by the published ones, or remove what is not"),
+    "deep": ("images of more than 8 bits a channel, which training refuses", "save them with 8 bits"),
+    "large": ("images of more than 179 megapixels, which training refuses", "shrink them"),
+    "odd": ("folders, pipes, sockets or devices in the place of files", "remove them, or copy the files again"),
     "unreadable": ("files that cannot be read", "fix their permissions or links, or copy them again from a sound disk"),
 }
 CHUNK = 32  # files per task of a worker; Ctrl-C waits for these to finish
@@ -59,17 +64,24 @@ class Look(NamedTuple):
 def inspect_image(path: str | Path) -> Look:
     """Decode an image in full and convert it to RGB, as for training."""
     try:
+        if not os.path.isfile(path) and os.path.exists(path):
+            return Look(fault="odd")
         if not os.path.getsize(path):
             return Look(fault="empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd EXIF data and the like, which do not affect decoding
             with Image.open(path) as image:
+                refuse_deep(image)
                 image.convert("RGB")
                 form = "JPEG" if image.format == "MPO" else image.format  # a camera's JPEG with a second image
                 return Look(form, image.mode, image.size)
     except UnidentifiedImageError:
         with open(path, "rb") as file:
             return Look(fault="damaged" if file.read(8).startswith(MAGIC) else "foreign")
+    except DeepImage:
+        return Look(fault="deep")
+    except Image.DecompressionBombError:
+        return Look(fault="large")
     except Exception as error:  # damaged files make PIL raise any error; only errors of the system have a number
         return Look(fault="unreadable" if getattr(error, "errno", None) else "damaged")
 
@@ -90,13 +102,13 @@ def entries(folder: Path) -> tuple[list[str], list[str]]:
     Raises:
         ValueError: the folder cannot be listed.
     """
-    _, folders, files = next(os.walk(folder, onerror=refuse_listing))
+    _, folders, files = next(os.walk(folder, onerror=_refuse_listing))
     return sorted(folders), sorted(files)
 
 
-def refuse_listing(error: OSError) -> None:
+def _refuse_listing(error: OSError) -> None:
     """Raise ValueError for a folder that cannot be listed, as ``onerror`` of os.walk, which would skip it."""
-    raise ValueError(f"The folder {error.filename} cannot be listed ({error.strerror}); correct that and check again.") from None
+    raise unlisted(error.filename, error) from None
 
 
 def archives(folder: Path, beside: str) -> Iterator[Finding]:

@@ -17,11 +17,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from backbones.common.data_files import oddity
+
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL's modes of more than 8 bits
 
 
 class BadImage(ValueError):
     """Signal a file that cannot be read as an image or a mask; ``--on-bad-image skip`` replaces such a file in training."""
+
+
+class DeepImage(ValueError):
+    """Signal an image of more than 8 bits a channel."""
 
 
 def read_rgb(path: str | Path) -> Image.Image:
@@ -31,8 +37,9 @@ def read_rgb(path: str | Path) -> Image.Image:
         BadImage: the file is missing or refused; names the path.
     """
     try:
+        _refuse_odd(path)
         with Image.open(path) as image:
-            _refuse(image)
+            refuse_deep(image)
             image.load()
             return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy an RGB image
     except Exception as error:  # damaged files make PIL raise any error
@@ -48,9 +55,10 @@ def read_bgr(path: str | Path) -> np.ndarray:
     import cv2
 
     try:
+        _refuse_odd(path)
         content = Path(path).read_bytes()
         with Image.open(io.BytesIO(content)) as image:  # reads only the header
-            _refuse(image)
+            refuse_deep(image)
         array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if array is None:
             raise OSError("it is cut short or damaged")
@@ -59,15 +67,21 @@ def read_bgr(path: str | Path) -> np.ndarray:
         raise _bad(path, error) from None
 
 
-def _refuse(image: Image.Image) -> None:
-    """Raise ValueError for an opened image of more than 8 bits; PIL itself refuses one that is too large."""
+def _refuse_odd(path: str | Path) -> None:
+    """Raise ValueError for a folder, a pipe or a device; opening a pipe would wait for ever."""
+    if reason := oddity(path):
+        raise ValueError(reason)
+
+
+def refuse_deep(image: Image.Image) -> None:
+    """Raise DeepImage for an opened image of more than 8 bits a channel; PIL itself refuses one that is too large."""
     raw = str(image.tile[0][3]) if image.tile else ""
     if image.mode in DEEP or raw.endswith((";16B", ";16L", ";16N")):  # 'BGR;16' is a BMP of 16 bits a pixel
-        raise ValueError(f"it has more than 8 bits a channel (mode {image.mode}): save it with 8")
+        raise DeepImage(f"it has more than 8 bits a channel (mode {image.mode}): save it with 8")
 
 
 def _bad(path: str | Path, error: Exception) -> BadImage:
     """Return the error for a file: its reason is our phrase, the system's, the decoder's, or the name of the exception."""
-    phrases = {FileNotFoundError: "there is no such file", Image.UnidentifiedImageError: "it is no image"}
+    phrases = {Image.UnidentifiedImageError: "it is no image"}
     reason = phrases.get(type(error)) or getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
     return BadImage(f"The image {path} cannot be decoded ({reason}); replace it, or take it out of the data.")

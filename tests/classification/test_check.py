@@ -154,17 +154,8 @@ LIST = "train/n00000003/n00000003_0.JPEG"
         (nest, ["train: class folders one level too deep, in train/train; move them up into train."]),
         (nest_one, ["train: folders in class folders: train/n00000001/n00000001; move their images up and remove them."]),
         (partial(add, path="train/n00000001.tar"), ["train: archives: train/n00000001.tar; unpack them if that was not done"]),
-        (partial(add, path="val/n00000001/list.txt"), ["val: stray files, hidden or without an image's suffix: val/n00000001/l"]),
-        (
-            partial(add, path="val/n00000001/._a.JPEG"),
-            ["val: stray files, hidden or without an image's suffix: val/n00000001/._"],
-        ),
+        (partial(add, path="val/n00000001/list.txt"), ["val: stray files without an image's suffix: val/n00000001/l"]),
         (lambda r: (r / "train/lists").mkdir(), ["train: folders that are no class: train/lists; remove them, since training"]),
-        (
-            lambda r: (save(r / "train/.ipynb/a.JPEG"), save(r / "train/n00000001/.ipynb/a.JPEG")),
-            ["train: folders that are no class: train/.ipynb, train/n00000001/.ipynb; remove them"],
-        ),
-        (partial(add, path="train/__MACOSX/n00000001/._a.JPEG"), ["train: folders that are no class: train/__MACOSX; remove"]),
         (
             partial(rename, to="tench"),
             [f"{split}: folders named like no class: {split}/tench; a class of Small is n and eight d" for split in check.SPLITS],

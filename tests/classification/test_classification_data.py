@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from classification import ColorJitter, ImageFolder, ImagePreprocessor, PCANoise
 from classification.data import EIGENVALUES, EIGENVECTORS, Crop, Flip, Planes
-from classification.folders import check_folder
+from classification.folders import read_folder
 from classification.task import check_data, data_folders
 from tests.helpers.networks import MEAN, STD
 from tools.engine.config import Options, resolve
@@ -85,7 +85,7 @@ def test_the_error_of_a_missing_folder_lists_its_parent(tmp_path):
 
 def test_the_error_of_a_folder_without_classes_lists_its_content(tmp_path):
     with pytest.raises(ValueError, match="holds no folder .found: nothing."):
-        check_folder(tmp_path)
+        read_folder(tmp_path)
     (tmp_path / "one.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match="holds no folder .found: one.jpg."):
         ImageFolder(str(tmp_path), TO_TENSOR)
@@ -128,8 +128,9 @@ def test_splits_with_different_classes_are_refused(folder, tmp_path_factory):
     cfg.train_dataloader.dataset.root, cfg.test_dataloader.dataset.root = str(folder), str(val)
     with pytest.raises(ValueError, match="should have the same class folders; only one has c"):
         check_data(cfg)
-    cfg.test_dataloader.dataset.root = str(folder)
-    check_data(cfg)
+    for name, shade in (("a", 0), ("b", 0), ("c", 9)):
+        Image.new("L", (4, 4), shade).save((val / name).mkdir(exist_ok=True) or val / name / "x.png")
+    assert check_data(cfg) == []
     cfg.model.num_classes = 8
     with pytest.raises(ValueError, match="3 class folders and the config 8 classes; set --cfg-options num_classes=3"):
         check_data(cfg)

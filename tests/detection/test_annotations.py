@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from mmengine.config import ConfigDict
 
-from detection.annotations import check_annotation, check_split, split_of
+from detection.annotations import check_annotation, check_split
+from detection.image_lists import ListedImages, split_of
 
 CLASSES = ("cat", "dog")
 BOX = (10, 20, 60, 80)
+FLAT = "a.xml has a box with xmax <= xmin or ymax <= ymin in whole pixels"
 
 
 def xml(*objects: tuple, size: tuple[int, int] = (100, 90)) -> str:
@@ -26,6 +28,11 @@ def xml(*objects: tuple, size: tuple[int, int] = (100, 90)) -> str:
 GOOD = xml(("cat", BOX, 0))
 
 
+def of(folder: Path, *names: str) -> ListedImages:
+    """Return the images with these names, as if a list named them."""
+    return ListedImages(folder, folder / "ImageSets/Main/test.txt", list(names))
+
+
 @pytest.fixture
 def devkit(tmp_path):
     """Return a function ``devkit(a=text, ...)`` that writes images with these names and XML texts, and returns VOC2007.
@@ -38,7 +45,7 @@ def devkit(tmp_path):
         for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            (folder / f"JPEGImages/{name}.jpg").write_bytes(b"")
+            (folder / f"JPEGImages/{name}.jpg").write_bytes(b"image")
             if text is not None:
                 (folder / f"Annotations/{name}.xml").write_text(text)
         return folder
@@ -56,9 +63,18 @@ def devkit(tmp_path):
         ("<annotation/>", "a.xml is no VOC annotation (size/width of <annotation> is '', not a number"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "it has a DOCTYPE, which no VOC annotation has"),
         (xml(("zebra", BOX, 0)), "a.xml has an object of the unknown class 'zebra'; allowed: cat, dog. Correct the file"),
-        (xml(("cat", (10, 20, 10, 80), 0)), "a.xml has a box with xmax <= xmin or ymax <= ymin: 'cat' 10 20 10 80; correct"),
-        (xml(("cat", (60, 20, 10, 80), 0)), "a.xml has a box with xmax <= xmin or ymax <= ymin: 'cat' 60 20 10 80; correct"),
-        (xml(("cat", (10, 80, 60, 80), 0)), "a.xml has a box with xmax <= xmin or ymax <= ymin: 'cat' 10 80 60 80; correct"),
+        (
+            xml(("cat", (10, 20, 10, 80), 0)),
+            f"{FLAT}: 'cat' 10 20 10 80; correct",
+        ),
+        (
+            xml(("cat", (60, 20, 10, 80), 0)),
+            f"{FLAT}: 'cat' 60 20 10 80; correct",
+        ),
+        (
+            xml(("cat", (10, 80, 60, 80), 0)),
+            f"{FLAT}: 'cat' 10 80 60 80; correct",
+        ),
         (xml(("cat", (101, 20, 130, 80), 0)), "a.xml has a box that lies outside its image: 'cat' 101 20 130 80, image 100 x 90"),
         (xml(("cat", (-9, 20, 0, 80), 0)), "a.xml has a box that lies outside its image: 'cat' -9 20 0 80, image 100 x 90"),
         (xml(("cat", (10, 91, 60, 95), 0)), "a.xml has a box that lies outside its image"),
@@ -70,21 +86,21 @@ def devkit(tmp_path):
 def test_a_faulty_annotation_is_refused_in_one_line_with_its_path(devkit, text, message):
     folder = devkit(a=text)
     with pytest.raises(ValueError, match=re.escape(message)) as error:
-        check_split(["a"], folder, CLASSES, training=True)
+        check_split(of(folder, "a"), CLASSES, training=True)
     assert str(error.value).startswith(str(folder / "Annotations/a.xml")) and "\n" not in str(error.value)
 
 
 def test_a_valid_annotation_passes(devkit):
     folder = devkit(a=xml(("cat", (1, 1, 100, 90), 0), ("dog", BOX, 1)))
-    things, reaching = check_annotation(folder / "Annotations/a.xml", CLASSES)
+    _, things, reaching = check_annotation(folder / "Annotations/a.xml", CLASSES)
     assert [(t.name, t.box, t.difficult) for t in things] == [("cat", (1, 1, 100, 90), "0"), ("dog", BOX, "1")]
-    assert reaching == [] and check_split(["a"], folder, CLASSES, training=False) == []
+    assert reaching == [] and check_split(of(folder, "a"), CLASSES, training=False) == []
 
 
 @pytest.mark.parametrize(("training", "use"), [(True, "clipped to it in training"), (False, "tested whole")])
 def test_boxes_that_reach_out_are_counted_and_named(devkit, training, use):
     folder = devkit(a=xml(("cat", (0, 5, 30, 40), 0), ("dog", (50, 50, 101, 90), 0)), b=GOOD, c=xml(("cat", (5, 5, 9, 91), 0)))
-    (text,) = check_split(["a", "b", "c"], folder, CLASSES, training)
+    (text,) = check_split(of(folder, "a", "b", "c"), CLASSES, training)
     assert text.startswith("VOC2007: boxes that reach out of their image (3), " + use)
     assert "a.xml ('cat' 0 5 30 40, image 100 x 90)" in text and "c.xml ('cat' 5 5 9 91, image 100 x 90)" in text
 
@@ -92,24 +108,24 @@ def test_boxes_that_reach_out_are_counted_and_named(devkit, training, use):
 def test_images_without_an_object_are_counted_and_named(devkit):
     folder = devkit(a=xml(), b=GOOD, c=xml())
     for training, use in ((True, "left out of training: a, c."), (False, "is a false alarm: a, c.")):
-        (text,) = check_split(["a", "b", "c"], folder, CLASSES, training)
+        (text,) = check_split(of(folder, "a", "b", "c"), CLASSES, training)
         assert text.startswith("VOC2007: images without an object (2)") and text.endswith(use)
 
 
 def test_a_split_in_which_nothing_counts_is_refused(devkit):
     folder = devkit(a=xml(("cat", BOX, 1)), b=xml())
     with pytest.raises(ValueError, match="None of the 2 images of VOC2007 to test on has an object that is not difficult"):
-        check_split(["a", "b"], folder, CLASSES, training=False)
-    assert len(check_split(["a", "b"], folder, CLASSES, training=True)) == 1  # difficult ones are trained on
+        check_split(of(folder, "a", "b"), CLASSES, training=False)
+    assert len(check_split(of(folder, "a", "b"), CLASSES, training=True)) == 1  # difficult ones are trained on
     with pytest.raises(ValueError, match="None of the 1 images of VOC2007 to train on has an object: there is nothing to learn"):
-        check_split(["b"], folder, CLASSES, training=True)
+        check_split(of(folder, "b"), CLASSES, training=True)
 
 
 def test_a_missing_image_is_refused(devkit):
     folder = devkit(a=GOOD, b=GOOD)
     (folder / "JPEGImages/b.jpg").unlink()
     with pytest.raises(ValueError, match="JPEGImages/b.jpg does not exist, though it is listed in ImageSets/Main; complete"):
-        check_split(["a", "b"], folder, CLASSES, training=True)
+        check_split(of(folder, "a", "b"), CLASSES, training=True)
 
 
 def listed(devkit, lines: str | None) -> tuple[Path, dict]:
@@ -137,13 +153,13 @@ def test_an_empty_list_is_refused(devkit):
 
 def test_lists_are_joined(devkit):
     folder, data = listed(devkit, "a\nb\n")
-    assert split_of(ConfigDict(data)) == [(folder, ["a", "b"])]
-    assert split_of(ConfigDict(type="ConcatDataset", datasets=[data, data])) == 2 * [(folder, ["a", "b"])]
+    assert split_of(ConfigDict(data)) == [of(folder, "a", "b")]
+    assert split_of(ConfigDict(type="ConcatDataset", datasets=[data, data])) == 2 * [of(folder, "a", "b")]
 
 
 def test_a_list_too_short_to_hold_images_out_is_refused(devkit):
     _, data = listed(devkit, "a\nb\n")
-    names = split_of(ConfigDict(data, part="rest"))[0][1]
+    names = split_of(ConfigDict(data, part="rest"))[0].names
     assert names == ["a", "b"]  # crc32 of neither is a multiple of 5
     with pytest.raises(ValueError, match="test.txt is too short to hold images out of training"):
         split_of(ConfigDict(data, part="held_out"))

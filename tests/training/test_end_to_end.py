@@ -197,7 +197,7 @@ from backbones.transfer.plug import plug
 from backbones.resolving import check_backbone, data_folder, start
 from backbones.common.schema import Count, Positive
 from backbones.common.values import Values
-from classification.folders import check_folder
+from classification.folders import read_folder
 from classification.model import ImagePreprocessor
 
 STAGE, METRICS, SPLIT, PER_IMAGE, RESULT_VERSION = "transfer", ("top1",), "val", "ranks.npz", 1
@@ -266,7 +266,7 @@ def loader(values, split):
 
 
 def check_data(cfg):
-    check_folder(Path(cfg.train_dataloader.dataset.root))
+    read_folder(Path(cfg.train_dataloader.dataset.root))
     return []
 
 
