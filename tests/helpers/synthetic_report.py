@@ -80,7 +80,7 @@ def made_study(rows, **changes) -> dict:
                 {"recipe": "smooth", "network": None, "metric": "mAP", "value": 80.71},
             ],
         },
-        "protocols": {"detection": {"name": "p", "epochs": 8}},
+        "protocols": {"detection": {"name": "p", "epochs": 8, "chosen": {"lr": "by trial", "nms": "by trial", "flip": "none"}}},
         "runs": {row["run"]: run for row in rows},
     } | changes
 

@@ -177,6 +177,7 @@ def test_what_the_numbers_rest_on_is_shown(folder):
         "0.1",
     ]
     assert line(text, "Protocols", "detection", "epochs")[-1] == "8"
+    assert line(text, "Protocols", "detection", "chosen")[-1] == "lr, nms: by trial; flip: none"
     # seeds take 10, 20 and 30 s in each of three tasks; the hours of a detector include those of its pretraining
     cells = line(text, "Cost", "+ smooth", "detection")
     gained = mean(VALUES["smooth"]["mAP"]) - mean(VALUES["b_standard"]["mAP"])

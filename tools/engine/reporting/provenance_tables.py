@@ -48,8 +48,18 @@ def difference_table(results: Results) -> Table:
 def protocol_table(results: Results) -> Table:
     """Return the items of each task's protocol."""
     protocols = results.study.get("protocols", {})
-    rows = [[task, key, str(value)] for task, items in protocols.items() for key, value in items.items()]
+    rows = [[task, key, _protocol_value(key, value)] for task, items in protocols.items() for key, value in items.items()]
     return Table("Protocols", "lll", ["task", "item", "value"], rows, "The same for every row of the study.")
+
+
+def _protocol_value(key: str, value: object) -> str:
+    """Return a value of a protocol as text; values that are chosen for one reason stand together."""
+    if key != "chosen" or not isinstance(value, dict):
+        return str(value)
+    reasons: dict[str, list[str]] = {}
+    for name, reason in value.items():
+        reasons.setdefault(reason, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
 
 
 def cost_table(results: Results, found: list[Gain]) -> Table:
