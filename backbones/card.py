@@ -18,6 +18,7 @@ from torch import Tensor
 from backbones.card_facts import CLASSIFIER, FORMAT, JSON, PROBE, WEIGHTS, find_card, read_card_json
 from backbones.common.files import atomic_folder
 from backbones.common.files import sha256 as sha256_of
+from backbones.common.tensors import check_finite, check_names
 from backbones.networks.base import Backbone
 from backbones.networks.factory import build, describe
 from backbones.probe import TOLERANCE, difference, probe_features, probe_image
@@ -136,7 +137,7 @@ class BackboneCard:
         weights, probe = (_tensors(folder / name) for name in (WEIGHTS, PROBE))
         card = cls(
             weights=weights,
-            probe=tuple(probe[f"stage{i}"] for i in range(len(probe))),
+            probe=_stages(folder, probe),
             classifier=_tensors(folder / CLASSIFIER) if CLASSIFIER in digests else None,
             path=folder,
             **{k: v for k, v in about.items() if k != "format"},
@@ -148,8 +149,28 @@ class BackboneCard:
             raise ValueError(
                 f"Card {folder}: card.json describes no network ({str(error).rstrip('.')}); write the card anew."
             ) from None
-        check_names(f"Card {folder}: weights.safetensors", card.weights, net)
+        check_names(f"Card {folder}: weights.safetensors", card.weights, net.state_dict(), describe(card.arch))
+        card._check_parts(net.channels)
         return card
+
+    def _check_parts(self, channels: tuple[int, ...]) -> None:
+        """Check that the probe has a feature of each stage, and that the classifier is one on the last stage.
+
+        Raises:
+            ValueError: a tensor is missing, left over or of another shape, or a value is NaN or infinite.
+        """
+        if [feature.shape[:2] if feature.ndim == 4 else None for feature in self.probe] != [(1, count) for count in channels]:
+            shapes = ", ".join(str(tuple(feature.shape)) for feature in self.probe)
+            raise ValueError(
+                f"Card {self.path}: {PROBE} holds features of the shapes {shapes}, and {describe(self.arch)} has "
+                f"{', '.join(map(str, channels))} channels in its stages; write the card anew."
+            )
+        check_finite(f"Card {self.path}: {WEIGHTS}", self.weights)
+        if self.classifier is not None:
+            classes = self.classifier["bias"].numel() if "bias" in self.classifier else 1
+            layer = {"weight": torch.empty(classes, channels[-1], device="meta"), "bias": torch.empty(classes, device="meta")}
+            check_names(f"Card {self.path}: {CLASSIFIER}", self.classifier, layer, f"a classifier on {describe(self.arch)}")
+            check_finite(f"Card {self.path}: {CLASSIFIER}", self.classifier)
 
     @property
     def sha256(self) -> str:
@@ -162,11 +183,19 @@ class BackboneCard:
         Raises:
             ValueError: names or shapes of the network's tensors differ from the card's.
         """
-        check_names(f"Card {self.path}: the backbone to fill", self.weights, net)
+        check_names(f"Card {self.path}: the backbone to fill", self.weights, net.state_dict(), describe(net.arch))
         net.load_state_dict(self.weights, strict=True)
 
 
 FACTS = [f.name for f in fields(BackboneCard) if f.name not in ("weights", "probe", "classifier", "path")]
+
+
+def _stages(folder: Path, probe: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    """Return the features of a probe in the order of their stages."""
+    names = [f"stage{i}" for i in range(len(probe))]
+    if sorted(probe) != names:
+        raise ValueError(f"Card {folder}: {PROBE} must hold stage0 to stage3, and holds {', '.join(probe)}; write the card anew.")
+    return tuple(probe[name] for name in names)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -174,20 +203,3 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"Card {path.parent}: {path.name} is no safetensors file ({error}); write the card anew.") from None
-
-
-def check_names(where: str, weights: dict[str, Tensor], net: Backbone) -> None:
-    """Raise ValueError if ``weights`` lacks tensors of ``net``, has others, or has some in another shape; name the tensors."""
-    expected = net.state_dict()
-    faults = {
-        "missing": [k for k in expected if k not in weights],
-        "left over": [k for k in weights if k not in expected],
-        "of another shape": [k for k in expected if k in weights and expected[k].shape != weights[k].shape],
-    }
-    if any(faults.values()):
-        parts = [
-            f"{len(names)} {fault} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
-            for fault, names in faults.items()
-            if names
-        ]
-        raise ValueError(f"{where} does not fit {describe(net.arch)}: {'; '.join(parts)}.")

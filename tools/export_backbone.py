@@ -49,9 +49,8 @@ def write_card(checkpoint: Path, folder: Path):
     Raises:
         ValueError: the checkpoint does not exist, is not of a run of this project, or is of another task.
     """
-    from backbones.interchange.checkpoint_files import read_checkpoint
-    from backbones.interchange.key_maps import fill
     from tools.engine.run_folder import CONFIG, read_record
+    from tools.engine.training.checkpoints import check_checkpoint, check_fit
     from tools.engine.training.run import build_model, load_run
 
     if checkpoint.is_dir():
@@ -64,7 +63,8 @@ def write_card(checkpoint: Path, folder: Path):
     if not resolved.pretrains:
         raise ValueError(f"{config} is of the task {cfg.task}; give a checkpoint of a pretraining (classification).")
     model = build_model(cfg)
-    fill(str(checkpoint), read_checkpoint(checkpoint).state, model, model.backbone.arch)
+    check_fit(checkpoint, model)
+    model.load_state_dict(check_checkpoint(checkpoint)["state_dict"], strict=True)
     record = read_record(checkpoint.parent)
     is_last = record and checkpoint.name == f"epoch_{cfg.train_cfg.max_epochs}.pth"
     return task.write_card(model, cfg, record["metrics"]["top1"] if is_last else None, folder)

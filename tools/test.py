@@ -7,6 +7,7 @@ The run is not changed. With --out, metrics.json and the per-image results are w
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -28,7 +29,7 @@ def test() -> None:
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help=launcher)
     args = parser.parse_args()
 
-    from backbones.common.files import write_json
+    from backbones.common.files import atomic_path, write_json
     from tools.engine.config import untrusted_notice
     from tools.engine.training.run import build_runner, load_run, set_threads
 
@@ -45,10 +46,13 @@ def test() -> None:
         task.set_inference(cfg, args.inference)
     task.check_data(cfg)
     with tempfile.TemporaryDirectory() as scratch:
-        cfg.work_dir, cfg.launcher, cfg.load_from = str(args.out or scratch), args.launcher, str(args.checkpoint)
+        cfg.work_dir, cfg.launcher, cfg.load_from = scratch, args.launcher, str(args.checkpoint)
         metrics = {name: float(value) for name, value in build_runner(cfg).test().items()}
-    if args.out:
-        write_json(args.out / "metrics.json", metrics | {"inference": args.inference} if args.inference else metrics)
+        per_image = Path(scratch) / task.PER_IMAGE
+        if args.out and per_image.is_file():  # the first process has written it
+            with atomic_path(args.out / task.PER_IMAGE) as part:
+                shutil.copyfile(per_image, part)
+            write_json(args.out / "metrics.json", metrics | {"inference": args.inference} if args.inference else metrics)
     print(", ".join(f"{name} {value:.2f}" for name, value in metrics.items()))
 
 

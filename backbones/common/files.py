@@ -5,11 +5,13 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+INFLATED, RATIO = 1 << 30, 100  # an archive may unpack to this many bytes, or to this many times its own size if that is more
 PART = ".part"  # suffix of temporary files and folders; a killed process leaves them, ``remove_parts`` deletes them
 
 
@@ -121,6 +123,26 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"{path} is not JSON ({error}); remove it, or bring the whole file back.") from None
 
 
+def check_archive(path: str | Path) -> None:
+    """Check, without unpacking anything, that a path can be opened, and that a zip archive does not inflate without end.
+
+    Raises:
+        ValueError: the path is a folder, a pipe or a device, or the archive would unpack to far more than it holds.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise ValueError(f"{path} is a {'folder' if path.is_dir() else 'pipe or a device'} and no file; give a file.")
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > max(INFLATED, RATIO * (size := path.stat().st_size)):
+        raise ValueError(
+            f"{path} has {size:,} bytes and would unpack to {unpacked:,}, which no file of this kind does; it is not read. Get it "
+            "anew from its source."
+        )
+
+
 def read_npz(path: str | Path) -> dict[str, Any]:
     """Return the numpy arrays of an npz file, by name. Pickled objects are refused, since loading them would run their code.
 
@@ -130,6 +152,7 @@ def read_npz(path: str | Path) -> dict[str, Any]:
     import numpy as np
 
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as saved:
             return {name: saved[name] for name in saved.files}
     except FileNotFoundError:

@@ -5,12 +5,12 @@ Ours are those of timm, and for variants a and b those of torchvision and mm too
 """
 
 import re
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 
-from backbones.card import check_names
+from backbones.common.tensors import check_finite, check_names
+from backbones.networks.factory import describe
 from backbones.networks.resnet import BASIC_DEPTHS, BLOCKS
 
 HEADS = ("fc", "head.fc", "classifier")  # the layer after the pooling: torchvision, timm and ours; mmpretrain; others of timm
@@ -148,7 +148,8 @@ def fill(where: str, weights: dict[str, Tensor], net: nn.Module, arch: dict | No
         weights = weights | counters
         if counters:
             notes.append("The counters of BN (num_batches_tracked) are not in the file; they are set to 0.")
-    check_names(where, weights, SimpleNamespace(state_dict=lambda: expected, arch=arch or net.arch))
+    check_names(where, weights, expected, describe(arch or net.arch))
+    check_finite(where, weights)
     net.load_state_dict(weights, strict=True)
     dtypes = {str(v.dtype) for v in weights.values() if v.is_floating_point()} - {"torch.float32"}
     if dtypes:

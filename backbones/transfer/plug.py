@@ -23,9 +23,14 @@ def plug(cfg, scratch_backbone: dict, request: Request) -> tuple[int, ...]:
         Channels of the four stages, from which those of neck and heads follow.
 
     Raises:
-        ValueError: the network cannot be dilated or split as the config requires.
+        ValueError: the network cannot be dilated or split as the config requires, or ``load_from`` gives its weights too.
     """
     backbone, mode, card = cfg.model.backbone, request.transfer or MODES[0], request.card
+    if card is not None and cfg.get("load_from"):
+        raise ValueError(
+            f"load_from={cfg.load_from} and --backbone {card.folder} both give the weights of the backbone, and the card would "
+            "replace those of the checkpoint; leave out one of them (--backbone scratch with load_from)."
+        )
     if card is None:
         backbone.update(scratch_backbone, type=type_of(scratch_backbone))
         backbone.update(frozen_stages=-1, norm_eval=False, norm_frozen=False)

@@ -6,9 +6,11 @@ from pathlib import Path
 from zipfile import is_zipfile
 
 import torch
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from backbones.common.files import read_json
+from backbones.common.files import check_archive, read_json
+from backbones.common.tensors import check_finite, check_names
 from tools.engine.config import RunKey, task_of
 from tools.engine.config.run_key import difference_text
 from tools.engine.run_folder import CONTENT, RUNS, read_record
@@ -17,17 +19,20 @@ RUN = "run_key"  # where a checkpoint has the key of its run
 
 
 def check_checkpoint(path: Path) -> dict:
-    """Load ``path`` and check that it is a whole checkpoint of tensors and plain values.
+    """Load ``path`` and check that it is a whole checkpoint: a dict of tensors and plain values that has a state dict.
 
     MMEngine would unpickle what torch refuses to load without code, and unpickling runs that code.
 
     Raises:
-        ValueError: the file is damaged, no zip archive, or holds Python objects besides tensors.
+        ValueError: the file is missing, damaged, no zip archive, holds Python objects besides tensors, or has no state dict.
     """
+    if not path.exists():
+        raise ValueError(f"There is no checkpoint {path}; give the path of a file.")
     try:
+        check_archive(path)
         if not is_zipfile(path):
             raise ValueError("it is no zip archive, as torch writes it")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
             f"{path} holds Python objects besides tensors; it is not loaded, since that would run its code. Use another "
@@ -36,6 +41,28 @@ def check_checkpoint(path: Path) -> dict:
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(f"{path} cannot be read as a checkpoint ({lines[0]}). Use another one.") from None
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(f"{path} is no checkpoint of a run (it has no state_dict of tensors). Use another one.")
+    return checkpoint
+
+
+def check_fit(path: str | Path, model: torch.nn.Module) -> None:
+    """Check that a checkpoint holds exactly the tensors of a model, with finite values.
+
+    MMEngine only warns about tensors that do not fit, and goes on with random ones.
+
+    Raises:
+        ValueError: see ``check_checkpoint``; or a tensor is missing, left over, of another shape, NaN or infinite.
+    """
+    state = check_checkpoint(Path(path))["state_dict"]
+    model = model.module if is_model_wrapper(model) else model
+    weights = {name.removeprefix("module."): tensor for name, tensor in state.items()}  # as MMEngine reads them
+    try:
+        check_names(str(path), weights, model.state_dict(), f"the {type(model).__name__} of this config")
+    except ValueError as error:
+        raise ValueError(f"{error} Use a checkpoint of this config.") from None
+    check_finite(str(path), weights)
 
 
 def last_checkpoint(folder: Path, unread: list[str] | None = None) -> Path | None:

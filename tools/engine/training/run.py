@@ -142,6 +142,7 @@ def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]
     import torch
     from mmengine.dist import is_main_process
 
+    from tools.engine.training.checkpoints import check_fit
     from tools.engine.training.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -150,6 +151,8 @@ def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]
     if record := _record_of_main(folder):
         return record
     resumed_from = Path(runner._load_from).name if runner._resume else None
+    if runner._load_from:
+        check_fit(runner._load_from, runner.model)  # before anything is written
     if is_main_process():
         _prepare_folder(runner, resolved, folder, resumed_from)
     runner.logger.info(f"{cfg.task} in {cfg.get('precision', 'float32')}, seed {cfg.randomness.seed}, run {resolved.key}")

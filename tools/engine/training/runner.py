@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 
 from backbones.common.files import atomic_path
 from tools.engine.training.acceleration import TF32_DEFAULT, set_tf32
-from tools.engine.training.checkpoints import check_checkpoint
+from tools.engine.training.checkpoints import check_fit
 from tools.engine.training.seeding import EpochBatchSampler, SeededDataset
 
 GRACE = 10  # seconds that a worker outlives SIGTERM
@@ -134,12 +134,12 @@ class ExactRunner(Runner):
                 path.unlink(missing_ok=True)
 
     def load_checkpoint(self, filename: str, *args, **kwargs):
-        """Load a checkpoint of tensors and plain values.
+        """Load a checkpoint of tensors and plain values that fits the model exactly.
 
         Raises:
-            ValueError: the file is damaged or would run code.
+            ValueError: the file is damaged, would run code, or does not hold exactly the tensors of the model.
         """
-        check_checkpoint(Path(filename))
+        check_fit(filename, self.model)
         if self._resume:
             self.last = Path(filename).name
         return super().load_checkpoint(filename, *args, **kwargs)
