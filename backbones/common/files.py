@@ -138,8 +138,8 @@ def check_archive(path: str | Path) -> None:
         unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > max(INFLATED, RATIO * (size := path.stat().st_size)):
         raise ValueError(
-            f"{path} has {size:,} bytes and would unpack to {unpacked:,}, which no file of this kind does; it is not read. Get it "
-            "anew from its source."
+            f"{path} has {size:,} bytes and would unpack to {unpacked:,}, which no file of this kind does; it is not read. "
+            "Get it anew from its source."
         )
 
 

@@ -207,5 +207,7 @@ def test_a_checkpoint_of_a_run_is_exported(toy_root, tmp_path, monkeypatch, expo
     with pytest.raises(ValueError, match="There is no checkpoint .*epoch_2.pth; in that folder: epoch_1.pth, mm.pth"):
         export(tmp_path / "epoch_2.pth", "--out", tmp_path / "x")
     save(tmp_path / "epoch_3.pth", {"state_dict": {"fc.weight": torch.zeros(2)}, "run_key": resolved.key.name})
-    with pytest.raises(ValueError, match=r"epoch_3\.pth does not fit the ImageClassifier.* missing .*of another shape \(fc\.weight\)"):
+    with pytest.raises(
+        ValueError, match=r"epoch_3\.pth does not fit the ImageClassifier.* missing .*of another shape \(fc\.weight\)"
+    ):
         export(tmp_path / "epoch_3.pth", "--out", tmp_path / "x")
