@@ -15,7 +15,7 @@ from classification.metrics import topk
 from detection.metrics import IOUS, Boxes, mean_ap
 from segmentation.metrics import CLASSES, Counts, figures
 from tools.engine.analysis.bootstrap import draw, image_variance, resample, resample_of, variance
-from tools.engine.analysis.statistics import ImageVariance
+from tools.engine.analysis.differences import ImageVariance
 
 # --- resampled test images ----------------------------------------------------------------------------------
 

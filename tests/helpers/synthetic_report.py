@@ -67,6 +67,7 @@ def made_study(rows, **changes) -> dict:
         "labels": {"b_standard": "B-standard", "smooth": "+ smooth"},
         "reference": "b_standard",
         "metrics": ["top1", "mAP", "pixAcc", "mIoU"],
+        "decisive": {"classification": "top1", "detection": "mAP", "segmentation": "mIoU"},
         "tricks": {
             "scratch": None,
             "b_standard": [["resnet_b", {}]],

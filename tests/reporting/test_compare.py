@@ -10,22 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tools.engine.analysis.statistics import (
-    MARGINS,
-    Components,
-    Correlation,
-    Difference,
-    ImageVariance,
-    components,
-    difference,
-    holm,
-    margin_of,
-    power_of,
-    rank_correlation,
-    seeds_needed,
-    spread,
-    verdict,
-)
+from tools.engine.analysis.differences import Difference, ImageVariance, difference
+from tools.engine.analysis.statistics import Components, components, spread
+from tools.engine.analysis.verdicts import MARGINS, holm, margin_of, verdict
 
 ROOT = Path(__file__).parents[2]
 A, B = [71.2, 71.9, 70.6], [70.0, 70.3, 70.1]
@@ -57,15 +44,15 @@ def test_interval_by_hand():
     # s_a = s_b = 1, so the error is sqrt(1/3 + 1/3) and dof = 4; t(4, 0.975) = 2.7764 in any printed table
     diff = difference([71.0, 72.0, 73.0], [70.0, 71.0, 72.0])
     assert (diff.mean, diff.n_a, diff.n_b, diff.confidence) == (1.0, 3, 3, 0.95)
-    assert diff.dof == pytest.approx(4) and diff.se_a == diff.se_b == pytest.approx(1 / math.sqrt(3))
+    assert diff.dof == pytest.approx(4) and diff.error == pytest.approx(math.sqrt(2 / 3)) and not diff.paired
     assert diff.half == pytest.approx(2.7764 * math.sqrt(2 / 3), abs=1e-4)
 
 
 def test_image_noise_by_hand():
-    # S = 2/3, dof_S = 4, c = 1.5: with I = 1/3 the dof is 4 * (1 + 1/3)^2
+    # S = 2/3, dof_S = 4, c = 2.25: with I = 1/3 the dof is 4 * (1 + 2/9)^2
     diff = difference([71.0, 72.0, 73.0], [70.0, 71.0, 72.0], images=1 / 3)
-    assert (diff.error, diff.dof, diff.kind) == (pytest.approx(1), pytest.approx(64 / 9), "seeds and images")
-    assert diff.p == pytest.approx(2 * stats.t.sf(1, 64 / 9)) and diff.half == pytest.approx(stats.t.ppf(0.975, 64 / 9))
+    assert (diff.error, diff.dof, diff.kind) == (pytest.approx(1), pytest.approx(4 * (11 / 9) ** 2), "seeds and images")
+    assert diff.p == pytest.approx(2 * stats.t.sf(1, diff.dof)) and diff.half == pytest.approx(stats.t.ppf(0.975, diff.dof))
     wide = difference(A, B, images=1e6)  # the images alone
     assert wide.half == pytest.approx(1e3 * stats.norm.ppf(0.975)) and wide.dof > 1e9
     halves = [difference(A, B, images).half for images in (0.0, 0.1, 0.3, 1.0, 10.0)]
@@ -81,6 +68,44 @@ def test_fine_tunings_of_one_pretraining_are_averaged_first():
         difference([[1.0], []], [2.0])
 
 
+def test_pairs_are_scipys_paired_test():
+    a, b = [71.2, 71.9, 70.6, 70.9], [70.0, 70.9, 69.1, 70.3]
+    test = stats.ttest_rel(a, b)
+    for images in (None, 0.0, ImageVariance(9.0, 9.0, paired=0.0)):
+        diff = difference(a, b, images, paired=True)
+        assert diff.interval == pytest.approx(tuple(test.confidence_interval(0.95)))
+        assert (diff.p, diff.dof, diff.paired) == (pytest.approx(test.pvalue), 3, True)
+    with pytest.raises(ValueError, match="as many values on each side; there are 4 and 3"):
+        difference(a, b[:3], paired=True)
+
+
+def test_pairs_take_the_image_variance_that_pairs_share():
+    variance = ImageVariance(total=9.0, common=0.5, paired=0.25)
+    plain, pairs = (difference(A, B, variance, paired=paired) for paired in (False, True))
+    assert plain.error**2 == pytest.approx(difference(A, B).error ** 2 + 0.5)
+    assert pairs.error**2 == pytest.approx(difference(A, B, paired=True).error ** 2 + 0.25)
+    assert difference(A, B, ImageVariance(9.0, 0.5), paired=True).error ** 2 == pytest.approx(pairs.error**2 + 0.25)
+
+
+@pytest.mark.parametrize("paired, dof", [(False, 4), (True, 2)])
+def test_seeds_without_a_spread_count_as_one_test_image(paired, dof):
+    equal, apart = [60.0] * 3, [50.0] * 3
+    diff = difference(equal, apart, paired=paired)  # of 100 images, as nothing is known of them: one moves a run by a point
+    assert (diff.error, diff.dof, diff.floored) == (pytest.approx(math.sqrt(2 / 3)), pytest.approx(dof), True)
+    assert verdict(diff, 0.3) == "better" and verdict(difference(equal, [59.0] * 3, paired=paired), 0.3) == "undecided"
+    many = difference(equal, [59.0] * 3, ImageVariance(0.0, 0.0, count=10_000), paired=paired)
+    assert many.error == pytest.approx(0.01 * math.sqrt(2 / 3)) and verdict(many, 0.3) == "better"
+    common = [x + shift for x, shift in zip(apart, (0.1, 0.7, 0.3), strict=True)]
+    shifted = difference([x + 10 for x in common], common, paired=paired)  # equal differences but for the rounding of sums
+    assert shifted.floored == paired
+
+
+def test_a_spread_below_one_test_image_counts_as_one():
+    a, b = [60.0, 60.001, 60.0], [50.0, 50.001, 50.0]
+    assert difference(a, b, ImageVariance(0.0, 0.0, count=400)).error == pytest.approx(0.25 * math.sqrt(2 / 3))
+    assert not difference(a, b, ImageVariance(0.0, 0.0)).floored
+
+
 def test_spread_by_hand_and_against_scipy():
     summary = spread([1.0, 2.0, 4.0])
     assert (summary.mean, summary.std, summary.n) == (pytest.approx(7 / 3), pytest.approx(math.sqrt(7 / 3)), 3)
@@ -89,7 +114,7 @@ def test_spread_by_hand_and_against_scipy():
     assert spread([5.0]).std is None and spread([5.0]).half is None
 
 
-NO_SPREAD = pytest.mark.parametrize("a, b", [([9.0], [1.0, 1.1]), ([9.0, 9.1], [1.0]), ([9.0], [1.0]), ([9.0] * 3, [1.0] * 3)])
+NO_SPREAD = pytest.mark.parametrize("a, b", [([9.0], [1.0, 1.1]), ([9.0, 9.1], [1.0]), ([9.0], [1.0])])
 
 
 @NO_SPREAD
@@ -97,7 +122,6 @@ def test_without_an_interval_everything_is_undecided(a, b):
     diff = difference(a, b)
     assert diff.half is diff.interval is diff.p is diff.kind is None and diff.mean == pytest.approx(8.0, abs=0.1)
     assert verdict(diff, 1.0) == verdict(diff, 100.0) == "undecided"
-    assert (diff.se_a is None, diff.se_b is None) == (len(a) == 1, len(b) == 1)
 
 
 @NO_SPREAD
@@ -133,7 +157,7 @@ def test_an_interval_of_images_alone_decides_nothing(a, b):
 def test_verdict_follows_interval_margin_and_p(low, high, margin, expected):
     error = (high - low) / 2 / stats.t.ppf(0.975, 4)
     for kind in ("seeds", "seeds and images"):
-        diff = Difference((low + high) / 2, 3, 3, 0.1, 0.1, error, 4.0, kind)
+        diff = Difference((low + high) / 2, 3, 3, error, 4.0, kind)
         assert diff.interval == pytest.approx((low, high)) and verdict(diff, margin) == expected
         assert verdict(diff, margin, p=1.0) == ("equivalent" if expected == "equivalent" else "undecided")
         sign = "better" if low + high > 0 else "worse"
@@ -165,7 +189,8 @@ def test_a_metric_has_the_margin_of_its_family():
 @pytest.mark.parametrize("tunings", [1, 2])
 @pytest.mark.parametrize("n", [2, 3, 5])
 @pytest.mark.parametrize("shared", [0.25, 1.0])
-def test_coverage_with_nested_seeds_and_image_noise(n, tunings, shared):
+@pytest.mark.parametrize("paired", [False, True])
+def test_coverage_with_nested_seeds_and_image_noise(n, tunings, shared, paired):
     """Count how often nominal 95 % intervals hold the truth; ``shared``: variance over images divided by that over seeds."""
     rng, repeats, hits, detected = np.random.default_rng(5), 4000, 0, 0
     pretrained, tuned = 0.4, 0.3
@@ -173,10 +198,10 @@ def test_coverage_with_nested_seeds_and_image_noise(n, tunings, shared):
     for _ in range(repeats):
         sides = rng.normal(0, pretrained, (2, n, 1)) + rng.normal(0, tuned, (2, n, tunings))
         sides[0] += 0.5 + rng.normal(0, math.sqrt(images))
-        low, high = difference(*sides.tolist(), images).interval
+        low, high = difference(*sides.tolist(), images, paired=paired).interval
         hits += low < 0.5 < high
         detected += not low < 0 < high
-    assert 0.93 < hits / repeats < 0.97 and detected
+    assert 0.93 < hits / repeats < (0.985 if n == 2 else 0.97) and detected
 
 
 # --- many comparisons ---------------------------------------------------------------------------------------
@@ -217,7 +242,7 @@ def test_a_family_can_take_a_verdict_away():
     assert verdict(sure, 0.2, holm([sure.p] + [0.5] * 100)[0]) == "undecided"
 
 
-# --- variances, ranks, power --------------------------------------------------------------------------------
+# --- variances --------------------------------------------------------------------------------------------
 
 
 def test_components_of_a_textbook_example():
@@ -249,55 +274,6 @@ def test_components_that_cannot_be_told_apart():
     assert components([[1.0, 3.0], [3.0, 1.0]]) == Components(0.0, 2.0, "negative estimate set to 0")
     for groups in ([[1.0, 2.0]], [[1.0, 2.0], [3.0]], [1.0, 2.0, 3.0], []):
         assert components(groups) == Components(None, None, "not separable")
-
-
-def test_rank_correlation_is_scipys():
-    rng = np.random.default_rng(0)
-    for n in (3, 5, 12):
-        for _ in range(20):
-            x, y = rng.integers(0, 4, n) / 3, rng.integers(0, 9, n) / 7  # many ties
-            if np.ptp(x) and np.ptp(y):
-                correlation = rank_correlation(dict(enumerate(x)), dict(enumerate(y)))
-                assert correlation == Correlation(pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12), n)
-
-
-def test_rank_correlation_needs_three_tricks_in_both():
-    gains = {"warmup": 0.1, "cosine": 0.4, "mixup": 0.9, "smooth": 0.2}
-    assert rank_correlation(gains, gains).rho == pytest.approx(1)
-    assert rank_correlation(gains, {"warmup": 3.0, "cosine": 2.0, "mixup": None, "other": 1.0}) == Correlation(None, 2)
-    assert rank_correlation(gains, dict.fromkeys(gains, 1.0)) == Correlation(None, 4)
-
-
-def test_seeds_needed_are_the_published_ones():
-    # Cohen, Statistical Power Analysis, 2nd ed., table 2.4.1 (two-sided 0.05), of Student's test; d = detect / std
-    published = {(0.2, 0.8): 393, (0.5, 0.8): 64, (0.8, 0.8): 26, (1.0, 0.8): 17, (1.2, 0.8): 12, (0.5, 0.9): 85, (0.8, 0.95): 42}
-    for (d, power), n in published.items():
-        seeds = seeds_needed(d, 1.0, power)
-        assert abs(seeds - n) <= 1 and seeds_needed(0.3 * d, 0.3, power) == seeds
-        assert power_of(seeds - 1, d, 1.0) < power <= power_of(seeds, d, 1.0)
-    for n in (12, 40, 400):  # where Welch's and Student's test are one, the power is a noncentral t
-        away, reach = 2.8, stats.t.ppf(0.975, 2 * n - 2)
-        expected = stats.nct.sf(reach, 2 * n - 2, away) + stats.nct.cdf(-reach, 2 * n - 2, away)
-        assert power_of(n, away * math.sqrt(2 / n), 1.0) == pytest.approx(expected, abs=0.005)
-
-
-@pytest.mark.parametrize("n, detect, image_std", [(2, 3.0, 0.0), (3, 2.0, 0.0), (3, 2.0, 0.5), (8, 1.0, 0.3), (3, 0.0001, 0.3)])
-def test_power_is_how_often_a_difference_is_found(n, detect, image_std):
-    rng, repeats = np.random.default_rng(1), 4000
-    a, b = rng.normal(0, 1, (2, repeats, n))
-    a += detect + rng.normal(0, image_std, (repeats, 1))
-    detected = np.mean([difference(x, y, image_std**2).p < 0.05 for x, y in zip(a.tolist(), b.tolist(), strict=True)])
-    assert power_of(n, detect, 1.0, image_std=image_std) == pytest.approx(detected, abs=0.025)
-
-
-def test_image_noise_asks_for_more_seeds_than_there_can_be():
-    needed = [seeds_needed(0.5, 0.3, image_std=s) for s in (0.0, 0.05, 0.1, 0.15)]
-    assert needed == sorted(needed) and needed[-1] > needed[0]
-    assert seeds_needed(0.5, 0.3, image_std=0.2) is None  # 0.5 / 0.2 = 2.5 < 1.96 + 0.84
-    assert seeds_needed(9.0, 0.01) == 2 and seeds_needed(0.01, 1.0) > 150_000
-    for wrong in ({"detect": 0}, {"std": 0}, {"power": 1}, {"alpha": 0}, {"image_std": -1}):
-        with pytest.raises(ValueError, match="must be above"):
-            seeds_needed(**{"detect": 1, "std": 1} | wrong)
 
 
 def test_comparing_loads_neither_torch_nor_scipy_stats():

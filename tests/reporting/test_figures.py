@@ -11,9 +11,10 @@ from PIL import Image
 
 from tests.helpers.synthetic_report import VALUES, made_rows, write_study
 from tools.engine.analysis.curves import published_curve
+from tools.engine.analysis.differences import Difference, ImageVariance, difference
 from tools.engine.analysis.gains import Gain, gains, over
 from tools.engine.analysis.results import Column, load_results
-from tools.engine.analysis.statistics import VERDICTS, Difference, ImageVariance, difference
+from tools.engine.analysis.verdicts import VERDICTS
 from tools.engine.reporting import figures
 from tools.engine.reporting import transfer_figure as quadrant
 from tools.engine.reporting.document import DPI, Figure, Report, Table, html, latex, markdown
@@ -49,7 +50,7 @@ def drawn(monkeypatch):
 def gain(recipe: str, column: Column, mean: float, half: float | None = 0.5, kind="seeds", verdict="undecided", base="base"):
     """Return a gain whose interval is mean +- half. Tests set only the parameters they need, hence seven."""
     error, dof = (None, None) if half is None else (half / 1.959964, float("inf"))
-    diff = Difference(mean, 3, 3, None, None, error, dof, None if half is None else kind)
+    diff = Difference(mean, 3, 3, error, dof, None if half is None else kind)
     return Gain(recipe, base, column, diff, None, 0.3, verdict)
 
 
@@ -73,7 +74,7 @@ def test_a_forest_has_the_numbers_of_the_gains(results, drawn):
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert rows == ["scratch", "+ smooth"]
     a, b = VALUES["smooth"]["mAP"], VALUES["b_standard"]["mAP"]
-    diff = difference(a, b)
+    diff = difference(a, b, paired=True)
     assert [place for place in marks_of(panels["mAP"])] == [(pytest.approx(diff.mean), 1.0)]
     assert ([pytest.approx(end) for end in diff.interval], [1.0, 1.0]) in lines_of(panels["mAP"])
     spans = [patch.get_extents().transformed(panels["mAP"].transData.inverted()) for patch in panels["mAP"].patches]

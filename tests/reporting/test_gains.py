@@ -6,9 +6,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tools.engine.analysis.gains import correlations, gains, has_margin, image_variance, over, over_parents, pairs_of
+from tools.engine.analysis.gains import (
+    correlations,
+    decisive,
+    families,
+    gains,
+    has_margin,
+    image_variance,
+    over,
+    over_parents,
+    pairs_of,
+)
 from tools.engine.analysis.results import Column, Results
-from tools.engine.reporting.result_tables import ledger_table, spread_table
+from tools.engine.reporting.gain_tables import gain_cells, ledger_table
+from tools.engine.reporting.result_tables import spread_table
 
 RECIPES = ["base", "a", "b", "c"]
 TASKS = {"top1": "classification", "mAP": "detection", "mAP_area": "detection", "mIoU": "segmentation"}
@@ -43,19 +54,18 @@ def holm_by_definition(ps: list[float]) -> list[float]:
     return list(out)
 
 
+PARENTS = {"a": ["base"], "b": ["a"], "c": ["b", "a"]}
+
+
 @pytest.mark.parametrize("seeds", [2, 3, 5, 8])
-def test_p_is_welchs_adjusted_within_a_table_and_task(seeds):
+def test_p_is_that_of_pairs_adjusted_over_all_pairs_of_the_task(seeds):
     values = random_values(seeds)
-    results = results_of(values)
-    table = gains(results, over(results, "base"))
-    assert len(table) == 12
-    for task in set(TASKS.values()):
-        family = [g for g in table if TASKS[g.column.metric] == task]
-        raw = [
-            stats.ttest_ind(values[g.recipe][g.column.metric], values["base"][g.column.metric], equal_var=False).pvalue
-            for g in family
-        ]
-        assert len(family) == (6 if task == "detection" else 3)
+    results = results_of(values, parents=PARENTS)
+    pairs = [("a", "base"), ("b", "base"), ("c", "base"), ("b", "a"), ("c", "b"), ("c", "a")]  # ("a", "base") is in both tables
+    table = gains(results, pairs)
+    for metric in ("top1", "mAP", "mIoU"):
+        family = [g for g in table if g.column.metric == metric]
+        raw = [stats.ttest_rel(values[g.recipe][metric], values[g.base][metric]).pvalue for g in family]
         assert [g.p for g in family] == pytest.approx(holm_by_definition(raw), rel=1e-9)
         for g in family:
             low, high = g.diff.interval
@@ -67,18 +77,111 @@ def test_p_is_welchs_adjusted_within_a_table_and_task(seeds):
                 assert g.verdict == "undecided"
 
 
+def test_a_comparison_has_one_verdict_in_every_table_and_direction():
+    for seed in range(8):
+        values = random_values(3, seed=seed) | {"scratch": {"mAP": [30.0, 31.0, 30.5]}}
+        results = results_of(values, parents=PARENTS)
+        tables = [over(results, "base"), over_parents(results), over(results, "scratch"), [("base", "a")]]
+        seen: dict[tuple, set] = {}
+        for gain in (g for pairs in tables for g in gains(results, pairs) if g.diff):
+            mirrored = {"better": "worse", "worse": "better"}.get(gain.verdict, gain.verdict)
+            word = gain.verdict if gain.recipe < gain.base else mirrored
+            seen.setdefault((frozenset((gain.recipe, gain.base)), gain.column), set()).add((word, gain.p))
+        assert all(len(verdicts) == 1 for verdicts in seen.values())
+
+
+def test_a_task_has_verdicts_in_its_first_metric_alone():
+    results = results_of(random_values(3))
+    assert [c.metric for c in decisive(results)] == ["top1", "mAP", "mIoU"]
+    area = next(g for g in gains(results, [("c", "base")]) if g.column.metric == "mAP_area")
+    assert (area.verdict, area.words, area.p) == ("", "", None) and area.diff.interval
+    assert gain_cells(results, area)[2:] == ["3 pairs", "—", "—"]
+
+
+def test_the_first_metric_is_the_tasks_and_not_the_studys():
+    values = random_values(2)
+    values = {r: {"mAP_area": m["mAP_area"], "mAP": m["mAP"]} for r, m in values.items()}
+    order = dict(metrics=["mAP_area", "mAP"])
+    assert [c.metric for c in decisive(results_of(values, **order, decisive={"detection": "mAP"}))] == ["mAP"]
+    assert [c.metric for c in decisive(results_of(values, **order, decisive={"detection": "mAP_50"}))] == ["mAP_area"]
+
+
+def test_a_family_has_each_pair_once_and_all_columns_of_its_task():
+    rows = results_of(random_values(2), parents=PARENTS).rows
+    rows += [row | dict(protocol="q", run=row["run"] + "q") for row in rows if row["metric"] == "mAP"]
+    results = Results(results_of(random_values(2), parents=PARENTS).study, rows)
+    detection = next(family for family in families(results) if family and family[0][1].metric == "mAP")
+    assert len(detection) == len(set(detection)) == 2 * 6 and {c.protocol for _, c in detection} == {"p", "q"}
+
+
+def test_pairs_with_scratch_are_a_family_of_their_own_unless_scratch_is_compared_already():
+    values = random_values(2, ("mAP",)) | {"scratch": {"mAP": [1.0, 2.0]}}
+    steps, control = families(results_of(values))
+    assert {frozenset(("scratch", "base"))} == {pair for pair, _ in steps if "scratch" in pair}
+    assert {pair for pair, _ in control} == {frozenset(("scratch", name)) for name in "abc"}
+
+
 def test_p_alone_would_decide_what_holms_leaves_open():
-    values = {"base": {"top1": [50.0, 51.0, 52.0]}, "a": {"top1": [53.0, 54.0, 55.0]}}
+    values = {"base": {"top1": [50.0, 51.0, 52.0]}, "a": {"top1": [53.0, 56.5, 55.2]}}
     alone = gains(results_of(values), [("a", "base")])
     many = results_of(values | {name: {"top1": [50.1, 51.2, 52.4]} for name in ("b", "c", "d")})
     first = gains(many, over(many, "base"))[0]
-    assert alone[0].p == pytest.approx(0.0214, abs=1e-4) and alone[0].verdict == "better"
+    assert alone[0].p == pytest.approx(stats.ttest_rel([53.0, 56.5, 55.2], [50.0, 51.0, 52.0]).pvalue)
+    assert alone[0].p < 0.05 and alone[0].verdict == "better"
     assert first.p == pytest.approx(4 * alone[0].p) and first.verdict == "undecided"
     assert first.diff.interval == alone[0].diff.interval
 
 
+def test_seeds_that_differ_are_not_paired():
+    values = {"base": {"mAP": [50.0, 51.0, 52.5]}, "a": {"mAP": [53.0, 54.0]}}
+    (gain,) = gains(results_of(values), [("a", "base")])
+    welch = stats.ttest_ind(values["a"]["mAP"], values["base"]["mAP"], equal_var=False)
+    assert not gain.diff.paired and gain.p == pytest.approx(welch.pvalue)
+    assert gain.words == f"{gain.verdict} (2 of 3 seeds of a)" and gain_cells(results_of(values), gain)[2] == "2 vs 3"
+
+
+def test_runs_are_paired_by_their_seeds_and_not_by_their_order():
+    values = random_values(4, ("mAP",))
+    results, mixed = results_of(values), results_of(values)
+    mixed.rows.reverse()
+    (expected,), (gain,) = (gains(r, [("c", "base")]) for r in (results, mixed))
+    assert gain.diff.paired and gain.diff.error == pytest.approx(expected.diff.error)
+
+
+def diverge(results: Results, recipe: str, metric: str, seed: str) -> None:
+    """Mark the run of a recipe and seed in a metric as diverged."""
+    for row in results.rows:
+        if (row["recipe"], row["metric"], row["pretrain_seed"]) == (recipe, metric, seed):
+            row.update(status="diverged", value="")
+
+
+def test_a_recipe_of_which_a_seed_diverged_is_undecided_and_says_so():
+    values = {"base": {"mAP": [50.0, 50.1, 50.2]}, "a": {"mAP": [60.0, 60.1, 60.2]}, "b": {"mAP": [40.0, 40.1, 40.2]}}
+    results = results_of(values)
+    diverge(results, "a", "mAP", "1")
+    first, second = gains(results, over(results, "base"))
+    assert first.words == "undecided (1 of a diverged)" and first.p is None and first.diff.interval[0] > 0
+    assert second.verdict == "worse" and second.p == pytest.approx(second.diff.p)  # a is no test of the family
+
+
+def test_a_transfer_whose_pretraining_diverged_is_undecided():
+    values = {r: {"top1": [70.0, 70.1, 70.2], "mAP": [50.0 + i, 50.1 + i, 50.2 + i]} for i, r in enumerate(("base", "a"))}
+    results = results_of(values)
+    diverge(results, "a", "top1", "2")
+    results.rows[:] = [r for r in results.rows if (r["recipe"], r["metric"], r["pretrain_seed"]) != ("a", "mAP", "2")]
+    detection = next(g for g in gains(results, [("a", "base")]) if g.column.metric == "mAP")
+    assert detection.words == "undecided (1 of a diverged)"
+
+
+def test_rows_that_rest_on_one_teacher_or_one_pretraining_say_so():
+    values = {name: {"mAP": [50.0 + 9 * i, 50.1 + 9 * i, 50.3 + 9 * i]} for i, name in enumerate(("base", "a", "b"))}
+    tricks = {"base": [["resnet_b", {}]], "a": [["distillation", {"teacher": ""}]], "b": "timm/x: by others"}
+    words = [g.words for g in gains(results_of(values, tricks=tricks), [("a", "base"), ("b", "base")])]
+    assert words == ["better (one teacher, no spread between seeds)", "better (one pretraining, no spread between seeds)"]
+
+
 def test_an_interval_within_the_margin_is_equivalent_whatever_p_says():
-    results = results_of({"base": {"mAP": [50.0, 50.01, 50.02]}, "a": {"mAP": [50.1, 50.11, 50.12]}})
+    results = results_of({"base": {"mAP": [50.0, 50.01, 50.02]}, "a": {"mAP": [50.1, 50.11, 50.13]}})
     assert [(g.verdict, g.margin) for g in gains(results, [("a", "base")])] == [("equivalent", 0.3)]
     assert [g.verdict for g in gains(results, [("a", "base")], {"mAP": 0.05})] == ["better"]
     with pytest.raises(ValueError, match="no metric 'map' in this study.*for its metrics: top1, mAP"):
@@ -102,7 +205,7 @@ def test_the_variance_over_images_widens_the_interval(seeds):
     results = results_of(values, images=[images("a", "base", "mAP", 4.0, 2.25)])
     (with_images,) = gains(results, [("a", "base")])
     (without,) = gains(results_of(values), [("a", "base")])
-    seed_variance = sum(variance(values[r]["mAP"]) / seeds for r in ("a", "base"))
+    seed_variance = variance([x - y for x, y in zip(values["a"]["mAP"], values["base"]["mAP"], strict=True)]) / seeds
     assert with_images.diff.error == pytest.approx((seed_variance + 2.25) ** 0.5)
     assert without.diff.error == pytest.approx(seed_variance**0.5) and with_images.diff.half > without.diff.error * 1.96
     assert with_images.diff.kind == "seeds and images"
@@ -161,9 +264,26 @@ def test_the_ledgers_rank_correlation_is_scipys(seed):
     assert table.rows[0][1].startswith(f"{gain['top1'][0]:+.2f} ")
     for i, metric in enumerate(("mAP", "mIoU")):
         rho = stats.spearmanr(gain["top1"], gain[metric]).statistic
-        assert correlations(results, all_gains)[COLUMNS[metric]].rho == pytest.approx(rho)
-        assert table.rows[-1][2 + i] == f"{rho:+.2f} (of 3)"
-    assert table.rows[-1][:2] == ["rank correlation with top-1", "—"]
+        correlation = correlations(results, all_gains)[COLUMNS[metric]]
+        assert correlation.rho == pytest.approx(rho) and correlation.chance.low <= correlation.chance.mean
+        assert table.rows[-2][2 + i] == f"{rho:+.2f} (of 3)"
+        assert table.rows[-1][2 + i].startswith(f"{correlation.chance.mean:+.2f} [{correlation.chance.low:+.2f}, ")
+    assert [row[:2] for row in table.rows[-2:]] == [["rank correlation with top-1", "—"], ["the same by chance", "—"]]
+
+
+def test_only_pretrainings_with_both_figures_are_ranked():
+    values = random_values(3, ("top1", "mAP"))
+    values["a"]["mAP"] = values["a"]["mAP"][:2]
+    results = results_of(values)
+    gain = {m: [mean(values[r][m][: 2 if r == "a" else 3]) for r in RECIPES[1:]] for m in ("top1", "mAP")}
+    correlation = correlations(results, gains(results, over(results, "base")))[COLUMNS["mAP"]]
+    assert correlation.rho == pytest.approx(stats.spearmanr(gain["top1"], gain["mAP"]).statistic)
+
+
+def test_one_seed_has_no_chance_and_the_note_says_why():
+    results = results_of(random_values(1, ("top1", "mAP")))
+    table = ledger_table(results, gains(results, over(results, "base")), "Ledger")
+    assert table.rows[-1][-1] == "—" and "With one seed, luck and gain cannot be separated" in table.note
 
 
 def test_a_recipe_without_a_number_has_a_gain_without_one():

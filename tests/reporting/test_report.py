@@ -56,18 +56,40 @@ def test_markdown_has_the_mean_spread_and_n_of_the_csv(folder):
 def test_gains_have_scipys_interval_and_a_verdict(folder):
     text = write_report(folder, ONE)["report.md"].read_text()
     a, b, control = (VALUES[recipe]["mAP"] for recipe in ("smooth", "b_standard", "scratch"))
-    test = stats.ttest_ind(a, b, equal_var=False)
+    test = stats.ttest_rel(a, b)
     low, high = test.confidence_interval(0.95)
     # Holm's method for two comparisons leaves the larger p unchanged
-    p = max(test.pvalue, 2 * stats.ttest_ind(control, b, equal_var=False).pvalue)
+    p = max(test.pvalue, 2 * stats.ttest_rel(control, b).pvalue)
     shown = line(text, "Gains over B-standard", "+ smooth", "mAP")
-    assert shown[2:] == ["*+3.17*", f"{mean(a) - mean(b):+.2f}", f"[{low:+.2f}, {high:+.2f}]", "3 vs 3", "&lt;0.001", "better"]
-    assert p < 0.001
+    assert shown[2:] == ["*+3.17*", f"{mean(a) - mean(b):+.2f}", f"[{low:+.2f}, {high:+.2f}]", "3 pairs", f"{p:.3f}", "better"]
     verdicts = {m: line(text, "Gains over B-standard", "+ smooth", m)[-1] for m in ("top-1", "pixAcc", "mIoU")}
-    assert verdicts == {"top-1": "better", "pixAcc": "equivalent", "mIoU": "undecided"}
+    assert verdicts == {"top-1": "better", "pixAcc": "—", "mIoU": "undecided"}
     assert line(text, "Gains over scratch", "+ smooth", "mAP")[-1] == "better"
     assert line(text, "Gains over B-standard", "scratch", "mAP")[-1] == "worse"
     assert line(text, "Gains over B-standard", "scratch", "top-1")[2:] == ["—", "—", "—", "0 vs 3", "—", "—"]
+
+
+def test_a_comparison_has_the_same_verdict_in_every_table_and_format(tmp_path, capsys):
+    study = dict(parents={"smooth": ["b_standard"]})
+    folder = write_study(tmp_path / "s", made_rows(), **study)
+    written = write_report(folder)
+    terminal_table(folder)
+    (gain,) = [g for g in gains(load_results(folder), [("smooth", "b_standard")]) if g.column == MAP]
+    for text in (written["report.md"].read_text(), written["report.html"].read_text(), capsys.readouterr().out):
+        assert gain.verdict in text
+    assert line(written["report.md"].read_text(), "Gains over B-standard", "+ smooth", "mAP")[-1] == gain.verdict
+    assert f"+4.17 & {{[}}+2.78, +5.56] & 3 pairs & {gain.p:.3f} & {gain.verdict}" in written["report.tex"].read_text()
+
+
+def test_what_a_verdict_rests_on_is_said_in_every_table(tmp_path, capsys):
+    tricks = {"b_standard": [["resnet_b", {}]], "smooth": [["distillation", {}]], "scratch": None}
+    folder = write_study(tmp_path / "s", made_rows(), tricks=tricks)
+    written = write_report(folder)
+    assert line(written["report.md"].read_text(), "Gains over B-standard", "+ smooth", "mAP")[-1] == "better (one teacher)"
+    assert "+4.17 better (one teacher)" in line(written["report.md"].read_text(), "Ledger over B-standard", "+ smooth")
+    assert '<td class="r better">+4.17 better (one teacher)</td>' in written["report.html"].read_text()
+    terminal_table(folder)
+    assert "teacher)" in capsys.readouterr().out
 
 
 def test_one_seed_has_no_spread_and_no_verdict(tmp_path):

@@ -5,10 +5,10 @@ from math import sqrt
 
 import pytest
 
-from tools.engine.analysis.statistics import power_of, seeds_needed
 from tools.engine.config import data_fingerprint
 from tools.engine.planning.cost import Costs, Past, amount, past_runs
 from tools.engine.planning.plan import cost_lines, detect_lines, show_plan
+from tools.engine.planning.power import power_of, seeds_needed
 from tools.engine.planning.power_analysis import ASSUMED, Bill, Noise, choices, need, needed, needs, noise_of, together
 from tools.engine.studies.graph import nodes_of
 from tools.engine.studies.study import load_study
@@ -135,7 +135,7 @@ def test_the_plan_of_table_8_at_scale_paper_without_data(capsys):
     assert "4 runs: 0 done, 4 to do (2 of classification, 2 of detection), about 448 GPU-h." in text
     assert "Table 3 of the paper, ResNet-50, baseline" in text and "1327 s an epoch on 4 GPUs" in text
     assert "Keys are provisional: without data at hand" in text
-    assert "To see 0.3 points at 80% power" in text and ">= 4" in text and "unknown" in text
+    assert "To see 0.3 points at 80% power" in text and ">= 6" in text and "unknown" in text
     assert "MoCo's detection/README.md" in text and "unknown until some are repeated (--seeds 2x2)" in text
 
 

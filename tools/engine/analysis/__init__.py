@@ -1,3 +1,14 @@
 """Analyse finished runs without torch: statistics, gains, curves, breakdowns and verification."""
 
-__all__ = ["bootstrap", "breakdowns", "curves", "gains", "results", "statistics", "verify"]
+__all__ = [
+    "bootstrap",
+    "breakdowns",
+    "curves",
+    "differences",
+    "gains",
+    "rank_correlation",
+    "results",
+    "statistics",
+    "verdicts",
+    "verify",
+]

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
-from tools.engine.analysis.statistics import ImageVariance
+from tools.engine.analysis.differences import ImageVariance
 from tools.engine.config import having, part_of
 
 # the per-image files of a recipe: for each pretraining, one run's file or those of its fine-tunings

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -48,17 +49,32 @@ class Column:
 class Cell:
     """Hold the values of a recipe in a column (percent).
 
-    ``groups`` has a list for each pretraining with the values of its fine-tunings; from scratch each run is a group.
+    ``runs`` has for each independent seed (see ``seed_of``), in ascending order, the values of its runs by fine-tuning seed.
     ``diverged`` counts the runs without a value.
     """
 
-    groups: list[list[float]]
+    runs: Mapping[str, Mapping[str, float]]
     diverged: int = 0
 
     @property
     def ran(self) -> bool:
         """Return True if a run finished or diverged."""
-        return bool(self.groups or self.diverged)
+        return bool(self.runs or self.diverged)
+
+    @property
+    def seeds(self) -> tuple[str, ...]:
+        """Return the independent seeds that have a value."""
+        return tuple(self.runs)
+
+    @property
+    def design(self) -> dict[str, set[str]]:
+        """Return the fine-tuning seeds of each independent seed; two cells of one design are paired."""
+        return {seed: set(values) for seed, values in self.runs.items()}
+
+    @property
+    def groups(self) -> list[list[float]]:
+        """Return a list for each independent seed with the values of its runs."""
+        return [list(values.values()) for values in self.runs.values()]
 
     @property
     def points(self) -> list[float]:
@@ -149,7 +165,7 @@ class Results:
 
     def cell(self, recipe: str, column: Column) -> Cell:
         """Return the values of a recipe in a column; an empty cell if it has none."""
-        return self._cells.get((recipe, column), Cell([]))
+        return self._cells.get((recipe, column), Cell({}))
 
     @cached_property
     def _by_recipe(self) -> dict[str, list[dict[str, str]]]:
@@ -160,15 +176,28 @@ class Results:
 
     @cached_property
     def _cells(self) -> dict[tuple[str, Column], Cell]:
-        groups: dict[tuple[str, Column], dict[str, list[float]]] = {}
+        runs: dict[tuple[str, Column], dict[str, dict[str, float]]] = {}
         diverged: Counter = Counter()
         for row in self.rows:
             place = row["recipe"], column_of(row)
-            seeds = groups.setdefault(place, {})
+            seeds = runs.setdefault(place, {})
             diverged[place] += row["status"] == "diverged"
             if row["status"] != "diverged" and row["value"]:
-                seeds.setdefault(seed_of(row), []).append(float(row["value"]))
-        return {place: Cell(list(seeds.values()), diverged[place]) for place, seeds in groups.items()}
+                seeds.setdefault(seed_of(row), {})[row["finetune_seed"]] = float(row["value"])
+        return {place: Cell({s: seeds[s] for s in sorted(seeds, key=_order)}, diverged[place]) for place, seeds in runs.items()}
+
+    def lost(self, recipe: str, column: Column) -> tuple[set[str], set[str]]:
+        """Return the seeds of a recipe in a column that diverged, and those that are missing though another recipe has them.
+
+        A transfer is lost to divergence too if the pretraining of its recipe and seed diverged. A seed whose fine-tunings
+        diverged in part counts as diverged.
+        """
+        expected = {seed for (_, other), cell in self._cells.items() if other == column for seed in cell.seeds}
+        absent = expected - set(self.cell(recipe, column).seeds)
+        rows = [row for row in self.rows_of(recipe) if row["status"] == "diverged"]
+        diverged = {seed_of(row) for row in rows if column_of(row) == column}
+        diverged |= {seed for row in rows if not row["finetune_seed"] and (seed := seed_of(row)) in absent}
+        return diverged, absent - diverged
 
     def task_of(self, column: Column) -> str:
         """Return the task that a column is measured by; '' where nothing was measured."""
@@ -212,6 +241,11 @@ def column_of(row: dict[str, str]) -> Column:
 def seed_of(row: dict[str, str]) -> str:
     """Return the seed that makes a run independent of others: its pretraining's or, without a pretraining, its own."""
     return row["pretrain_seed"] or row["finetune_seed"]
+
+
+def _order(seed: str) -> tuple[int, str]:
+    """Return the sort key of a seed: numbers as text, in ascending order."""
+    return len(seed), seed
 
 
 def load_results(folder: Path) -> Results:

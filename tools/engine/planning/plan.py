@@ -227,6 +227,7 @@ def detect_lines(detect: float, found: list[Need], costs: Costs) -> Iterator[str
             text += f", {amount(seconds, scale)} in all, finished runs included"
         yield f"{text}."
     yield (
-        "One difference of two recipes, each at these seeds, by a two-sided t test at 5 % on the test images as they are. A "
-        "table's adjusted p asks for more, and so does the claim that other images would show it."
+        "One difference of two recipes, each at these seeds, by a two-sided t test of pairs at 5 % on the test images as "
+        "they are. A page's adjusted p asks for more, and so does the claim that other images would show it. What a seed does to "
+        "both sides alike cancels and asks for less."
     )

@@ -4,6 +4,7 @@ __all__ = [
     "breakdown_tables",
     "document",
     "figures",
+    "gain_tables",
     "image_sheets",
     "plotting",
     "provenance_tables",

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader
 
 from tools.engine.analysis.results import DASH
-from tools.engine.analysis.statistics import VERDICTS
+from tools.engine.analysis.verdicts import VERDICTS
 
 DPI = 144  # of a figure: one and a half pixels for each pixel of a page, which has 96 to the inch
 LONG = 45  # rows; a longer table is folded in the page

@@ -31,9 +31,9 @@ LEVELS = (
     "beyond the axis."
 )
 MARKS = (
-    "The mark shows the verdict (triangle up: better, down: worse, square: equivalent, circle: undecided). Filled, with a solid "
-    "line: a 95 % interval over seeds. Hollow, with a dashed line: an interval over test images only, from one seed. Hollow, "
-    "without a line: no interval. "
+    "The mark shows the verdict (triangle up: better, down: worse, square: equivalent, circle: undecided, diamond: a metric "
+    "without verdicts); the tables say what it rests on. Filled, with a solid line: a 95 % interval over seeds. Hollow, with a "
+    "dashed line: an interval over test images only, from one seed. Hollow, without a line: no interval. "
 )
 FOREST = (
     MARKS

@@ -3,9 +3,9 @@
 import io
 from collections.abc import Iterable, Sequence
 
+from tools.engine.analysis.differences import BY_SEEDS
 from tools.engine.analysis.gains import Gain
 from tools.engine.analysis.results import SCRATCH, Results
-from tools.engine.analysis.statistics import BY_SEEDS
 from tools.engine.reporting.document import DPI
 
 ACROSS = 3  # panels in a row
@@ -17,6 +17,7 @@ LOOKS = {
     "equivalent": ("#00805f", "s"),
     "undecided": ("#767670", "o"),
 }
+UNJUDGED = ("#3d3d3a", "D")  # a metric without verdicts
 SEEDS, IMAGES, NONE = "over seeds", "over test images only", "no interval"
 LINES = {SEEDS: "-", IMAGES: (0, (2.5, 1.5)), NONE: ""}
 COLOURS = ("#005a8c", "#c04f00", "#00805f", "#c06a9c", "#8c7a00", "#3f9fdc", "#000000")
@@ -100,7 +101,7 @@ def limits(gains: Sequence[Gain]) -> tuple[float, float]:
 
 def look(gain: Gain) -> tuple[str, str]:
     """Return the colour and the shape of a gain's verdict."""
-    return LOOKS.get(gain.verdict, LOOKS["undecided"])
+    return LOOKS.get(gain.verdict, UNJUDGED)
 
 
 def kind_of(gain: Gain) -> str:
@@ -143,7 +144,7 @@ def verdict_legend(figure, gains: Sequence[Gain]) -> None:
 
     handles = [
         Line2D([], [], linestyle="", color=colour, marker=shape, label=verdict)
-        for verdict, (colour, shape) in LOOKS.items()
+        for verdict, (colour, shape) in (LOOKS | {"no verdict": UNJUDGED}).items()
         if any(look(g) == (colour, shape) for g in gains)
     ]
     for kind in dict.fromkeys(kind_of(g) for g in gains):

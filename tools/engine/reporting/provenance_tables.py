@@ -3,7 +3,7 @@
 from collections import Counter
 from statistics import fmean
 
-from tools.engine.analysis.gains import Gain, has_margin
+from tools.engine.analysis.gains import Gain, decisive
 from tools.engine.analysis.results import DASH, SCRATCH, Results, heading_of, seed_of
 from tools.engine.reporting.document import Table
 from tools.engine.reporting.result_tables import PUBLISHED, published_value
@@ -113,7 +113,7 @@ def _mean(values: list[float | None], template: str) -> str:
 
 def _per_hour(results: Results, gains: list[Gain], recipe: str, task: str) -> str:
     """Return the gain in the task's first metric per hour of a pretraining and, downstream, of one run of the task."""
-    first = next((c for c in results.columns if has_margin(c.metric) and results.task_of(c) == task), None)
+    first = next((c for c in decisive(results) if results.task_of(c) == task), None)
     gain = next((g for g in gains if g.recipe == recipe and g.column == first and g.diff), None)
     seconds = results.seconds(recipe)
     spent = [fmean(seconds[t].values()) for t in dict.fromkeys((*_pretraining(results), task)) if t in seconds]

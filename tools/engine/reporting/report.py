@@ -17,8 +17,9 @@ from tools.engine.reporting import provenance_tables as basis
 from tools.engine.reporting.breakdown_tables import detail_tables
 from tools.engine.reporting.document import Report, Sheet, Table, html, latex, markdown
 from tools.engine.reporting.figures import figures_of
+from tools.engine.reporting.gain_tables import gain_table, ledger_table
 from tools.engine.reporting.image_sheets import pair_sheets
-from tools.engine.reporting.result_tables import gain_table, ledger_table, result_table, spread_table, tuning_table
+from tools.engine.reporting.result_tables import result_table, spread_table, tuning_table
 
 TERMINAL_GAINS = ("mAP", "mIoU")
 CAVEATS = (
@@ -27,10 +28,11 @@ CAVEATS = (
     "between rows.",
     "n counts pretrainings. Transfers of one pretrained backbone are not independent of each other, so they are averaged first. "
     "From scratch, n counts the runs themselves.",
-    "A run that diverged has no number. The mean beside it covers only the runs that finished.",
-    "Each interval is a separate 95 % interval. Only p is adjusted for the number of comparisons in its table and task, so an "
+    "A run that diverged has no number. The mean beside it covers only the runs that finished, which are no fair sample, so its "
+    "gains are undecided.",
+    "Each interval is a separate 95 % interval. Only p is adjusted for the number of comparisons of its task on this page, so an "
     "interval may exclude 0 although the verdict is undecided.",
-    "All seeds share one teacher, so no interval covers the effect of choosing another teacher.",
+    "All seeds of a distilled row share one teacher, so no interval covers the effect of choosing another teacher.",
 )
 OTHERS = (
     "Published weights come from one pretraining by others, and n counts its fine-tunings. A gain is that of these weights; it "
@@ -179,6 +181,6 @@ def terminal_table(folder: Path, console=None, margins: Mapping[str, float] | No
 def _terminal_row(results: Results, recipe: str, gained: list[Column], over_reference: list[Gain]) -> list[str]:
     cells = ["\n".join(results.cell(recipe, column).parts).strip() for column in results.columns]
     of_recipe = {g.column: g for g in over_reference if g.recipe == recipe and g.diff}
-    points = [f"{g.diff.mean:+.2f}\n{g.verdict}" if (g := of_recipe.get(column)) else DASH for column in gained]
+    points = [f"{g.diff.mean:+.2f}\n{g.words}" if (g := of_recipe.get(column)) else DASH for column in gained]
     seconds = results.seconds_per_seed(recipe)
     return [results.label(recipe), *cells, *points, DASH if seconds is None else f"{seconds:.0f}"]

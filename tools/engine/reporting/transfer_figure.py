@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tools.engine.analysis.gains import Gain
 from tools.engine.analysis.results import Results, heading_of
-from tools.engine.analysis.statistics import MARGINS
+from tools.engine.analysis.verdicts import MARGINS
 from tools.engine.reporting.plotting import draw_interval, limits, make_panels, mark, name_of, png, verdict_legend
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top

@@ -93,6 +93,7 @@ def _about(study: Study, runs: Runs) -> dict:
         "labels": {name: row.label for name, row in study.catalogue.items()},
         "reference": study.file.reference,
         "metrics": list(study.file.metrics),
+        "decisive": {task: task_of({"task": task}).METRICS[0] for task in dict.fromkeys(node.task for node, _ in runs)},
         "parents": parents,
         "images": images(runs, study.file.metrics, pairs_of(study.recipes, study.file.reference, parents)),
         "published": published_of(study),

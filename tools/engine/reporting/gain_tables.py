@@ -1,0 +1,146 @@
+"""Build the tables of gains: each with its interval and verdict, and the ledger of all tasks with its rank correlations."""
+
+from collections.abc import Iterable, Mapping
+
+from tools.engine.analysis.gains import Gain, correlations, primary
+from tools.engine.analysis.rank_correlation import Correlation, rank_correlation
+from tools.engine.analysis.results import DASH, Column, Results, heading_of
+from tools.engine.reporting.document import Table
+from tools.engine.reporting.result_tables import PUBLISHED, like_for_like, marked, published_gain
+
+RULE = (
+    "Points. Interval: 95 %, over pretrainings and test images. Runs of equal seeds are paired: each recipe's run is compared "
+    "with the other's of the same seed, by a t interval of the differences; where seeds differ, Welch's interval. The variance "
+    "over test images is that of a paired bootstrap. Images only: there is one seed, so the interval does not cover the variance "
+    "over seeds. Verdict: one for each pair of recipes in a task, in its first metric ({decisive}); it is the same wherever the "
+    "pair appears on this page. p: adjusted by Holm's method for all pairs of a recipe with the reference or a parent in that "
+    "task (pairs with scratch: for those among themselves). Equivalent: the interval lies within the margin ({margins}). Better "
+    "or worse: p below 0.05. Undecided: all other gains, all with n = 1, and all in which a seed diverged. One teacher: all "
+    "seeds of a distilled row learn from one network, whose luck no interval covers."
+)
+RANKS = (
+    "Points gained in each task, with the verdict. Rank correlation: Spearman's rho between the gains above and those in top-1, "
+    "from -1 to 1. By chance: what rho would be if all recipes were equal, as its mean and the range of 95 %, from 4,000 "
+    "permutations of the recipes' names over the pretrainings (within each seed where all recipes have the same seeds). It is "
+    "not 0, since a lucky pretraining has a higher top-1 and a better transfer. p: the share of permutations with a higher rho "
+    "(of those with an equal one half count); only a p below 0.05 says that what gains in top-1 also gains in the transfer."
+)
+
+
+def gain_table(results: Results, table: list[Gain], title: str, note: str = "") -> Table:
+    """Return a table with a row for each gain.
+
+    The bases of the gains get a column if they differ, and published gains get one if any exist.
+    """
+    published = [published_gain(results, g.recipe, g.base, g.column) for g in table]
+    has_bases, has_published = len({g.base for g in table}) > 1, any(points is not None for points in published)
+    rows = []
+    for g, points in zip(table, published, strict=True):
+        row = [marked(results, g.recipe)]
+        if has_bases:
+            row.append(results.label(g.base))
+        row.append(results.heading(g.column))
+        if has_published:
+            row.append(DASH if points is None else f"{points:+.2f}")
+        rows.append([*row, *gain_cells(results, g)])
+    header = _gain_header(has_bases, has_published)
+    pairs = zip(table, published, strict=True)
+    unlike = any(points is not None and not like_for_like(results, g.column) for g, points in pairs)
+    grey = (header.index(f"{PUBLISHED} gain"),) if unlike else ()
+    align = ("lll" if has_bases else "ll") + ("rrrrrl" if has_published else "rrrrl")
+    return Table(title, align, header, rows, note + _rule(table), grey)
+
+
+def _rule(table: list[Gain]) -> str:
+    """Return how the verdicts of a table are made, with its metrics and margins."""
+    decisive = [g for g in table if g.verdict] or table
+    margins = dict.fromkeys(f"{heading_of(g.column.metric)} ±{g.margin:g}" for g in decisive)
+    names = dict.fromkeys(heading_of(g.column.metric) for g in decisive)
+    return RULE.format(decisive=", ".join(names), margins=", ".join(margins))
+
+
+def _gain_header(has_bases: bool, has_published: bool) -> list[str]:
+    header = ["recipe", "over", "metric"] if has_bases else ["recipe", "metric"]
+    if has_published:
+        header.append(f"{PUBLISHED} gain")
+    return [*header, "gain", "95 % interval", "n", "p (Holm)", "verdict"]
+
+
+def gain_cells(results: Results, gain: Gain) -> list[str]:
+    """Return [points, interval, n, p, verdict], with dashes for missing values."""
+    counts = [len(results.cell(r, gain.column).points) for r in (gain.recipe, gain.base)]
+    n = "{} vs {}".format(*counts)
+    if gain.diff is None:
+        return [DASH, DASH, n, DASH, DASH]
+    if gain.diff.paired:
+        n = f"{gain.diff.n_a} pairs"
+    interval = "[{:+.2f}, {:+.2f}]".format(*gain.diff.interval) if gain.diff.interval else DASH
+    if gain.diff.kind == "images":
+        interval += " images only"
+    return [f"{gain.diff.mean:+.2f}", interval, n, p_value(gain.p), gain.words or DASH]
+
+
+def p_value(p: float | None) -> str:
+    """Return a p with three decimals, a dash for None."""
+    if p is None:
+        return DASH
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def ledger_table(results: Results, table: list[Gain], title: str) -> Table:
+    """Return the gains of each step in all tasks side by side.
+
+    Two last rows have Spearman's rho between the gains in top-1 and those in each transfer, and what it would be by chance.
+    """
+    columns = [c for c in primary(results) if any(g.column == c for g in table)]
+    by_pair: dict[tuple[str, str], dict[Column, Gain]] = {}
+    for g in table:
+        by_pair.setdefault((g.recipe, g.base), {})[g.column] = g
+    has_bases = len({base for _, base in by_pair}) > 1
+    rows = []
+    for (recipe, base), of_pair in by_pair.items():
+        names = [marked(results, recipe), results.label(base)] if has_bases else [marked(results, recipe)]
+        rows.append([*names, *(_ledger_cell(of_pair.get(c)) for c in columns)])
+    ranks = correlations(results, table)
+    has_ranks = len(columns) > 1 and bool(ranks)
+    if has_ranks:
+        blank = [""] if has_bases else []
+        rows.append(["rank correlation with top-1", *blank, *(_rho(ranks.get(c)) for c in columns)])
+        rows.append(["the same by chance", *blank, *(_chance(ranks.get(c)) for c in columns)])
+    note = RANKS if has_ranks else "Points gained in each task, with the verdict."
+    if has_ranks and any(rank.rho is not None and rank.chance is None for rank in ranks.values()):
+        note += " With one seed, luck and gain cannot be separated, and no chance is given."
+    if rhos := _published_rhos(results, by_pair, columns):
+        note += f" The published numbers give {rhos}."
+    header = [*(["recipe", "over"] if has_bases else ["recipe"]), *(f"{results.heading(c)} gain" for c in columns)]
+    return Table(title, ("ll" if has_bases else "l") + "r" * len(columns), header, rows, note)
+
+
+def _ledger_cell(gain: Gain | None) -> str:
+    return DASH if gain is None or gain.diff is None else f"{gain.diff.mean:+.2f} {gain.words}".rstrip()
+
+
+def _rho(correlation: Correlation | None) -> str:
+    return DASH if correlation is None or correlation.rho is None else f"{correlation.rho:+.2f} (of {correlation.n})"
+
+
+def _chance(correlation: Correlation | None) -> str:
+    """Return what rho would be by chance: '+0.45 [-0.43, +0.94], p 0.212'."""
+    if correlation is None or correlation.chance is None:
+        return DASH
+    chance = correlation.chance
+    return f"{chance.mean:+.2f} [{chance.low:+.2f}, {chance.high:+.2f}], p {p_value(chance.p)}"
+
+
+def _published_rhos(results: Results, pairs: Iterable[tuple[str, str]], columns: list[Column]) -> str:
+    """Return the rank correlations of the published gains of the same pairs, such as 'mAP +0.94 (of 6)'."""
+    gains = {c: {pair: published_gain(results, *pair, c) for pair in pairs} for c in columns}
+    top1 = next((c for c in columns if c.metric == "top1"), None)
+    ranks = {c: _rank(gains[top1], gains[c]) for c in columns if top1 and c != top1}
+    return ", ".join(f"{heading_of(c.metric)} {_rho(rank)}" for c, rank in ranks.items() if rank.rho is not None)
+
+
+def _rank(gains: Mapping[tuple, float | None], transfer: Mapping[tuple, float | None]) -> Correlation:
+    """Return the rank correlation of two gains of the same pairs; a pair without a number in both is left out."""
+    pairs = [(x, y) for pair, x in gains.items() if x is not None and (y := transfer[pair]) is not None]
+    return rank_correlation([x for x, _ in pairs], [y for _, y in pairs])
