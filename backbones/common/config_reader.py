@@ -10,7 +10,7 @@ from pathlib import Path
 def read_config(path: str | Path):
     """Return the mmengine Config in ``path``, as a copy that the caller may change.
 
-    A config is Python, and reading it runs it.
+    A config is Python, and reading it runs it. The modules of its ``custom_imports`` are not imported here.
     """
     return copy.deepcopy(_read(str(path), Path(path).stat().st_mtime_ns, os.environ.get("DATA_ROOT")))
 
@@ -29,7 +29,7 @@ def _read(path: str, changed: int, data_root: str | None):
 
     config._get_external_cfg_path = find_indexed
     try:
-        return Config.fromfile(path)
+        return Config.fromfile(path, import_custom_modules=False)
     finally:
         config._get_external_cfg_path = find_external
         logging.disable(logging.NOTSET)

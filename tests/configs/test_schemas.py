@@ -137,8 +137,8 @@ OWN_CONFIG = """_base_ = ["{root}/configs/_base_/default_runtime.py", "{root}/co
         ("scale = 'big'", "has scale='big'; give one of toy, mini, paper."),
         ("mean = [1, 2]", "has mean=[1, 2]; give a list of 3, each a number."),
         ("model = None", "has model=None; give a dict."),
-        ("task = 'clasification'", "no task 'clasification'; set task to one of"),
-        ("task = '../x'", "no task '../x'; set task to one of"),
+        ("task = 'clasification'", "has task='clasification'; set task to one of"),
+        ("task = '../x'", "has task='../x'; set task to one of"),
         ("x = = 3", "cannot be read as a config (SyntaxError"),
         ("x = 1 / 0", "cannot be read as a config (ZeroDivisionError"),
     ],
@@ -156,7 +156,7 @@ def test_a_users_own_config_is_checked(tmp_path, lines, sentence):
 def test_a_config_without_a_task_or_that_is_a_base_of_itself_is_refused(tmp_path):
     path = tmp_path / "own.py"
     path.write_text("batch = 3\n")
-    with pytest.raises(ValueError, match="names no task: set task to one of"):
+    with pytest.raises(ValueError, match="lacks task; set task to one of"):
         resolve(path)
     path.write_text("_base_ = 'own.py'\n")
     with pytest.raises(ValueError, match="is a base of itself"):
@@ -268,7 +268,7 @@ def test_every_study_and_recipe_fits_its_schema():
         ("demo", '"top1", "mAP",', '"topp1", "mAP",', "There is no metric in demo 'topp1'; nearest: top1"),
         ("demo", '"pixAcc", "mIoU")', '"pixAc", "mIoU")', "There is no metric in demo 'pixAc'; nearest: pixAcc"),
         ("demo", "published = dict(", "published = 3 or dict(", "has published=3; give a dict."),
-        ("demo", "segmentation=", "segmentaion=", "no task 'segmentaion'; set task to one of"),
+        ("demo", "segmentation=", "segmentaion=", "has task='segmentaion'; set task to one of"),
         ("demo", "fcn_{scale}", "fnc_{scale}", "There is no config configs/segmentation/fnc_toy.py; nearest:"),
         ("table8", "dict(recipe=r, metric", "dict(recipes_=r, metric", "has published.table8.0.recipes_, which is unknown"),
         ("table5", "row=row", "rwo=row", "has published.table5.0.rwo, which is unknown"),

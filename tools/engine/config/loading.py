@@ -8,6 +8,7 @@ from typing import Any
 from backbones.common.config_reader import read_config
 from backbones.common.project import ROOT
 from backbones.common.schema import accept, field_names
+from tools.engine.config.structures import Imports
 from tools.engine.config.tasks import task_of
 
 DELETE = "_delete_"  # MMEngine's word: what stands at the key above it is replaced and not merged into
@@ -72,11 +73,15 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None):
 
 def checked(cfg, where: str, changes: Mapping[str, Any] | None = None):
     """Return the values ``cfg`` with ``changes`` merged in and defaults filled in, checked against the schema of their task."""
-    schema, typed = task_of(cfg).VALUES, field_names(task_of(cfg).VALUES)
+    schema = task_of(cfg, where).VALUES
+    typed = field_names(schema)
     for key in [key for key in cfg if key not in typed and (key.startswith("_") or _of_library(cfg[key]))]:
         cfg.pop(key)  # a name that starts with an underscore is the file's own helper
     accept(cfg._cfg_dict, schema, where)
     for key, value in (changes or {}).items():
+        before = value_at(cfg, key) if "." in key else None  # the schema checks what has no parts
+        if mismatch := kind_mismatch(before, value):
+            raise ValueError(f"--cfg-options {key}={value!r}: the config has {before!r:.80} there; give {mismatch}.")
         try:
             put(cfg, key, value)
         except ValueError as error:
@@ -85,7 +90,25 @@ def checked(cfg, where: str, changes: Mapping[str, Any] | None = None):
     values = accept(cfg._cfg_dict, schema, where)
     for name in typed:
         cfg.setdefault(name, getattr(values, name))
+    _import_modules(cfg, where)
     return cfg
+
+
+def _import_modules(cfg, where: str) -> None:
+    """Import the modules that a config names in ``custom_imports``, as MMEngine does.
+
+    Raises:
+        ValueError: see ``accept``; a module cannot be imported.
+    """
+    from mmengine.utils import import_modules_from_strings
+
+    if not cfg.custom_imports:
+        return
+    accept(cfg.custom_imports, Imports, where, "custom_imports")
+    try:
+        import_modules_from_strings(**cfg.custom_imports)
+    except Exception as error:  # whatever the code of a module raises
+        raise ValueError(f"{where} has custom_imports={cfg.custom_imports}, and a module fails to be imported ({error}).") from None
 
 
 def put(cfg, key: str, value: Any) -> None:
@@ -124,6 +147,45 @@ def put(cfg, key: str, value: Any) -> None:
         cfg[name] = node
     else:
         cfg[name] = value
+
+
+def value_at(cfg, key: str) -> Any:
+    """Return the value at a dotted key of a config; None if nothing is there."""
+    node = cfg
+    for name in key.split("."):
+        if isinstance(node, list | tuple):
+            node = node[int(name)] if name.isdigit() and int(name) < len(node) else None
+        else:
+            node = node.get(name) if hasattr(node, "keys") else None
+    return node
+
+
+def kind_mismatch(old: Any, new: Any) -> str | None:
+    """Return the kind of value that may replace ``old``, if ``new`` may not; else None.
+
+    Numbers replace numbers, and so on; None replaces anything and is replaced by anything.
+    """
+    if old is None or new is None:
+        return None
+    kinds: tuple[tuple[Any, str], ...] = (
+        (bool, "True or False"),
+        (int | float, "a number"),
+        (str, "text"),
+        (Mapping, "a dict"),
+        (list | tuple, "a list, such as [1,2]"),
+    )
+    kind, words = next(((kind, words) for kind, words in kinds if isinstance(old, kind)), (None, ""))
+    if kind is None:
+        return None
+    if not isinstance(new, kind) or isinstance(new, bool) != isinstance(old, bool):
+        return words
+    if isinstance(old, Mapping) and new.get("type", old.get("type")) == old.get("type"):
+        faults = ((key, kind_mismatch(old[key], item)) for key, item in new.items() if key in old)
+        return next((f"a dict whose {key} is {fault}" for key, fault in faults if fault), None)
+    if isinstance(old, list | tuple) and old and not isinstance(old[0], Mapping):
+        faults = (kind_mismatch(old[0], item) for item in new)
+        return next((f"a list in which each is {fault}" for fault in faults if fault), None)
+    return None
 
 
 def _of_library(value: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from backbones.common.schema import field_names, join, refuse_unknown
 from backbones.resolving import follows
 from classification.tricks import TRICKS, declares
-from tools.engine.config.loading import DELETE, put
+from tools.engine.config.loading import DELETE, kind_mismatch, put
 from tools.engine.config.structures import allowed_keys
 from tools.engine.config.tasks import task_of
 
@@ -175,28 +175,3 @@ def _unknown(cfg, name: str, who: str, values: tuple[str, ...]) -> str:
     names = sorted({*cfg, *values})
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"{who}: there is no {name}; {'nearest' if near else 'allowed'}: {', '.join(near or names)}."
-
-
-def kind_mismatch(old: Any, new: Any) -> str | None:
-    """Return the kind of value that may replace ``old``, if ``new`` may not; else None.
-
-    Numbers replace numbers, and so on; None replaces anything and is replaced by anything.
-    """
-    if old is None or new is None:
-        return None
-    kinds: tuple[tuple[Any, str], ...] = (
-        (bool, "True or False"),
-        (int | float, "a number"),
-        (str, "text"),
-        (Mapping, "a dict"),
-        (list | tuple, "a list, such as [1,2]"),
-    )
-    kind, words = next(((kind, words) for kind, words in kinds if isinstance(old, kind)), (None, ""))
-    if kind is None:
-        return None
-    if not isinstance(new, kind) or isinstance(new, bool) != isinstance(old, bool):
-        return words
-    if isinstance(old, list | tuple) and old and not hasattr(old[0], "keys"):
-        faults = (kind_mismatch(old[0], item) for item in new)
-        return next((f"a list in which each is {fault}" for fault in faults if fault), None)
-    return None

@@ -8,17 +8,17 @@ from types import ModuleType
 from backbones.common.project import ROOT
 
 
-def task_of(cfg: Mapping) -> ModuleType:
-    """Return the module ``<task>.task`` of the package that a config or a record names.
+def task_of(cfg: Mapping, where: str = "This config") -> ModuleType:
+    """Return the module ``<task>.task`` of the package that a config or a record names; errors begin with ``where``.
 
     Raises:
         ValueError: it names none, or there is no such package.
     """
     if "task" not in cfg:
-        raise ValueError(f"This config names no task: set task to one of the task packages: {having('task')}.")
+        raise ValueError(f"{where} lacks task; set task to one of the task packages: {having('task')}.")
     task = cfg["task"]
     if not isinstance(task, str) or not task.isidentifier() or not (find_spec(task) and find_spec(f"{task}.task")):
-        raise ValueError(f"There is no task {task!r}; set task to one of the task packages: {having('task')}.")
+        raise ValueError(f"{where} has task={task!r}; set task to one of the task packages: {having('task')}.")
     return import_module(f"{task}.task")
 
 

@@ -1,0 +1,69 @@
+"""List what a person may type after --cfg-options: every value, every value of a protocol, and every derived key."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_type_hints
+
+from backbones.resolving import Machine
+from tests.helpers.inputs.rows import Row, wrong_values
+from tools.engine.config import Options, resolve, task_of
+from tools.engine.config.loading import kind_mismatch
+
+CONFIGS = {
+    "classification": "configs/classification/resnet50_toy.py",
+    "detection": "configs/detection/faster_rcnn_fpn_toy.py",
+    "segmentation": "configs/segmentation/fcn_toy.py",
+}
+MACHINE = Machine(1, cuda=False, bf16=False)
+
+
+def typed(value: Any) -> str:
+    """Return a value as a person types it."""
+    return f"[{','.join(map(typed, value))}]" if isinstance(value, list) else str(value)
+
+
+def command(task: str, *overrides: str) -> tuple[str, ...]:
+    """Return the command line of a task's toy config with overrides."""
+    backbone = () if task == "classification" else ("--backbone", "scratch")
+    return (CONFIGS[task], *backbone, "--cfg-options", *overrides)
+
+
+def rows() -> Iterator[Row]:
+    for task in CONFIGS:
+        yield from _of_schema(task, task_of({"task": task}).VALUES, "")
+        if hasattr(task_of({"task": task}), "PROTOCOL"):
+            yield from _of_schema(task, task_of({"task": task}).PROTOCOL, "protocol.")
+        yield from _of_derived_keys(task)
+
+
+def _of_schema(task: str, schema: type, prefix: str) -> Iterator[Row]:
+    for name, kind in get_type_hints(schema, include_extras=True).items():
+        for value in wrong_values(kind):
+            if not isinstance(value, Mapping):
+                key = f"{prefix}{name}"
+                yield refused(task, f"{key}={typed(value)}", (name,))
+
+
+def _of_derived_keys(task: str) -> Iterator[Row]:
+    """Yield a value of another kind for each leaf of the resolved config."""
+    options = Options() if task == "classification" else Options(backbone="scratch")
+    resolved = resolve(CONFIGS[task], options, MACHINE).cfg
+    for path, leaf in leaves(resolved.to_dict()):
+        if path[0] in ("protocol", "tricks", "resolved_from") or leaf is None:
+            continue
+        value = next(v for v in ("abc", 7, [1, 2]) if kind_mismatch(leaf, v))
+        yield refused(task, f"{'.'.join(path)}={typed(value)}", (path[-1],))
+
+
+def refused(task: str, override: str, words: tuple[str, ...]) -> Row:
+    return Row("overrides", f"{task} {override}", "print_config", command(task, override), words)
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield (keys, value) of all that is no dict in a config, and no list of dicts."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    if isinstance(value, Mapping) or any(isinstance(item, Mapping) for _, item in items):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, item in items:
+            yield from leaves(item, (*path, str(key)))
+    else:
+        yield path, value
