@@ -1,6 +1,6 @@
 """Try the table of inputs: each is refused in one sentence that leaves nothing behind, or accepted with the right effect."""
 
-import os
+import re
 from collections import Counter
 
 import pytest
@@ -37,8 +37,12 @@ def test_an_input_gets_its_right_answer(row: Row, tmp_path):
         assert snapshot(tmp_path) == before
 
 
-def test_the_table_is_as_long_as_the_docs_say():
-    refused = sum(row.status == 2 for row in ROWS)
+def test_the_docs_state_the_totals_of_the_table():
+    """State in docs/reliability.md what this test prints if it fails; a tenth less is allowed, since new fields add rows."""
+    totals = Counter(row.status == 2 for row in ROWS)
+    actual = {"inputs": len(ROWS), "refused": totals[True], "accepted": totals[False]}
     text = (ROOT / "docs/reliability.md").read_text()
-    stated = {name: int(number.replace(",", "")) for number, name in re.findall(r"([\d,]+) (inputs|are refused|are accepted)", text)}
+    stated = re.search(r"table of ([\d,]+) inputs: ([\d,]+) refused and ([\d,]+) accepted", text)
+    for (name, total), number in zip(actual.items(), stated.groups(), strict=True):
+        assert 0.9 * total <= int(number.replace(",", "")) <= total, actual
     assert len(ROWS) >= LEAST and len({str(row) for row in ROWS}) == len(ROWS)

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-FUNCTIONS = {"import_backbone": "bring_in", "export_backbone": "export", "prepare_data": "prepare"}  # where it is not the tool's name
+FUNCTIONS = {
+    "import_backbone": "bring_in",
+    "export_backbone": "export",
+    "prepare_data": "prepare",
+}  # where it is not the tool's name
 SECONDS = 30  # an answer that takes longer counts as a hang
 STARTED = "training has started"  # the answer of tools/train.py to an input that it accepts
 

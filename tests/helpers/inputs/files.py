@@ -65,7 +65,9 @@ def _of_config(task: str, path: str) -> Iterator[Row]:
 def _of_study() -> Iterator[Row]:
     for name in ("demo", "table5", "table1", "public_weights"):
         for fault in faults(StudySchema, public(f"configs/studies/{name}.py")):
-            yield _row("studies", f"{name} {fault.name}", "study", ("plan", "own.py", "--scale", "toy"), fault, python(fault.content))
+            yield _row(
+                "studies", f"{name} {fault.name}", "study", ("plan", "own.py", "--scale", "toy"), fault, python(fault.content)
+            )
 
 
 def _row(area: str, name: str, tool: str, args: tuple[str, ...], fault: Fault, text: str) -> Row:

@@ -101,7 +101,9 @@ def struct_members(kind: Any, value: Any) -> list[tuple[tuple[str, ...], type[ms
         if isinstance(member, type) and issubclass(member, msgspec.Struct) and isinstance(value, Mapping):
             return [((), member)]
         if get_origin(member) is dict and isinstance(value, Mapping) and value and get_origin(get_args(member)[0]) is not Literal:
-            return [((next(iter(value)), *keys), s) for keys, s in struct_members(get_args(member)[1], next(iter(value.values())))]
+            return [
+                ((next(iter(value)), *keys), s) for keys, s in struct_members(get_args(member)[1], next(iter(value.values())))
+            ]
     return []
 
 

@@ -108,7 +108,9 @@ def _import_modules(cfg, where: str) -> None:
     try:
         import_modules_from_strings(**cfg.custom_imports)
     except Exception as error:  # whatever the code of a module raises
-        raise ValueError(f"{where} has custom_imports={cfg.custom_imports}, and a module fails to be imported ({error}).") from None
+        raise ValueError(
+            f"{where} has custom_imports={cfg.custom_imports}, and a module fails to be imported ({error})."
+        ) from None
 
 
 def put(cfg, key: str, value: Any) -> None:
