@@ -108,7 +108,7 @@ class BackboneCard:
 
     def _write_files(self, folder: Path) -> None:
         save_file(self.weights, folder / WEIGHTS)
-        save_file({f"stage{i}": f for i, f in enumerate(self.probe)}, folder / PROBE)
+        save_file(dict(zip(STAGES, self.probe, strict=True)), folder / PROBE)
         if self.classifier:
             save_file({k: v.detach().cpu().contiguous() for k, v in self.classifier.items()}, folder / CLASSIFIER)
         about = {name: getattr(self, name) for name in FACTS} | {"format": FORMAT}
@@ -134,11 +134,11 @@ class BackboneCard:
                     f"Card {folder}: {name} is missing or is not the file that card.json describes (its sha256 differs); "
                     "copy the card again as a whole, or write it anew with tools/export_backbone.py."
                 )
-        weights, probe = (_tensors(folder / name) for name in (WEIGHTS, PROBE))
+        weights, probe = _tensors(folder / WEIGHTS), _named(folder / PROBE, STAGES)
         card = cls(
             weights=weights,
-            probe=_stages(folder, probe),
-            classifier=_tensors(folder / CLASSIFIER) if CLASSIFIER in digests else None,
+            probe=tuple(probe[name] for name in STAGES),
+            classifier=_named(folder / CLASSIFIER, HEAD) if CLASSIFIER in digests else None,
             path=folder,
             **{k: v for k, v in about.items() if k != "format"},
         )
@@ -189,13 +189,7 @@ class BackboneCard:
 
 FACTS = [f.name for f in fields(BackboneCard) if f.name not in ("weights", "probe", "classifier", "path")]
 
-
-def _stages(folder: Path, probe: dict[str, Tensor]) -> tuple[Tensor, ...]:
-    """Return the features of a probe in the order of their stages."""
-    names = [f"stage{i}" for i in range(len(probe))]
-    if sorted(probe) != names:
-        raise ValueError(f"Card {folder}: {PROBE} must hold stage0 to stage3, and holds {', '.join(probe)}; write the card anew.")
-    return tuple(probe[name] for name in names)
+STAGES, HEAD = tuple(f"stage{i}" for i in range(4)), ("weight", "bias")  # tensors of the probe and of the classifier
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -203,3 +197,14 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"Card {path.parent}: {path.name} is no safetensors file ({error}); write the card anew.") from None
+
+
+def _named(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return the tensors of a file, which must have exactly these names."""
+    tensors = _tensors(path)
+    if set(tensors) != set(names):
+        raise ValueError(
+            f"Card {path.parent}: {path.name} holds the tensors {', '.join(sorted(tensors)) or 'none'}, and must hold "
+            f"{', '.join(names)}; write the card anew with tools/export_backbone.py."
+        )
+    return tensors

@@ -12,17 +12,28 @@ from msgspec import Meta
 
 from backbones.common.files import read_json, sha256
 from backbones.common.schema import Count, Number, Positive, accept
-from backbones.networks.architecture import type_of
+from backbones.networks.architecture import Architecture, check_arch, type_of
 
 FORMAT = 2
 JSON, WEIGHTS, PROBE, CLASSIFIER = "card.json", "weights.safetensors", "probe.safetensors", "classifier.safetensors"
 Percent = Annotated[int, Meta(ge=0, le=100)] | Annotated[float, Meta(ge=0, le=100)]
 
 
+class SourceSchema(msgspec.Struct, kw_only=True):
+    """Declare the fields of ``source`` in card.json that are read; an import adds others, for people."""
+
+    run: str | None = None
+    network: str | None = None
+    scale: str | None = None
+    class_names: list[str] | None = None
+    classes: Count | None = None
+    probe: str | None = None
+
+
 class CardSchema(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Declare the fields of card.json; ``backbones.card.BackboneCard`` explains them."""
 
-    arch: dict[str, Any]
+    arch: Architecture
     mean: Annotated[list[Number], Meta(min_length=3, max_length=3)]
     std: Annotated[list[Positive], Meta(min_length=3, max_length=3)]
     channel_order: Literal["rgb", "bgr"]
@@ -31,7 +42,7 @@ class CardSchema(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     recipe: list[tuple[str, dict[str, Any]]]
     seed: int | None
     top1: Percent | None
-    source: dict[str, Any]
+    source: SourceSchema
     format: Literal[FORMAT]
     sha256: dict[str, str]
 
@@ -107,6 +118,10 @@ def read_card_json(path: Path) -> dict[str, Any]:
         accept(about, CardSchema, where)
     except ValueError as error:
         raise ValueError(f"{str(error).removesuffix('.').removesuffix('; add it')}{remedy}.") from None
+    try:
+        check_arch(about["arch"])
+    except ValueError as error:
+        raise ValueError(f"{where} has another arch than a network can have: {str(error).removesuffix('.')}{remedy}.") from None
     if set(about["sha256"]) - {CLASSIFIER} != {WEIGHTS, PROBE}:
         raise ValueError(f"{where} must give the sha256 of {WEIGHTS} and {PROBE}, perhaps of {CLASSIFIER}, and no other.")
     return about

@@ -30,6 +30,7 @@ PHRASES = (
     (bool, "True or False"),
     (NoneType, "None"),
 )
+MOST_LISTED = 20  # allowed keys that an error names beside the nearest ones
 
 SchemaType = TypeVar("SchemaType", bound=msgspec.Struct)
 
@@ -74,6 +75,8 @@ def refuse_unknown(data: Collection[str], allowed: Collection[str], where: str, 
         hint = f"nearest: {', '.join(near)}; " if near else ""
         reader = f"{owner} takes" if owner else "allowed"
         listed = f"{reader}: {', '.join(sorted(allowed)) or 'nothing'}"
+        if near and len(allowed) > MOST_LISTED:
+            hint, listed = "", f"nearest: {', '.join(near)}"
         raise ValueError(f"{where} has {join(path, str(key))}, which is unknown; {hint}{listed}.")
 
 

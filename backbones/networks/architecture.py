@@ -7,7 +7,21 @@ and width of a ``TimmBackbone``. This module does not load torch on import, so t
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from backbones.common.fact_cache import cached, sources
+from backbones.common.schema import Count, Positive
+
+
+class Architecture(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Declare an ``arch``."""
+
+    depth: Count | None = None
+    variant: str | None = None
+    base_channels: Count | None = None
+    name: str | None = None
+    width: Positive | None = None
+
 
 BLOCKS = {  # residual blocks of each stage, by depth
     18: (2, 2, 2, 2),
@@ -51,17 +65,23 @@ def channels_of(arch: Mapping[str, Any], **options) -> tuple[int, ...]:
     Raises:
         ValueError: there is no such network, or it does not allow these options.
     """
+    check_arch(arch)
     if "name" not in arch:
-        check_resnet(arch)
         expansion = 1 if arch["depth"] in BASIC_DEPTHS else 4
         return tuple(arch.get("base_channels", 64) * 2**stage * expansion for stage in range(4))
-    if extra := sorted(set(arch) - {"name", "width"}):
-        raise ValueError(f"The network {arch['name']} of timm takes name and width, and no {', '.join(extra)}; leave these out.")
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
     facts = cached("channels", [dict(arch), plain, sources("backbones")], lambda: _built(arch, options))
     if "error" in facts:
         raise ValueError(facts["error"])
     return tuple(facts["channels"])
+
+
+def check_arch(arch: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the keys of ``arch`` are those of one kind of network and, for a ResNet, its values exist."""
+    if "name" not in arch:
+        check_resnet(arch)
+    elif extra := sorted(set(arch) - {"name", "width"}):
+        raise ValueError(f"The network {arch['name']} of timm takes name and width, and no {', '.join(extra)}; leave these out.")
 
 
 def check_resnet(arch: Mapping[str, Any]) -> None:

@@ -54,7 +54,11 @@ def plug(cfg, scratch_backbone: dict, request: Request) -> tuple[int, ...]:
         if card is not None:
             cfg.custom_hooks[-1]["last_stage"] = path
     cfg.transfer = mode
-    return channels_of(arch, **{key: backbone[key] for key in ("output_stride", "out_indices", "last_stage") if key in backbone})
+    options = {key: backbone[key] for key in ("output_stride", "out_indices", "last_stage") if key in backbone}
+    try:
+        return channels_of(arch, **options)
+    except ValueError as error:
+        raise ValueError(f"Card {card.folder}: {error}" if card else str(error)) from None
 
 
 def last_stage_of(model) -> str | None:

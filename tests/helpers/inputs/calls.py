@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -38,14 +38,17 @@ class Answer:
     err: str
 
 
-def answer(tool: str, args: Sequence[str]) -> Answer:
-    """Run a tool with ``args`` in the working folder, up to the first update of a training."""
+def answer(tool: str, args: Sequence[str], variables: Mapping[str, str]) -> Answer:
+    """Run a tool with ``args`` in the working folder, up to the first update of a training.
+
+    ``variables`` are set in its environment.
+    """
     module = importlib.import_module(f"tools.{tool}")
     from tools.engine.cli import main
 
     function = getattr(module, FUNCTIONS.get(tool, tool))
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _as_a_process(tool, args), _time_limit():
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _as_a_process(tool, args, variables), _time_limit():
         try:
             main(function)
         except SystemExit as end:
@@ -62,7 +65,7 @@ def answer(tool: str, args: Sequence[str]) -> Answer:
 
 
 @contextlib.contextmanager
-def _as_a_process(tool: str, args: Sequence[str]) -> Iterator[None]:
+def _as_a_process(tool: str, args: Sequence[str], variables: Mapping[str, str]) -> Iterator[None]:
     """Give the tool its command line, and stop it where it would train or fork."""
     from tools.engine.launching import fork_server
     from tools.engine.training import run
@@ -76,7 +79,7 @@ def _as_a_process(tool: str, args: Sequence[str]) -> Iterator[None]:
         mock.patch.object(logging, "raiseExceptions", False),  # MMEngine's logger outlives the stream of an earlier row
         mock.patch.object(run, "_train_and_test", train),
         mock.patch.object(fork_server, "start", lambda: None),
-        mock.patch.dict(os.environ),
+        mock.patch.dict(os.environ, variables),
     )
     with contextlib.ExitStack() as stack:
         for patch in patches:

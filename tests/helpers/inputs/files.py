@@ -7,11 +7,11 @@ from typing import Any
 from backbones.common.config_reader import read_config
 from backbones.common.project import ROOT
 from backbones.common.schema import field_names
-from backbones.transfer.protocols import read_protocol
-from tests.helpers.inputs.overrides import CONFIGS
+from backbones.transfer.protocols import with_base
+from tests.helpers.inputs.overrides import CONFIGS, PROTOCOLS
 from tests.helpers.inputs.rows import Fault, Row, edited, faults
 from tools.engine.config import task_of
-from tools.engine.studies.study import RECIPES, StudySchema
+from tools.engine.studies.study import StudySchema
 
 SCRATCH = ("--backbone", "scratch")
 
@@ -37,7 +37,7 @@ def python(content: dict[str, Any]) -> str:
     return "".join(f"{key} = {value!r}\n" for key, value in content.items())
 
 
-def words(fault: Fault) -> tuple[str, ...]:
+def _words(fault: Fault) -> tuple[str, ...]:
     if fault.kind == "misspelt":  # MMEngine's own dicts may have any name, so that one of its names is missing then
         return "own.py", fault.path[-1].removesuffix("x")
     return ("own.py lacks" if fault.kind == "missing" else "own.py", fault.path[-1])
@@ -54,21 +54,21 @@ def _of_config(task: str, path: str) -> Iterator[Row]:
     content = {key: value for key, value in public(path).items() if key in field_names(module.VALUES)}
     for fault in faults(module.VALUES, content):
         yield _row("config files", f"{task} {fault.name}", "print_config", ("own.py", *backbone), fault, python(fault.content))
-    if hasattr(module, "PROTOCOL"):
-        protocol = {**read_protocol(task, content["protocol"]["base"]), **content["protocol"]}
-        protocol = {key: value for key, value in protocol.items() if key != "base"}
-        for fault in faults(module.PROTOCOL, protocol):
+    if task in PROTOCOLS:
+        protocol = with_base(task, content["protocol"])
+        for fault in faults(PROTOCOLS[task], protocol):
             text = python(edited(content, ("protocol",), fault.content))
-            yield _row("protocols", f"{task} {fault.name}", "print_config", ("own.py", *SCRATCH), fault, text)
+            words = ("The protocol", fault.path[-1])
+            yield Row(
+                "protocols", f"{task} {fault.name}", "print_config", ("own.py", *SCRATCH), words, prepare=writes("own.py", text)
+            )
 
 
 def _of_study() -> Iterator[Row]:
     for name in ("demo", "table5", "table1", "public_weights"):
         for fault in faults(StudySchema, public(f"configs/studies/{name}.py")):
-            yield _row(
-                "studies", f"{name} {fault.name}", "study", ("plan", "own.py", "--scale", "toy"), fault, python(fault.content)
-            )
+            yield _row("studies", f"{name} {fault.name}", "study", ("plan", "own.py"), fault, python(fault.content))
 
 
 def _row(area: str, name: str, tool: str, args: tuple[str, ...], fault: Fault, text: str) -> Row:
-    return Row(area, name, tool, args, words(fault), prepare=writes("own.py", text))
+    return Row(area, name, tool, args, _words(fault), prepare=writes("own.py", text))

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_type_hints
 
 from backbones.resolving import Machine
+from detection.schema import DetectionProtocol
+from segmentation.schema import SegmentationProtocol
 from tests.helpers.inputs.rows import Row, wrong_values
 from tools.engine.config import Options, resolve, task_of
 from tools.engine.config.loading import kind_mismatch
@@ -13,6 +15,7 @@ CONFIGS = {
     "detection": "configs/detection/faster_rcnn_fpn_toy.py",
     "segmentation": "configs/segmentation/fcn_toy.py",
 }
+PROTOCOLS = {"detection": DetectionProtocol, "segmentation": SegmentationProtocol}
 MACHINE = Machine(1, cuda=False, bf16=False)
 
 
@@ -28,10 +31,14 @@ def command(task: str, *overrides: str) -> tuple[str, ...]:
 
 
 def rows() -> Iterator[Row]:
+    yield from {row.name: row for row in _all()}.values()  # a value may also be a derived key
+
+
+def _all() -> Iterator[Row]:
     for task in CONFIGS:
         yield from _of_schema(task, task_of({"task": task}).VALUES, "")
-        if hasattr(task_of({"task": task}), "PROTOCOL"):
-            yield from _of_schema(task, task_of({"task": task}).PROTOCOL, "protocol.")
+        if task in PROTOCOLS:
+            yield from _of_schema(task, PROTOCOLS[task], "protocol.")
         yield from _of_derived_keys(task)
 
 

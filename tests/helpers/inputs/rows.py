@@ -2,15 +2,15 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 CANDIDATES = ("abc", -1, 0, 1.5, 7, True, None, [1, 2], ["abc"], {"abc": 1}, "")  # tried on each field; those that fit are right
-MOST = 4  # wrong values of a field
+MOST = 3  # wrong values of a field
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Row:
         words: parts of the answer: of the one sentence on stderr if the input is refused, else of the output.
         status: right exit status; 2 refuses the input.
         prepare: writes the files that ``args`` name into a folder, the working folder.
+        variables: of the environment.
     """
 
     area: str
@@ -34,6 +35,7 @@ class Row:
     words: tuple[str, ...]
     status: int = 2
     prepare: Callable[[Path], None] | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.area}: {self.name}"
@@ -89,8 +91,9 @@ def faults(schema: type[msgspec.Struct], content: Mapping[str, Any], path: tuple
             continue
         if field.required:
             yield Fault(place, f"{'.'.join(place)} missing", without(content, place), kind="missing")
-        renamed = edited(without(content, place), (*path, name + "x"), inner[name])
-        yield Fault((*path, name + "x"), f"{'.'.join(place)}x misspelt", renamed, kind="misspelt")
+        if schema.__struct_config__.forbid_unknown_fields:
+            renamed = edited(without(content, place), (*path, name + "x"), inner[name])
+            yield Fault((*path, name + "x"), f"{'.'.join(place)}x misspelt", renamed, kind="misspelt")
         for key, member in struct_members(hints[name], inner[name]):
             yield from faults(member, content, (*place, *key))
 
@@ -100,7 +103,7 @@ def struct_members(kind: Any, value: Any) -> list[tuple[tuple[str, ...], type[ms
     for member in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
         if isinstance(member, type) and issubclass(member, msgspec.Struct) and isinstance(value, Mapping):
             return [((), member)]
-        if get_origin(member) is dict and isinstance(value, Mapping) and value and get_origin(get_args(member)[0]) is not Literal:
+        if get_origin(member) is dict and isinstance(value, Mapping) and value:
             return [
                 ((next(iter(value)), *keys), s) for keys, s in struct_members(get_args(member)[1], next(iter(value.values())))
             ]

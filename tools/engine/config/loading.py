@@ -182,8 +182,8 @@ def kind_mismatch(old: Any, new: Any) -> str | None:
     if not isinstance(new, kind) or isinstance(new, bool) != isinstance(old, bool):
         return words
     if isinstance(old, Mapping) and new.get("type", old.get("type")) == old.get("type"):
-        faults = ((key, kind_mismatch(old[key], item)) for key, item in new.items() if key in old)
-        return next((f"a dict whose {key} is {fault}" for key, fault in faults if fault), None)
+        parts = ((key, kind_mismatch(old[key], item)) for key, item in new.items() if key in old)
+        return next((f"a dict whose {key} is {fault}" for key, fault in parts if fault), None)
     if isinstance(old, list | tuple) and old and not isinstance(old[0], Mapping):
         faults = (kind_mismatch(old[0], item) for item in new)
         return next((f"a list in which each is {fault}" for fault in faults if fault), None)

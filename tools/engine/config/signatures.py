@@ -84,8 +84,12 @@ def _plain_kinds(annotation: Any) -> list[Any] | None:
     """Return the plain types of an annotation, and the values of a Literal; None if anything else may come from a config."""
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
-        members = [_plain_kinds(member) for member in typing.get_args(annotation)]
-        return None if any(member is None for member in members) else [kind for member in members for kind in member]
+        kinds: list[Any] = []
+        for member in typing.get_args(annotation):
+            if (plain := _plain_kinds(member)) is None:
+                return None
+            kinds += plain
+        return kinds
     if origin is Literal:
         return list(typing.get_args(annotation))
     kind = origin or annotation

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from backbones.common.schema import Count, Fraction, Index, NonNegative, Number, Positive, accept, field_names
+from backbones.networks.architecture import Architecture
 
 Dict = dict[str, Any]
 
@@ -195,16 +196,6 @@ class Distribution(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     backend: str
     timeout: Positive | None = None
     init_method: str | None = None
-
-
-class Architecture(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """An ``arch``: what decides a network's weights, see ``backbones.networks.architecture``."""
-
-    depth: Count | None = None
-    variant: str | None = None
-    base_channels: Count | None = None
-    name: str | None = None
-    width: Positive | None = None
 
 
 class DataFolders(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -8,8 +8,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from backbones.card_facts import JSON, CardFacts
-from backbones.common.files import read_json, sha256
+from backbones.card_facts import JSON, CardFacts, read_card_json
+from backbones.common.files import sha256
 
 IMAGENET_MEAN, IMAGENET_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # of most published weights
 FILES, CARDS = Path("checkpoints"), Path("work_dirs/cards")
@@ -121,7 +121,7 @@ class Weights:
 def card_arch(folder: str | Path) -> dict | None:
     """Return the network of the card in ``folder``, or None if there is no card."""
     path = Path(folder) / JSON
-    return read_json(path)["arch"] if path.is_file() else None
+    return read_card_json(path)["arch"] if path.is_file() else None
 
 
 def make_cards(weights: Iterable[Weights], log: Callable[[str], None]) -> None:
