@@ -107,6 +107,7 @@ Change = Callable[[dict], dict]
 
 def tensor_faults() -> dict[str, tuple[tuple[str, Change] | None, tuple[str, ...]]]:
     """Return by name: a file of the card and the change to its tensors, and the words of the answer."""
+
     def renamed(old: str, new: str) -> Change:
         return lambda tensors: {new if name == old else name: value for name, value in tensors.items()}
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, get_type_hints
 
+from backbones.common.schema import field_names
 from backbones.resolving import Machine
 from detection.schema import DetectionProtocol
 from segmentation.schema import SegmentationProtocol
@@ -43,8 +44,9 @@ def _all() -> Iterator[Row]:
 
 
 def _of_schema(task: str, schema: type, prefix: str) -> Iterator[Row]:
-    for name, kind in get_type_hints(schema, include_extras=True).items():
-        for value in wrong_values(kind):
+    hints = get_type_hints(schema, include_extras=True)
+    for name in field_names(schema):
+        for value in wrong_values(hints[name]):
             if not isinstance(value, Mapping):
                 key = f"{prefix}{name}"
                 yield refused(task, f"{key}={typed(value)}", (name,))

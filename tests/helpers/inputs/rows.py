@@ -83,13 +83,13 @@ def faults(schema: type[msgspec.Struct], content: Mapping[str, Any], path: tuple
     """Yield every fault of a mapping that fits a schema: wrong values, missing and misspelt fields, at any depth."""
     hints = get_type_hints(schema, include_extras=True)
     inner = inside(content, path)
-    for field in msgspec.structs.fields(schema):
-        name, place = field.encode_name, (*path, field.encode_name)
+    for part in msgspec.structs.fields(schema):
+        name, place = part.encode_name, (*path, part.encode_name)
         for value in wrong_values(hints[name]):
             yield Fault(place, f"{'.'.join(place)}={value!r}", edited(content, place, value), value)
         if name not in inner:
             continue
-        if field.required:
+        if part.required:
             yield Fault(place, f"{'.'.join(place)} missing", without(content, place), kind="missing")
         if schema.__struct_config__.forbid_unknown_fields:
             renamed = edited(without(content, place), (*path, name + "x"), inner[name])
