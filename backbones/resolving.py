@@ -9,7 +9,7 @@ from typing import Any
 
 from backbones.card_facts import CardFacts
 from backbones.common.fact_cache import machine
-from backbones.common.project import SCRATCH
+from backbones.common.project import SCRATCH, data_root
 from backbones.common.schema import join
 
 MODES = ("finetune", "frozen")
@@ -84,7 +84,7 @@ def start(values, request: Request):
 
 def data_folder(values) -> str:
     """Return the folder of a config's data: ``data_root``, relative to DATA_ROOT unless it is absolute."""
-    return (Path(os.environ.get("DATA_ROOT", "data")) / values.data_root).as_posix()
+    return os.path.join(data_root(), Path(values.data_root).as_posix())
 
 
 def check_backbone(task: str, request: Request) -> None:

@@ -50,7 +50,7 @@ def read_folder(root: Path) -> dict[str, list[str]]:
     Raises:
         ValueError: no such folder, no class folders, or a class folder without images; the message says what was expected where.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise ValueError(missing_folder(root, "one folder of images per class"))
     names = class_names(root)
     if not names:

@@ -3,6 +3,7 @@
 A card is the folder of pretrained backbone weights and the facts about them.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def check_data(cfg) -> list[str]:
     """
     for folder in data_folders(cfg):
         for part in (IMAGES, XMLS, LISTS):
-            if not (folder / part).is_dir():
+            if not os.path.isdir(folder / part):
                 raise ValueError(missing_folder(folder / part, f"a part of VOCdevkit/{folder.name} in its original layout"))
     remarks = []
     training, testing = split_of(cfg.train_dataloader.dataset), split_of(cfg.test_dataloader.dataset)

@@ -1,5 +1,6 @@
 """Present the segmentation task to the tools: it transfers a card to a dilated FCN on ADE20K."""
 
+import os
 from pathlib import Path
 
 import backbones.mmcv_ops  # noqa: F401  (before anything imports mmseg)
@@ -33,7 +34,7 @@ def check_data(cfg) -> list[str]:
             mask cannot be used, or all test images are trained on.
     """
     for folder in data_folders(cfg):
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise ValueError(missing_folder(folder, "a part of ADEChallengeData2016 in its original layout"))
     training, testing = (_split(loader.dataset) for loader in (cfg.train_dataloader, cfg.test_dataloader))
     if odd := first_odd(path for name in testing.pairs for path in (testing.image(name), testing.mask(name))):

@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
+from backbones.common.project import data_root
 from tools.engine.cli import HelpFormatter, main
 
 CHECK = """Check that a copy of a dataset is complete. First compare its folders, names and counts with the published ones
@@ -45,7 +46,7 @@ def prepare() -> int | None:
 def add_toy(commands) -> None:
     toy = commands.add_parser("toy", help="generate the synthetic toy data", formatter_class=HelpFormatter)
     toy.add_argument("--seed", type=int, default=0, help="random seed")
-    toy.add_argument("--out", type=Path, default=data_root() / "toy", metavar="DIR", help="folder to make")
+    toy.add_argument("--out", type=Path, default=Path(data_root()) / "toy", metavar="DIR", help="folder to make")
     toy.set_defaults(run=make)
 
 
@@ -77,14 +78,9 @@ def add_kind(kinds, name: str, folder: str, title: str, layout: str, check: Call
         check: yields the findings for a folder and a number of processes.
     """
     kind = kinds.add_parser(name, help=title, description=layout, formatter_class=HelpFormatter)
-    kind.add_argument("root", metavar="DIR", nargs="?", type=Path, default=data_root() / folder, help="folder to check")
+    kind.add_argument("root", metavar="DIR", nargs="?", type=Path, default=Path(data_root()) / folder, help="folder to check")
     kind.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="number of processes")
     kind.set_defaults(run=partial(report, check))
-
-
-def data_root() -> Path:
-    """Return the folder of all datasets, the variable DATA_ROOT (default: data)."""
-    return Path(os.environ.get("DATA_ROOT", "data"))
 
 
 def make(seed: int, out: Path) -> None:

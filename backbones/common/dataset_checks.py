@@ -90,9 +90,9 @@ def refuse_root(root: Path, workers: int, holds: str) -> None:
     """Raise ValueError unless ``root`` is a folder and ``workers`` is positive; ``holds`` describes the expected content."""
     if workers < 1:
         raise ValueError(f"The number of workers is {workers}: give 1 or more.")
-    if root.is_file():
+    if os.path.isfile(root):
         raise ValueError(f"{root} is a file; give the folder that holds {holds}, unpacked.")
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise ValueError(missing_folder(root, holds))
 
 

@@ -172,10 +172,16 @@ def write_npz(path: str | Path, **arrays) -> None:
 
 def missing_folder(path: str | Path, expected: str) -> str:
     """Return the error message for a missing folder or file: the expected content, what its parent holds, and the remedy."""
-    path = Path(path)
-    parent = next(p for p in path.absolute().parents if p.is_dir())
-    names = ", ".join(sorted(p.name for p in parent.iterdir() if p.name[0] != ".")[:6]) or "nothing"
+    parent = next(p for p in Path(path).absolute().parents if os.path.isdir(p))
+    try:
+        names = sorted(name for name in os.listdir(parent) if name[0] != ".")
+        content = f"holds {', '.join(names[:6]) or 'nothing'}"
+    except OSError as error:
+        content = f"cannot be listed ({error.strerror})"
+    state = "does not exist"
+    if os.path.lexists(path):
+        state = "is no folder" if os.path.exists(path) else "is a link that leads nowhere"
     return (
-        f"{path} does not exist; it should hold {expected}. {parent} holds {names}. Put the data there, or set DATA_ROOT to "
+        f"{path} {state}; it should hold {expected}. {parent} {content}. Put the data there, or set DATA_ROOT to "
         "the folder that has it (the synthetic toy data: python tools/prepare_data.py toy)."
     )

@@ -1,8 +1,34 @@
 """Define the paths of the project, and the names that all packages share."""
 
+import os
+import stat
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 SCRATCH = "scratch"  # as the name of a backbone: random weights
 SCALES = ("toy", "mini", "paper")
+
+
+def data_root() -> str:
+    """Return the folder of all datasets: the variable DATA_ROOT, by default ``data``.
+
+    Raises:
+        ValueError: the variable is empty, is no text, or leads to no folder. A folder that does not exist is none of these.
+    """
+    root = os.environ.get("DATA_ROOT", "data")
+    if not root:
+        raise ValueError("The variable DATA_ROOT is empty; set it to the folder that holds the datasets, or unset it for data/.")
+    try:
+        root.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"The variable DATA_ROOT is {root!a}, no text in UTF-8; rename the folder, or link to it.") from None
+    try:
+        reason = "" if stat.S_ISDIR(os.stat(root).st_mode) else "it is no folder"
+    except FileNotFoundError:  # what needs data says what should be there
+        reason = ""
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason:
+        raise ValueError(f"The variable DATA_ROOT is {root!r:.80} ({reason}); set it to the folder that holds the datasets.")
+    return root

@@ -1,6 +1,5 @@
 """Time JPEG files to augmented batches with one process and one thread: our loader, torchvision's usual one and timm's."""
 
-import os
 import random
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import torchvision
 from timm.data import create_dataset, create_loader
 from torch.utils.data import DataLoader
 
+from backbones.common.project import data_root
 from tools.benchmarks.rounds import Comparison, Contender, Settings, same
 from tools.engine.config import resolve
 from tools.engine.training.runner import ExactRunner
@@ -36,7 +36,7 @@ def comparisons(settings: Settings) -> Iterator[Comparison]:
     with one_thread(), tempfile.TemporaryDirectory() as folder:
         for scale, size, where in (("paper", (375, 500), "imagenet"), ("mini", (128, 128), "imagenet-mini")):
             root = Path(folder) / scale
-            source = fill(root, size, Path(os.environ.get("DATA_ROOT", "data")) / where / "train")
+            source = fill(root, size, Path(data_root()) / where / "train")
             for colours in (False, True):
                 yield comparison(root, f"configs/classification/resnet50_{scale}.py", colours, source)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 # OpenMP reads this when torch is loaded: idle threads that spin cost more than they save when loader workers or another run
 # need the same cores (two runs on two cores took ten times as long).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+LINE_ENDS = {ord("\n"): "\\n", ord("\r"): "\\r"}  # in a name that an error quotes
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)  # full, over a limit, read-only
 
 
@@ -28,7 +29,7 @@ def main(function: Callable[[], int | None]) -> None:
     try:
         status = function() or 0
     except ValueError as error:
-        print(f"error: {sentence(error)}", file=sys.stderr)
+        print(f"error: {sentence(error).translate(LINE_ENDS)}", file=sys.stderr)
         status = 2
     except OSError as error:
         if error.errno not in DISK:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.card_facts import CardFacts
-from backbones.common.project import SCRATCH
+from backbones.common.project import SCRATCH, data_root
 from backbones.common.schema import join, refuse_unknown
 from backbones.resolving import TRANSFER_HOOK, Machine
 from tools.engine.config.loading import ORIGIN
@@ -17,6 +17,8 @@ from tools.engine.config.loading import ORIGIN
 GONE = object()  # the value of a key that was taken out by hand
 OF_A_RUN = ("work_dir", "run", "launcher", "visualizer")  # what a run itself puts into its config
 ROOT_TEXT = "os.environ.get('DATA_ROOT', 'data')"
+MARKER = "$DATA_ROOT$"  # begins a path in the folder of datasets, while a config is made text
+MARKED = re.compile(rf"""(['"]){re.escape(MARKER)}((?:\\.|(?!\1)[^\\])*)\1""")  # such a path as Python text
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class Origin(RunOptions):
             if not data.get(name):
                 raise ValueError(f"{where} lacks {ORIGIN}.{name}; take the config.py that the run itself wrote.")
         return cls(**data.to_dict())
+
+    @property
+    def data_root(self) -> str:
+        """The folder of the data, relative to DATA_ROOT unless it is absolute."""
+        return self.overrides.get("data_root", self.values["data_root"])
 
     @property
     def resolved_on(self) -> Machine:
@@ -162,7 +169,7 @@ def take_out(cfg, key: str) -> None:
     node.pop(last, None)
 
 
-def dumped_text(cfg, origin: Origin, machine: Machine, card: CardFacts | None, data_root: str, run: str | None = None) -> str:
+def dumped_text(cfg, origin: Origin, machine: Machine, card: CardFacts | None, run: str | None = None) -> str:
     """Return the text of a config file that holds a resolved config and what it was resolved from.
 
     It finds its data by the variable DATA_ROOT, and loads with MMEngine alone.
@@ -172,18 +179,14 @@ def dumped_text(cfg, origin: Origin, machine: Machine, card: CardFacts | None, d
         origin: what it was resolved from.
         machine: on which.
         card: of a transfer.
-        data_root: the folder that DATA_ROOT names now.
         run: key of the run.
     """
     from mmengine.config import Config
 
     facts = asdict(card) if card else None
     about = asdict(replace(origin, machine=asdict(machine), card=facts, run=run))
-    marker = "$DATA_ROOT$"
-    data = _marked(cfg.to_dict() | {ORIGIN: about}, data_root, marker)
-    text = Config(data).pretty_text
-    text = re.sub(rf"(['\"]){re.escape(marker)}", lambda match: f"{ROOT_TEXT} + {match[1]}", text)
-    return "import os\n\n" + text
+    text = Config(_marked(cfg.to_dict(), Path(origin.data_root)) | {ORIGIN: about}).pretty_text
+    return "import os\n\n" + MARKED.sub(lambda match: f"os.path.join({ROOT_TEXT}, {match[1]}{match[2]}{match[1]})", text)
 
 
 def printed_text(resolved) -> str:
@@ -196,15 +199,16 @@ def printed_text(resolved) -> str:
         for hook in cfg.custom_hooks:
             if hook["type"] == TRANSFER_HOOK:
                 hook["card"] = card.folder
-    root = os.environ.get("DATA_ROOT", "data")
-    return dumped_text(cfg, origin, resolved.machine, card, root)
+    return dumped_text(cfg, origin, resolved.machine, card)
 
 
-def _marked(value: Any, root: str, marker: str) -> Any:
+def _marked(value: Any, folder: Path) -> Any:
+    """Mark the paths in a config's data, ``folder``, unless that is absolute: DATA_ROOT then moves them."""
     if isinstance(value, Mapping):
-        return {key: _marked(item, root, marker) for key, item in value.items()}
+        return {key: _marked(item, folder) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_marked(item, root, marker) for item in value)
-    if isinstance(value, str) and value.startswith(f"{root}/"):
-        return marker + value[len(root) :]
+        return type(value)(_marked(item, folder) for item in value)
+    place = os.path.join(data_root(), folder)
+    if isinstance(value, str) and not folder.is_absolute() and (value == place or value.startswith(f"{place}/")):
+        return MARKER + folder.as_posix() + value[len(place) :]
     return value

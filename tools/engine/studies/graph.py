@@ -193,4 +193,4 @@ def missing_data(nodes: Iterable[Node]) -> list[str]:
     """Return the missing data folders of the runs; a key computed without its data is provisional."""
     configs = {id(node.plan): node.plan for node in nodes}
     folders: set[Path] = {folder for cfg in configs.values() for folder in task_of(cfg).data_folders(cfg)}
-    return sorted(str(folder) for folder in folders if not folder.is_dir())
+    return sorted(str(folder) for folder in folders if not os.path.isdir(folder))

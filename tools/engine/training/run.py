@@ -251,8 +251,7 @@ def _hub_facts() -> dict[str, dict]:
 
 def dump(resolved: Resolved) -> str:
     """Return the text of a run's config.py: the resolved config, and what it was resolved from."""
-    root = os.environ.get("DATA_ROOT", "data")
-    return dumped_text(resolved.cfg, resolved.origin, resolved.machine, resolved.card, root, resolved.key.name)
+    return dumped_text(resolved.cfg, resolved.origin, resolved.machine, resolved.card, resolved.key.name)
 
 
 def lost_worker(error: Exception) -> bool:
