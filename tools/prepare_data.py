@@ -9,7 +9,7 @@
 
 toy writes an ImageNet-style folder, a VOCdevkit and an ADEChallengeData2016 with the same synthetic objects, for the configs of
 scale toy. The same seed gives the same bytes, and existing toy data is reused. check compares layout, lists and counts with the
-published ones and decodes every image; it changes nothing.
+published ones, decodes every image, and writes a digest of all content to the file .content.json, which records of runs carry.
 """
 
 import argparse
@@ -30,8 +30,17 @@ core).
 
   python tools/prepare_data.py check imagenet --help   # the expected layout and counts
 
-Each problem is one line: what is wrong, where, and what to do. Nothing is changed on the disk.
+Each problem is one line: what is wrong, where, and what to do. If nothing is wrong, a digest of the content of all files goes to
+DIR/.content.json, and the records of later runs on this data carry it. Nothing else is changed on the disk.
 The exit status is 0 if nothing is wrong, 1 if there is a problem, 2 if the folder does not exist."""
+
+
+READERS = {  # the configs that read a dataset
+    "imagenet": ("configs/classification/resnet50_paper.py",),
+    "places365": ("configs/classification/resnet50_places365_paper.py",),
+    "voc": ("configs/detection/faster_rcnn_c4_paper.py", "configs/detection/faster_rcnn_fpn_paper.py"),
+    "ade20k": ("configs/segmentation/fcn_paper.py",),
+}
 
 
 def prepare() -> int | None:
@@ -80,7 +89,7 @@ def add_kind(kinds, name: str, folder: str, title: str, layout: str, check: Call
     kind = kinds.add_parser(name, help=title, description=layout, formatter_class=HelpFormatter)
     kind.add_argument("root", metavar="DIR", nargs="?", type=Path, default=Path(data_root()) / folder, help="folder to check")
     kind.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="number of processes")
-    kind.set_defaults(run=partial(report, check))
+    kind.set_defaults(run=partial(report, check, READERS[name]))
 
 
 def make(seed: int, out: Path) -> None:
@@ -92,14 +101,32 @@ def make(seed: int, out: Path) -> None:
     print(f"\r{out}: {state}, {summary['bytes'] / 1e6:.0f} MB, {len(summary['classes'])} classes")
 
 
-def report(check: Callable[[Path, int], Iterator], root: Path, workers: int) -> int:
-    """Print the findings of a check as they come, and return the exit status."""
+def report(check: Callable[[Path, int], Iterator], readers: tuple[str, ...], root: Path, workers: int) -> int:
+    """Print the findings of a check as they come, write a digest of the data if nothing is wrong, and return the exit status."""
     wrong = 0
     for finding in check(root, workers):
         print(finding, flush=True)
         wrong += finding.level == "WRONG"
+    if not wrong:
+        print(write_digest(readers, root, workers))
     print(f"{wrong} wrong in {root}." if wrong else f"Nothing is wrong in {root}.")
     return int(wrong > 0)
+
+
+def write_digest(readers: tuple[str, ...], root: Path, workers: int) -> str:
+    """Write a digest of all content that each of the configs ``readers`` reads in ``root``, and return a sentence on it."""
+    from tools.engine.config import Options, load, resolve, task_of
+    from tools.engine.config.fingerprint import DIGESTS, write_digests
+
+    configs = []
+    for reader in readers:
+        backbone = "scratch" if task_of(load(reader)).STAGE == "transfer" else None
+        configs.append(resolve(reader, Options(backbone=backbone, overrides={"data_root": str(root.absolute())})).cfg)
+    try:
+        digests = write_digests(configs, root, workers)
+    except OSError as error:
+        return f"The digest of its content was not written to {root / DIGESTS} ({error.strerror})."
+    return f"Digest of its content: {', '.join(digest[:12] for digest in digests)} ({root / DIGESTS})."
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 __all__ = [
     "config_reader",
+    "content_hashes",
     "data_files",
     "dataset_checks",
     "drawing",

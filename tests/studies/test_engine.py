@@ -12,7 +12,8 @@ import pytest
 
 from backbones.common.project import ROOT
 from tools.engine.cli import HelpFormatter, sentence
-from tools.engine.config import Options, data_fingerprint, find_config, resolve
+from tools.engine.config import Options, find_config, resolve
+from tools.engine.config.fingerprint import forget
 from tools.engine.launching.local import run_node
 from tools.engine.studies.graph import nodes_of, rows_of
 from tools.engine.studies.study import load_study
@@ -26,7 +27,7 @@ DEMO = "configs/studies/demo.py"
 
 @pytest.fixture(autouse=True)
 def _forget_fingerprints():
-    data_fingerprint.cache_clear()
+    forget()
 
 
 @pytest.fixture
@@ -60,19 +61,8 @@ def test_a_moved_folder_changes_no_key_but_other_data_does(data_root, tmp_path, 
     assert key() == before
     image = next((tmp_path / "elsewhere/toy/imagenet/train").rglob("*.jpg"))
     image.write_bytes(image.read_bytes() + b"\0")
-    data_fingerprint.cache_clear()
+    forget()
     assert key() != before
-
-
-def test_the_fingerprint_of_data_is_of_names_and_sizes(tmp_path):
-    (tmp_path / "a").write_text("1")
-    first = data_fingerprint((tmp_path,))
-    (tmp_path / "a").write_text("2")
-    data_fingerprint.cache_clear()
-    assert data_fingerprint((tmp_path,)) == first
-    (tmp_path / "a").rename(tmp_path / "b")
-    data_fingerprint.cache_clear()
-    assert data_fingerprint((tmp_path,)) != first
 
 
 def test_a_transfers_key_follows_its_card_and_mode(data_root, make_card):

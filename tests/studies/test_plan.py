@@ -5,7 +5,7 @@ from math import sqrt
 
 import pytest
 
-from tools.engine.config import data_fingerprint
+from tools.engine.config.fingerprint import forget
 from tools.engine.planning.cost import Costs, Past, amount, past_runs
 from tools.engine.planning.plan import cost_lines, detect_lines, show_plan
 from tools.engine.planning.power import power_of, seeds_needed
@@ -23,7 +23,7 @@ A, D, TEACHER = SIZES["a"], SIZES["d"], 60125184
 def no_data(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nowhere"))
-    data_fingerprint.cache_clear()
+    forget()
 
 
 def finish(node, seconds: float = 1.0, device: str = "cpu", processes: int | None = None, **metrics) -> None:

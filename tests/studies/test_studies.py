@@ -7,7 +7,7 @@ import pytest
 from backbones.common.project import ROOT
 from classification.tricks import parse_trick
 from classification.tricks.declare import PUBLISHED, cell
-from tools.engine.config import data_fingerprint
+from tools.engine.config.fingerprint import forget
 from tools.engine.planning.plan import plan_table
 from tools.engine.studies.collect import published_of
 from tools.engine.studies.commands import command
@@ -22,7 +22,7 @@ TEACHERS = dict(table1=1, table6=2, table8=2, table9=2)
 @pytest.fixture(autouse=True)
 def no_data(monkeypatch, tmp_path):
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nowhere"))
-    data_fingerprint.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize("scale", ["paper", "toy"])

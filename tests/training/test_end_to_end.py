@@ -197,6 +197,7 @@ from backbones.transfer.plug import plug
 from backbones.resolving import check_backbone, data_folder, start
 from backbones.common.schema import Count, Positive
 from backbones.common.values import Values
+from backbones.common.data_files import DataFiles
 from classification.folders import read_folder
 from classification.model import ImagePreprocessor
 
@@ -272,6 +273,10 @@ def check_data(cfg):
 
 def data_folders(cfg):
     return [Path(cfg.train_dataloader.dataset.root)]
+
+
+def data_files(cfg):
+    return [DataFiles(root, (), tuple(sum(read_folder(root).values(), []))) for root in data_folders(cfg)]
 
 
 def finish(runner, cfg, metrics, folder):

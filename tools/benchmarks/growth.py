@@ -120,9 +120,12 @@ def fill(root: Path, number: int, side: int) -> Path:
 
 
 def manifest_of(root: str) -> Callable:
+    from mmengine.config import Config
+
     from tools.engine.config import data_fingerprint
 
-    return partial(data_fingerprint, (Path(root),))
+    loader = dict(dataset=dict(root=f"{root}/train"))
+    return partial(data_fingerprint, Config(dict(task="classification", train_dataloader=loader, test_dataloader=loader)))
 
 
 def check_of(root: str) -> Callable:

@@ -1,8 +1,9 @@
 """Config file + options -> the complete config that runs, and its key."""
 
+from tools.engine.config.fingerprint import data_fingerprint
 from tools.engine.config.loading import find_config, load, untrusted_notice
 from tools.engine.config.resolving import Options, Resolved, processes_of, refuse_ineffective, resolve
-from tools.engine.config.run_key import RunKey, data_fingerprint
+from tools.engine.config.run_key import RunKey
 from tools.engine.config.tasks import having, part_of, task_of
 
 __all__ = [

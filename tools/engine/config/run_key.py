@@ -3,12 +3,11 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from backbones.resolving import TRANSFER_HOOK, Machine
 from classification.tricks import difference, flatten
+from tools.engine.config.fingerprint import data_fingerprint
 from tools.engine.config.tasks import task_of
 
 SEED = "$SEED"  # stands for the seed in a config that is shared by all seeds
@@ -50,7 +49,7 @@ def make_key(cfg, config: dict[str, Any], machine: Machine, upstream: str | None
     content = {
         "config": config,
         "upstream": upstream,
-        "data": data_fingerprint(tuple(task.data_folders(cfg))),
+        "data": data_fingerprint(cfg),
         "threads": None if machine.cuda else cfg.get("threads") or machine.threads,
         "device": "cuda" if machine.cuda else "cpu",
         "version": task.RESULT_VERSION,
@@ -110,13 +109,3 @@ def replaced(value: Any, old: str, new: Any) -> Any:
     if isinstance(value, list | tuple):
         return [replaced(item, old, new) for item in value]
     return new if value == old else value
-
-
-@cache
-def data_fingerprint(folders: tuple[Path, ...]) -> str:
-    """Return the sha256 of the sorted relative paths and sizes of all files under ``folders``; read once a process."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        files = sorted((str(p.relative_to(folder)), p.stat().st_size) for p in folder.rglob("*") if p.is_file())
-        digest.update(repr(files).encode())
-    return digest.hexdigest()

@@ -15,6 +15,7 @@ from backbones.common.files import remove_parts, write_json, write_text
 from backbones.resolving import TRANSFER_HOOK, Machine
 from tools.engine.config import Resolved, RunKey, processes_of, resolve, task_of
 from tools.engine.config.dumped import dumped_text
+from tools.engine.config.fingerprint import read_digest
 from tools.engine.run_folder import (
     CONFIG,
     CONTENT,
@@ -161,6 +162,7 @@ def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]
     outcome = _train_and_test(runner, remarks)
     record = describe(cfg, resolved.key.name, outcome.status, outcome.metrics)
     record |= {"remarks": outcome.remarks, "resumed_from": resumed_from, "updates": runner.max_iters}
+    record["data"] = _data_facts(resolved)
     record |= {"epochs": runner.max_iters / len(runner.train_dataloader), "peak_memory_gb": peak_memory_gb()}
     record["seconds"] = {
         "earlier": runner.spent,
@@ -239,6 +241,12 @@ def _add_skipped_images(record: dict, runner, folder: Path) -> None:
         remark = f"Training images that could not be read were replaced by the next ones ({len(skipped)}): {first_names(skipped)}"
         record["remarks"] = [*record["remarks"], remark]
         runner.logger.warning(remark)
+
+
+def _data_facts(resolved: Resolved) -> dict[str, str | None]:
+    """Return the fingerprint of the data and, if ``prepare_data.py check`` has read this very data, the digest of all content."""
+    fingerprint = resolved.key.content["data"]
+    return {"fingerprint": fingerprint, "digest": read_digest(resolved.data_folder, fingerprint)}
 
 
 def _hub_facts() -> dict[str, dict]:
