@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from backbones.common.data_files import is_hidden, walk
+from backbones.common.data_files import is_hidden, shared_images, walk
 from backbones.common.dataset_checks import (
     ARCHIVES,
     FAULTS,
@@ -160,6 +160,7 @@ def check_folders(root: Path, workers: int, expected: Expected) -> Iterator[Find
         else:
             yield _missing_split(root, split, expected)
     yield from _compare_classes(splits)
+    yield from _compare_images(root, splits)
     yield from archives(root, "train and val")
     for split, contents in splits.items():
         yield from check_images(root, split, contents, expected, workers)
@@ -219,7 +220,8 @@ def check_layout(split: str, found: Split, expected: Expected) -> Iterator[Findi
         yield Finding(f"{split}: folders in class folders: {first_names(found.inner)}; move their images up and remove them.")
     if found.misnamed:
         naming = f"a class of {expected.name} is {expected.naming}"
-        yield Finding(f"{split}: folders named like no class: {first_names(found.misnamed)}; {naming}: rename or remove them.")
+        text = f"{split}: folders named like no class: {first_names(found.misnamed)}; {naming}: rename or remove them."
+        yield Finding(text, published=True)
     if found.barren:
         yield Finding(
             f"{split}: folders that are no class: {first_names(found.barren)}; remove them, since training would take them."
@@ -236,7 +238,8 @@ def _check_counts(split: str, contents: Split, expected: Expected) -> Iterator[F
     counts = {name: len(images) for name, images in sorted(contents.classes.items())}
     if len(counts) != expected.classes and not (contents.flat and not counts):
         remedy = "unpack the missing ones" if len(counts) < expected.classes else f"remove those that {expected.name} lacks"
-        yield Finding(f"{split}: class folders: {len(counts):,}, and {expected.name} has {expected.classes:,}; {remedy}.")
+        text = f"{split}: class folders: {len(counts):,}, and {expected.name} has {expected.classes:,}; {remedy}."
+        yield Finding(text, published=bool(counts))
     empty = [f"{split}/{name}" for name, count in counts.items() if not count]
     if empty:
         yield Finding(f"{split}: class folders without images: {first_names(empty)}; unpack their images again.")
@@ -254,7 +257,7 @@ def _check_counts(split: str, contents: Split, expected: Expected) -> Iterator[F
         remedy = "some do not belong here: remove them"
     else:
         remedy = "some lie in the wrong folder: unpack those classes again"
-    yield Finding(f"{text}; {remedy}.")
+    yield Finding(f"{text}; {remedy}.", published=True)
 
 
 def _compare_classes(splits: dict[str, Split]) -> Iterator[Finding]:
@@ -266,6 +269,14 @@ def _compare_classes(splits: dict[str, Split]) -> Iterator[Finding]:
         yield Finding(
             f"train and val hold different classes; {'; '.join(parts)}; labels follow the sorted names, so make both the same."
         )
+
+
+def _compare_images(root: Path, splits: dict[str, Split]) -> Iterator[Finding]:
+    """Report images of val that train has too, in the same class and under the same name."""
+    pairs = ([(path.partition("/")[2], root / path) for path in splits[s].images()] if s in splits else [] for s in SPLITS)
+    if shared := shared_images(*pairs):
+        text = f"val: images that are also in train ({len(shared):,}): {first_names(shared)}; unpack both again, since a network "
+        yield Finding(f"{text}must not be tested on images that it was trained on.")
 
 
 def check_images(root: Path, split: str, found: Split, expected: Expected, workers: int) -> Iterator[Finding]:
@@ -307,10 +318,11 @@ def _check_oddities(cmyk: int, disguised: set[str], expected: Expected) -> Itera
     """Note oddities of the published files that are missing, as in copies that were saved again."""
     reason = "expected if the images were resized or saved again; otherwise files were replaced"
     if expected.cmyk not in (None, cmyk):
-        yield Finding(f"train: {cmyk:,} CMYK images, and {expected.cmyk:,} as published; {reason}.", "note")
+        yield Finding(f"train: {cmyk:,} CMYK images, and {expected.cmyk:,} as published; {reason}.", "note", published=True)
     if expected.disguised is not None and disguised != set(expected.disguised):
         present, published = first_names(sorted(disguised)) or "none", first_names(expected.disguised) or "none"
-        yield Finding(f"train: not the format of their suffix: {present}, and as published {published}; {reason}.", "note")
+        text = f"train: not the format of their suffix: {present}, and as published {published}; {reason}."
+        yield Finding(text, "note", published=True)
 
 
 def _range(low: int, high: int) -> str:

@@ -17,13 +17,13 @@ from typing import NamedTuple
 from backbones.common import dataset_checks as checking
 from backbones.common.dataset_checks import Finding, Look, entries, first_names, inspect_image, listed, map_files, refuse_root
 from detection.annotations import read_annotation, sides
+from detection.image_lists import IMAGES, LISTS, XMLS, leaves_folder, list_lines, repeated
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-FOLDERS = ("JPEGImages", "Annotations")
-LISTS = "ImageSets/Main"
+FOLDERS = (IMAGES, XMLS)
 NAME = re.compile(r"\w+", re.ASCII)  # name of an image: 000005, 2008_000002
 RESTORE = "restore the published ones"
 FAULTS = {  # fault of an image, of its XML or of an object -> its description, and how to fix it
@@ -34,7 +34,7 @@ FAULTS = {  # fault of an image, of its XML or of an object -> its description, 
     "size": ("images of another size than their XML says", "unpack both again, since the boxes fit one of them only"),
     "barren": ("annotations without an object", RESTORE),
     "class": ("objects of another class than VOC's", RESTORE),
-    "flat": ("boxes with xmax <= xmin or ymax <= ymin", RESTORE),
+    "flat": ("boxes with xmax <= xmin or ymax <= ymin in whole pixels", RESTORE),
     "outside": ("boxes not inside their image (1 <= xmin, xmax <= width, likewise y)", RESTORE),
     "difficult": ("objects whose difficult is neither 0 nor 1", RESTORE),
 }
@@ -117,8 +117,8 @@ def check_devkit(root: Path, workers: int, expected: Expected = VOC) -> Iterator
     names: dict[ImageList, list[str]] = {}
     for part in expected.lists:
         if (root / part.path).is_file():
-            lines = _lines(root / part.path)
-            names[part] = [line for line in dict.fromkeys(lines) if NAME.fullmatch(line)]
+            lines = list_lines(root / part.path)
+            names[part] = [line for line in dict.fromkeys(lines) if not leaves_folder(line)]
             yield from check_list(part, lines)
     yield from _compare_lists(names)
     yield from checking.archives(root, " and ".join(expected.years))
@@ -133,7 +133,8 @@ def check_layout(root: Path, expected: Expected) -> Iterator[Finding]:
         parts = [part for part in expected.lists if part.year == year]
         archives = " and ".join(part.archive for part in parts)
         if not (root / year).is_dir():
-            yield _missing(root, year, f"needed {' and '.join(part.use for part in parts)}", archives)
+            text = _missing(root, year, f"needed {' and '.join(part.use for part in parts)}", archives)
+            yield Finding(text, published=any((root / other).is_dir() for other in expected.years))
             continue
         for folder in FOLDERS:
             if not (root / year / folder).is_dir():
@@ -143,8 +144,8 @@ def check_layout(root: Path, expected: Expected) -> Iterator[Finding]:
                 yield Finding(f"{part}: no list {root / part.path}, needed {part.use}; {_unpack(root, part.archive)}.")
 
 
-def _missing(root: Path, year: str, use: str, archives: str) -> Finding:
-    """Return the finding for a missing year, with a hint where it may be."""
+def _missing(root: Path, year: str, use: str, archives: str) -> str:
+    """Return a sentence on a missing year, with a hint where it may be."""
     folders, files = entries(root)
     deeper = sorted(p for below in ("*", "*/*") for p in root.glob(f"{below}/{year}") if p.is_dir())
     if deeper:
@@ -153,29 +154,26 @@ def _missing(root: Path, year: str, use: str, archives: str) -> Finding:
         hint = f"{root} itself holds JPEGImages: check the folder above it"
     else:
         hint = f"{root} holds {first_names(folders + files) or 'nothing'}: {_unpack(root, archives)}"
-    return Finding(f"{year}: no folder {root / year}, {use}; {hint}.")
+    return f"{year}: no folder {root / year}, {use}; {hint}."
 
 
 def _unpack(root: Path, archives: str) -> str:
     return f"unpack {archives}, whose folder VOCdevkit is {root} here"
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise ValueError(f"The list {path} cannot be read ({error.strerror}); fix that and check again.") from None
-
-
 def check_list(part: ImageList, lines: list[str]) -> Iterator[Finding]:
-    """Yield the faults of a list: each line should be one name, no name should repeat, and the count should be as published."""
-    counts = Counter(line for line in lines if NAME.fullmatch(line))
-    if odd := [repr(line) for line in lines if not NAME.fullmatch(line)]:
-        yield Finding(f"{part}: lines that are not the name of one image ({len(odd):,}): {first_names(odd)}; {_restore(part)}.")
-    if twice := [name for name, count in counts.items() if count > 1]:
+    """Yield the faults of a list: names like the published, inside the image folder, none twice, and as many as published."""
+    names = [line for line in dict.fromkeys(lines) if not leaves_folder(line)]
+    if outside := [ascii(line) for line in dict.fromkeys(lines) if leaves_folder(line)]:
+        yield Finding(f"{part}: names that lead out of {IMAGES} ({len(outside):,}): {first_names(outside)}; {_restore(part)}.")
+    if odd := [repr(name) for name in names if not NAME.fullmatch(name)]:
+        text = f"{part}: lines unlike the name of an image ({len(odd):,}): {first_names(odd)}; {_restore(part)}."
+        yield Finding(text, published=True)
+    if twice := repeated(lines):
         yield Finding(f"{part}: images listed twice ({len(twice):,}): {first_names(twice)}; {_restore(part)}.")
-    if len(counts) != part.images:
-        yield Finding(f"{part}: {len(counts):,} images listed, {part.images:,} expected; {_restore(part)}.")
+    if len(names) != part.images:
+        text = f"{part}: {len(names):,} images listed, {part.images:,} expected; {_restore(part)}."
+        yield Finding(text, published=True)
 
 
 def _restore(part: ImageList) -> str:
@@ -187,10 +185,9 @@ def _compare_lists(names: dict[ImageList, list[str]]) -> Iterator[Finding]:
     for first, second in combinations(names, 2):
         first_set = set(names[first])
         if shared := [name for name in names[second] if name in first_set]:
-            yield Finding(
-                f"{second}: images that are also in {first} ({len(shared):,}): {first_names(shared)}; restore both lists, since "
-                "a network must not be tested on images that it was trained on."
-            )
+            text = f"{second}: images that are also in {first} ({len(shared):,}): {first_names(shared)}; restore both lists, "
+            text += "since a network must not be tested on images that it was trained on."
+            yield Finding(text, published=first.year != second.year)
 
 
 def check_images(root: Path, part: ImageList, names: list[str], classes: Sequence[str], workers: int) -> Iterator[Finding]:
@@ -212,7 +209,8 @@ def check_images(root: Path, part: ImageList, names: list[str], classes: Sequenc
     for fault, places in faults.items():
         if places:
             description, fix = FAULTS[fault]
-            yield Finding(f"{part}: {description} ({len(places):,}): {first_names(places)}; {fix}.")
+            text = f"{part}: {description} ({len(places):,}): {first_names(places)}; {fix}."
+            yield Finding(text, published=fault == "class")
     text = f"{part}: {sum(formats.values()):,} of {len(names):,} images decoded"
     text += f"; objects: {objects:,}, of which difficult: {difficult:,}"
     if formats:

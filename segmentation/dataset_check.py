@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backbones.common import dataset_checks as checking
-from backbones.common.data_files import is_hidden
+from backbones.common.data_files import is_hidden, shared_images
 from backbones.common.dataset_checks import Finding, Look, entries, first_names, inspect_image, listed, map_files, refuse_root
 from segmentation import masks
 from segmentation.folders import IMAGE, MASK
@@ -101,7 +101,7 @@ def check_release(root: Path, workers: int, expected: Expected = ADE20K) -> Iter
     splits = {split: scan(root, split) for split in SPLITS}
     for split, contents in splits.items():
         yield from check_names(split, contents, getattr(expected, split))
-    yield from compare_splits(splits)
+    yield from compare_splits(root, splits)
     for split, contents in splits.items():
         yield from check_files(root, split, contents, workers)
 
@@ -154,7 +154,7 @@ def check_names(split: str, found: Split, right: int) -> Iterator[Finding]:
     if counts and (len(found.names()) != right or not all(counts.values())):
         totals = " and ".join(f"{count:,} {_plural(kind)}" for kind, count in counts.items())
         remedy = f"unpack {ARCHIVE} again" if min(counts.values()) < right else "remove those that the release lacks"
-        yield Finding(f"{split}: {totals}, {right:,} of each expected; {remedy}.")
+        yield Finding(f"{split}: {totals}, {right:,} of each expected; {remedy}.", published=min(counts.values()) > 0)
     if len(counts) == 2 and all(counts.values()):
         yield from _check_pairs(split, found)
     if found.folders:
@@ -167,7 +167,8 @@ def check_names(split: str, found: Split, right: int) -> Iterator[Finding]:
     unusual = [stem for stem in found.names() if not any(re.fullmatch(pattern, stem) for pattern in patterns)]
     if unusual:
         problem = f"names unlike the published {SPLITS[split]}00000001"
-        yield Finding(_line(split, problem, unusual, "they can be trained on, but are not part of the release"), "note")
+        text = _line(split, problem, unusual, "they can be trained on, but are not part of the release")
+        yield Finding(text, "note", published=True)
 
 
 def _check_pairs(split: str, contents: Split) -> Iterator[Finding]:
@@ -190,17 +191,20 @@ def _line(split: str, problem: str, places: list[str], remedy: str) -> str:
     return f"{split}: {problem} ({len(places):,}): {first_names(places)}; {remedy}."
 
 
-def compare_splits(splits: dict[str, Split]) -> Iterator[Finding]:
+def compare_splits(root: Path, splits: dict[str, Split]) -> Iterator[Finding]:
     """Report names that are in both splits, or in the wrong one; the published dataset has none."""
     training, validation = (set(splits[split].names()) for split in SPLITS)
     remedy = f"restore both from {ARCHIVE}, since a network must not be tested on images that it was trained on"
     shared = sorted(training & validation)
-    if shared:
-        yield Finding(_line("validation", "names that are also in training", shared, remedy))
+    pairs = ([(stem, root / f"images/{split}/{stem}{IMAGE}") for stem in shared] for split in SPLITS)
+    if same := shared_images(*pairs):
+        yield Finding(_line("validation", "images that are also in training", same, remedy))
+    elif shared:
+        yield Finding(_line("validation", "names that are also in training", shared, remedy), published=True)
     for split, names, other in (("training", training, "validation"), ("validation", validation, "training")):
         moved = sorted(stem for stem in names - set(shared) if re.fullmatch(rf"{SPLITS[other]}\d{{8}}", stem))
         if moved:
-            yield Finding(_line(split, f"names that belong to {other}", moved, remedy))
+            yield Finding(_line(split, f"names that belong to {other}", moved, remedy), published=True)
 
 
 def check_files(root: Path, split: str, found: Split, workers: int) -> Iterator[Finding]:

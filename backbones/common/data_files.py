@@ -105,24 +105,28 @@ def other_suffix(path: Path) -> str | None:
     return next((name for name in names if os.path.splitext(name)[0] == path.stem and not is_hidden(name)), None)
 
 
-def check_overlap(training: Iterable[tuple[str, str | Path]], testing: Iterable[tuple[str, str | Path]]) -> list[str]:
-    """Compare the images that are trained on with those that are tested on.
+NamedPaths = Iterable[tuple[str, str | Path]]  # (name, path) of images
 
-    Args:
-        training, testing: a pair (name, path) for each image; two images are compared if they have one name. They are the same if
-            they are one file, or two of the same content.
 
-    Returns:
-        A sentence if some test images are trained on.
+def shared_images(training: NamedPaths, testing: NamedPaths) -> list[str]:
+    """Return the names of the images to test on that are also trained on.
 
-    Raises:
-        ValueError: all of them are.
+    Two images are compared if they have one name. They are the same if they are one file, or two of the same content.
     """
     by_name: dict[str, list] = {}
     for name, path in training:
         by_name.setdefault(name, []).append(path)
+    return [name for name, path in testing if any(_is_same(path, other) for other in by_name.get(name, ()))]
+
+
+def check_overlap(training: NamedPaths, testing: NamedPaths) -> list[str]:
+    """Return a sentence if some images to test on are trained on, see ``shared_images``.
+
+    Raises:
+        ValueError: all of them are.
+    """
     testing = list(testing)
-    shared = [str(path) for name, path in testing if any(_is_same(path, other) for other in by_name.get(name, ()))]
+    shared = shared_images(training, testing)
     if not shared:
         return []
     if len(shared) == len(testing):

@@ -43,10 +43,17 @@ SAY_EVERY = 30.0  # seconds between lines of progress without a terminal
 
 @dataclass(frozen=True)
 class Finding:
-    """Hold one line of the report; level is WRONG, note (worth knowing, but not wrong) or info."""
+    """Hold one line of the report.
+
+    Args:
+        text: what is wrong, where, and what to do.
+        level: WRONG, note (worth knowing, but not wrong) or info.
+        published: it is a difference from the published dataset, and no fault of a part of it or of other data in its layout.
+    """
 
     text: str
     level: str = "WRONG"
+    published: bool = False
 
     def __str__(self) -> str:
         return f"{self.level:5}  {self.text}"

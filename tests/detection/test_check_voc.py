@@ -156,7 +156,10 @@ def annotate(*objects: str, **changes):
         ),
         (
             annotate(cat("5 2 5 9"), cat("5 9 7 2"), cat("5 9 7 9")),
-            [f"VOC2007 trainval: boxes with xmax <= xmin or ymax <= ymin (3): {XML} ('cat' 5 2 5 9), {XML} ('cat' 5 9 7 2), "],
+            [
+                f"VOC2007 trainval: boxes with xmax <= xmin or ymax <= ymin in whole pixels (3): {XML} ('cat' 5 2 5 9), {XML} "
+                "('cat' 5 9 7 2), "
+            ],
         ),
         (
             annotate(cat("0 1 48 40"), cat("1 1 49 40"), cat("1 0.5 9 9"), cat("1 1 9 41")),
@@ -178,8 +181,8 @@ def annotate(*objects: str, **changes):
             ["VOC2007 test: images listed twice (1): 000004; restore VOC2007/ImageSets/Main/test.txt from two.tar."],
         ),
         (
-            partial(put, path=LIST, text="000004\n000005  1\n\n../x\n000005\n"),
-            ["VOC2007 test: lines that are not the name of one image (3): '000005  1', '', '../x'; restore VOC2007/"],
+            partial(put, path=LIST, text="000004\n../x\n/etc/x\n000005\n"),
+            ["VOC2007 test: names that lead out of JPEGImages (2): '../x', '/etc/x'; restore VOC2007/ImageSets/Main/test.txt"],
         ),
         (
             partial(put, path=LIST, text="000004\n000002\n"),

@@ -88,7 +88,7 @@ def swap(root: Path, stem: str, other: str) -> None:
 OTHERS += [
     (
         partial(swap, stem=VAL, other="ADE_train_00000002"),
-        ["validation: names that are also in training (1): ADE_train_00000002; restore both from ADEChallengeData2016.zip"],
+        ["validation: images that are also in training (1): ADE_train_00000002; restore both from ADEChallengeData2016.zip"],
     ),
     (
         partial(swap, stem="ADE_train_00000002", other="ADE_val_00000009"),
