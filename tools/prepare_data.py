@@ -32,8 +32,8 @@ core).
   python tools/prepare_data.py check imagenet --help   # the expected layout and counts
 
 With --own the data may be a part of the dataset or your own in its layout, with other counts, names and classes.
-Each problem is one line: what is wrong, where, and what to do. Without --own, if nothing is wrong, a digest of the content of all files goes to
-DIR/.content.json, and the records of later runs on this data carry it. Nothing else is changed on the disk.
+Each problem is one line: what is wrong, where, and what to do. Without --own, if nothing is wrong, a digest of the content of all
+files goes to DIR/.content.json, and the records of later runs on this data carry it. Nothing else is changed on the disk.
 The exit status is 0 if nothing is wrong, 1 if there is a problem, 2 if the folder does not exist."""
 
 
