@@ -12,6 +12,7 @@ _HOME = {
     "BackboneCard": "backbones.card",
     "TransferHook": "backbones.transfer.certificate",
     "LoadImage": "backbones.transfer.load_image",
+    "ShuffleSampler": "backbones.randomness",
 }
 __all__ = list(_HOME)
 

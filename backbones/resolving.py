@@ -14,6 +14,7 @@ from backbones.common.schema import join
 
 MODES = ("finetune", "frozen")
 TRANSFER_HOOK = "backbones.TransferHook"
+SAMPLER = "backbones.ShuffleSampler"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,10 @@ def complete(cfg, machine: Machine):
     Raises:
         ValueError: see ``divide``.
     """
-    cfg.train_dataloader.batch_size, cfg.optim_wrapper.accumulative_counts = divide(cfg, machine.processes)
+    train = cfg.train_dataloader
+    train.batch_size, cfg.optim_wrapper.accumulative_counts = divide(cfg, machine.processes)
+    if train.sampler.type == SAMPLER:
+        train.sampler.update(batch=cfg.batch, drop_last=train.get("drop_last", False))
     for loader in (cfg.train_dataloader, cfg.test_dataloader):
         if not loader.num_workers:
             loader.persistent_workers = False
@@ -149,15 +153,27 @@ def divide(cfg, processes: int) -> tuple[int, int]:
     if cfg.batch % (processes * (micro or 1)) == 0:
         return cfg.batch // processes, cfg.batch // (processes * micro) if micro else 1
     parts = cfg.batch // (micro or 1)
+    counts = ", ".join(str(n) for n in range(1, parts + 1) if parts % n == 0)
     if not micro:
-        raise ValueError(f"The batch of {cfg.batch} cannot be divided among {processes} processes; choose another number.")
+        raise ValueError(
+            f"The batch of {cfg.batch} images can be divided among {counts} processes, not {processes}; choose another number of "
+            "them, or --cfg-options protocol.batch=N."
+        )
     if cfg.batch % micro:
         raise ValueError(f"The batch of {cfg.batch} is no multiple of micro_batch, {micro}; give --cfg-options micro_batch=N.")
-    counts = ", ".join(str(n) for n in range(1, parts + 1) if parts % n == 0)
     raise ValueError(
         f"The batch of {cfg.batch} in parts of {micro}, over which BN takes its statistics (micro_batch), can be divided among "
         f"{counts} processes, not {processes}; choose another number of them, or --cfg-options micro_batch=N."
     )
+
+
+def check_batch(images: int, batch: int, where: str) -> None:
+    """Raise ValueError if a training set has fewer images than a batch; ``where`` names the set."""
+    if images < batch:
+        raise ValueError(
+            f"{where} has {images} images, fewer than one batch of {batch}; set a smaller one with --cfg-options batch=N "
+            "(protocol.batch=N in detection and segmentation), or add images."
+        )
 
 
 def milestones(length: int, parts: Sequence[float]) -> list[int]:

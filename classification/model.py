@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backbones.networks.initialization import initialise
+from backbones.randomness import seed_of
+from classification.micro_batches import train_on_micro_batches
 
 
 class ImagePreprocessor(BaseDataPreprocessor):
@@ -35,28 +37,6 @@ class ImagePreprocessor(BaseDataPreprocessor):
         """Normalise uint8 (N, 3, H, W) images to float32 (N, 3, H, W)."""
         images = images.to(memory_format=torch.channels_last).float()
         return (images - self.mean) / self.std
-
-
-def micro_batches(data: dict, size: int | None) -> list[dict]:
-    """Split ``data`` (tensors of N rows) into parts of ``size`` rows; None gives one part.
-
-    Raises:
-        ValueError: N is not a multiple of ``size``.
-    """
-    count = len(data["labels"])
-    if size is None or size == count:
-        return [data]
-    if count % size:
-        raise ValueError(
-            f"A batch of {count} images cannot be divided into parts of {size} (micro_batch); choose a divisor of the batch."
-        )
-    parts = {key: value.split(size) for key, value in data.items()}
-    return [{key: value[i] for key, value in parts.items()} for i in range(count // size)]
-
-
-def mean_of(logs: list[dict]) -> dict:
-    """Average each entry over the micro-batches."""
-    return {key: sum(log[key] for log in logs) / len(logs) for key in logs[0]}
 
 
 class ImageClassifier(BaseModel):
@@ -98,6 +78,7 @@ class ImageClassifier(BaseModel):
         self.fc = nn.Linear(self.backbone.channels[-1], num_classes)
         initialise(self, init)
         self.loss, self.micro_batch = MODELS.build(loss), micro_batch
+        self.update_seed: int | None = None  # of the random draws of an update; ``UpdateHook`` sets it
         self.mixup = _build_mixup(mixup) if mixup else None
         self.distillation = _build_distillation(distillation, data_preprocessor, num_classes) if distillation else None
 
@@ -122,10 +103,8 @@ class ImageClassifier(BaseModel):
         return self.distillation(inputs, logits, hard) if self.distillation else {"loss": hard}
 
     def train_step(self, data: dict, optim_wrapper) -> dict[str, Tensor]:
-        logs = []
-        for part in micro_batches(data, self.micro_batch):
-            logs.append(super().train_step(part, optim_wrapper))
-        return mean_of(logs)
+        step = super().train_step
+        return train_on_micro_batches(lambda part: step(part, optim_wrapper), self, data)
 
 
 def _build_mixup(options: dict) -> nn.Module:
@@ -145,14 +124,12 @@ class ClassifierDDP(MMDistributedDataParallel):
     """Train an ``ImageClassifier`` in several processes; exchange gradients once per update, after its last micro-batch."""
 
     def train_step(self, data: dict, optim_wrapper) -> dict[str, Tensor]:
-        logs = []
-        for part in micro_batches(data, self.module.micro_batch):
-            logs.append(super().train_step(part, optim_wrapper))
-        return mean_of(logs)
+        step = super().train_step
+        return train_on_micro_batches(lambda part: step(part, optim_wrapper), self.module, data)
 
 
 class UpdateHook(Hook):
-    """Synchronise the wrapper's gradient accumulation and mixup's lambda with the updates.
+    """Synchronise the wrapper's gradient accumulation and the random draws of the model with the updates.
 
     An iteration of the runner is one update of several micro-batches. Without the hook, MMEngine's wrapper would take the number
     of iterations for the number of micro-batches.
@@ -163,5 +140,8 @@ class UpdateHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if getattr(model, "mixup", None):  # models of other tasks may use this hook, too
+        if not isinstance(model, ImageClassifier):  # models of other tasks may use this hook, too
+            return
+        model.update_seed = seed_of(runner.seed, "update", runner.iter)
+        if model.mixup:
             model.mixup.draw(runner.iter)

@@ -1,7 +1,7 @@
 """Resolve the values of a classifier's config to the MMEngine config that trains it."""
 
 from backbones.networks.architecture import arch_of, check_resnet, network_name
-from backbones.resolving import Request, data_folder, milestones, start
+from backbones.resolving import SAMPLER, Request, data_folder, milestones, start
 from classification.dtypes import set_precision
 from classification.tricks import compose
 
@@ -30,6 +30,8 @@ FOLLOWS = {
     "model.num_classes": "num_classes",
     "model.data_preprocessor.mean": "mean",
     "model.data_preprocessor.std": "std",
+    "train_dataloader.sampler": "seed and batch, so that a run trains alike in one process and in several",
+    "train_dataloader.drop_last": "batch, since an update takes a whole batch",
     "train_dataloader.dataset.root": "data_root",
     "test_dataloader.dataset.root": "data_root",
     "network": "model.backbone",
@@ -109,7 +111,7 @@ def _loaders(cfg, values) -> None:
     cfg.train_dataloader = dict(
         persistent_workers=True,
         drop_last=True,
-        sampler=dict(type="DefaultSampler", shuffle=True),
+        sampler=dict(type=SAMPLER),
         dataset=dict(type="classification.ImageFolder", root=f"{root}/train", pipeline=train),
         **common,
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backbones.common.data_files import DataFiles, check_overlap, first_odd
+from backbones.resolving import check_batch
 from classification.folders import class_images, class_names, read_folder
 from classification.resolve import FOLLOWS, facts_of, resolve
 from classification.schema import ClassificationValues as VALUES
@@ -39,7 +40,8 @@ def check_data(cfg) -> list[str]:
 
     Raises:
         ValueError: a folder is missing or empty, or its classes differ from those of the config, the other split, or the teacher;
-            a test image is no file with content; or all test images are trained on.
+            there are fewer training images than a batch takes; a test image is no file with content; or all test images are
+            trained on.
     """
     train, val = data_folders(cfg)
     images, val_images = read_folder(train), read_folder(val)
@@ -54,6 +56,7 @@ def check_data(cfg) -> list[str]:
         )
     if odd := first_odd(path for _, path in _named(val, val_images)):
         raise ValueError(f"The image {odd[0]} cannot be read ({odd[1]}); replace it, or take it out of the data.")
+    check_batch(sum(map(len, images.values())), cfg.batch, str(train))
     remarks = check_overlap(_named(train, images), _named(val, val_images))
     if cfg.model.distillation:
         from classification.distillation import load_teacher

@@ -1,6 +1,6 @@
 """Resolve the values of a detector's config, a protocol and a backbone to the MMEngine config that trains it."""
 
-from backbones.resolving import Request, check_backbone, data_folder, milestones, start
+from backbones.resolving import SAMPLER, Request, check_backbone, data_folder, milestones, start
 from backbones.transfer import protocols
 from backbones.transfer.holdout import tune
 from backbones.transfer.plug import last_stage_of, plug
@@ -74,7 +74,7 @@ def _data(cfg, values, protocol: dict) -> None:
     workers = dict(num_workers=values.num_workers, persistent_workers=True)
     cfg.model.data_preprocessor.pad_size_divisor = protocol["pad_divisor"]
     cfg.train_dataloader = dict(
-        sampler=dict(type="DefaultSampler", shuffle=True),
+        sampler=dict(type=SAMPLER),
         batch_sampler=dict(type="AspectRatioBatchSampler"),
         dataset=dict(type="ConcatDataset", datasets=sets) if len(sets) > 1 else sets[0],
         **workers,

@@ -10,6 +10,7 @@ from pathlib import Path
 import backbones.mmcv_ops  # noqa: F401  (before anything imports mmdet)
 from backbones.common.data_files import DataFiles, check_overlap
 from backbones.common.files import missing_folder
+from backbones.resolving import check_batch
 from detection.annotations import check_split
 from detection.error_analysis import count_errors
 from detection.image_lists import IMAGES, LISTS, XMLS, ListedImages, split_of
@@ -31,8 +32,8 @@ def check_data(cfg) -> list[str]:
     """Return a sentence for each oddity that does not stop a run, such as boxes that reach out of their image.
 
     Raises:
-        ValueError: the VOCdevkit is not where the config expects it, ``check_split`` refuses its files, or all test images are
-            trained on.
+        ValueError: the VOCdevkit is not where the config expects it, ``check_split`` refuses its files, fewer images are listed
+            for training than a batch takes, or all test images are trained on.
     """
     for folder in data_folders(cfg):
         for part in (IMAGES, XMLS, LISTS):
@@ -44,6 +45,7 @@ def check_data(cfg) -> list[str]:
         remarks += check_split(split, cfg.classes, training=True)
     for split in testing:
         remarks += check_split(split, cfg.classes, training=False)
+    check_batch(sum(len(split.names) for split in training), cfg.batch, "The training list")
     return remarks + check_overlap(_named_images(training), _named_images(testing))
 
 

@@ -3,7 +3,7 @@
 A protocol is a named set of training and test settings; a card holds the weights of a pretrained backbone.
 """
 
-from backbones.resolving import Request, check_backbone, data_folder, start
+from backbones.resolving import SAMPLER, Request, check_backbone, data_folder, start
 from backbones.transfer import protocols
 from backbones.transfer.holdout import tune
 from backbones.transfer.plug import plug
@@ -109,7 +109,7 @@ def _data(cfg, values, protocol: dict) -> None:
     root = data_folder(values)
     cfg.train_dataloader = dict(
         drop_last=True,
-        sampler=dict(type="DefaultSampler", shuffle=True),
+        sampler=dict(type=SAMPLER),
         dataset=_split(root, "training") | dict(pipeline=[*train, PACK]),
         **workers,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import backbones.mmcv_ops  # noqa: F401  (before anything imports mmseg)
 from backbones.common.data_files import DataFiles, check_overlap, first_odd
 from backbones.common.files import missing_folder
+from backbones.resolving import check_batch
 from segmentation.folders import IMAGE, MASK, Split, list_split, read_split
 from segmentation.masks import sample_masks
 from segmentation.metrics import REGIONS, load, per_class
@@ -30,8 +31,8 @@ def check_data(cfg) -> list[str]:
     """Return a sentence for each oddity that stops no run. Masks are sampled here, and all are checked when they are read.
 
     Raises:
-        ValueError: a folder does not exist, images and masks do not pair, a test image or mask is no file with content, a sampled
-            mask cannot be used, or all test images are trained on.
+        ValueError: a folder does not exist, images and masks do not pair, there are fewer training images than a batch takes, a
+            test image or mask is no file with content, a sampled mask cannot be used, or all test images are trained on.
     """
     for folder in data_folders(cfg):
         if not os.path.isdir(folder):
@@ -40,6 +41,7 @@ def check_data(cfg) -> list[str]:
     if odd := first_odd(path for name in testing.pairs for path in (testing.image(name), testing.mask(name))):
         raise ValueError(f"{odd[0]} cannot be read ({odd[1]}); replace it, or take the image and its mask out of the data.")
     remarks = [*sample_masks(training, skip_bad=True), *sample_masks(testing, skip_bad=False)]
+    check_batch(len(training.pairs), cfg.batch, str(training.images))
     return remarks + check_overlap(*(((name, split.image(name)) for name in split.pairs) for split in (training, testing)))
 
 

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from backbones.resolving import Machine, Request, divide
 from classification import ImageClassifier, LowPrecisionOptimWrapper, UpdateHook
 from classification.dtypes import resolve_dtype, set_precision
-from classification.model import micro_batches
+from classification.micro_batches import micro_batches
 from classification.resolve import resolve as resolve_values
 from tests.helpers.networks import MEAN, STD
 from tools.engine.config import Options, load, resolve
@@ -75,7 +75,7 @@ def test_a_batch_is_divided_among_processes_and_then_into_micro_batches(batch, m
         (96, 16, 4, r"can be divided among 1, 2, 3, 6 processes, not 4"),
         (16, 16, 2, r"can be divided among 1 processes, not 2"),
         (100, 32, 1, r"batch of 100 is no multiple of micro_batch, 32"),
-        (12, None, 5, r"batch of 12 cannot be divided among 5 processes; choose another number\."),
+        (12, None, 5, r"batch of 12 images can be divided among 1, 2, 3, 4, 6, 12 processes, not 5; .*protocol.batch=N"),
     ],
 )
 def test_a_batch_that_cannot_be_divided_is_refused(batch, micro, world, message):
@@ -162,7 +162,7 @@ def test_micro_batches_train_as_one_batch_does(kind, micro, updates):
 
 
 @pytest.mark.parametrize("micro", [16, 8, 4])
-def test_bn_takes_its_statistics_over_a_micro_batch(micro):
+def test_running_statistics_move_once_an_update_by_the_mean_over_its_micro_batches(micro):
     data = batches(1)
     model = small_classifier(micro, norm=True)
     weight, bias = (p.detach().numpy().copy() for p in model.backbone.conv1.parameters())
@@ -170,14 +170,13 @@ def test_bn_takes_its_statistics_over_a_micro_batch(micro):
     x = (data[0]["inputs"].numpy() - np.float32(MEAN)[:, None, None].astype(float)) / np.float32(STD)[:, None, None].astype(float)
     patches = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))[:, :, ::2, ::2]
     values = np.einsum("nchwij,kcij->nkhw", patches, weight) + bias[:, None, None]
-    mean, variance = np.zeros(5), np.ones(5)
-    for part in np.split(values, 16 // micro):
-        mean = 0.9 * mean + 0.1 * part.mean((0, 2, 3))
-        variance = 0.9 * variance + 0.1 * part.transpose(1, 0, 2, 3).reshape(5, -1).var(1, ddof=1)
+    parts = np.split(values, 16 // micro)
+    mean = np.mean([part.mean((0, 2, 3)) for part in parts], axis=0)
+    variance = np.mean([part.transpose(1, 0, 2, 3).reshape(5, -1).var(1, ddof=1) for part in parts], axis=0)
     norm = model.backbone.bn
-    np.testing.assert_allclose(norm.running_mean.numpy(), mean, rtol=1e-9)
-    np.testing.assert_allclose(norm.running_var.numpy(), variance, rtol=1e-9)
-    assert norm.num_batches_tracked == 16 // micro
+    np.testing.assert_allclose(norm.running_mean.numpy(), 0.1 * mean, rtol=1e-9)
+    np.testing.assert_allclose(norm.running_var.numpy(), 0.9 + 0.1 * variance, rtol=1e-9)
+    assert norm.num_batches_tracked == 1
 
 
 # ---- decay

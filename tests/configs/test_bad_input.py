@@ -52,6 +52,22 @@ def test_unknown_and_misused_names_are_refused(refused, world, args, message):
 
 
 @pytest.mark.parametrize(
+    ("config", "override", "counts"),
+    [
+        (CLASSIFIER, "batch=17 micro_batch=17", "imagenet/train has 16 images, fewer than one batch of 17"),
+        (CLASSIFIER, "batch=4096", "imagenet/train has 16 images, fewer than one batch of 4096"),
+        (DETECTOR, "protocol.batch=7", "The training list has 6 images, fewer than one batch of 7"),
+        (SEGMENTER, "protocol.batch=5", "images/training has 4 images, fewer than one batch of 5"),
+    ],
+)
+def test_a_training_set_smaller_than_a_batch_is_refused_before_a_folder_is_made(refused, world, config, override, counts):
+    backbone = [] if config == CLASSIFIER else ["--backbone", "scratch"]
+    error = refused("train", config, *backbone, "--cfg-options", *override.split())
+    assert counts in error and "batch=N" in error
+    assert not Path("work_dirs").exists()
+
+
+@pytest.mark.parametrize(
     "args, message",
     [
         (["run", "configs/studies/demo.py", "--scale", "toi"], "no scale 'toi'; nearest: toy"),
@@ -126,13 +142,13 @@ def test_cards_that_are_damaged_or_do_not_fit_are_refused(refused, world, make_c
     card = make_card(name="truncated").path
     weights = card / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    assert "sha256 differs" in refused("train", DETECTOR, "--backbone", card)
+    assert "sha256 differs" in refused("train", DETECTOR, "--backbone", card, *SMALL_DENSE)
 
     card = make_card(name="variant").path
     about = json.loads((card / "card.json").read_text())
     about["arch"]["variant"] = "b"
     (card / "card.json").write_text(json.dumps(about))
-    error = refused("train", SEGMENTER, "--backbone", card)
+    error = refused("train", SEGMENTER, "--backbone", card, *SMALL_DENSE)
     assert "does not fit ResNet" in error and "conv1.weight" in error
 
 

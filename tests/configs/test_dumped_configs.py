@@ -78,12 +78,12 @@ def test_a_key_edited_by_hand_counts_as_an_override_and_is_reported(tmp_path):
     file, resolved = dumped(tmp_path, CLASSIFIER)
     text = file.read_text()
     assert "momentum=0.9" in text and "interval=20" in text
-    file.write_text(text.replace("momentum=0.9", "momentum=0.8", 1).replace("drop_last=True,\n", "", 1))
+    file.write_text(text.replace("momentum=0.9", "momentum=0.8", 1).replace("persistent_workers=True,\n", "", 1))
     resolved_again = resolve(file, Options(overrides={"batch": 32}))
     assert resolved_again.cfg.optim_wrapper.optimizer.momentum == 0.8 and resolved_again.cfg.optim_wrapper.optimizer.lr == 0.025
-    assert "drop_last" not in resolved_again.cfg.train_dataloader
+    assert "persistent_workers" not in resolved_again.cfg.train_dataloader
     (notice,) = resolved_again.notices
-    assert "was edited by hand" in notice and "optim_wrapper.optimizer.momentum, train_dataloader.drop_last" in notice
+    assert "was edited by hand" in notice and "optim_wrapper.optimizer.momentum, train_dataloader.persistent_workers" in notice
     assert resolved_again.key != resolved.key
 
 
@@ -91,6 +91,12 @@ def test_a_key_edited_by_hand_counts_as_an_override_and_is_reported(tmp_path):
     ("old", "new", "sentence"),
     [
         ("max_epochs=4", "max_epochs=9", "train_cfg.max_epochs: it follows from epochs"),
+        ("drop_last=True,\n", "", "train_dataloader.drop_last: it follows from batch"),
+        (
+            "type='backbones.ShuffleSampler'",
+            "type='DefaultSampler'",
+            "train_dataloader.sampler.type: it follows from seed and batch",
+        ),
         ("lr=0.0125", "lr='fast'", "the config has 0.0125 there; give a number"),
         ("resolved_from = dict(", "resolved_from = dict(when=3, ", "resolved_from.when, which is unknown"),
     ],
@@ -142,7 +148,12 @@ def test_a_printed_config_has_the_absolute_path_of_its_card(tmp_path, card):
 def test_the_tools_of_mmdet_and_mmseg_train_a_printed_config(tmp_path, toy_root, card, library, config, backbone):
     command = [sys.executable, str(ROOT / "tools/print_config.py"), config]
     command += ["--backbone", card if backbone == "card" else backbone]
-    short = ["protocol.length.updates=2", "protocol.warmup=1" if library == "mmdet" else "protocol.crop=64", "num_workers=0"]
+    short = [
+        "protocol.batch=2",
+        "protocol.length.updates=2",
+        "protocol.warmup=1" if library == "mmdet" else "protocol.crop=64",
+        "num_workers=0",
+    ]
     small = [] if backbone == "card" else ["scratch_backbone.base_channels=8"]
     printed = subprocess.run(
         [*command, "--cfg-options", *short, *small], capture_output=True, text=True, cwd=ROOT, check=True

@@ -33,6 +33,20 @@ class Kill(Hook):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+class SaveAndStop(Hook):
+    """Save a checkpoint after ``after`` updates and stop training, in all processes at once."""
+
+    priority = "LOWEST"  # after the schedules have stepped
+
+    def __init__(self, after: int):
+        self.after = after
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter + 1 == self.after:
+            runner.save_checkpoint(runner.work_dir, f"iter_{self.after}.pth", by_epoch=False)
+            raise Stopped(STOPPED)
+
+
 def resolved_config(path: str, processes: int = 1, workers: int = 0, tricks: list = (), **overrides) -> Resolved:
     """Resolve the config ``path`` for two epochs of two images at a narrow width."""
     dense = path != CLASSIFIER

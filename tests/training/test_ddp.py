@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from tests.helpers.atomic import forked
-from tests.helpers.exact import CLASSIFIER, DETECTOR, SEGMENTER, config
+from tests.helpers.exact import CLASSIFIER, DETECTOR, SEGMENTER, config, trained
 from tests.helpers.networks import ROOT
 from tools.engine.run_folder import CURVE, read_curve
 from tools.engine.training.checkpoints import last_checkpoint
@@ -24,6 +25,7 @@ from tools.engine.training.runner import end_workers
 
 PER_IMAGE = {CLASSIFIER: "ranks.npz", DETECTOR: "detections.npz", SEGMENTER: "confusion.npz"}
 PROCESSES = {"one": 1, "two": 2}
+TWO_CONVOLUTIONS = dict(type="tests.helpers.batch.TwoConvolutions", norm=True)
 
 
 def free_port() -> int:
@@ -32,13 +34,14 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def in_two_processes(function, cfg) -> None:
-    """Call ``function(cfg)`` in the two processes of one group; both must exit with status 0."""
+def in_processes(count: int, function, cfg) -> None:
+    """Call ``function(cfg)`` in the ``count`` processes of one group; all must exit with status 0."""
     port, pids = free_port(), []
     cfg.launcher = "pytorch"
 
     def work(rank: int) -> None:
-        os.environ |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        os.environ |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1")
+        os.environ["MASTER_PORT"] = str(port)
         try:
             function(cfg)
             torch.distributed.destroy_process_group()
@@ -48,47 +51,98 @@ def in_two_processes(function, cfg) -> None:
 
             traceback.print_exc()
 
-    for rank in range(2):
+    for rank in range(count):
         pids.append(forked(work, rank))
-    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0, 0]
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * count
 
 
-def trained(cfg) -> None:
-    runner = build_runner(cfg)
-    try:
-        runner.train()
-    finally:
-        end_workers(runner)
+@pytest.fixture
+def folder_of(toy_root, tmp_path, monkeypatch):
+    """Return ``folder_of(count)``, which makes a data root whose training set has that many images, and sets DATA_ROOT to it."""
+
+    def make(count: int) -> None:
+        root = tmp_path / f"{count}_images/toy/imagenet"
+        shutil.copytree(toy_root / "imagenet/val", root / "val")
+        images = sorted((toy_root / "imagenet/train").rglob("*.*"))
+        for i in range(count):
+            image = images[(i * 2 + i // 8) % len(images)]  # there are two of each class
+            (root / "train" / image.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(image, root / "train" / image.parent.name / f"{i}{image.suffix}")
+        monkeypatch.setenv("DATA_ROOT", str(root.parents[1]))
+
+    return make
+
+
+@pytest.fixture
+def teacher(make_card) -> str:
+    """Return the folder of a card with a classifier."""
+    rng = torch.Generator().manual_seed(0)
+    return str(make_card(classifier={"weight": torch.randn(8, 256, generator=rng) / 16, "bias": torch.zeros(8)}).path)
+
+
+def train_in(processes: int, folder: Path, backbone: dict | None = None, dropout: float = 0.0, **values):
+    """Train a toy classifier in so many processes; return the loss of each update, and the weights and buffers at the end."""
+    cfg = config(CLASSIFIER, folder, processes=processes, batch=8, **values)
+    cfg.model.backbone, cfg.model.dropout = backbone or cfg.model.backbone, dropout
+    trained(cfg) if processes == 1 else in_processes(processes, trained, cfg)
+    losses = [line["loss"] for line in read_curve(folder / CURVE)]
+    return losses, torch.load(last_checkpoint(folder), weights_only=True)["state_dict"]
+
+
+def assert_trained_alike(runs: list) -> None:
+    """Compare losses, weights and buffers of runs with those of the first, to 1e-5."""
+    (losses, weights), *others = runs
+    assert len(set(losses)) == len(losses) > 0
+    for other_losses, other_weights in others:
+        np.testing.assert_allclose(losses, other_losses, rtol=0, atol=1e-5)
+        assert weights.keys() == other_weights.keys()
+        for name, value in weights.items():
+            torch.testing.assert_close(
+                value, other_weights[name], rtol=1e-5, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+            )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("norm", "tolerance"), [(False, 1e-6), (True, 1e-5)])
-def test_two_processes_train_as_one_with_the_same_batch(toy_root, tmp_path, monkeypatch, norm, tolerance):
-    """Let one process accumulate the micro-batches of the two, which take every second image each, so that BN sees the same."""
-    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
-    monkeypatch.setattr(
-        "classification.model.micro_batches",
-        lambda data, size: [
-            {k: v[i :: len(data["labels"]) // size] for k, v in data.items()} for i in range(len(data["labels"]) // size)
-        ],
-    )
-    curves, weights = [], []
-    for name in ("one", "two"):
-        cfg = config(CLASSIFIER, tmp_path / name, processes=PROCESSES[name], batch=4, micro_batch=2)
-        cfg.model.backbone = dict(type="tests.helpers.batch.TwoConvolutions", norm=norm)
-        if name == "one":
-            trained(cfg)
-        else:
-            in_two_processes(trained, cfg)
-        curves.append([line["loss"] for line in read_curve(tmp_path / name / CURVE)])
-        weights.append(torch.load(last_checkpoint(tmp_path / name), weights_only=True)["state_dict"])
-    assert len(curves[0]) == 8
-    np.testing.assert_allclose(*curves, rtol=0, atol=tolerance)
-    for name, value in weights[0].items():
-        if (
-            "running" not in name and "num_batches" not in name
-        ):  # of two processes it is the mean over them, of one it is updated by micro-batch
-            torch.testing.assert_close(value, weights[1][name], rtol=0, atol=tolerance)
+@pytest.mark.parametrize(("count", "processes"), [(39, (1, 2, 4)), (40, (1, 2)), (43, (1, 4))])
+def test_several_processes_train_as_one_does(folder_of, tmp_path, count, processes):
+    """Include BN's running statistics, and sets that are no multiple of the batch."""
+    folder_of(count)
+    runs = [train_in(n, tmp_path / f"{n}", TWO_CONVOLUTIONS, micro_batch=2) for n in processes]
+    assert len(runs[0][0]) == 2 * (count // 8)  # two epochs of whole batches
+    assert_trained_alike(runs)
+    assert runs[0][1]["backbone.bn.num_batches_tracked"] == 2 * (count // 8)
+
+
+@pytest.mark.slow
+def test_several_processes_draw_the_same_mixup_and_dropout_and_distil_the_same(folder_of, tmp_path, teacher):
+    folder_of(39)
+    tricks = [("mixup", {"schedule": "same"}), "label_smoothing", ("distillation", {"teacher": teacher, "temperature": 2.0})]
+    options = dict(dropout=0.3, micro_batch=2, tricks=tricks)
+    assert_trained_alike([train_in(n, tmp_path / f"{n}", TWO_CONVOLUTIONS, **options) for n in (1, 2, 4)])
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_resnet_as_one_does(folder_of, tmp_path):
+    folder_of(39)
+    assert_trained_alike([train_in(n, tmp_path / f"{n}", micro_batch=4, tricks=["resnet_d", "cosine"]) for n in (1, 2)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(4, 1), (1, 2)])
+def test_a_run_resumed_in_mid_epoch_with_another_number_of_processes_goes_on_alike(folder_of, tmp_path, before, after):
+    folder_of(39)
+    whole = train_in(1, tmp_path / "whole", TWO_CONVOLUTIONS, micro_batch=2)
+    for processes, hooks, last in (
+        (before, [dict(type="tests.helpers.exact.SaveAndStop", after=3)], "iter_3"),
+        (after, [], "epoch_2"),
+    ):
+        cfg = config(CLASSIFIER, tmp_path / "again", processes=processes, batch=8, micro_batch=2)
+        cfg.model.backbone, cfg.custom_hooks = TWO_CONVOLUTIONS, [*cfg.custom_hooks, *hooks]
+        work = partial(trained, resume=not hooks)
+        work(cfg) if processes == 1 else in_processes(processes, work, cfg)
+        assert last_checkpoint(tmp_path / "again").name == f"{last}.pth"
+    weights = torch.load(last_checkpoint(tmp_path / "again"), weights_only=True)["state_dict"]
+    assert_trained_alike([whole, (whole[0], weights)])
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +183,7 @@ def test_two_processes_test_as_one_and_count_no_image_twice(odd_root, tmp_path, 
             torch.save({"state_dict": runner.model.state_dict(), "meta": {}}, tmp_path / "weights.pth")
             evaluated(cfg)
         else:
-            in_two_processes(evaluated, cfg)
+            in_processes(2, evaluated, cfg)
         arrays = dict(np.load(tmp_path / name / PER_IMAGE[path]))
         results.append((json.loads((tmp_path / name / "metrics.json").read_text()), {k: v.tolist() for k, v in arrays.items()}))
     assert results[0] == results[1]

@@ -7,13 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import HOOKS
 
-from tests.helpers.exact import CLASSIFIER, DETECTOR, SEGMENTER, Kill, assert_same, config, trained
+from tests.helpers.exact import CLASSIFIER, DETECTOR, SEGMENTER, assert_same, config, trained
 from tools.engine.training.checkpoints import check_checkpoint, last_checkpoint
 from tools.engine.training.seeding import SampleIndex, own_randomness, seed_everything, seed_of
-
-HOOKS.register_module(module=Kill)
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from classification.tricks import TRICKS
-from tests.helpers.exact import CLASSIFIER, DETECTOR, SEGMENTER, Kill, assert_same
+from tests.helpers.exact import CLASSIFIER, DETECTOR, SEGMENTER, assert_same
 from tools.engine.config import Options, resolve
 from tools.engine.run_folder import CURVE, read_curve
 from tools.engine.training.checkpoints import last_checkpoint
@@ -162,7 +162,7 @@ def test_a_disturbed_run_is_the_undisturbed_one(toy_root, tmp_path, monkeypatch,
     assert len(whole["curve"]) >= 2 and whole["epoch"] >= 2
     in_epoch = row["stop"] == LEVELS["stop"][0]
     updates = whole["epoch"]
-    hook = dict(type="Kill", after=updates - 1) if in_epoch else dict(type="Break", after=updates)
+    hook = dict(type="tests.helpers.exact.Kill", after=updates - 1) if in_epoch else dict(type="Break", after=updates)
     with pytest.raises(Stopped if in_epoch else Broken):
         outcome(config(row, tmp_path / "again", card, row["workers"], hook))
     saved = last_checkpoint(tmp_path / "again").name
@@ -183,6 +183,3 @@ def test_an_evaluation_that_a_kill_cut_short_is_repeated(toy_root, tmp_path, mon
     shutil.copytree(tmp_path / "again", tmp_path / "done")
     done = outcome(config(row, tmp_path / "done", card, 0), resume=True)  # no update is left, so nothing is drawn
     assert_same(done | {"generators": 0}, whole | {"generators": 0})
-
-
-assert Kill  # registered by test_exact

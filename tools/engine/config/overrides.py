@@ -123,10 +123,15 @@ def apply_derived(cfg, changes: Mapping[str, Any]) -> None:
     for key, value in changes.items():
         if key.partition(".")[0] not in cfg and key.partition(".")[0] in field_names(task.VALUES):
             continue  # a value that was used up while the config was resolved
-        if source := follows(key, task.FOLLOWS):
-            raise ValueError(f"--cfg-options {key}: it follows from {source}; change that instead.")
+        refuse_following(task, key)
         _check_path(cfg, key, value, field_names(task.VALUES))
         put(cfg, key, value)
+
+
+def refuse_following(task, key: str) -> None:
+    """Raise ValueError for a key of a resolved config that follows from a value, which is what to change."""
+    if source := follows(key, task.FOLLOWS):
+        raise ValueError(f"--cfg-options {key}: it follows from {source}; change that instead.")
 
 
 def _check_path(cfg, key: str, value: Any, values: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ from backbones.resolving import Machine, Request, complete, data_folder
 from classification.tricks import difference, flatten
 from tools.engine.config.dumped import Origin, RunOptions, edits_of, take_out
 from tools.engine.config.loading import ORIGIN, checked, read
-from tools.engine.config.overrides import apply_derived, refuse_undone, sort_overrides
+from tools.engine.config.overrides import apply_derived, refuse_following, refuse_undone, sort_overrides
 from tools.engine.config.run_key import SEED, RunKey, hashable_config, make_key, replaced
 from tools.engine.config.structures import check_structures
 from tools.engine.config.tasks import task_of
@@ -182,6 +182,7 @@ def _plain(origin: Origin, machine: Machine, card: CardFacts | None) -> tuple[An
     refuse_undone(overrides, [name for name, _ in resolved.get("tricks", [])])
     apply_derived(resolved, overrides.derived)
     for key in origin.gone:
+        refuse_following(task_of(resolved), key)
         take_out(resolved, key)
     complete(resolved, machine)
     check_structures(resolved, origin.file)

@@ -1,14 +1,15 @@
 """Resume a run exactly: the hook that seeds each update, restores each process's state and continues in mid-epoch."""
 
 import time
+from collections.abc import Sequence
 
 import torch
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 
+from backbones.randomness import seed_everything, seed_of
 from tools.engine.training.checkpoints import RUN, check_room
 from tools.engine.training.hooks import all_reduce_max
-from tools.engine.training.seeding import seed_everything, seed_of
 
 
 class ExactHook(Hook):
@@ -16,7 +17,8 @@ class ExactHook(Hook):
 
     A checkpoint has MMEngine's keys, the key of its run, and ``ranks``: for each process, what ``state`` of its hooks returns
     (plain values and tensors). If the resumed run has as many processes, each hook gets its state back through ``restore``. The
-    state of this hook is the buffers: the running statistics of BN, which differ among processes within an epoch.
+    state of this hook is the buffers: the running statistics of BN, which differ among processes within an epoch. The weights of
+    the checkpoint hold their mean, as after an epoch, for a test, a card or another number of processes.
     """
 
     priority = "VERY_HIGH"
@@ -62,6 +64,7 @@ class ExactHook(Hook):
         checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
         checkpoint[RUN] = runner.cfg.get("run")
         checkpoint["ranks"] = runner.states
+        average_buffers(checkpoint["state_dict"], [state[type(self).__name__] for state in runner.states])
         checkpoint["seconds"] = runner.spent + time.time() - runner.began
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -77,6 +80,13 @@ class ExactHook(Hook):
     def after_train(self, runner) -> None:
         if is_main_process():
             runner.keep_last()
+
+
+def average_buffers(weights: dict[str, torch.Tensor], states: Sequence[dict[str, torch.Tensor]]) -> None:
+    """Set each buffer in ``weights``, in place, to its mean over ``states``, one per process; empty ones change nothing."""
+    for name in states[0]:
+        if name in weights and weights[name].is_floating_point():
+            weights[name] = torch.stack([state[name] for state in states]).mean(0)
 
 
 def fast_forward(iterator, updates: int) -> None:

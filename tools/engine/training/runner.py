@@ -1,6 +1,6 @@
 """Extend MMEngine's runner so that resuming is exact: a run that was stopped anywhere and resumed ends as an undisturbed one.
 
-Random draws follow two rules, see ``tools.engine.training.seeding``; checkpoints hold all other state.
+Random draws follow three rules, see ``tools.engine.training.seeding``; checkpoints hold all other state.
 """
 
 import signal

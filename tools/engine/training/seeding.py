@@ -1,37 +1,23 @@
 """Make random draws independent of where a run was stopped and of which process loaded its data.
 
-Two rules replace saved states of random generators. The draws of an update are a function of (seed, update, process), and those
-of a sample's augmentation are one of (seed, epoch, index of the sample). So a run resumed at the end or in the middle of an epoch
-equals the undisturbed one, and the number of loader workers changes nothing.
+Three rules replace saved states of random generators. The draws of an update are a function of (seed, update, process), in
+classification of (seed, update, micro-batch); those of a sample's augmentation are one of (seed, epoch, index of the sample), and
+the order of an epoch is one of (seed, epoch). So a run resumed at the end or in the middle of an epoch equals the undisturbed
+one, and the number of loader workers changes nothing.
 """
 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
 
 import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
 from backbones.common.images import BadImage
+from backbones.randomness import seed_everything, seed_of
 
 REPLACED = 100  # this many unreadable files in a row stop a run even if it may skip bad images
-
-
-def seed_of(*parts: int | str) -> int:
-    """Return a seed of 63 bits that depends on ``parts`` alone; seeds of different parts look unrelated."""
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
-
-
-def seed_everything(seed: int, cuda: bool) -> None:
-    """Seed the generators of Python, numpy and torch; with ``cuda`` also that of the GPU."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    if cuda:
-        torch.manual_seed(seed)
-    else:
-        torch.default_generator.manual_seed(seed)
 
 
 @contextmanager
