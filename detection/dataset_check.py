@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from backbones.common import dataset_checks as checking
 from backbones.common.dataset_checks import Finding, Look, entries, first_names, inspect_image, listed, map_files, refuse_root
+from backbones.common.images import LONGEST_DENSE
 from detection.annotations import read_annotation, sides
 from detection.image_lists import IMAGES, LISTS, XMLS, leaves_folder, list_lines, repeated
 
@@ -227,7 +228,7 @@ def inspect(root: str, year: str, classes: Sequence[str], names: list[str]) -> l
 
 def _inspect(root: Path, year: str, classes: Sequence[str], name: str) -> Seen:
     image, xml = f"{year}/JPEGImages/{name}.jpg", f"{year}/Annotations/{name}.xml"
-    look = inspect_image(root / image) if os.path.lexists(root / image) else Look(fault="no image")
+    look = inspect_image(root / image, LONGEST_DENSE) if os.path.lexists(root / image) else Look(fault="no image")
     faults, objects = [(look.fault, image)] if look.fault else [], []
     try:
         size, objects = read_annotation(root / xml)

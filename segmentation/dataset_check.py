@@ -18,6 +18,7 @@ import numpy as np
 from backbones.common import dataset_checks as checking
 from backbones.common.data_files import is_hidden, shared_images
 from backbones.common.dataset_checks import Finding, Look, entries, first_names, inspect_image, listed, map_files, refuse_root
+from backbones.common.images import LONGEST_DENSE
 from segmentation import masks
 from segmentation.folders import IMAGE, MASK
 from segmentation.masks import CLASSES, count_ids, find_fault, notice_numbering
@@ -280,7 +281,7 @@ def _inspect(root: Path, split: str, stem: str) -> Seen:
     photo, label = f"images/{split}/{stem}.jpg", f"annotations/{split}/{stem}.png"
     image, size, faults = None, None, []
     if os.path.lexists(root / photo):
-        image = inspect_image(root / photo)
+        image = inspect_image(root / photo, LONGEST_DENSE)
         if image.fault:
             faults.append((image.fault, photo))
         else:

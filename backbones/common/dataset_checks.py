@@ -22,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from backbones.common.data_files import unlisted
 from backbones.common.files import missing_folder
-from backbones.common.images import DeepImage, refuse_deep
+from backbones.common.images import LONGEST, DeepImage, SlenderImage, refuse_deep, refuse_slender
 
 Answer = TypeVar("Answer")
 
@@ -34,6 +34,7 @@ FAULTS = {  # of an image: description and remedy
     "foreign": ("files with an image's suffix that are no images", "replace them by the published ones, or remove what is not"),
     "deep": ("images of more than 8 bits a channel, which training refuses", "save them with 8 bits"),
     "large": ("images of more than 179 megapixels, which training refuses", "shrink them"),
+    "slender": ("images too narrow for their length, which training refuses", "cut them, or leave them out"),
     "odd": ("folders, pipes, sockets or devices in the place of files", "remove them, or copy the files again"),
     "unreadable": ("files that cannot be read", "fix their permissions or links, or copy them again from a sound disk"),
 }
@@ -68,8 +69,8 @@ class Look(NamedTuple):
     fault: str = ""
 
 
-def inspect_image(path: str | Path) -> Look:
-    """Decode an image in full and convert it to RGB, as for training."""
+def inspect_image(path: str | Path, longest: int = LONGEST) -> Look:
+    """Decode an image in full and convert it to RGB, as for training; it may be ``longest`` times as long as wide."""
     try:
         if not os.path.isfile(path) and os.path.exists(path):
             return Look(fault="odd")
@@ -79,6 +80,7 @@ def inspect_image(path: str | Path) -> Look:
             warnings.simplefilter("ignore")  # about odd EXIF data and the like, which do not affect decoding
             with Image.open(path) as image:
                 refuse_deep(image)
+                refuse_slender(image, longest)
                 image.convert("RGB")
                 form = "JPEG" if image.format == "MPO" else image.format  # a camera's JPEG with a second image
                 return Look(form, image.mode, image.size)
@@ -87,6 +89,8 @@ def inspect_image(path: str | Path) -> Look:
             return Look(fault="damaged" if file.read(8).startswith(MAGIC) else "foreign")
     except DeepImage:
         return Look(fault="deep")
+    except SlenderImage:
+        return Look(fault="slender")
     except Image.DecompressionBombError:
         return Look(fault="large")
     except Exception as error:  # damaged files make PIL raise any error; only errors of the system have a number

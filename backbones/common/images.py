@@ -8,6 +8,7 @@
   them, so the two would read different images.
 - The content decides the format, whatever the suffix of the name.
 - A truncated file is refused. Wrong bytes in the middle of a JPEG cannot be detected.
+- An image more than 1000 times as long as wide is refused; the dense tasks refuse one more than 50 times as long.
 - An image of more than 179 megapixels is refused, twice the size at which PIL begins to warn of decompression bombs.
 """
 
@@ -19,6 +20,9 @@ from PIL import Image
 
 from backbones.common.data_files import oddity
 
+# how many times as long as wide an image may be
+LONGEST = 1000  # resized to a short side of 256 it has 65 megapixels
+LONGEST_DENSE = 50  # dense tasks shrink the long side, and the short one must keep a pixel
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL's modes of more than 8 bits
 
 
@@ -28,6 +32,10 @@ class BadImage(ValueError):
 
 class DeepImage(ValueError):
     """Signal an image of more than 8 bits a channel."""
+
+
+class SlenderImage(ValueError):
+    """Signal an image that is too narrow for its length."""
 
 
 def read_rgb(path: str | Path) -> Image.Image:
@@ -40,6 +48,7 @@ def read_rgb(path: str | Path) -> Image.Image:
         _refuse_odd(path)
         with Image.open(path) as image:
             refuse_deep(image)
+            refuse_slender(image, LONGEST)
             image.load()
             return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy an RGB image
     except Exception as error:  # damaged files make PIL raise any error
@@ -59,6 +68,7 @@ def read_bgr(path: str | Path) -> np.ndarray:
         content = Path(path).read_bytes()
         with Image.open(io.BytesIO(content)) as image:  # reads only the header
             refuse_deep(image)
+            refuse_slender(image, LONGEST_DENSE)
         array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if array is None:
             raise OSError("it is cut short or damaged")
@@ -71,6 +81,12 @@ def _refuse_odd(path: str | Path) -> None:
     """Raise ValueError for a folder, a pipe or a device; opening a pipe would wait for ever."""
     if reason := oddity(path):
         raise ValueError(reason)
+
+
+def refuse_slender(image: Image.Image, longest: int) -> None:
+    """Raise SlenderImage for an opened image that is more than ``longest`` times as long as wide."""
+    if max(image.size) > longest * min(image.size):
+        raise SlenderImage(f"it is {image.width} x {image.height}, more than {longest} times as long as wide")
 
 
 def refuse_deep(image: Image.Image) -> None:

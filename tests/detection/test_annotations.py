@@ -8,49 +8,16 @@ from mmengine.config import ConfigDict
 
 from detection.annotations import check_annotation, check_split
 from detection.image_lists import ListedImages, split_of
+from tests.helpers.voc import BOX, GOOD, annotation
+from tests.helpers.voc import devkit as devkit
 
 CLASSES = ("cat", "dog")
-BOX = (10, 20, 60, 80)
 FLAT = "a.xml has a box with xmax <= xmin or ymax <= ymin in whole pixels"
-
-
-def xml(*objects: tuple, size: tuple[int, int] = (100, 90)) -> str:
-    """Return an annotation with (name, box, difficult) objects."""
-    parts = [
-        f"<object><name>{name}</name><difficult>{hard}</difficult><bndbox>"
-        + "".join(f"<{side}>{value}</{side}>" for side, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
-        + "</bndbox></object>"
-        for name, box, hard in objects
-    ]
-    return f"<annotation><size><width>{size[0]}</width><height>{size[1]}</height></size>{''.join(parts)}</annotation>"
-
-
-GOOD = xml(("cat", BOX, 0))
 
 
 def of(folder: Path, *names: str) -> ListedImages:
     """Return the images with these names, as if a list named them."""
     return ListedImages(folder, folder / "ImageSets/Main/test.txt", list(names))
-
-
-@pytest.fixture
-def devkit(tmp_path):
-    """Return a function ``devkit(a=text, ...)`` that writes images with these names and XML texts, and returns VOC2007.
-
-    The text None writes no XML.
-    """
-
-    def make(**texts: str | None) -> Path:
-        folder = tmp_path / "VOCdevkit/VOC2007"
-        for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (folder / f"JPEGImages/{name}.jpg").write_bytes(b"image")
-            if text is not None:
-                (folder / f"Annotations/{name}.xml").write_text(text)
-        return folder
-
-    return make
 
 
 @pytest.mark.parametrize(
@@ -62,25 +29,31 @@ def devkit(tmp_path):
         ("<html/>", "a.xml is no VOC annotation (its outermost tag is 'html', not 'annotation'"),
         ("<annotation/>", "a.xml is no VOC annotation (size/width of <annotation> is '', not a number"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "it has a DOCTYPE, which no VOC annotation has"),
-        (xml(("zebra", BOX, 0)), "a.xml has an object of the unknown class 'zebra'; allowed: cat, dog. Correct the file"),
+        (annotation(("zebra", BOX, 0)), "a.xml has an object of the unknown class 'zebra'; allowed: cat, dog. Correct the file"),
         (
-            xml(("cat", (10, 20, 10, 80), 0)),
+            annotation(("cat", (10, 20, 10, 80), 0)),
             f"{FLAT}: 'cat' 10 20 10 80; correct",
         ),
         (
-            xml(("cat", (60, 20, 10, 80), 0)),
+            annotation(("cat", (60, 20, 10, 80), 0)),
             f"{FLAT}: 'cat' 60 20 10 80; correct",
         ),
         (
-            xml(("cat", (10, 80, 60, 80), 0)),
+            annotation(("cat", (10, 80, 60, 80), 0)),
             f"{FLAT}: 'cat' 10 80 60 80; correct",
         ),
-        (xml(("cat", (101, 20, 130, 80), 0)), "a.xml has a box that lies outside its image: 'cat' 101 20 130 80, image 100 x 90"),
-        (xml(("cat", (-9, 20, 0, 80), 0)), "a.xml has a box that lies outside its image: 'cat' -9 20 0 80, image 100 x 90"),
-        (xml(("cat", (10, 91, 60, 95), 0)), "a.xml has a box that lies outside its image"),
-        (xml(("cat", (10, "x", 60, 80), 0)), "a.xml is no VOC annotation (bndbox/ymin of <object> is 'x', not a number"),
-        (xml(("cat", (10, "nan", 60, 80), 0)), "is 'nan', not a number"),
-        (xml(("cat", BOX, 2)), "a.xml has an object whose difficult is neither 0 nor 1: '2'; correct the file."),
+        (
+            annotation(("cat", (101, 20, 130, 80), 0)),
+            "a.xml has a box that lies outside its image: 'cat' 101 20 130 80, image 100 x 90",
+        ),
+        (
+            annotation(("cat", (-9, 20, 0, 80), 0)),
+            "a.xml has a box that lies outside its image: 'cat' -9 20 0 80, image 100 x 90",
+        ),
+        (annotation(("cat", (10, 91, 60, 95), 0)), "a.xml has a box that lies outside its image"),
+        (annotation(("cat", (10, "x", 60, 80), 0)), "a.xml is no VOC annotation (bndbox/ymin of <object> is 'x', not a number"),
+        (annotation(("cat", (10, "nan", 60, 80), 0)), "is 'nan', not a number"),
+        (annotation(("cat", BOX, 2)), "a.xml has an object whose difficult is neither 0 nor 1: '2'; correct the file."),
     ],
 )
 def test_a_faulty_annotation_is_refused_in_one_line_with_its_path(devkit, text, message):
@@ -91,7 +64,7 @@ def test_a_faulty_annotation_is_refused_in_one_line_with_its_path(devkit, text, 
 
 
 def test_a_valid_annotation_passes(devkit):
-    folder = devkit(a=xml(("cat", (1, 1, 100, 90), 0), ("dog", BOX, 1)))
+    folder = devkit(a=annotation(("cat", (1, 1, 100, 90), 0), ("dog", BOX, 1)))
     _, things, reaching = check_annotation(folder / "Annotations/a.xml", CLASSES)
     assert [(t.name, t.box, t.difficult) for t in things] == [("cat", (1, 1, 100, 90), "0"), ("dog", BOX, "1")]
     assert reaching == [] and check_split(of(folder, "a"), CLASSES, training=False) == []
@@ -99,21 +72,23 @@ def test_a_valid_annotation_passes(devkit):
 
 @pytest.mark.parametrize(("training", "use"), [(True, "clipped to it in training"), (False, "tested whole")])
 def test_boxes_that_reach_out_are_counted_and_named(devkit, training, use):
-    folder = devkit(a=xml(("cat", (0, 5, 30, 40), 0), ("dog", (50, 50, 101, 90), 0)), b=GOOD, c=xml(("cat", (5, 5, 9, 91), 0)))
+    folder = devkit(
+        a=annotation(("cat", (0, 5, 30, 40), 0), ("dog", (50, 50, 101, 90), 0)), b=GOOD, c=annotation(("cat", (5, 5, 9, 91), 0))
+    )
     (text,) = check_split(of(folder, "a", "b", "c"), CLASSES, training)
     assert text.startswith("VOC2007: boxes that reach out of their image (3), " + use)
     assert "a.xml ('cat' 0 5 30 40, image 100 x 90)" in text and "c.xml ('cat' 5 5 9 91, image 100 x 90)" in text
 
 
 def test_images_without_an_object_are_counted_and_named(devkit):
-    folder = devkit(a=xml(), b=GOOD, c=xml())
+    folder = devkit(a=annotation(), b=GOOD, c=annotation())
     for training, use in ((True, "left out of training: a, c."), (False, "is a false alarm: a, c.")):
         (text,) = check_split(of(folder, "a", "b", "c"), CLASSES, training)
         assert text.startswith("VOC2007: images without an object (2)") and text.endswith(use)
 
 
 def test_a_split_in_which_nothing_counts_is_refused(devkit):
-    folder = devkit(a=xml(("cat", BOX, 1)), b=xml())
+    folder = devkit(a=annotation(("cat", BOX, 1)), b=annotation())
     with pytest.raises(ValueError, match="None of the 2 images of VOC2007 to test on has an object that is not difficult"):
         check_split(of(folder, "a", "b"), CLASSES, training=False)
     assert len(check_split(of(folder, "a", "b"), CLASSES, training=True)) == 1  # difficult ones are trained on
@@ -174,7 +149,7 @@ def test_training_cuts_a_box_at_the_border_and_testing_does_not(devkit):
     from detection import VOCDataset
 
     init_default_scope("mmdet")
-    folder = devkit(a=xml(("cat", (-9, 5, 130, 40), 0)))
+    folder = devkit(a=annotation(("cat", (-9, 5, 130, 40), 0)))
     cv2.imwrite(str(folder / "JPEGImages/a.jpg"), np.zeros((90, 100, 3), np.uint8))
     (folder / "ImageSets/Main/test.txt").write_text("a\n")
     steps = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations", with_bbox=True)]
