@@ -107,6 +107,16 @@ def check_backbone(task: str, request: Request) -> None:
         raise ValueError("--backbone scratch with --transfer frozen would never train the backbone; leave one out.")
 
 
+def refuse_frozen_scratch(cfg) -> None:
+    """Raise ValueError if a backbone with random weights would not train as a whole."""
+    backbone = cfg.model.backbone
+    if cfg.get("backbone") == SCRATCH and (backbone.frozen_stages != -1 or backbone.norm_eval or backbone.get("norm_frozen")):
+        raise ValueError(
+            "--backbone scratch trains all of the backbone; leave out what freezes it: model.backbone.frozen_stages, "
+            "norm_eval or norm_frozen."
+        )
+
+
 def complete(cfg, machine: Machine):
     """Derive, in place, the settings that follow from the number of processes and the device. This is the last resolving step.
 
@@ -115,8 +125,9 @@ def complete(cfg, machine: Machine):
     fused kernel would round differently.
 
     Raises:
-        ValueError: see ``divide``.
+        ValueError: see ``divide``; a backbone with random weights is frozen.
     """
+    refuse_frozen_scratch(cfg)
     train = cfg.train_dataloader
     train.batch_size, cfg.optim_wrapper.accumulative_counts = divide(cfg, machine.processes)
     if train.sampler.type == SAMPLER:

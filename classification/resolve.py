@@ -52,6 +52,8 @@ def resolve(values, request: Request):
     for option, reason in NOT_HERE.items():
         if getattr(request, option):
             raise ValueError(f"--{option.replace('_', '-')} is for detection and segmentation; {values.task} {reason}.")
+    if values.crop_scale[0] > values.crop_scale[1]:
+        raise ValueError(f"crop_scale is {tuple(values.crop_scale)}; give the smaller part of an image first.")
     if "depth" in values.model.backbone:
         check_resnet(values.model.backbone)
     cfg = compose(values, request.tricks, lambda edited: derive(edited, request))

@@ -25,7 +25,7 @@ class ClassificationValues(Values, kw_only=True, forbid_unknown_fields=True):
     test_batch: Count
     mean: Channels
     std: Scales
-    size: Annotated[int, Meta(ge=8)]  # side of an image in pixels
+    size: Annotated[int, Meta(ge=8, le=4096)]  # side of an image in pixels
     crop_scale: tuple[Fraction, Fraction]
     optim_wrapper: dict[str, Any]
     teacher: str | None = None  # the folder of a card; set by the trick distillation

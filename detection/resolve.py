@@ -17,6 +17,10 @@ FOLLOWS = protocols.FOLLOWS | {
     "model.rpn_head.in_channels": "the backbone and the neck",
     "model.rpn_head.feat_channels": "the backbone and the neck",
     "model.neck.in_channels": "the backbone",
+    "model.neck.num_outs": "the strides of the anchors",
+    "model.backbone.frozen_stages": "protocol.frozen_stages",
+    "model.backbone.norm_eval": "protocol.norm",
+    "model.backbone.norm_frozen": "protocol.norm",
     "train_dataloader.dataset.metainfo": "classes",
     "test_dataloader.dataset.metainfo": "classes",
 }
@@ -30,9 +34,11 @@ def resolve(values, request: Request):
         request: the backbone (a card, or scratch) and the protocol.
 
     Raises:
-        ValueError: the request has tricks or no backbone, or the protocol or the card cannot be used.
+        ValueError: the request has tricks or no backbone, the protocol or the card cannot be used, or a class is named twice.
     """
     check_backbone(values.task, request)
+    if repeated := [name for i, name in enumerate(values.classes) if name in values.classes[:i]]:
+        raise ValueError(f"classes names {repeated[0]!r} twice; name each class once.")
     cfg = start(values, request)
     cfg.network = "faster_rcnn_fpn" if "neck" in cfg.model else "faster_rcnn_c4"
     protocol = choose_protocol(values, DetectionProtocol, cfg.network, request.protocol, request.protocol_changes)
@@ -110,6 +116,9 @@ def _proposals(model, protocol: dict) -> None:
     anchors.scales, anchors.ratios = list(protocol["anchor_scales"]), list(protocol["anchor_ratios"])
     model.rpn_head.loss_bbox = _smooth_l1(protocol["rpn_beta"])
     sample, rpn = protocol["rpn_sample"], model.train_cfg.rpn
+    if sample["low"] > sample["high"]:
+        limits = f"rpn_sample.low={sample['low']:g} above high={sample['high']:g}"
+        raise ValueError(f"The protocol has {limits}; an anchor would be both.")
     rpn.assigner.update(pos_iou_thr=sample["high"], neg_iou_thr=sample["low"], min_pos_iou=sample["best"])
     rpn.sampler.update(num=sample["num"], pos_fraction=sample["positive"])
     rpn.allowed_border = protocol["rpn_border"]

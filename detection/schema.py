@@ -5,15 +5,17 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from backbones.common.schema import Count, Fraction, Index, NonNegative, Positive
+from backbones.common.schema import Count, Fraction, Index, NonNegative, Positive, PositiveFraction
 from backbones.common.values import Values
 from backbones.transfer.protocols import Pixels, Protocol
+
+Split = Annotated[str, Meta(pattern=r"^\w+/\w+$", description="a year and a list of VOCdevkit, such as VOC2007/trainval")]
 
 
 class DetectionValues(Values, kw_only=True, forbid_unknown_fields=True):
     """Declare the values of a detector's config."""
 
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Meta(min_length=1)]
     scratch_backbone: dict[str, Any]  # network of a row without pretraining, written like a card's ``arch``
     protocol: str | dict[str, Any]
 
@@ -56,14 +58,14 @@ class DetectionProtocol(Protocol, kw_only=True, forbid_unknown_fields=True):
         "box_limit": "a box changes its width and height by a factor of 62.5 at most",
     }
 
-    train: tuple[str, ...]
-    test: str
+    train: Annotated[tuple[Split, ...], Meta(min_length=1)]
+    test: Split
     difficult_in_training: bool
     smallest_box: Index
     image_scales: Annotated[tuple[Pixels, ...], Meta(min_length=1)]
-    steps: tuple[Fraction, ...]
+    steps: tuple[PositiveFraction, ...]
     gamma: Positive
-    warmup_start: Fraction
+    warmup_start: PositiveFraction  # MMEngine multiplies the rate, so that from 0 it would stay 0
     clip: dict[str, Any] | None
     decay_norms: bool
     pad_divisor: Count

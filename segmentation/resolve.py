@@ -136,6 +136,8 @@ def _split(root: str, name: str) -> dict:
 def _heads(cfg, protocol: dict) -> None:
     """Set both heads and their BN as the protocol says, in place."""
     model = cfg.model
+    if not model.get("auxiliary_head"):
+        raise ValueError("model.auxiliary_head is missing; keep it, and give protocol.aux_weight=0 to train without it.")
     model.decode_head.update(num_convs=protocol["num_convs"], concat_input=protocol["concat_input"])
     for head, weight in ((model.decode_head, 1.0), (model.auxiliary_head, protocol["aux_weight"])):
         head.dropout_ratio = protocol["dropout"]
@@ -147,6 +149,8 @@ def _heads(cfg, protocol: dict) -> None:
 def _schedule(cfg, protocol: dict) -> None:
     """Set length, optimiser and schedulers as the protocol says, in place."""
     length, by_epoch = set_length(cfg, protocol)
+    if protocol["min_lr"] > protocol["lr"]:
+        raise ValueError(f"The protocol has min_lr={protocol['min_lr']:g} above lr={protocol['lr']:g}; lower protocol.min_lr.")
     head_lr = dict(lr_mult=protocol["head_lr_mult"])
     optimizer = dict(type="SGD", lr=protocol["lr"], momentum=protocol["momentum"], weight_decay=protocol["weight_decay"])
     cfg.optim_wrapper = dict(

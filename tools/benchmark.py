@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # import the packages of this tree, even if others are installed
 
+from backbones.common.arguments import whole_number
 from tools.engine.cli import HelpFormatter, main
 
 STAGES = {
@@ -34,8 +35,9 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=f"{__doc__}\nstages:\n{stages}", formatter_class=HelpFormatter)
     parser.add_argument("stage", nargs="+", choices=(*STAGES, "all"), metavar="STAGE", help="one of the stages above, or all")
     out = "file of all measurements"
-    parser.add_argument("--rounds", type=int, default=5, help="number of rounds after two warm-up rounds")
-    parser.add_argument("--threads", type=int, help="number of torch threads (default: all cores)")
+    rounds = "number of rounds after two warm-up rounds; 5 give a stable median"
+    parser.add_argument("--rounds", type=whole_number(1), default=5, metavar="N", help=rounds)
+    parser.add_argument("--threads", type=whole_number(1), metavar="N", help="number of torch threads (default: all cores)")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/benchmark.json"), metavar="FILE", help=out)
     return parser.parse_args(args)
 
@@ -47,8 +49,6 @@ def benchmark() -> int:
     from tools.benchmarks.rounds import Settings
     from tools.benchmarks.table import run_stages
 
-    if args.rounds < 1:
-        raise ValueError(f"--rounds is {args.rounds}; give 1 or more, 5 for a stable median.")
     stages = list(STAGES) if "all" in args.stage else list(dict.fromkeys(args.stage))
     run_stages(stages, Settings(rounds=args.rounds, threads=threads), args.out)
     return 0

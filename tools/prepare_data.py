@@ -22,6 +22,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
+from backbones.common.arguments import MOST_SEED, whole_number
 from backbones.common.project import data_root
 from tools.engine.cli import HelpFormatter, main
 
@@ -56,7 +57,7 @@ def prepare() -> int | None:
 
 def add_toy(commands) -> None:
     toy = commands.add_parser("toy", help="generate the synthetic toy data", formatter_class=HelpFormatter)
-    toy.add_argument("--seed", type=int, default=0, help="random seed")
+    toy.add_argument("--seed", type=whole_number(0, MOST_SEED), default=0, metavar="N", help="random seed")
     toy.add_argument("--out", type=Path, default=Path(data_root()) / "toy", metavar="DIR", help="folder to make")
     toy.set_defaults(run=make)
 
@@ -92,7 +93,7 @@ def add_kind(kinds, name: str, folder: str, title: str, layout: str, check: Call
     kind.add_argument("root", metavar="DIR", nargs="?", type=Path, default=Path(data_root()) / folder, help="folder to check")
     own = "the data is a part of the dataset, or your own in its layout: do not compare counts, names and classes"
     kind.add_argument("--own", action="store_true", help=own)
-    kind.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="number of processes")
+    kind.add_argument("--workers", type=whole_number(1), default=os.cpu_count() or 1, metavar="N", help="number of processes")
     kind.set_defaults(run=partial(report, check, READERS[name]))
 
 

@@ -33,6 +33,8 @@ def report() -> int:
         help="difference in points that counts as none, as in mAP=0.5 (default: top1=0.2 mAP=0.3 pixAcc=0.2 mIoU=0.5)",
     )
     args = parser.parse_args()
+    if args.verify and args.margin:
+        raise ValueError("--margin changes the verdicts of a report, and --verify writes none; leave one of the two out.")
     if args.verify:
         from tools.engine.analysis.verify import verify
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
+from backbones.common.arguments import whole_number
 from tools.engine.cli import HelpFormatter, main
 
 
@@ -23,7 +24,7 @@ def show() -> None:
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="one or two finished runs of the same task, each by its folder or key"
     )
-    parser.add_argument("--num", type=int, default=12, help="number of images")
+    parser.add_argument("--num", type=whole_number(1), default=12, metavar="N", help="number of images")
     parser.add_argument("--out", type=Path, metavar="FILE", help="output file (default: a file in the folder of the first run)")
     args = parser.parse_args()
 

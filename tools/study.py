@@ -20,8 +20,9 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
+from backbones.common.arguments import positive_number, whole_number
 from tools.engine.cli import HelpFormatter, main
-from tools.engine.studies.arguments import add_study_arguments, count_or_none, jobs_of, share_threads, study_of
+from tools.engine.studies.arguments import add_study_arguments, jobs_of, share_threads, study_of
 
 
 def parse() -> argparse.Namespace:
@@ -43,7 +44,7 @@ def parse() -> argparse.Namespace:
         if name == "plan":
             command.add_argument(
                 "--detect",
-                type=float,
+                type=positive_number(below=100),
                 metavar="POINTS",
                 help="also show how many seeds are needed to detect such a difference, and their cost",
             )
@@ -55,11 +56,18 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--executor", choices=("local", "slurm"), default="local", help="where to run")
     command.add_argument("--partition", metavar="NAME", help="Slurm partition of the jobs (default: that of the cluster)")
     command.add_argument(
-        "--time", type=int, metavar="MINUTES", help="Slurm time limit of one start of a job, which is then resumed (default: 240)"
+        "--time",
+        type=whole_number(1, most=60 * 24 * 366),
+        metavar="MINUTES",
+        help="Slurm time limit of one start of a job, which is then resumed (default: 240)",
     )
-    command.add_argument("--cpus", type=int, help="Slurm CPUs of each run (default: 8 for each of its processes)")
-    command.add_argument("--gpus", type=count_or_none, default=0, help="number of GPUs of each run; several share its batch")
-    command.add_argument("--retry", type=count_or_none, default=0, help="number of retries of a failed run")
+    cpus, gpus = (
+        "Slurm CPUs of each run (default: 8 for each of its processes)",
+        "number of GPUs of each run; several share its batch",
+    )
+    command.add_argument("--cpus", type=whole_number(1), metavar="N", help=cpus)
+    command.add_argument("--gpus", type=whole_number(0), default=0, metavar="N", help=gpus)
+    command.add_argument("--retry", type=whole_number(0), default=0, metavar="N", help="number of retries of a failed run")
     command.add_argument(
         "--vis",
         nargs="+",

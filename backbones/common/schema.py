@@ -17,12 +17,16 @@ Number = int | float  # an int stays an int
 Positive = Annotated[int, Meta(gt=0)] | Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0)]
 Fraction = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)]
+PositiveFraction = Annotated[int, Meta(gt=0, le=1)] | Annotated[float, Meta(gt=0, le=1)]
+Workers = Annotated[int, Meta(ge=0, le=1024)]  # more would stop most machines
 PHRASES = (
     (Count, "a whole number of at least 1"),
     (Index, "a whole number of at least 0"),
     (Positive, "a number above 0"),
     (NonNegative, "a number of at least 0"),
     (Fraction, "a number from 0 to 1"),
+    (PositiveFraction, "a number above 0 and of at most 1"),
+    (Workers, "a whole number from 0 to 1024"),
     (Number, "a number"),
     (int, "a whole number"),
     (float, "a number"),
@@ -115,13 +119,14 @@ def _refuse(value: Any, kind: Any, where: str, path: str) -> None:
 
 
 def _struct_parts(value: Mapping, struct: type[msgspec.Struct], where: str, path: str) -> list[tuple[str, Any, Any]]:
-    """Return (path, item, type) of each key of ``value``; raise ValueError for an unknown or a missing key."""
-    refuse_unknown(value, field_names(struct), where, path)
+    """Return (path, item, type) of each key of ``value``; raise ValueError for a missing or, unless allowed, an unknown key."""
+    if struct.__struct_config__.forbid_unknown_fields:
+        refuse_unknown(value, field_names(struct), where, path)
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
         if field.required and field.encode_name not in value:
             raise ValueError(f"{where} lacks {join(path, field.encode_name)}; add it.")
-    return [(join(path, key), item, hints[key]) for key, item in value.items()]
+    return [(join(path, key), item, hints[key]) for key, item in value.items() if key in hints]
 
 
 def _sequence_parts(value: list | tuple, kind: Any, path: str) -> list[tuple[str, Any, Any]]:
@@ -166,6 +171,8 @@ def in_words(kind: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, args))}" if len(args) > 1 else str(args[0])
     if origin is Annotated:
+        if described := next((meta.description for meta in args[1:] if isinstance(meta, Meta) and meta.pattern), None):
+            return described
         return in_words(args[0]) + "".join(_range(meta) for meta in args[1:] if isinstance(meta, Meta))
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(in_words(member) for member in args))

@@ -1,10 +1,11 @@
 """Declare the values that a config of any task may have: those that a user may change, and none that follow from them."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
-from backbones.common.schema import Count, Index, Positive
+from backbones.common.schema import Index, Positive, Workers
 
 
 class Values(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -17,9 +18,9 @@ class Values(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     task: str
     scale: Literal["toy", "mini", "paper"]
     seconds: Positive | None = None  # duration of a run on two CPU cores, for estimates
-    threads: Count | None = None  # CPU threads of a run; None: torch's default
+    threads: Annotated[int, Meta(ge=1, le=1024)] | None = None  # CPU threads of a run; None: torch's default
     data_root: str
-    num_workers: Index  # processes of each data loader
+    num_workers: Workers  # processes of each data loader
     val_interval: Index = 0  # epochs, or updates, between evaluations during training; 0: only at the end
     tf32: Literal["convolutions", "all", "none"] | None = None
     compile: bool | dict[str, Any] = False  # compile the backbone; a dict has arguments of torch.compile
@@ -29,9 +30,9 @@ class Values(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     custom_hooks: list[dict[str, Any]] = []
     default_hooks: dict[str, Any]
     env_cfg: dict[str, Any]
-    default_scope: str
+    default_scope: Literal["mmengine", "mmdet", "mmseg"]
     custom_imports: dict[str, Any] | None = None
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_processor: dict[str, Any] | None = None
     visualizer: dict[str, Any] | None = None
     find_unused_parameters: bool | None = None

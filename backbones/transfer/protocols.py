@@ -28,6 +28,10 @@ FOLLOWS = {
     "train_cfg.max_iters": "protocol.length.updates",
     "train_dataloader.batch_size": "protocol.batch",
     "network": "model",
+    **dict.fromkeys(
+        (f"model.backbone.{key}" for key in ("type", "depth", "variant", "base_channels", "name", "width")),
+        "the card, or scratch_backbone",
+    ),
     "train_dataloader.dataset.data_root": "data_root",
     "test_dataloader.dataset.data_root": "data_root",
 }

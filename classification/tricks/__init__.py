@@ -45,12 +45,14 @@ def parse_trick(text: str) -> Trick:
     >>> parse_trick("label_smoothing:eps=0.2,form=uniform")
     ('label_smoothing', {'eps': 0.2, 'form': 'uniform'})
     """
-    name, _, options = text.partition(":")
-    if not options:
+    name, colon, options = text.partition(":")
+    if not colon:
         return name
     pairs = [option.partition("=") for option in options.split(",")]
-    if not all(key and sep for key, sep, _ in pairs):
+    if not all(key and value for key, _, value in pairs):
         raise ValueError(f"The trick {text!r} is not of the form name:option=value,option=value.")
+    if len({key for key, _, _ in pairs}) < len(pairs):
+        raise ValueError(f"The trick {text!r} has an option twice; give each option once.")
     defaults = _defaults(name) if name in TRICKS else {}
     return name, {key: value if isinstance(defaults.get(key), str) else _value(value) for key, _, value in pairs}
 

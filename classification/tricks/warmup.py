@@ -20,11 +20,13 @@ def warmup(cfg, start: str = "first") -> None:
         start: 'first' as above, or 'zero' for t * eta / m, t = 0..m-1, as in GluonCV's script (paper and code differ).
 
     Raises:
-        ValueError: an unknown start.
+        ValueError: an unknown start, or the warmup is as long as the training.
     """
     if start not in STARTS:
         raise ValueError(f"warmup:start is {start!r}; allowed: {', '.join(STARTS)}.")
     end = cfg.warmup_epochs
+    if end >= cfg.epochs:
+        raise ValueError(f"The warmup takes warmup_epochs={end:g} of epochs={cfg.epochs}; lower warmup_epochs.")
     for schedule in cfg.param_scheduler:
         if schedule.type == "CosineAnnealingLR":
             schedule.begin = end

@@ -90,14 +90,14 @@ def test_a_key_edited_by_hand_counts_as_an_override_and_is_reported(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("max_epochs=4", "max_epochs=9", "train_cfg.max_epochs: it follows from epochs"),
+        ("max_epochs=4", "max_epochs=9", "/config.py, edited by hand: train_cfg.max_epochs: it follows from epochs"),
+        ("lr=0.0125", "lr='fast'", "/config.py, edited by hand: .*the config has 0.0125 there; give a number"),
         ("drop_last=True,\n", "", "train_dataloader.drop_last: it follows from batch"),
         (
             "type='backbones.ShuffleSampler'",
             "type='DefaultSampler'",
             "train_dataloader.sampler.type: it follows from seed and batch",
         ),
-        ("lr=0.0125", "lr='fast'", "the config has 0.0125 there; give a number"),
         ("resolved_from = dict(", "resolved_from = dict(when=3, ", "resolved_from.when, which is unknown"),
     ],
 )
@@ -105,7 +105,22 @@ def test_an_edit_that_cannot_act_is_refused(tmp_path, old, new, sentence):
     file, _ = dumped(tmp_path, CLASSIFIER)
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new, 1))
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=sentence) as error:
+        resolve(file)
+    assert "--cfg-options" not in str(error.value)
+
+
+def test_a_wrong_option_on_an_edited_config_is_named_as_such(tmp_path):
+    file, _ = dumped(tmp_path, CLASSIFIER)
+    file.write_text(file.read_text().replace("momentum=0.9", "momentum=0.8", 1))
+    with pytest.raises(ValueError, match="^--cfg-options train_cfg.max_epochs: it follows from epochs"):
+        resolve(file, Options(overrides={"train_cfg.max_epochs": 9}))
+
+
+def test_an_edit_of_a_protocol_is_checked(tmp_path):
+    file, _ = dumped(tmp_path, "configs/detection/faster_rcnn_c4_paper.py", backbone="scratch")
+    file.write_text(file.read_text().replace("selection='last'", "selection='best'", 1))
+    with pytest.raises(ValueError, match="/config.py, edited by hand: has protocol.selection='best'; give last"):
         resolve(file)
 
 

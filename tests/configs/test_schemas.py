@@ -267,6 +267,13 @@ def test_every_study_and_recipe_fits_its_schema():
         ("demo", "metrics = (", "metrics_ = (", "has metrics_, which is unknown"),
         ("demo", '"top1", "mAP",', '"topp1", "mAP",', "There is no metric in demo 'topp1'; nearest: top1"),
         ("demo", '"pixAcc", "mIoU")', '"pixAc", "mIoU")', "There is no metric in demo 'pixAc'; nearest: pixAcc"),
+        (
+            "demo",
+            'reference = "b_standard"',
+            'reference = "b_standart"',
+            "the reference of demo 'b_standart'; nearest: b_standard",
+        ),
+        ("table8", '"mAP")]', '"mAPP")]', "There is no metric in published.table8 of table8 'mAPP'; nearest: mAP"),
         ("demo", "published = dict(", "published = 3 or dict(", "has published=3; give a dict."),
         ("demo", "segmentation=", "segmentaion=", "has task='segmentaion'; set task to one of"),
         ("demo", "fcn_{scale}", "fnc_{scale}", "There is no config configs/segmentation/fnc_toy.py; nearest:"),

@@ -57,7 +57,6 @@ def test_job_settings_have_defaults_for_each_process(programs):
     [
         (dict(jobs=2), "--jobs is for runs on this machine; with --executor slurm, Slurm decides"),
         (dict(jobs=1), "--jobs is for runs on this machine"),
-        (dict(gpus=-1), "--gpus is -1; give the number of GPUs of each run, or 0"),
         (dict(gpus=4, cpus=3), "--cpus is 3; give 4 or more, at least one for each process"),
         (dict(cpus=0), "--cpus is 0; give 1 or more"),
         (dict(time=4), "--time is 4 minutes; give 5 or more, since a run is asked to save 120 s before"),

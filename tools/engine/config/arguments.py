@@ -2,12 +2,14 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
+from typing import Any
+
+from backbones.common.arguments import MOST_SEED, positive_number, whole_number
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a config and its options to a command line."""
-    from mmengine.config import DictAction
-
     from classification.tricks import TRICKS
 
     parser.add_argument("config", help="a file of configs/, or the config.py of an earlier run; it is Python code, which is run")
@@ -18,9 +20,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol", metavar="NAME", help="a file of configs/TASK/protocols, at scale paper (default: that of the config)"
     )
-    parser.add_argument("--lr-factor", type=float, metavar="F", help="multiply the protocol's learning rate (default: 1)")
+    factor = "multiply the protocol's learning rate (default: 1)"
+    parser.add_argument("--lr-factor", type=positive_number(), metavar="F", help=factor)
     parser.add_argument("--hold-out", action="store_true", help="downstream: test on a fifth of the training data")
-    parser.add_argument("--seed", type=int, help="random seed (default: 0, or that of the run whose config.py is given)")
+    seed = "random seed (default: 0, or that of the run whose config.py is given)"
+    parser.add_argument("--seed", type=whole_number(0, MOST_SEED), metavar="N", help=seed)
     parser.add_argument(
         "--on-bad-image",
         choices=("stop", "skip"),
@@ -31,13 +35,37 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
-        default={},
+        action="extend",
+        default=[],
         metavar="KEY=VALUE",
         help="change values of the config, of its protocol, or of what follows from them, such as batch=32 (the learning rate "
         "follows), model.backbone.depth=101, protocol.lr=0.01 or optim_wrapper.optimizer.momentum=0.8; tools/print_config.py "
         "shows the result",
     )
+
+
+def overrides_of(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the overrides that KEY=VALUE texts name, by key; values are read as MMEngine's ``DictAction`` reads them.
+
+    Raises:
+        ValueError: a text has no key or no value, or unbalanced brackets, or a key is given twice.
+    """
+    from mmengine.config import DictAction  # here for load time
+
+    values: dict[str, str] = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        if not (key and value) or not all(key.split(".")):
+            raise ValueError(f"--cfg-options {text!r} is not KEY=VALUE; give a key and a value, as in batch=32.")
+        if key in values:
+            raise ValueError(f"--cfg-options {key} is given twice, as {values[key]} and as {value}; give it once.")
+        values[key] = value
+    overrides = argparse.Namespace(values={})
+    try:
+        DictAction([], dest="values")(argparse.ArgumentParser(), overrides, texts)
+    except AssertionError as error:  # it asserts that brackets are balanced
+        raise ValueError(f"--cfg-options: {error}; close each bracket.") from None
+    return overrides.values
 
 
 def resolved_of(args: argparse.Namespace):
@@ -59,7 +87,7 @@ def resolved_of(args: argparse.Namespace):
         lr_factor=args.lr_factor,
         hold_out=args.hold_out,
         seed=args.seed,
-        overrides=args.cfg_options,
+        overrides=overrides_of(args.cfg_options),
         on_bad_image=args.on_bad_image,
     )
     if notice := untrusted_notice(args.config):

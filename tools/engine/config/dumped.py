@@ -51,6 +51,7 @@ class Origin(RunOptions):
         file: path of the config file.
         values: in it, before any override.
         gone: dotted keys that were taken out by hand of a dumped config.
+        edited: dotted keys of ``overrides`` that were edited by hand in a dumped config; never dumped itself.
         card: facts of the card of a transfer.
         machine: on which the config was resolved.
         run: the key of the run.
@@ -59,6 +60,7 @@ class Origin(RunOptions):
     file: str
     values: dict[str, Any]
     gone: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
     card: dict[str, Any] | None = None
     machine: dict[str, Any] | None = None
     run: str | None = None
@@ -70,7 +72,7 @@ class Origin(RunOptions):
         Raises:
             ValueError: a key is unknown or missing.
         """
-        refuse_unknown(data, cls.__dataclass_fields__, where, ORIGIN)
+        refuse_unknown(data, cls.__dataclass_fields__.keys() - {"edited"}, where, ORIGIN)
         for name in ("file", "values", "machine"):
             if not data.get(name):
                 raise ValueError(f"{where} lacks {ORIGIN}.{name}; take the config.py that the run itself wrote.")
@@ -131,7 +133,11 @@ class Origin(RunOptions):
         """Return this origin with keys that were edited by hand: they count as overrides, or are taken out."""
         changed = {key: value for key, value in edits.items() if value is not GONE}
         gone = tuple(key for key, value in edits.items() if value is GONE)
-        return replace(self, overrides=self.overrides | changed, gone=(*self.gone, *gone))
+        return replace(self, overrides=self.overrides | changed, gone=(*self.gone, *gone), edited=tuple(edits))
+
+    def unedited(self) -> "Origin":
+        """Return this origin without the overrides that were edited by hand."""
+        return replace(self, overrides={key: value for key, value in self.overrides.items() if key not in self.edited}, edited=())
 
 
 def edits_of(resolved, dumped) -> dict[str, Any]:
@@ -185,6 +191,7 @@ def dumped_text(cfg, origin: Origin, machine: Machine, card: CardFacts | None, r
 
     facts = asdict(card) if card else None
     about = asdict(replace(origin, machine=asdict(machine), card=facts, run=run))
+    del about["edited"]
     text = Config(_marked(cfg.to_dict(), Path(origin.data_root)) | {ORIGIN: about}).pretty_text
     return "import os\n\n" + MARKED.sub(lambda match: f"os.path.join({ROOT_TEXT}, {match[1]}{match[2]}{match[1]})", text)
 

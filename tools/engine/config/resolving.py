@@ -123,7 +123,13 @@ def resolve(
     machine = machine or Machine.here()
     if card is None:
         card = origin.find_card()
-    cfg, folder = _resolve(origin, machine, card)
+    try:
+        cfg, folder = _resolve(origin, machine, card)
+    except ValueError as error:
+        if origin.edited:
+            _resolve(origin.unedited(), machine, card)  # if an option is at fault, this names it
+            raise ValueError(f"{path}, edited by hand: {str(error).removeprefix('--cfg-options ')}") from None
+        raise
     return Resolved(cfg, origin, machine, card, folder, notices)
 
 
@@ -202,8 +208,9 @@ def refuse_ineffective(resolved: Resolved) -> None:
         except ValueError:
             continue  # the others need it
         if not difference(_running(without), own):
+            asked = f"{resolved.origin.file}, edited by hand:" if key in resolved.origin.edited else "--cfg-options"
             raise ValueError(
-                f"--cfg-options {key}={value} changes nothing: the config has that already, nothing uses it here, or another "
+                f"{asked} {key}={value} changes nothing: the config has that already, nothing uses it here, or another "
                 "option decides it; leave it out."
             )
 

@@ -8,7 +8,18 @@ from typing import Any, Literal
 
 import msgspec
 
-from backbones.common.schema import Count, Fraction, Index, NonNegative, Number, Positive, accept, field_names
+from backbones.common.schema import (
+    Count,
+    Fraction,
+    Index,
+    NonNegative,
+    Number,
+    Positive,
+    PositiveFraction,
+    Workers,
+    accept,
+    field_names,
+)
 from backbones.networks.architecture import Architecture
 
 Dict = dict[str, Any]
@@ -21,7 +32,7 @@ class Loader(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     sampler: Dict
     batch_sampler: Dict | None = None
     batch_size: Count
-    num_workers: Index
+    num_workers: Workers
     persistent_workers: bool = False
     drop_last: bool = False
     pin_memory: bool = False
@@ -101,20 +112,20 @@ class Environment(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """``env_cfg``: settings of the process."""
 
     cudnn_benchmark: bool = False
-    mp_cfg: dict[Literal["mp_start_method", "opencv_num_threads"], Any] = {}
+    mp_cfg: Dict = {}
     dist_cfg: Dict = {}
     resource_limit: Count = 4096
 
 
 class Hooks(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """``default_hooks``: MMEngine's own hooks by name; None leaves one out."""
+    """``default_hooks``: MMEngine's own hooks by name; None leaves one out that a run can do without."""
 
-    runtime_info: Dict | None = None
+    runtime_info: Dict = {}
     timer: Dict | None = None
     sampler_seed: Dict | None = None
-    logger: Dict | None = None
-    param_scheduler: Dict | None = None
-    checkpoint: Dict | None = None
+    logger: Dict = {}
+    param_scheduler: Dict = {}
+    checkpoint: Dict = {}
     visualization: Dict | None = None
 
 
@@ -193,7 +204,7 @@ class Imports(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class Distribution(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """``env_cfg.dist_cfg``: how processes of a run find each other."""
 
-    backend: str
+    backend: Literal["nccl", "gloo", "mpi"]
     timeout: Positive | None = None
     init_method: str | None = None
 
@@ -227,16 +238,90 @@ class Padding(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     seg: int = 255
 
 
+class Optimizer(msgspec.Struct, kw_only=True):
+    """``optim_wrapper.optimizer``: what optimisers share; their classes know the rest."""
+
+    lr: Positive
+    momentum: Fraction = 0
+    weight_decay: NonNegative = 0
+
+
+class Schedule(msgspec.Struct, kw_only=True):
+    """An item of ``param_scheduler``: what schedules share; ``milestones`` are epochs or updates."""
+
+    begin: NonNegative = 0
+    end: Positive | None = None
+    milestones: list[Count] = []
+    gamma: Positive = 1
+    eta_min: NonNegative = 0
+    power: NonNegative = 1
+    start_factor: PositiveFraction = 1
+
+
+class LogHook(msgspec.Struct, kw_only=True):
+    """``default_hooks.logger``."""
+
+    interval: Count = 1
+
+
+class CheckpointHook(msgspec.Struct, kw_only=True):
+    """``default_hooks.checkpoint``; what counts is the last checkpoint, never the best one on the test set."""
+
+    interval: Count = 1
+    save_best: None = None
+
+
+class Evaluator(msgspec.Struct, kw_only=True):
+    """``test_evaluator``: the least IoU of a hit, and the width of the band around boundaries in pixels."""
+
+    iou: PositiveFraction = 0.5
+    band: Count = 3
+
+
+class Neck(msgspec.Struct, kw_only=True):
+    """``model.neck``."""
+
+    out_channels: Count
+
+
+class Weighted(msgspec.Struct, kw_only=True):
+    """A loss of a detector or segmenter."""
+
+    loss_weight: NonNegative = 1
+
+
+class Loss(msgspec.Struct, kw_only=True):
+    """``model.loss`` of a classifier."""
+
+    label_smoothing: Fraction = 0
+
+
+class Starting(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``env_cfg.mp_cfg``: how processes are started."""
+
+    mp_start_method: Literal["fork", "spawn", "forkserver"] = "fork"
+    opencv_num_threads: Index = 0
+
+
 SCHEMAS = (  # the dotted place of a dict, numbers in it left out, and its schema
     (r"(train|val|test)_dataloader", Loader),
     (r"optim_wrapper", OptimWrapper),
     (r"optim_wrapper\.paramwise_cfg", Paramwise),
     (r"optim_wrapper\.clip_grad", ClipGrad),
+    (r"optim_wrapper\.optimizer", Optimizer),
+    (r"param_scheduler", Schedule),
+    (r"model\.loss", Loss),
+    (r"model\.neck", Neck),
+    (r"model\..*\.loss_\w+", Weighted),
+    (r"(val|test)_evaluator", Evaluator),
     (r"train_cfg", TrainLoop),
     (r"(val|test)_cfg", EvaluationLoop),
     (r"randomness", Randomness),
     (r"env_cfg", Environment),
+    (r"env_cfg\.mp_cfg", Starting),
     (r"default_hooks", Hooks),
+    (r"default_hooks\.logger", LogHook),
+    (r"default_hooks\.checkpoint", CheckpointHook),
     (r"env_cfg\.dist_cfg", Distribution),
     (r"custom_imports", Imports),
     (r"(.*\.)?arch", Architecture),

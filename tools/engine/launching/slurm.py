@@ -71,8 +71,6 @@ def settings_of(args: argparse.Namespace) -> Settings | None:
         raise ValueError(
             "--jobs is for runs on this machine; with --executor slurm, Slurm decides how many run at once. Leave --jobs out."
         )
-    if args.gpus < 0:
-        raise ValueError(f"--gpus is {args.gpus}; give the number of GPUs of each run, or 0.")
     processes = max(args.gpus, 1)
     cpus = CPUS * processes if args.cpus is None else args.cpus
     minutes = MINUTES if args.time is None else args.time

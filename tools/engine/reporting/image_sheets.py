@@ -36,8 +36,6 @@ def show(runs: Sequence[str | Path] | str | Path, num: int, out: Path | None = N
     Raises:
         ValueError: a run does not exist or has nothing to show, two runs are not comparable, or the task draws no pictures.
     """
-    if num < 1:
-        raise ValueError(f"--num is {num}; give 1 or more images.")
     runs = [runs] if isinstance(runs, str | Path) else list(runs)
     if not 1 <= len(runs) <= 2:
         raise ValueError(f"{len(runs)} runs are named; give one, or two to see them side by side.")

@@ -3,9 +3,11 @@
 import argparse
 import os
 
+from backbones.common.arguments import whole_number
 from backbones.common.fact_cache import machine
 
 MOST_JOBS = 8  # runs at once, unless --jobs asks for more
+MOST_SEEDS = 100  # distance between the seeds of the fine-tunings of a backbone
 
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +37,7 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jobs",
-        type=count,
+        type=whole_number(1),
         help="number of runs at once, each with its share of threads or its GPUs; on CPUs the number of threads is part of a "
         f"run's key (default: the number of cores, at most {MOST_JOBS}, at scale toy on CPUs; else 1)",
     )
@@ -59,24 +61,15 @@ def jobs_of(args: argparse.Namespace, nodes) -> int:
     return max(1, min(MOST_JOBS, cores // max(threads)))
 
 
-def count(text: str) -> int:
-    """Parse an argument as a whole number of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def count_or_none(text: str) -> int:
-    """Parse an argument as a whole number of at least 0."""
-    return 0 if text == "0" else count(text)
-
-
 def seeds(text: str) -> tuple[int, int]:
     """Parse numbers of pretrainings and fine-tunings: '3' gives (3, 1) and '3x2' gives (3, 2)."""
-    first, _, second = text.partition("x")
-    if text.endswith("x"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form P or PxF, as in 3 and 3x2")
-    return count(first), count(second or "1")
+    first, by, second = text.partition("x")
+    number = whole_number(1, MOST_SEEDS)
+    try:
+        return number(first), number(second) if by else 1
+    except argparse.ArgumentTypeError:
+        message = f"{text!r} is not of the form P or PxF, as in 3 and 3x2, with numbers from 1 to {MOST_SEEDS}"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def study_of(args: argparse.Namespace):
@@ -92,6 +85,8 @@ def study_of(args: argparse.Namespace):
         if not card:
             raise ValueError(f"--teachers {recipe!r} has no card; give RECIPE=CARD, as in smooth=cards/resnet152d.")
     cards = {recipe: card for recipe, _, card in pairs}
+    if len(cards) < len(pairs):
+        raise ValueError("--teachers has two cards for one recipe; give one RECIPE=CARD for each.")
     return load_study(
         args.study,
         args.scale,

@@ -13,9 +13,9 @@ from backbones.common.project import ROOT, SCALES, SCRATCH
 from backbones.common.schema import accept
 from backbones.transfer.protocols import protocol_files
 from tools.engine.config import find_config, task_of
+from tools.engine.studies.arguments import MOST_SEEDS
 from tools.engine.studies.published_weights import Weights
 
-MOST_SEEDS = 100  # distance between the seeds of the fine-tunings of a backbone
 RECIPES = ROOT / "configs/studies/recipes.py"
 
 
@@ -241,11 +241,12 @@ def load_study(
     refuse_unknown_name("scale", scale, SCALES)
     catalogue |= _rows_of_file(file, catalogue)
     _check_recipes(file, catalogue, recipes or ())
-    rows = tuple(recipes or file.recipes)
+    rows = tuple(dict.fromkeys(recipes or file.recipes))
     all_tasks = tuple(file.configs or ("classification",))
     _check_metrics(file, all_tasks)
     _check_seeds(seeds, fine_tunings)
-    _check_tasks(file, all_tasks, tasks or (), protocol)
+    asked_tasks = tuple(dict.fromkeys(tasks or all_tasks))
+    _check_tasks(file, all_tasks, asked_tasks, protocol)
     _check_teachers(file, [catalogue[name] for name in rows], teachers or {})
     study = Study(
         file=file,
@@ -255,7 +256,7 @@ def load_study(
         networks=_networks(file, rows),
         teacher=schema.teacher,
         without=schema.without,
-        tasks=tuple(tasks or all_tasks),
+        tasks=asked_tasks,
         seeds=seeds,
         fine_tunings=fine_tunings,
         teachers=dict(teachers or {}),
@@ -263,6 +264,7 @@ def load_study(
         protocol=protocol,
         vis=tuple(vis or ()),
     )
+    _check_transfers(study)
     for pattern in (*pretrained(study), *study.transfers().values()):
         find_config(pattern.format(scale=scale))
     return study
@@ -301,8 +303,19 @@ def _check_tasks(file: StudySchema, all_tasks: tuple[str, ...], tasks: Collectio
     for name in tasks:
         refuse_unknown_name(f"task in {file.name}", name, all_tasks)
     if protocol:
-        protocols = [name for task in all_tasks for name in protocol_files(task)]
-        refuse_unknown_name(f"protocol for the tasks of {file.name}", protocol, protocols)
+        protocols = [name for task in tasks for name in protocol_files(task)]
+        refuse_unknown_name(f"protocol for {', '.join(tasks)}", protocol, protocols or ["none"])
+
+
+def _check_transfers(study: Study) -> None:
+    """Raise ValueError for an option of transfers if no task asked for is one."""
+    if study.transfers():
+        return
+    without = f"transfers a backbone, and the tasks asked for are {', '.join(study.tasks)}; leave it out."
+    if study.fine_tunings > 1:
+        raise ValueError(f"--seeds {study.seeds}x{study.fine_tunings} has fine-tunings for a task that {without}")
+    if study.tune_lr:
+        raise ValueError(f"--tune-lr is for a task that {without}")
 
 
 def _check_teachers(file: StudySchema, rows: Collection[Recipe], teachers: Collection[str]) -> None:
@@ -328,10 +341,13 @@ def _networks(file: StudySchema, recipes: tuple[str, ...]) -> tuple[Network, ...
 
 
 def _check_metrics(file: StudySchema, tasks: tuple[str, ...]) -> None:
-    """Raise ValueError if no task of the study has one of its metrics."""
+    """Raise ValueError if no task of the study has one of its metrics, or of those that it has published numbers of."""
     figures = [name for task in tasks for name in task_of({"task": task}).FIGURES]
     for name in file.metrics:
         refuse_unknown_name(f"metric in {file.name}", name, figures)
+    for table, cells in file.published.items():
+        for cell in cells:
+            refuse_unknown_name(f"metric in published.{table} of {file.name}", cell.metric, figures)
 
 
 def _public(cfg) -> dict[str, Any]:
