@@ -241,7 +241,7 @@ class Padding(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class Optimizer(msgspec.Struct, kw_only=True):
     """``optim_wrapper.optimizer``: what optimisers share; their classes know the rest."""
 
-    lr: Positive
+    lr: Positive = 1
     momentum: Fraction = 0
     weight_decay: NonNegative = 0
 
@@ -281,7 +281,7 @@ class Evaluator(msgspec.Struct, kw_only=True):
 class Neck(msgspec.Struct, kw_only=True):
     """``model.neck``."""
 
-    out_channels: Count
+    out_channels: Count = 1
 
 
 class Weighted(msgspec.Struct, kw_only=True):

@@ -341,13 +341,10 @@ def _networks(file: StudySchema, recipes: tuple[str, ...]) -> tuple[Network, ...
 
 
 def _check_metrics(file: StudySchema, tasks: tuple[str, ...]) -> None:
-    """Raise ValueError if no task of the study has one of its metrics, or of those that it has published numbers of."""
+    """Raise ValueError if no task of the study has one of its metrics."""
     figures = [name for task in tasks for name in task_of({"task": task}).FIGURES]
     for name in file.metrics:
         refuse_unknown_name(f"metric in {file.name}", name, figures)
-    for table, cells in file.published.items():
-        for cell in cells:
-            refuse_unknown_name(f"metric in published.{table} of {file.name}", cell.metric, figures)
 
 
 def _public(cfg) -> dict[str, Any]:
