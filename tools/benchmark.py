@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # import the packages of this tree, even if others are installed
 
-from backbones.common.arguments import whole_number
 from tools.engine.cli import HelpFormatter, main
+from tools.engine.config.arguments import whole_number
 
 STAGES = {
     "loader": "JPEG files to augmented batches",

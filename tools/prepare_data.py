@@ -22,9 +22,9 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from backbones.common.arguments import MOST_SEED, whole_number
 from backbones.common.project import data_root
 from tools.engine.cli import HelpFormatter, main
+from tools.engine.config.arguments import MOST_SEED, whole_number
 
 CHECK = """Check that a copy of a dataset is complete. First compare its folders, names and counts with the published ones
 (seconds to minutes). Then decode every image and read every annotation, in several processes (a few milliseconds per image and

@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from backbones.common.arguments import whole_number
 from tools.engine.cli import HelpFormatter, main
+from tools.engine.config.arguments import whole_number
 
 
 def show() -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from backbones.common.arguments import positive_number, whole_number
 from tools.engine.cli import HelpFormatter, main
+from tools.engine.config.arguments import positive_number, whole_number
 from tools.engine.studies.arguments import add_study_arguments, jobs_of, share_threads, study_of
 
 

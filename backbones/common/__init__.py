@@ -1,7 +1,6 @@
 """Share what all packages need and no network: files, images, schemas, the paths of the project."""
 
 __all__ = [
-    "arguments",
     "config_reader",
     "content_hashes",
     "data_files",

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from backbones.common.arguments import positive_number, whole_number
+from tools.engine.config.arguments import positive_number, whole_number
 
 DEMO, TRANSFER = "configs/studies/demo.py", "configs/studies/transfer.py"
 CLASSIFIER, FCN = "configs/classification/resnet50_toy.py", "configs/segmentation/fcn_toy.py"

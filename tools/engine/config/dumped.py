@@ -136,8 +136,9 @@ class Origin(RunOptions):
         return replace(self, overrides=self.overrides | changed, gone=(*self.gone, *gone), edited=tuple(edits))
 
     def unedited(self) -> "Origin":
-        """Return this origin without the overrides that were edited by hand."""
-        return replace(self, overrides={key: value for key, value in self.overrides.items() if key not in self.edited}, edited=())
+        """Return this origin without what was edited by hand."""
+        overrides = {key: value for key, value in self.overrides.items() if key not in self.edited}
+        return replace(self, overrides=overrides, gone=tuple(key for key in self.gone if key not in self.edited), edited=())
 
 
 def edits_of(resolved, dumped) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 import argparse
 import os
 
-from backbones.common.arguments import whole_number
 from backbones.common.fact_cache import machine
+from tools.engine.config.arguments import whole_number
 
 MOST_JOBS = 8  # runs at once, unless --jobs asks for more
 MOST_SEEDS = 100  # distance between the seeds of the fine-tunings of a backbone
