@@ -19,9 +19,13 @@ def collect() -> None:
     args = parser.parse_args()
     share_threads(args)
 
-    from tools.engine.studies.collect import collect
+    from tools.engine.studies.collect import collect, fault_of
+    from tools.engine.studies.graph import rows_of
 
-    print(collect(study_of(args)) / "results.csv")
+    study = study_of(args)
+    for fault in dict.fromkeys(fault for node in rows_of(study) if (fault := fault_of(node))):
+        print(f"left out: {fault}", file=sys.stderr)
+    print(collect(study) / "results.csv")
 
 
 if __name__ == "__main__":

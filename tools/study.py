@@ -10,8 +10,9 @@
   python tools/study.py why configs/studies/demo.py KEY
 
 Each run goes to work_dirs/runs/KEY, where KEY is a hash of everything that affects the result; finished runs are reused, also by
-other studies. After any interruption, start the same command again: it keeps finished runs and resumes the stopped ones from
-their last checkpoints. Two studies at the same time never start the same run twice.
+other studies. On SIGTERM, SIGINT (Ctrl-C) or SIGHUP the runs finish their updates and save checkpoints, and the study exits with
+status 75; a second signal ends all at once. Runs also save and end if the study is killed. Start the same command again: it keeps
+finished runs and goes on with the others. Two studies at the same time never start the same run twice.
 """
 
 import argparse
@@ -22,6 +23,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 
 from tools.engine.cli import HelpFormatter, main
 from tools.engine.config.arguments import positive_number, whole_number
+from tools.engine.stopping import STOPPED
 from tools.engine.studies.arguments import add_study_arguments, jobs_of, share_threads, study_of
 
 
@@ -61,12 +63,15 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="Slurm time limit of one start of a job, which is then resumed (default: 240)",
     )
-    cpus, gpus = (
+    cpus, gpus, processes = (
         "Slurm CPUs of each run (default: 8 for each of its processes)",
         "number of GPUs of each run; several share its batch",
+        "number of processes of each run on CPUs, which share its batch",
     )
     command.add_argument("--cpus", type=whole_number(1), metavar="N", help=cpus)
-    command.add_argument("--gpus", type=whole_number(0), default=0, metavar="N", help=gpus)
+    device = command.add_mutually_exclusive_group()
+    device.add_argument("--gpus", type=whole_number(0), default=0, metavar="N", help=gpus)
+    device.add_argument("--processes", type=whole_number(1), default=1, metavar="N", help=processes)
     command.add_argument("--retry", type=whole_number(0), default=0, metavar="N", help="number of retries of a failed run")
     command.add_argument(
         "--vis",
@@ -92,9 +97,9 @@ def study() -> int:
 
 
 def run(study, args: argparse.Namespace) -> int:
-    """Run what has not finished, then draw, collect and report; return 1 if a run failed."""
+    """Run what has not finished, then draw, collect and report; return 1 if a run failed, 75 if one was stopped."""
     from tools.engine.launching import fork_server
-    from tools.engine.launching.local import run_study
+    from tools.engine.launching.local import Share, run_study, slots_of, was_stopped
     from tools.engine.launching.progress_bar import Screen
     from tools.engine.launching.slurm import refuse_queued, run_on_slurm, settings_of
     from tools.engine.reporting.image_sheets import draw_pairs, draw_sheets
@@ -105,11 +110,14 @@ def run(study, args: argparse.Namespace) -> int:
     from tools.engine.training.visualizers import visualizer
 
     slurm = settings_of(args)
-    if not slurm and not args.gpus:
+    if not slurm and args.gpus:
+        slots_of(args.jobs or 1, args.gpus)  # refuse too many GPUs before anything runs
+    elif not slurm and args.processes == 1:
         fork_server.start()
     if args.vis:
         visualizer(args.vis)  # refuse an unknown name before anything runs
     check(study)
+    refuse_damaged(study)
     make_cards(study.cards(), print)
     nodes = nodes_of(study)
     if not slurm:
@@ -118,7 +126,8 @@ def run(study, args: argparse.Namespace) -> int:
         if slurm:
             failed = run_on_slurm(study, screen.watch, screen.log, slurm, args.retry)
         else:
-            failed = run_study(study, screen.watch, screen.log, jobs_of(args, nodes), args.gpus, args.retry)
+            share = Share(jobs_of(args, nodes), args.gpus, args.processes, args.retry)
+            failed = run_study(study, screen.watch, screen.log, share)
     try:
         draw_sheets(rows_of(study), print)
         folder = collect(study)
@@ -129,7 +138,18 @@ def run(study, args: argparse.Namespace) -> int:
     finally:  # without a finished run collect raises, and the failures are still printed
         for node in failed:
             print(f"failed: {node.name} ({node.log})\n{node.failure.read_text()}", file=sys.stderr)
-    return 1 if failed else 0
+    if failed:
+        return 1
+    return STOPPED if any(was_stopped(node) and not node.record for node in nodes) else 0
+
+
+def refuse_damaged(study) -> None:
+    """Raise ValueError if the record of a run of the study is damaged: it is neither used nor replaced unasked."""
+    from tools.engine.studies.graph import nodes_of
+
+    for node in nodes_of(study):
+        if node.fault:
+            raise ValueError(node.fault)
 
 
 def show_status(study) -> int:
@@ -140,8 +160,8 @@ def show_status(study) -> int:
 
     jobs = waiting_jobs(print)
     for node in nodes_of(study):
-        compared = against_published(node, study.scale)
-        note = f" ({compared})" if compared else ""
+        note = node.fault or against_published(node, study.scale)
+        note = f" ({note})" if note else ""
         print(f"{node.key}  {node.state(jobs.get(node.key)):21}  {node.name}{note}")
     return 0
 

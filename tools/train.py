@@ -7,6 +7,9 @@
 The run goes to work_dirs/runs/KEY: config.py, checkpoint, per-image results, record.json (metrics and facts of the run), and for
 a classifier its card, the folder from which a detector or segmenter loads the backbone. KEY is a hash of everything that affects
 the result.
+
+On SIGTERM, SIGINT (Ctrl-C) or SIGHUP a run finishes its update, saves a checkpoint and exits with status 75; a second signal ends
+it at once. After that, or after a kill, the same command goes on from the last checkpoint.
 """
 
 import argparse
@@ -17,13 +20,18 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 
 from tools.engine.cli import HelpFormatter, main
 from tools.engine.config.arguments import add_run_arguments, resolved_of
+from tools.engine.stopping import stop_with_launcher
 
 
 def parse(args: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add_run_arguments(parser)
     parser.add_argument("--work-dir", metavar="D", help="folder of the run (default: work_dirs/runs/KEY)")
-    parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint of the same run")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint of the run, if it has one: the default"
+    )
+    start.add_argument("--restart", action="store_true", help="start a stopped run over and remove its checkpoints")
     parser.add_argument(
         "--vis",
         nargs="+",
@@ -37,6 +45,7 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
 
 def train() -> int:
     args = parse()
+    stop_with_launcher()
     from tools.engine.run_folder import RUNS, read_record
     from tools.engine.training.checkpoints import check_folder
     from tools.engine.training.run import run
@@ -47,10 +56,12 @@ def train() -> int:
     folder = Path(args.work_dir) if args.work_dir else RUNS / resolved.key.name
     check_folder(folder, resolved.key)
     if read_record(folder):
+        if args.restart:
+            raise ValueError(f"{folder} holds a finished run, which --restart does not touch. Remove the folder to repeat it.")
         print(f"{folder} holds a finished run; it is not run again. Remove the folder to repeat it.")
         return 0
     with missing_named(args.vis):
-        record = run(resolved, folder, args.launcher, args.resume, scalars)
+        record = run(resolved, folder, args.launcher, not args.restart, scalars)
     figures = ", ".join(f"{name} {value:.2f}" for name, value in record["metrics"].items())
     print(f"{record['status']}: {figures}\n{folder}")
     return 0 if record["status"] == "done" else 1

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -22,7 +23,11 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 def folder() -> Path:
     """Return the folder of the cache: ``tricktransfer`` in the user's cache, which may be deleted at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tricktransfer"
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:  # a user without a home, as in a container
+        home = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+    return home / "tricktransfer"
 
 
 def cached(kind: str, depends: Any, make: Callable[[], dict]) -> dict:

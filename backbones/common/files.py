@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,15 +23,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
-    os.close(handle)
+    part = _part_of(path)
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # less the umask, as for any new file
     try:
-        yield Path(name)
-        sync(name)
-        os.chmod(name, 0o644)  # mkstemp lets only the owner read it
-        os.replace(name, path)
+        yield part
+        sync(part)
+        os.replace(part, path)
     except BaseException:
-        os.unlink(name)
+        part.unlink(missing_ok=True)
         raise
     with suppress(OSError):  # some file systems cannot sync a folder; the file is complete under either name
         sync(path.parent)
@@ -52,9 +51,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part, old = (Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)) for _ in range(2))
+    part, old = _part_of(path), _part_of(path)
     try:
-        part.chmod(0o755)  # mkdtemp lets only the owner read it
+        part.mkdir()
+        old.mkdir()
         yield part
         for file in (*part.rglob("*"), part):
             sync(file)
@@ -62,7 +62,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             os.replace(path, old)
         os.replace(part, path)
     except BaseException:
-        if not path.exists() and any(old.iterdir()):
+        if not path.exists() and old.is_dir() and any(old.iterdir()):
             os.replace(old, path)
         raise
     finally:
@@ -70,6 +70,11 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):
         sync(path.parent)
+
+
+def _part_of(path: Path) -> Path:
+    """Return a new name for a temporary file or folder beside ``path``."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
 
 
 def sync(path: str | Path) -> None:
@@ -85,7 +90,10 @@ def remove_parts(folder: str | Path) -> list[str]:
     """Delete the temporary files of killed processes in ``folder``, and return their names. Nobody else may write there."""
     parts = sorted(Path(folder).glob(f".*{PART}"))
     for path in parts:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     return [path.name for path in parts]
 
 

@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 
 from backbones.resolving import Machine
 from tools.engine.config import Options, Resolved, resolve
+from tools.engine.stopping import STOPPED, Stopped
 from tools.engine.training.checkpoints import last_checkpoint
-from tools.engine.training.hooks import STOPPED, Stopped
 from tools.engine.training.run import build_runner
 from tools.engine.training.runner import end_workers
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from tools.engine.launching.local import run_study
+from tools.engine.launching.local import Share, run_study
 from tools.engine.studies.graph import nodes_of
 from tools.engine.studies.study import load_study
 
@@ -32,5 +32,5 @@ def run_fakes(monkeypatch, failures=None, **options) -> tuple[list, list[str], l
         lambda node, processes: [sys.executable, "-c", FAKE, str(node.folder), str(counts.get(node.name, 0))],
     )
     lines = []
-    failed = run_study(study, lambda *_: None, lines.append, **options)
+    failed = run_study(study, lambda *_: None, lines.append, Share(**options))
     return nodes_of(study), lines, failed

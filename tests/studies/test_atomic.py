@@ -155,7 +155,7 @@ def test_a_full_disk_destroys_no_good_file(tmp_path, make_card, limit):
     checkpoint, record, card = open(pipe).read().splitlines()
     assert checkpoint == (
         f"ValueError {tmp_path}/epoch_2.pth could not be written (File too large); the last good checkpoint is epoch_1.pth. "
-        "Make room there and continue with --resume."
+        "Make room there, and the same command goes on."
     )
     assert "written" not in (record, card)
     assert json.loads((tmp_path / "record.json").read_text()) == {"status": "good"}

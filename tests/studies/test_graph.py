@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -151,6 +152,7 @@ def test_a_study_killed_twice_ends_in_the_undisturbed_table(toy_root, tmp_path):
 @pytest.mark.parametrize(("jobs", "gpus"), [(1, 0), (3, 0), (2, 1), (2, 2)])
 def test_jobs_run_at_once_each_with_its_own_gpus_and_after_what_it_rests_on(nodes, monkeypatch, jobs, gpus):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("tools.engine.launching.local.gpu_count", lambda: 4)
     nodes_run, _, failed = run_fakes(monkeypatch, jobs=jobs, gpus=gpus)
     records = {node.key: node.record for node in nodes_run}
     assert not failed and all(records.values())
@@ -164,11 +166,25 @@ def test_jobs_run_at_once_each_with_its_own_gpus_and_after_what_it_rests_on(node
     assert devices == {(2, 1): {"0", "1"}, (2, 2): {"0,1", "2,3"}}.get((jobs, gpus), {None})
 
 
-def test_too_few_gpus_are_refused(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
-    assert slots_of(3, 1) == [{"CUDA_VISIBLE_DEVICES": name} for name in "479"]
-    with pytest.raises(ValueError, match="--jobs 2 of --gpus 2 need 4 GPUs; CUDA_VISIBLE_DEVICES has 3"):
+@pytest.mark.parametrize(
+    ("listed", "available", "message"),
+    [
+        ("4,7,9", 3, "--gpus 2 with --jobs 2 needs 4 GPUs, but CUDA_VISIBLE_DEVICES=4,7,9 has 3. Lower --jobs or --gpus."),
+        ("", 1, "--gpus 2 with --jobs 2 needs 4 GPUs, but this machine has 1. Lower --jobs or --gpus."),
+        ("", 0, "but this machine has 0. Leave --gpus out; --processes divides a batch among CPU processes."),
+    ],
+)
+def test_more_gpus_than_there_are_are_refused(monkeypatch, listed, available, message):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    monkeypatch.setattr("tools.engine.launching.local.gpu_count", lambda: available)
+    with pytest.raises(ValueError, match=re.escape(message)):
         slots_of(2, 2)
+
+
+def test_the_gpus_of_a_run_are_those_that_are_visible(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
+    monkeypatch.setattr("tools.engine.launching.local.gpu_count", lambda: 3)
+    assert slots_of(3, 1) == [{"CUDA_VISIBLE_DEVICES": name} for name in "479"]
 
 
 def test_a_failed_run_leaves_its_siblings_going_and_is_tried_again(nodes, monkeypatch):

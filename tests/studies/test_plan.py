@@ -35,6 +35,7 @@ def finish(node, seconds: float = 1.0, device: str = "cpu", processes: int | Non
         task=node.task,
         network=cfg.network,
         scale=cfg.scale,
+        split="val",
         seed=node.options.seed,
         status="done",
         metrics=metrics,

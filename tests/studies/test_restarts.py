@@ -177,7 +177,7 @@ def test_a_study_continues_after_its_launcher_died(here, monkeypatch):
     last = nodes[-1]
     (last.folder / RECORD).unlink()
     (last.folder / LOCK).write_text("")
-    (last.folder / "progress.json").write_text('{"phase": "train", "done": 3, "total": 9, "time": 0}')
-    assert last.state() == "waiting"
+    (last.folder / "progress.json").write_text(json.dumps(dict(phase="train", done=5, total=9, saved=3, updates=9)))
+    assert last.state() == "stopped, 32 %"
     nodes, lines, failed = run_fakes(monkeypatch)
     assert not failed and sum("done earlier" in line for line in lines) == len(nodes) - 1 and nodes[-1].state() == "done"

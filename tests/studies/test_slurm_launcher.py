@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,7 +124,7 @@ def test_the_state_of_a_run_names_its_job(tmp_path, monkeypatch):
     node.folder.mkdir(parents=True)
     (node.folder / "failed.txt").write_text("no data")
     assert node.state() == "failed" and node.state(Job("12", "PENDING")) == "queued (job 12)"
-    (node.folder / "progress.json").write_text(json.dumps(dict(phase="train", done=1, total=2, time=time.time())))
+    (node.folder / "progress.json").write_text(json.dumps(dict(phase="train", done=1, total=2, saved=1, updates=2)))
     assert node.state(Job("12", "RUNNING")) == "running 48 % (job 12)"
     (node.folder / "record.json").write_text('{"status": "diverged"}')
     assert node.state(Job("12", "RUNNING")) == "diverged"

@@ -279,7 +279,7 @@ def test_a_killed_worker_is_reported_with_advice(refused, world, monkeypatch):  
 
     monkeypatch.setattr("classification.data.read_rgb", die)
     text = refused("train", CLASSIFIER, *WITH_WORKERS)
-    assert "DataLoader worker (pid" in text and "--resume" in text and "num_workers" in text
+    assert "DataLoader worker (pid" in text and "The same command continues" in text and "num_workers" in text
 
 
 FULL = """

@@ -197,10 +197,10 @@ SMALL = ["batch=4", "micro_batch=2", "epochs=15", "num_workers=1", "model.backbo
 def launch(folder: Path, root: Path) -> subprocess.Popen:
     """Start the two processes of one run by torchrun."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", ROOT / "tools/train.py"]
-    command += ["configs/classification/resnet50_toy.py", "--launcher", "pytorch", "--work-dir", folder, "--resume"]
+    command += ["configs/classification/resnet50_toy.py", "--launcher", "pytorch", "--work-dir", folder]
     command += ["--tricks", "resnet_d", "mixup:schedule=same", "--cfg-options", *SMALL]
     with open(folder.with_suffix(".txt"), "a") as out:
-        env = os.environ | {"DATA_ROOT": str(root)}
+        env = os.environ | {"DATA_ROOT": str(root), "TRICKTRANSFER_DEVICE": "cpu"}
         return subprocess.Popen(list(map(str, command)), env=env, cwd=folder.parent, stdout=out, stderr=subprocess.STDOUT)
 
 

@@ -1,16 +1,25 @@
 """Run a script of tools/: errors that a user can fix end in one sentence and exit status 2."""
 
 import argparse
+import codecs
 import errno
+import io
+import logging
 import os
+import select
 import sys
 from collections.abc import Callable
+from locale import getencoding
+from pathlib import Path
+
+from backbones.common.project import ROOT
 
 # OpenMP reads this when torch is loaded: idle threads that spin cost more than they save when loader workers or another run
 # need the same cores (two runs on two cores took ten times as long).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 LINE_ENDS = {ord("\n"): "\\n", ord("\r"): "\\r"}  # in a name that an error quotes
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)  # full, over a limit, read-only
+CLOSED_PIPE = 141  # exit status after the reader of the output has gone, as a shell gives it for SIGPIPE
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -24,13 +33,31 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 def main(function: Callable[[], int | None]) -> None:
     """Run ``function`` and exit with 0 or what it returns, 2 after a ValueError or a failed write, or 130 after Ctrl-C.
 
-    A failed write is an OSError in ``DISK``. Other errors pass, with their traceback.
+    A failed write is an OSError in ``DISK``. If the reader of the output has gone, as in ``| head -1``, end with 141 and no word.
+    Other errors pass, with their traceback.
     """
+    use_utf8()
+    logging.raiseExceptions = False  # a log line that cannot be written is lost, and the run goes on
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a letter that the terminal's encoding lacks is shown as a question mark
     try:
-        status = function() or 0
+        status = _status_of(function)
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        status = CLOSED_PIPE
+    finally:
+        _flush()
+    sys.exit(status)
+
+
+def _status_of(function: Callable[[], int | None]) -> int:
+    """Return the exit status of ``function``; print errors that a user can fix."""
+    try:
+        return function() or 0
     except ValueError as error:
         print(f"error: {sentence(error).translate(LINE_ENDS)}", file=sys.stderr)
-        status = 2
+        return 2
     except OSError as error:
         if error.errno not in DISK:
             raise
@@ -39,11 +66,43 @@ def main(function: Callable[[], int | None]) -> None:
             f"error: {place} cannot be written ({error.strerror}). Make room or fix its permissions, then run this again.",
             file=sys.stderr,
         )
-        status = 2
+        return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-        status = 130
-    sys.exit(status)
+        return 130
+
+
+def use_utf8() -> None:
+    """Start this script anew in Python's UTF-8 mode if the locale has another encoding.
+
+    All files of this project are UTF-8, those that libraries open too. The output keeps the encoding of the locale.
+    """
+    script = Path(getattr(sys.modules["__main__"], "__file__", None) or ".").resolve()
+    is_ours = script.parent == ROOT / "tools"  # not a test, for example, that calls a script's function
+    if not is_ours or sys.flags.utf8_mode or os.environ.get("PYTHONUTF8") == "1" or codecs.lookup(getencoding()).name == "utf-8":
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    if sys.stdout:
+        os.environ["PYTHONIOENCODING"] = f"{sys.stdout.encoding}:replace"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _reader_left() -> bool:
+    """Return whether what read the output or the errors of this process, such as ``head``, has ended."""
+    poll = select.poll()
+    for stream in (1, 2):
+        poll.register(stream, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _flush() -> None:
+    """Write out what is buffered, so that the interpreter's end finds nothing that it could complain about."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream and not stream.closed:
+                stream.flush()
+        except OSError:  # the reader has gone, or the disk is full
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def sentence(error: BaseException) -> str:

@@ -146,7 +146,7 @@ def made_data() -> Iterator[Path]:
 def _train(folder: Path, resume: bool = False, stop: int | None = None) -> None:
     """Train a small classifier in ``folder``, with a SIGTERM after update ``stop`` if that is given."""
     from tools.engine.config import Options, resolve
-    from tools.engine.training.hooks import Stopped
+    from tools.engine.stopping import Stopped
     from tools.engine.training.run import build_runner
     from tools.engine.training.runner import end_workers
 

@@ -7,14 +7,16 @@ process instead: a fork must not use CUDA if its parent has asked for the driver
 import atexit
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 from backbones.common.fact_cache import machine
 from backbones.common.project import ROOT
 from tools.engine import cli
+from tools.engine.stopping import SIGNALS, stop_after
 from tools.engine.studies.commands import SCRIPT
 
 CONTEXT = multiprocessing.get_context("forkserver") if "forkserver" in multiprocessing.get_all_start_methods() else None
@@ -28,11 +30,15 @@ def start() -> None:
     before = dict(os.environ)
     # The server imports before it is told a path, and the working folder may have packages of the same names.
     python_path = [str(ROOT), before.get("PYTHONPATH", "")]
-    os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, python_path)), "PYTHONSAFEPATH": "1"}
+    os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, python_path)), "PYTHONSAFEPATH": "1", "PYTHONIOENCODING": "utf-8"}
+    resource_tracker.ensure_running()  # before the signals are blocked, since it unblocks them
+    # A signal to the launcher's group must not end the server, which tells the launcher how its runs end.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         CONTEXT.set_forkserver_preload(["tools.engine.launching.preload"])
         forkserver.ensure_running()
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         os.environ.clear()
         os.environ.update(before)
     _started.append(True)
@@ -44,11 +50,11 @@ def serves(words: Sequence[str]) -> bool:
 
 
 class Forked:
-    """Wrap a forked run with the methods of ``subprocess.Popen`` that the launcher uses: poll, terminate, wait."""
+    """Wrap a forked run with what the launcher uses of ``subprocess.Popen``: pid, poll, terminate, wait."""
 
     def __init__(self, process):
-        self.process, self.terminate, self.wait = process, process.terminate, process.join
         process.start()
+        self.process, self.pid, self.terminate, self.wait = process, process.pid, process.terminate, process.join
 
     def poll(self) -> int | None:
         return self.process.exitcode
@@ -61,6 +67,8 @@ def fork(words: Sequence[str], env: Mapping[str, str], log: str) -> Forked:
 
 def _run(arguments: list[str], env: dict[str, str], log: str) -> None:
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    stop_after(multiprocessing.parent_process().join)  # the launcher is the parent, whoever forked this process
     out = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)

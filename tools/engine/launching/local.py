@@ -2,17 +2,22 @@
 
 import os
 import re
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbones.common.fact_cache import DEVICE
+from backbones.common.files import write_text
 from tools.engine.config import task_of
 from tools.engine.launching import fork_server
-from tools.engine.run_folder import PROGRESS, is_locked, keep_log, open_log
+from tools.engine.run_folder import forget_stop, is_locked, keep_log, open_log, read_progress
+from tools.engine.stopping import LAUNCHED, SIGNALS, STOPPED, Stopped, StopSignals
 from tools.engine.studies.commands import command
 from tools.engine.studies.graph import nodes_of
 from tools.engine.studies.node import Node
@@ -23,8 +28,34 @@ TORCHRUN = re.compile(r"failed \(exitcode: -?\d+\)|Sending process \d+ closing s
 PAUSE = 0.2  # seconds between two polls of a run
 SAVING = "80"  # seconds that torchrun waits after a signal before it kills processes that are still saving; its default is 30
 
+DONE, STOPPED_RUN, FAILED = "done", "stopped", "failed"  # how a node ends
+# exit statuses of a run that a signal stopped, while it saves and before that; torchrun turns them into 1
+STOP_STATUSES = (STOPPED, *(-number for number in SIGNALS))
+
 Watch = Callable[[Node, float], None]  # gets a running node and the part of it that is done, 0..1
 Slot = dict[str, str]  # the environment variables of a run that has its share of the machine
+
+
+@dataclass(frozen=True)
+class Share:
+    """Say how the runs of a study share this machine.
+
+    Args:
+        jobs: number of runs at once.
+        gpus: number of GPUs of each run; several share a batch (torchrun).
+        cpu_processes: number of processes of each run on CPUs, which share a batch (torchrun).
+        retry: number of times that a failed run is tried again.
+    """
+
+    jobs: int = 1
+    gpus: int = 0
+    cpu_processes: int = 1
+    retry: int = 0
+
+    @property
+    def processes(self) -> int:
+        """Return the number of processes of each run."""
+        return self.gpus or self.cpu_processes
 
 
 def slots_of(jobs: int, gpus: int) -> list[Slot]:
@@ -37,57 +68,57 @@ def slots_of(jobs: int, gpus: int) -> list[Slot]:
         gpus: number of GPUs of each run; 0 for none.
 
     Raises:
-        ValueError: ``CUDA_VISIBLE_DEVICES`` lists fewer GPUs than the runs need.
+        ValueError: this machine, or ``CUDA_VISIBLE_DEVICES``, has fewer GPUs than the runs need.
     """
     if not gpus:
         return [{}] * jobs
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    listed, available = os.environ.get("CUDA_VISIBLE_DEVICES"), gpu_count()
+    if available < jobs * gpus:
+        place = f"CUDA_VISIBLE_DEVICES={listed}" if listed else "this machine"
+        advice = "Lower --jobs or --gpus" if available else "Leave --gpus out; --processes divides a batch among CPU processes"
+        raise ValueError(f"--gpus {gpus} with --jobs {jobs} needs {jobs * gpus} GPUs, but {place} has {available}. {advice}.")
     ids = listed.split(",") if listed else [str(number) for number in range(jobs * gpus)]
-    if len(ids) < jobs * gpus:
-        raise ValueError(
-            f"--jobs {jobs} of --gpus {gpus} need {jobs * gpus} GPUs; CUDA_VISIBLE_DEVICES has {len(ids)}. "
-            "Lower --jobs or --gpus."
-        )
     return [{"CUDA_VISIBLE_DEVICES": ",".join(ids[i * gpus : (i + 1) * gpus])} for i in range(jobs)]
 
 
-def run_study(
-    study: Study,
-    watch: Watch,
-    log: Callable[[str], None],
-    jobs: int = 1,
-    gpus: int = 0,
-    retry: int = 0,
-) -> list[Node]:
+def gpu_count() -> int:
+    """Return the number of GPUs that torch sees."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def run_study(study: Study, watch: Watch, log: Callable[[str], None], share: Share = Share()) -> list[Node]:
     """Run every node of a study that has not finished, each in a process of its own and after its upstream runs.
 
-    The six parameters are the options of ``tools/study.py run`` and its two outputs.
+    On SIGTERM, SIGINT or SIGHUP no other run starts and those that go on save and end; a second signal ends them and this process
+    at once.
 
     Args:
         study: see ``load_study``.
         watch: called about five times a second with a running node and the part of it that is done.
         log: gets one line for each node.
-        jobs: number of runs at once.
-        gpus: number of GPUs of each run; several share a batch (torchrun).
-        retry: number of times that a failed run is tried again.
+        share: how the machine is divided.
 
     Returns:
         The nodes that failed. Nodes downstream of them are skipped and named in the log.
+
+    Raises:
+        Stopped: a signal stopped the study; the same call goes on.
     """
-    launcher = LocalLauncher(NodeRunner(watch, max(gpus, 1), threading.Event()), log, slots_of(jobs, gpus), retry)
-    return [node for nodes in rounds(study) for node in launcher.launch(nodes)]
+    running = Running()
+    with StopSignals(running.stop.set, running.kill):
+        launcher = LocalLauncher(NodeRunner(watch, share.processes, running), log, slots_of(share.jobs, share.gpus), share.retry)
+        failed = [node for nodes in rounds(study) for node in launcher.launch(nodes)]
+        if running.stop.is_set():
+            raise Stopped(STOPPED)
+    return failed
 
 
-def run_node(
-    node: Node,
-    watch: Watch,
-    slot: Slot | None = None,
-    processes: int = 1,
-    stop: threading.Event | None = None,
-) -> bool:
+def run_node(node: Node, watch: Watch, slot: Slot | None = None, processes: int = 1) -> bool:
     """Run ``tools/train.py`` for one node and return True if it has a record at the end.
 
-    The run resumes from its last checkpoint, and its output is appended to its log.txt. If another process already runs the
+    The run goes on from its last checkpoint, and its output is appended to its log.txt. If another process already runs the
     node, wait for that process instead.
 
     Args:
@@ -95,9 +126,8 @@ def run_node(
         watch: see ``run_study``.
         slot: environment variables of the process.
         processes: number of processes that share a batch.
-        stop: when it is set, the process is asked to save and stop.
     """
-    return NodeRunner(watch, processes, stop or threading.Event()).run(node, slot or {})
+    return NodeRunner(watch, processes, Running()).run(node, slot or {}) == DONE
 
 
 def rounds(study: Study) -> Iterator[list[Node]]:
@@ -108,6 +138,20 @@ def rounds(study: Study) -> Iterator[list[Node]]:
         seen |= {node.key for node in nodes}
 
 
+class Running:
+    """Hold the processes that a launcher has started and that have not ended, and the event that asks them to stop."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.processes: set[subprocess.Popen | fork_server.Forked] = set()
+
+    def kill(self) -> None:
+        """End all processes at once with what they have started."""
+        for process in tuple(self.processes):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # each has a session of its own
+
+
 @dataclass(frozen=True)
 class NodeRunner:
     """Run one node at a time in a process of its own.
@@ -115,52 +159,63 @@ class NodeRunner:
     Args:
         watch: see ``run_study``.
         processes: number of processes that share a batch.
-        stop: when it is set, running processes are asked to save and stop.
+        running: the processes of all nodes; once its event is set, they are asked to save and stop.
     """
 
     watch: Watch
     processes: int
-    stop: threading.Event
+    running: Running
 
-    def run(self, node: Node, slot: Slot) -> bool:
-        """Run a node with the environment variables ``slot``; see ``run_node``."""
-        while not node.record and not self.stop.is_set():
+    def run(self, node: Node, slot: Slot) -> str:
+        """Run a node with the environment variables ``slot``, see ``run_node``, and return DONE, STOPPED_RUN or FAILED."""
+        stop, status = self.running.stop, None
+        while not node.record and not stop.is_set():
             if not is_locked(node.folder):
-                (node.folder / PROGRESS).unlink(missing_ok=True)
-                self._run_process(node, slot)
+                status = self._run_process(node, slot)
                 if not is_locked(node.folder):  # a lock means that another launcher was faster
                     break
             self.watch(node, node.progress())
             time.sleep(PAUSE)
-        if not node.record and not self.stop.is_set():
-            node.failure.write_text(last_lines(node.log))
-        return node.record is not None
+        if node.record:
+            return DONE
+        if stop.is_set() or status in STOP_STATUSES or was_stopped(node):
+            return STOPPED_RUN
+        write_text(node.failure, last_lines(node.log))
+        return FAILED
 
-    def _run_process(self, node: Node, slot: Slot) -> None:
+    def _run_process(self, node: Node, slot: Slot) -> int | None:
+        """Run a process of the node to its end and return its exit status."""
+        forget_stop(node.folder)
         with open_log(node.folder) as out:
             process = self._start(node, slot, out)
+            self.running.processes.add(process)
             try:
-                while process.poll() is None:
+                while process.poll() is None and not self.running.stop.is_set():
                     keep_log(node.folder)
                     self.watch(node, node.progress())
-                    if self.stop.is_set():
-                        break
                     time.sleep(PAUSE)
             finally:
                 if process.poll() is None:
                     process.terminate()  # the run saves a checkpoint
                     process.wait()
+                self.running.processes.discard(process)
                 keep_log(node.folder)
+            return process.poll()
 
     def _start(self, node: Node, slot: Slot, out) -> subprocess.Popen | fork_server.Forked:
         line = command(node, self.processes)
-        env = os.environ | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": SAVING} | slot
+        env = os.environ | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": SAVING, "PYTHONIOENCODING": "utf-8"} | slot
+        if self.processes > 1 and not slot:
+            env[DEVICE] = "cpu"  # or each process would ask for a GPU
         if "threads" in node.plan:
             env["OMP_NUM_THREADS"] = str(node.plan.threads)
         if fork_server.serves(line):
             return fork_server.fork(line, env, out.name)
-        # In a session of its own, so that Ctrl-C at a terminal reaches the launcher alone, which asks each run to stop once.
-        return subprocess.Popen(line, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        # In a session of its own, so that Ctrl-C at a terminal reaches the launcher alone, which asks each run to stop once. Its
+        # standard input ends with this process.
+        return subprocess.Popen(
+            line, env=env | {LAUNCHED: "1"}, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
 
 @dataclass(frozen=True)
@@ -182,42 +237,68 @@ class LocalLauncher:
     def launch(self, nodes: list[Node]) -> list[Node]:
         """Run nodes, each when its upstream run among them has ended, and return those that failed.
 
-        On an exception, such as Ctrl-C, running nodes save their state before it is raised.
+        Once the runner's event is set, or on an exception, start no other node and let the running ones save their state.
         """
-        waiting, free, failed = list(nodes), list(self.slots), []
+        waiting, free, failed, stop = list(nodes), list(self.slots), [], self.runner.running.stop
         running: dict[Future, tuple[Node, Slot]] = {}
         with ThreadPoolExecutor(len(self.slots)) as pool:
             try:
-                while waiting or running:
+                while running or (waiting and not stop.is_set()):
                     unfinished = {node.key for node, _ in running.values()} | {node.key for node in waiting}
                     ready = [node for node in waiting if not (node.above and node.above.key in unfinished)]
-                    for node in ready[: len(free)]:
+                    for node in ready[: len(free)] if not stop.is_set() else ():
                         waiting.remove(node)
                         slot = free.pop()
                         running[pool.submit(self._ends_well, node, slot)] = node, slot
-                    ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in ended:
+                    self._wait(running)
+                    for future in [future for future in running if future.done()]:
                         node, slot = running.pop(future)
                         free.append(slot)
                         if not future.result():
                             failed.append(node)
             except BaseException:
-                self.runner.stop.set()
+                stop.set()
                 raise
         return failed
+
+    def _wait(self, running: dict[Future, tuple[Node, Slot]]) -> None:
+        """Wait until a run has ended or all are asked to stop, and say so then."""
+        stop = self.runner.running.stop
+        was_asked = stop.is_set()
+        while not (any(future.done() for future in running) or (stop.is_set() and not was_asked)):
+            wait(running, timeout=PAUSE, return_when=FIRST_COMPLETED)
+        if stop.is_set() and not was_asked:
+            self.log("Stopping: each run finishes its update and saves it. A second signal ends them at once.")
 
     def _ends_well(self, node: Node, slot: Slot) -> bool:
         """Run a node if it has to be run, log the outcome, and return False if it failed."""
         if node.record:
             self.log(f"{node.name}: done earlier ({node.folder})")
-        elif reason := left_out(node):
+            return True
+        if reason := left_out(node):
             self.log(reason)
-        elif any(self.runner.run(node, slot) for _ in range(1 + self.retry)):
-            self.log(result(node))
-        else:
-            self.log(f"{node.name}: failed, see {node.log}")
-            return False
-        return True
+            return True
+        for _ in range(1 + self.retry):
+            outcome = self.runner.run(node, slot)
+            if outcome != FAILED:
+                break
+        lines = {DONE: result, STOPPED_RUN: stopped, FAILED: lambda node: f"{node.name}: failed, see {node.log}"}
+        self.log(lines[outcome](node))
+        return outcome != FAILED
+
+
+def was_stopped(node: Node) -> bool:
+    """Return whether a signal stopped the last start of a node."""
+    progress = read_progress(node.folder)
+    return bool(progress and progress.stopped)
+
+
+def stopped(node: Node) -> str:
+    """Return the log line of a run that a signal stopped: where it goes on."""
+    progress = read_progress(node.folder)
+    if progress and progress.saved:
+        return f"{node.name}: saved at update {progress.saved} of {progress.updates}; the same command goes on"
+    return f"{node.name}: stopped before its first checkpoint; the same command starts it again"
 
 
 def left_out(node: Node) -> str:

@@ -13,12 +13,12 @@ import submitit
 from submitit.core.utils import FailedJobError
 from submitit.helpers import DelayedSubmission
 
+from backbones.common.files import write_text
 from backbones.common.project import ROOT
 from tools.engine.launching.local import SAVING, last_lines
 from tools.engine.run_folder import failure_of, keep_log, log_of, open_log, read_record
+from tools.engine.stopping import STOPPED
 
-RESUME = "--resume"
-STOPPED = os.EX_TEMPFAIL  # 75, the exit status of a run that saved a checkpoint after SIGTERM
 GRACE = 90  # seconds that a run has to save
 WARNING = 120  # seconds before its time limit that Slurm signals a job: time to save and to requeue it
 RESTARTS = 100  # time limits that a job may reach before it is given up
@@ -31,7 +31,7 @@ class TrainNode:
     requeues the job. Slurm signals all processes of a job step, so USR2 is blocked in the run, which it would kill.
 
     Args:
-        command: ``RESUME`` is added to it for every start but the first.
+        command: a run that it starts again goes on from its last checkpoint.
         folder: folder of the run, which the run creates itself. The output goes to its ``log_of``. If the run fails without a
             record, the end of the output goes to its ``failure_of``.
         grace: seconds between SIGTERM and SIGKILL in which the run can save.
@@ -49,23 +49,22 @@ class TrainNode:
             RuntimeError: the exit status is not 0, so that the job fails and the jobs that depend on it do not start.
         """
         folder = Path(self.folder)
-        requeued = int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0  # by Slurm itself, for example after a node failure
         with open_log(folder) as out, self._listening():
-            status = self._run(_resumed(self.command) if requeued else self.command, out)
+            status = self._run(self.command, out)
             if status in (STOPPED, -signal.SIGTERM) or (status and self._got_sigterm()):  # torchrun turns the first two into 1
                 time.sleep(self.grace)  # after SIGTERM Slurm sends USR2 or SIGKILL; both requeue the job
         keep_log(folder)
         if status:
             if read_record(folder) is None:  # a run that diverged has a record
-                failure_of(folder).write_text(last_lines(log_of(folder)))
+                write_text(failure_of(folder), last_lines(log_of(folder)))
             raise RuntimeError(f"{shlex.join(self.command)} ended with status {status}; see {log_of(folder)}")
         return status
 
     def checkpoint(self, *args) -> DelayedSubmission:
-        """Let the run save a checkpoint, and return the call that resumes from it."""
+        """Let the run save a checkpoint, and return the call that goes on from it."""
         self._stop()
         keep_log(Path(self.folder))
-        return DelayedSubmission(TrainNode(_resumed(self.command), self.folder, self.grace), *args)
+        return DelayedSubmission(TrainNode(self.command, self.folder, self.grace), *args)
 
     def _run(self, command: list[str], out) -> int:
         # The child inherits the blocked signal. Here it is delivered once there is a process to stop.
@@ -117,10 +116,6 @@ class TrainNode:
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:  # its exit status was already collected
             return True
-
-
-def _resumed(command: list[str]) -> list[str]:
-    return command if RESUME in command else [*command, RESUME]
 
 
 def slurm_executor(log_folder: str | Path, cpus: int = 8) -> submitit.SlurmExecutor:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +12,7 @@ from backbones.common.files import read_json
 from backbones.common.project import ROOT
 from backbones.networks.architecture import arch_of
 from tools.engine.config import Options, task_of
-from tools.engine.run_folder import CONTENT, RUNS, read_record
+from tools.engine.run_folder import CONTENT, RUNS, missing_fields, read_content, read_record
 from tools.engine.studies.graph import rows_of, runs_behind, shared
 from tools.engine.studies.node import Node
 from tools.engine.studies.study import Study
@@ -43,12 +44,19 @@ class Past:
 
 
 def past_runs() -> list[Past]:
-    """Return all finished runs under work_dirs/runs."""
+    """Return all finished runs under work_dirs/runs but those whose files are damaged."""
     runs = []
     for path in sorted(RUNS.glob(f"*/{CONTENT}")):
-        if (record := read_record(path.parent)) and record["status"] == "done":
-            runs.append(Past(record, read_json(path)))
+        with suppress(ValueError):
+            record, content = read_record(path.parent), read_content(path.parent)
+            if record and record["status"] == "done" and _is_usable(record, content):
+                runs.append(Past(record, content))
     return runs
+
+
+def _is_usable(record: dict, content: dict) -> bool:
+    """Return whether a run's files have the fields from which a cost is estimated."""
+    return not missing_fields(record) and "device" in record.get("machine", {}) and {"config", "upstream"} <= content.keys()
 
 
 def identity(content: Mapping, above: Mapping[str, Mapping]) -> str:

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from backbones.common.files import read_json, write_json, write_text
+from backbones.common.files import write_json, write_text
 from backbones.common.project import ROOT
 from tools.engine.analysis.bootstrap import resample, variance
 from tools.engine.analysis.breakdowns import DETAILS, collect_details
 from tools.engine.analysis.curves import CURVES, collect_curves
 from tools.engine.analysis.gains import pairs_of
 from tools.engine.config import Options, part_of, resolve, task_of
-from tools.engine.run_folder import CONTENT, SHEET
+from tools.engine.run_folder import RECORD, SHEET, missing_fields, read_content
 from tools.engine.studies.commands import command
 from tools.engine.studies.graph import rows_of
 from tools.engine.studies.lr_search import describe
@@ -33,13 +33,13 @@ Runs = list[tuple[Node, dict]]  # the finished runs behind the rows of a study, 
 def collect(study: Study) -> Path:
     """Write the study's results.csv, study.json, details.json and curves.json from its finished runs, and return their folder.
 
-    Values are unrounded percentages, and seconds. A diverged run has its status and empty values; a run that has not finished
-    has no row.
+    Values are unrounded percentages, and seconds. A diverged run has its status and empty values; a run that has not finished,
+    or whose files are damaged (see ``fault_of``), has no row.
 
     Raises:
         ValueError: no run has finished.
     """
-    runs = [(node, record) for node in rows_of(study) if (record := node.record)]
+    runs = [(node, record) for node in rows_of(study) if (record := node.record) and not fault_of(node)]
     rows = [row for node, record in runs for row in _rows(study, node, record)]
     if not rows:
         raise ValueError(f"No run of {study.name} at scale {study.scale} has finished; start it with tools/study.py run.")
@@ -52,6 +52,18 @@ def collect(study: Study) -> Path:
     write_json(study.folder / DETAILS, collect_details(rows, {n.key: n.folder for n, record in runs if _per_image(n, record)}))
     write_json(study.folder / CURVES, collect_curves(node for node, _ in runs))
     return study.folder
+
+
+def fault_of(node: Node) -> str:
+    """Return a sentence that names the file of a finished run that cannot be collected and its fault; empty otherwise."""
+    if node.fault:
+        return node.fault
+    try:
+        read_content(node.folder)
+    except ValueError as error:
+        return str(error)
+    missing = missing_fields(node.record) if node.record else []
+    return f"{node.folder / RECORD} lacks {', '.join(missing)}; bring the whole file back, or remove it." if missing else ""
 
 
 def _rows(study: Study, node: Node, record: dict) -> list[dict]:
@@ -120,18 +132,17 @@ def _run(study: Study, node: Node, record: dict) -> dict:
         "peak_memory_gb",
         "remarks",
     )
-    content = node.folder / CONTENT
     return {name: record.get(name) for name in (*facts, "versions", "commit")} | {
         "config": node.config,
         "pictures": Path(os.path.relpath(node.folder / SHEET, study.folder)).as_posix(),
-        "data": read_json(content).get("data") if content.is_file() else None,
+        "data": (read_content(node.folder) or {}).get("data"),
         "command": _command(node, record),
     }
 
 
 def _command(node: Node, record: dict) -> str:
     """Return the command line that repeats a run from the project's folder; on CPUs the number of threads affects the result."""
-    arguments = [argument.removeprefix(f"{ROOT}/") for argument in command(node)[1:] if argument != "--resume"]
+    arguments = [argument.removeprefix(f"{ROOT}/") for argument in command(node)[1:]]
     machine = record.get("machine", {})
     threads = f"OMP_NUM_THREADS={machine['threads']} " if machine.get("device") == "cpu" else ""
     return threads + shlex.join(["python", *arguments])

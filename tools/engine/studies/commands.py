@@ -17,7 +17,7 @@ def command(node: Node, processes: int = 1) -> list[str]:
     line = [sys.executable, *launch, str(SCRIPT), str(find_config(node.config))]
     line += ["--launcher", "pytorch"] if processes > 1 else []
     options = node.options
-    line += ["--seed", str(options.seed), "--work-dir", str(node.folder), "--resume"]
+    line += ["--seed", str(options.seed), "--work-dir", str(node.folder)]
     if options.protocol:
         line += ["--protocol", options.protocol]
     if options.lr_factor is not None:

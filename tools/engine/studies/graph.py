@@ -7,12 +7,11 @@ from functools import cache
 from pathlib import Path
 
 from backbones.card_facts import CardFacts
-from backbones.common.files import read_json
 from tools.engine.config import Options, Resolved, find_config, resolve, task_of
 from tools.engine.config.resolving import effective
 from tools.engine.config.run_key import SEED, differences
 from tools.engine.config.signatures import check_signatures
-from tools.engine.run_folder import CONTENT, RECORD, RUNS
+from tools.engine.run_folder import CONTENT, RECORD, RUNS, read_content
 from tools.engine.studies.node import Node
 from tools.engine.studies.study import MOST_SEEDS, SCRATCH, Network, Recipe, Study
 
@@ -178,7 +177,10 @@ def why(node: Node) -> list[str]:
     for path in RUNS.glob(f"*/{CONTENT}"):
         if path.parent.name == node.key or not (path.parent / RECORD).is_file():
             continue
-        candidate = read_json(path)
+        try:
+            candidate = read_content(path.parent) or {}
+        except ValueError:  # the damaged file of another run
+            continue
         if candidate.get("config", {}).get("task") == content["config"]["task"]:
             lines = differences(candidate, content)
             if best is None or len(lines) < len(best[1]):

@@ -1,13 +1,11 @@
 """Represent one run of a study and its progress."""
 
-import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tools.engine.config import Options, Resolved, RunKey
-from tools.engine.run_folder import PROGRESS, RUNS, failure_of, log_of, read_record
+from tools.engine.run_folder import RUNS, failure_of, is_locked, log_of, read_progress, read_record
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,20 @@ class Node:
 
     @property
     def record(self) -> dict | None:
-        return read_record(self.folder)
+        """Return the record of the run, or None if it has not finished or the record is unreadable; see ``fault``."""
+        try:
+            return read_record(self.folder)
+        except ValueError:
+            return None
+
+    @property
+    def fault(self) -> str:
+        """Return a sentence that names the record of the run and its fault if it cannot be read; empty otherwise."""
+        try:
+            read_record(self.folder)
+        except ValueError as error:
+            return str(error)
+        return ""
 
     @property
     def expected_seconds(self) -> float:
@@ -84,27 +95,26 @@ class Node:
         return self.resolved.pretrains
 
     def state(self, job=None) -> str:
-        """Return 'done', 'diverged', 'failed', 'running 40 %' or 'waiting'.
+        """Return 'done', 'diverged', 'unreadable', 'running 40 %', 'failed', 'stopped, 40 %' or 'waiting'.
 
         With its ``job`` (``id`` and ``state``) in Slurm's queue, return 'queued (job 12)' or 'running 40 % (job 12)'.
         """
+        if self.fault:
+            return "unreadable"
         if record := self.record:
             return record["status"]
+        percent = f"{100 * self.progress():.0f} %"
         if job:
-            state = f"running {100 * self.progress():.0f} %" if job.state == "RUNNING" else "queued"
+            state = f"running {percent}" if job.state == "RUNNING" else "queued"
             return f"{state} (job {job.id})"
+        if is_locked(self.folder):
+            return f"running {percent}"
         if self.failure.is_file():
             return "failed"
-        if progress := self.progress():
-            return f"running {100 * progress:.0f} %"
-        return "waiting"
+        progress = read_progress(self.folder)
+        return f"stopped, {100 * progress.saved_part:.0f} %" if progress else "waiting"
 
     def progress(self) -> float:
-        """Return the part of the updates done, 0..1, that the run last wrote; 0 if it wrote nothing in the last minute."""
-        try:
-            progress = json.loads((self.folder / PROGRESS).read_text())
-        except (OSError, ValueError):
-            return 0.0
-        if time.time() - progress["time"] > 60:
-            return 0.0
-        return 0.95 * progress["done"] / progress["total"] if progress["phase"] == "train" else 0.95
+        """Return the part of the run that is done, 0..1, as the run last wrote it."""
+        progress = read_progress(self.folder)
+        return progress.part if progress else 0.0

@@ -9,11 +9,11 @@ import torch
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from backbones.common.files import check_archive, read_json
+from backbones.common.files import check_archive
 from backbones.common.tensors import check_finite, check_names
 from tools.engine.config import RunKey, task_of
 from tools.engine.config.run_key import difference_text
-from tools.engine.run_folder import CONTENT, RUNS, read_record
+from tools.engine.run_folder import RUNS, checkpoints_in, read_content, read_record
 
 RUN = "run_key"  # where a checkpoint has the key of its run
 
@@ -65,6 +65,20 @@ def check_fit(path: str | Path, model: torch.nn.Module) -> None:
     check_finite(str(path), weights)
 
 
+def updates_in(path: Path) -> int:
+    """Return the number of updates after which a run wrote the checkpoint ``path``.
+
+    Raises:
+        ValueError: see ``check_checkpoint``, or the file lacks what a run needs to go on.
+    """
+    checkpoint = check_checkpoint(path)
+    meta = checkpoint.get("meta")
+    update = meta.get("iter") if isinstance(meta, dict) and "epoch" in meta else None
+    if not isinstance(update, int) or "optimizer" not in checkpoint:
+        raise ValueError(f"{path} is no checkpoint of a run. Use another one.")
+    return update
+
+
 def last_checkpoint(folder: Path, unread: list[str] | None = None) -> Path | None:
     """Return the readable checkpoint of a run that has the most updates, or None if there is none.
 
@@ -76,9 +90,9 @@ def last_checkpoint(folder: Path, unread: list[str] | None = None) -> Path | Non
     """
     last_path, last_update = None, 0
     unread = [] if unread is None else unread
-    for path in sorted(folder.glob("*.pth"), key=lambda path: path.stat().st_mtime):
+    for path in sorted(checkpoints_in(folder), key=lambda path: path.stat().st_mtime):
         try:
-            update = check_checkpoint(path).get("meta", {}).get("iter", 0)
+            update = updates_in(path)
         except ValueError:
             unread.append(path.name)
             continue
@@ -89,7 +103,7 @@ def last_checkpoint(folder: Path, unread: list[str] | None = None) -> Path | Non
 
 def check_folder(folder: Path, key: RunKey) -> None:
     """Raise ValueError if ``folder`` holds another run than that of ``key``, finished or not; name both keys and what differs."""
-    record, content = read_record(folder), _content(folder)
+    record, content = read_record(folder), read_content(folder)
     other = (record or {}).get("key") or (RunKey.of(content).name if content else key.name)
     if other != key.name:
         raise ValueError(
@@ -104,10 +118,10 @@ def check_resumed(checkpoint: Path, key: RunKey) -> None:
     if other is None:
         raise ValueError(
             f"{checkpoint} does not say which run wrote it, so it is not resumed: an older version or another program wrote it. "
-            "Choose another --work-dir and start anew."
+            "Start the run over with --restart, or choose another --work-dir."
         )
     if other != key.name:
-        contents = [content for folder in (checkpoint.parent, RUNS / other) if (content := _content(folder))]
+        contents = [content for folder in (checkpoint.parent, RUNS / other) if (content := read_content(folder))]
         content = next((content for content in contents if RunKey.of(content).name == other), None)
         raise ValueError(
             f"{checkpoint} is of the run {other}, and this run is {key}{difference_text(content, key.content)}. Resume it with "
@@ -131,12 +145,6 @@ def run_of(checkpoint: Path) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _content(folder: Path) -> dict | None:
-    """Return the content of the key of the run in ``folder``; None if no run has written it."""
-    path = folder / CONTENT
-    return read_json(path) if path.is_file() else None
-
-
 def check_room(runner: Runner) -> None:
     """Refuse to start a run if the disk has too little room for its files.
 
@@ -153,7 +161,7 @@ def check_room(runner: Runner) -> None:
     need, files = 2 * checkpoint, f"2 checkpoints of {gigabytes(checkpoint)}"
     if pretrains:
         need, files = need + weights, f"{files} and a card of {gigabytes(weights)}"
-    free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in folder.glob("*.pth"))
+    free = shutil.disk_usage(folder).free + sum(path.stat().st_size for path in checkpoints_in(folder))
     if free < need:
         raise ValueError(
             f"The run needs about {gigabytes(need)}: {files}; {gigabytes(free)} are free at {folder.absolute()}. Make room "

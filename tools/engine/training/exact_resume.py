@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
 
 from backbones.randomness import seed_everything, seed_of
+from tools.engine.run_folder import checkpoints_in
 from tools.engine.training.checkpoints import RUN, check_room
 from tools.engine.training.hooks import all_reduce_max
 
@@ -36,6 +38,9 @@ class ExactHook(Hook):
                 "see the same run folder."
             )
         self.skipped_updates = runner.iter
+        if not runner._resume and is_main_process():
+            for path in checkpoints_in(Path(runner.work_dir)):  # of an earlier start of this run
+                path.unlink()
         if hasattr(loop, "dataloader_iterator"):  # training by updates: do not read again what was already trained on
             loop.dataloader_iterator.skip_iter = lambda updates: fast_forward(loop.dataloader_iterator, updates)
 

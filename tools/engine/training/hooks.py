@@ -2,9 +2,8 @@
 
 import json
 import math
-import os
-import signal
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,15 +11,9 @@ from mmengine.dist import all_reduce, barrier, get_comm_device, get_world_size
 from mmengine.hooks import Hook
 
 from backbones.common.files import write_json, write_text
-from tools.engine.run_folder import CURVE, read_curve
+from tools.engine.run_folder import CURVE, PROGRESS, Progress, read_curve, refuse_removed
+from tools.engine.stopping import STOPPED, Stopped, StopSignals
 from tools.engine.training.throughput import PACES, pace
-
-STOPPED = 75  # exit status of a run that a signal stopped and --resume continues; EX_TEMPFAIL of sysexits.h
-ECHO = 2.0  # seconds within which a second signal counts as the first: a launcher passes on what its whole group has received
-
-
-class Stopped(SystemExit):
-    """Report that a signal stopped the run after its state was saved."""
 
 
 class Diverged(RuntimeError):
@@ -63,7 +56,7 @@ class SyncSchedule:
 
 
 class StopHook(Hook):
-    """On SIGTERM or SIGINT, finish the update, save a checkpoint, and exit with status 75; a second signal kills the process.
+    """On SIGTERM, SIGINT or SIGHUP, finish the update, save a checkpoint and exit with status 75; at a second one, end at once.
 
     Several processes stop at the same update, and none exits before the file is written.
     """
@@ -71,49 +64,52 @@ class StopHook(Hook):
     priority = "LOWEST"
 
     def __init__(self):
-        self.signal_time: float | None = None  # time.monotonic() of the first signal
-        self.previous_handlers: dict = {}
+        self.signals = StopSignals()
         self.sync = SyncSchedule()
 
     def before_train(self, runner) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self.previous_handlers[number] = signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame) -> None:
-        if self.signal_time and time.monotonic() - self.signal_time > ECHO:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self.signal_time = self.signal_time or time.monotonic()
+        self.signals.__enter__()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         update = runner.iter + 1
         if self._stops_after(update):
             name = f"iter_{update}.pth"
             runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
-            self._stop(runner, f"after update {update}; saved {name}")
+            self._stop(runner, update, f"after update {update}; saved {name}")
 
     def _stops_after(self, update: int) -> bool:
         """Return whether a process of the run got a signal; several processes exchange this only now and then."""
         if get_world_size() == 1:
-            return bool(self.signal_time)
-        return self.sync.due(update) and bool(self.sync.ask(update, bool(self.signal_time))[0])
+            return bool(self.signals.time)
+        return self.sync.due(update) and bool(self.sync.ask(update, bool(self.signals.time))[0])
 
     def after_train(self, runner) -> None:
         self.restore()
-        if all_reduce_max(bool(self.signal_time))[0]:
-            self._stop(runner, "after the last update, before the test")
+        if all_reduce_max(bool(self.signals.time))[0]:
+            self._stop(runner, runner.iter, "after the last update, before the test")
 
-    def _stop(self, runner, where: str) -> None:
+    def _stop(self, runner, update: int, where: str) -> None:
+        if runner.rank == 0:
+            write_progress(runner, Progress("train", update, runner.max_iters, update, runner.max_iters, stopped=True))
         barrier()  # when one process exits, the launcher ends all others
-        runner.logger.warning(f"Stopped by a signal {where}. Continue with --resume.")
+        runner.logger.warning(f"Stopped by a signal {where}. The same command goes on.")
         self.restore()
         raise Stopped(STOPPED)
 
     def restore(self) -> None:
         """Restore the signal handlers from before training."""
-        for number, handler in self.previous_handlers.items():
-            signal.signal(number, handler)
-        self.previous_handlers = {}
+        self.signals.__exit__()
+
+
+def write_progress(runner, progress: Progress) -> None:
+    """Write ``progress.json``.
+
+    Raises:
+        ValueError: the run's folder was removed.
+    """
+    folder = Path(runner.work_dir)
+    refuse_removed(folder)
+    write_json(folder / PROGRESS, asdict(progress))
 
 
 class DivergenceHook(Hook):
@@ -192,10 +188,9 @@ def not_finite(model: torch.nn.Module) -> str | None:
 
 
 class ProgressHook(Hook):
-    """Write ``progress.json`` at most once a second, and log the ``pace`` of each epoch.
+    """Write ``progress.json`` (see ``Progress``) at most once a second, and log the ``pace`` of each epoch.
 
-    The file holds phase ("train" or "test"), done and total (updates, or batches of the test), time and pid. A run that counts
-    updates instead of epochs logs the pace between two evaluations.
+    A run that counts updates instead of epochs logs the pace between two evaluations.
 
     After training, ``speed`` in the message hub holds the pace of the run and minutes_per_epoch: the time that the updates of an
     epoch take at that pace, without checkpoints and evaluations.
@@ -247,8 +242,7 @@ class ProgressHook(Hook):
 
     def _write(self, runner, phase: str, done: int, total: int) -> None:
         if runner.rank == 0:
-            path = Path(runner.work_dir) / "progress.json"
-            write_json(path, {"phase": phase, "done": done, "total": total, "time": time.time(), "pid": os.getpid()})
+            write_progress(runner, Progress(phase, done, total, runner.saved, runner.max_iters))
 
 
 class CurveHook(Hook):

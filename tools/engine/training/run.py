@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.common.dataset_checks import first_names
-from backbones.common.fact_cache import check_device
+from backbones.common.fact_cache import DEVICE, check_device
 from backbones.common.files import remove_parts, write_json, write_text
 from backbones.resolving import TRANSFER_HOOK, Machine
 from tools.engine.config import Resolved, RunKey, processes_of, resolve, task_of
@@ -25,12 +25,17 @@ from tools.engine.run_folder import (
     PROGRESS,
     RECORD,
     SKIPPED,
+    checkpoints_in,
     keep_log,
     locked,
+    note_stop,
     put_log_out,
     read_record,
+    refuse_odd,
+    refuse_removed,
     skipped_images,
 )
+from tools.engine.stopping import Stopped, StopSignals, stop_now
 from tools.engine.training.checkpoints import check_folder, check_resumed, check_tested
 from tools.engine.training.record import describe, peak_memory_gb
 
@@ -76,14 +81,16 @@ def run(
     Raises:
         ValueError: ``check_device`` or ``check_data`` of the task refuses, a backbone fails its certificate, another process
             runs this run, the folder or its checkpoint is of another run, or the disk has no room for its files.
-        Stopped: a signal stopped the run, see ``tools.engine.training.hooks.StopHook``.
+        Stopped: SIGTERM, SIGINT or SIGHUP stopped the run: training as in ``tools.engine.training.hooks.StopHook``, what comes
+            before or after it at once.
     """
     check_device()
+    check_processes()
     set_threads(resolved.cfg)
     remarks = resolved.task.check_data(resolved.cfg)
     check_certificate(resolved.cfg)
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) if launcher != "none" else 0
-    with held_folder(folder) if rank == 0 else nullcontext():
+    with held_folder(folder) if rank == 0 else nullcontext(), StopSignals(stop_now):
         check_folder(folder, resolved.key)
         if launcher == "none" and (record := read_record(folder)):  # made while this process waited for the lock
             return record
@@ -101,20 +108,38 @@ def held_folder(folder: Path) -> Iterator[None]:
     The launcher's log, which moves into the folder, is moved out again before that.
 
     Raises:
-        ValueError: another process holds the lock.
+        ValueError: another process holds the lock, a file of the run is not a file, or the folder was removed meanwhile.
     """
+    refuse_odd(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         new = {path.name for path in folder.iterdir()} <= {LOCK, LOG, FAILED}
         keep_log(folder)
         try:
             yield
-        except BaseException:
-            started = any((folder / name).is_file() for name in (RECORD, PROGRESS)) or any(folder.glob("*.pth"))
+        except BaseException as error:
+            refuse_removed(folder)
+            started = any((folder / name).is_file() for name in (RECORD, PROGRESS)) or checkpoints_in(folder)
             if new and not started:
                 put_log_out(folder)
                 shutil.rmtree(folder, ignore_errors=True)
+            elif isinstance(error, Stopped):
+                note_stop(folder)
             raise
+
+
+def check_processes() -> None:
+    """Refuse several processes of torchrun on a host that does not have a GPU for each, unless CPUs were asked for.
+
+    Raises:
+        ValueError: there are too few GPUs, or none and ``TRICKTRANSFER_DEVICE`` is not cpu.
+    """
+    import torch
+
+    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+    if processes > 1 and gpus < processes and (gpus or os.environ.get(DEVICE) != "cpu"):
+        on_cpus = "" if gpus else f", or set {DEVICE}=cpu to train on CPUs"
+        raise ValueError(f"torchrun started {processes} processes, but this host has {gpus} GPUs; start one for each{on_cpus}.")
 
 
 def set_threads(cfg) -> None:
@@ -175,6 +200,7 @@ def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]
         if outcome.status == "done":
             record.update(resolved.task.finish(runner, cfg, outcome.metrics, folder))
         record |= _hub_facts()
+        refuse_removed(folder)
         record["seconds"]["total"] = runner.spent + time.time() - started
         write_json(folder / RECORD, record)
     if torch.distributed.is_initialized():
@@ -193,8 +219,11 @@ def _record_of_main(folder: Path) -> dict | None:
 
 def _prepare_folder(runner, resolved: Resolved, folder: Path, resumed_from: str | None) -> None:
     """Remove what an earlier process left half written, and write the files that say what is run."""
-    if not resumed_from:
-        (folder / SKIPPED).unlink(missing_ok=True)
+    if resumed_from:
+        runner.logger.warning(f"Going on from {folder / resumed_from}; --restart starts the run over.")
+    else:
+        for name in (SKIPPED, PROGRESS):
+            (folder / name).unlink(missing_ok=True)
     for name in remove_parts(folder):
         runner.logger.warning(f"Removed {name}, which an earlier process of this run left half written.")
     write_text(folder / CONFIG, dump(resolved))
@@ -218,8 +247,8 @@ def _train_and_test(runner, remarks: list[str]) -> Outcome:
     except Exception as error:
         if lost_worker(error):
             raise ValueError(
-                f"{str(error).split(': ')[0].rstrip('. ')}; if memory is short, lower num_workers with --cfg-options. Continue "
-                "from the last checkpoint with --resume."
+                f"{str(error).split(': ')[0].rstrip('. ')}; if memory is short, lower num_workers with --cfg-options. The same "
+                "command continues from the last checkpoint."
             ) from None
         reason = divergence(runner, error)
         if not reason:

@@ -17,6 +17,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
 from backbones.common.files import atomic_path
+from tools.engine.run_folder import checkpoints_in, refuse_removed
 from tools.engine.training.acceleration import TF32_DEFAULT, set_tf32
 from tools.engine.training.checkpoints import check_fit
 from tools.engine.training.seeding import EpochBatchSampler, SeededDataset
@@ -38,7 +39,8 @@ def _leave_signals(init: Callable[[int], None] | None, worker: int) -> None:
 
     Python also ends forgotten workers with SIGTERM, so a worker obeys it after ``GRACE`` seconds.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
     if init:
         init(worker)
@@ -59,6 +61,7 @@ class ExactRunner(Runner):
     """Run with loaders that follow the seeding rules, and write checkpoints whole and without code."""
 
     last: str | None = None  # name of the checkpoint that this process wrote last or resumed from
+    saved = 0  # updates in that checkpoint
     spent = 0.0  # seconds that the run took up to the checkpoint from which this process resumed
     began = 0.0  # time at which this process set up the run
     states: Sequence[dict] = ()  # the state of each process's hooks, for the checkpoint being saved
@@ -109,11 +112,12 @@ class ExactRunner(Runner):
 
         Raises:
             Diverged: the loss or a weight is not finite; nothing is written.
-            ValueError: the disk has no room for the file; the last checkpoint stays.
+            ValueError: the disk has no room for the file, and the last checkpoint stays; or the run's folder was removed.
         """
         self.call_hook("before_saving")
         self.states = all_gather_object({type(hook).__name__: hook.state(self) for hook in self.hooks if hasattr(hook, "state")})
         if is_main_process():
+            refuse_removed(Path(out_dir))
             self.keep_last()
             try:
                 with atomic_path(Path(out_dir) / filename) as part:
@@ -121,15 +125,15 @@ class ExactRunner(Runner):
             except OSError as error:
                 raise ValueError(
                     f"{Path(out_dir) / filename} could not be written ({error.strerror}); the last good checkpoint is "
-                    f"{self.last or 'none'}. Make room there and continue with --resume."
+                    f"{self.last or 'none'}. Make room there, and the same command goes on."
                 ) from None
-        self.last = filename
+        self.last, self.saved = filename, self.iter + (not kwargs.get("by_epoch", True))
 
     def keep_last(self) -> None:
         """Remove all checkpoints but the last, if this process knows it; so there are at most two, one being written."""
         if not self.last:
             return
-        for path in Path(self.work_dir).glob("*.pth"):
+        for path in checkpoints_in(Path(self.work_dir)):
             if path.name != self.last:
                 path.unlink(missing_ok=True)
 
@@ -142,7 +146,10 @@ class ExactRunner(Runner):
         check_fit(filename, self.model)
         if self._resume:
             self.last = Path(filename).name
-        return super().load_checkpoint(filename, *args, **kwargs)
+        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        if self._resume:
+            self.saved = checkpoint["meta"]["iter"]
+        return checkpoint
 
 
 def start_from_zero(optimizer: torch.optim.Optimizer) -> None:
