@@ -63,7 +63,19 @@ def test_an_interrupted_write_leaves_the_file_as_it_was(tmp_path, error):
             file.write("half")
             raise error
     assert (tmp_path / "a.txt").read_text() == "whole" and parts(tmp_path) == []
-    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_files_and_folders_get_the_mode_that_the_umask_leaves(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_text(tmp_path / "a.txt", "x")
+        with atomic_folder(tmp_path / "card") as part:
+            (part / "b.txt").write_text("x")
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("a.txt", "card", "card/b.txt")]
+    assert modes == [0o666 & ~mask, 0o777 & ~mask, 0o666 & ~mask]
 
 
 def test_each_file_is_synced_before_its_name_and_the_name_after(tmp_path, monkeypatch):

@@ -158,8 +158,9 @@ def refuse_odd(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is not a folder, so no run can write there; remove it or choose another --work-dir.")
-    for name in (RECORD, PROGRESS, CONFIG, CONTENT, LOCK, LOG, FAILED, SKIPPED, CURVE):
-        path = folder / name
+    files = [folder / name for name in (RECORD, PROGRESS, CONFIG, CONTENT, LOCK, LOG, FAILED, SKIPPED, CURVE)]
+    folders = [path for path in folder.glob("*.pth") if CHECKPOINT.fullmatch(path.name) and path.is_dir()]
+    for path in (*files, *folders):  # anything else in place of a checkpoint is replaced by one
         if os.path.lexists(path) and not path.is_file():
             raise ValueError(f"{path} is not a file, so the run cannot write it; remove it.")
 

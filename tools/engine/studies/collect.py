@@ -144,7 +144,7 @@ def _command(node: Node, record: dict) -> str:
     """Return the command line that repeats a run from the project's folder; on CPUs the number of threads affects the result."""
     arguments = [argument.removeprefix(f"{ROOT}/") for argument in command(node)[1:]]
     machine = record.get("machine", {})
-    threads = f"OMP_NUM_THREADS={machine['threads']} " if machine.get("device") == "cpu" else ""
+    threads = f"OMP_NUM_THREADS={machine['threads']} " if machine.get("device") == "cpu" and "threads" in machine else ""
     return threads + shlex.join(["python", *arguments])
 
 

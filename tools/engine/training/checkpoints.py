@@ -13,7 +13,7 @@ from backbones.common.files import check_archive
 from backbones.common.tensors import check_finite, check_names
 from tools.engine.config import RunKey, task_of
 from tools.engine.config.run_key import difference_text
-from tools.engine.run_folder import RUNS, checkpoints_in, read_content, read_record
+from tools.engine.run_folder import CHECKPOINT, RUNS, checkpoints_in, read_content, read_record
 
 RUN = "run_key"  # where a checkpoint has the key of its run
 
@@ -69,12 +69,12 @@ def updates_in(path: Path) -> int:
     """Return the number of updates after which a run wrote the checkpoint ``path``.
 
     Raises:
-        ValueError: see ``check_checkpoint``, or the file lacks what a run needs to go on.
+        ValueError: see ``check_checkpoint``, or the file does not say it.
     """
     checkpoint = check_checkpoint(path)
     meta = checkpoint.get("meta")
-    update = meta.get("iter") if isinstance(meta, dict) and "epoch" in meta else None
-    if not isinstance(update, int) or "optimizer" not in checkpoint:
+    update = meta.get("iter") if isinstance(meta, dict) else None
+    if not isinstance(update, int):
         raise ValueError(f"{path} is no checkpoint of a run. Use another one.")
     return update
 
@@ -90,7 +90,9 @@ def last_checkpoint(folder: Path, unread: list[str] | None = None) -> Path | Non
     """
     last_path, last_update = None, 0
     unread = [] if unread is None else unread
-    for path in sorted(checkpoints_in(folder), key=lambda path: path.stat().st_mtime):
+    files = checkpoints_in(folder)
+    unread += sorted({path.name for path in folder.glob("*.pth") if CHECKPOINT.fullmatch(path.name)} - {f.name for f in files})
+    for path in sorted(files, key=lambda path: path.stat().st_mtime):
         try:
             update = updates_in(path)
         except ValueError:
