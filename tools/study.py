@@ -90,8 +90,9 @@ def study() -> int:
         return run(study, args)
     if args.command == "plan":
         from tools.engine.planning.plan import show_plan
+        from tools.engine.studies.graph import nodes_of
 
-        show_plan(study, args.detect)
+        show_plan(study, args.detect, jobs_of(args, nodes_of(study)))
         return 0
     return show_why(study, args.node) if args.command == "why" else show_status(study)
 

@@ -6,7 +6,7 @@ from math import sqrt
 import pytest
 
 from tools.engine.config.fingerprint import forget
-from tools.engine.planning.cost import Costs, Past, amount, past_runs
+from tools.engine.planning.cost import Costs, Past, amount, elapsed, past_runs
 from tools.engine.planning.plan import cost_lines, detect_lines, show_plan
 from tools.engine.planning.power import power_of, seeds_needed
 from tools.engine.planning.power_analysis import ASSUMED, Bill, Noise, choices, need, needed, needs, noise_of, together
@@ -69,6 +69,17 @@ def test_a_run_costs_what_its_row_has_cost():
     first, *sources = cost_lines(costs)
     assert first == "6 runs: 4 done, 2 to do (1 of classification, 1 of detection), about 57 s one after another."
     assert sources == ["  a: earlier runs of the same row"]
+
+
+def test_runs_at_once_wait_for_their_pretraining_and_for_a_free_slot():
+    nodes = nodes_of(load_study(TABLE8, "toy", ["b_standard"], seeds=3))
+    seconds = {node.key: 30.0 if node.pretrain else 7.0 for node in nodes}
+    assert elapsed(nodes, seconds, 1) == 3 * 30 + 3 * 7
+    assert elapsed(nodes, seconds, 2) == 60 + 7  # two detectors while the third pretraining runs
+    assert elapsed(nodes, seconds, 3) == elapsed(nodes, seconds, 9) == 30 + 7
+    assert elapsed([], {}, 2) == 0
+    first, *_ = cost_lines(Costs(load_study(TABLE8, "toy", ["b_standard"]), []), jobs=2)
+    assert first.endswith("about 77 s one after another, 77 s with 2 at once.")  # the detector waits for its backbone
 
 
 def test_another_recipe_costs_in_proportion():

@@ -1,5 +1,6 @@
 """Estimate what a run will cost: from finished runs, else from its config or published figures."""
 
+import heapq
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -156,13 +157,38 @@ class Costs:
 
     def _published(self, node: Node) -> Estimate | None:
         """Estimate by published throughput, at scale paper only."""
-        cfg, pace = node.plan, read_json(PACE)
+        cfg = node.plan
+        if cfg.scale != "paper":
+            return None
+        pace = read_json(PACE)
         images = images_of(cfg, node.resolved.data_folder, pace["images"])
         throughput = _table_3(node, cfg) if node.pretrain else _gpu_seconds(pace.get(node.task))
-        if cfg.scale != "paper" or not images or not throughput:
+        if not images or not throughput:
             return None
         seconds, source = throughput
         return Estimate(images * seconds, source)
+
+
+def elapsed(nodes: Iterable[Node], seconds: Mapping[str, float], jobs: int) -> float:
+    """Return how long runs take if ``jobs`` of them go on at once, each after its upstream run.
+
+    Args:
+        nodes: the runs to do, in the order in which they are started if several are ready.
+        seconds: of each run, by key.
+        jobs: number of runs at once.
+    """
+    waiting = list(nodes)
+    unfinished = {node.key for node in waiting}
+    running: list[tuple[float, str]] = []  # (end, key)
+    now = 0.0
+    while waiting or running:
+        ready = [node for node in waiting if not (node.above and node.above.key in unfinished)]
+        for node in ready[: jobs - len(running)]:
+            heapq.heappush(running, (now + seconds[node.key], node.key))
+            waiting.remove(node)
+        now, ended = heapq.heappop(running)
+        unfinished.remove(ended)
+    return now
 
 
 def _low_precision(cfg: Mapping) -> bool:

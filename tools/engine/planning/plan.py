@@ -7,7 +7,7 @@ from rich.table import Table
 
 from tools.engine.analysis.results import DASH, heading_of
 from tools.engine.config import task_of
-from tools.engine.planning.cost import Costs, amount, multiply_adds, parameters, past_runs, size_of
+from tools.engine.planning.cost import Costs, amount, elapsed, multiply_adds, parameters, past_runs, size_of
 from tools.engine.planning.power_analysis import ASSUMED, POWER, Need, needs, together
 from tools.engine.studies.collect import published_of
 from tools.engine.studies.graph import missing_data
@@ -16,8 +16,8 @@ from tools.engine.studies.published_weights import FILES
 from tools.engine.studies.study import MOST_SEEDS, Study
 
 
-def show_plan(study: Study, detect: float | None = None) -> None:
-    """Print the plan of a study: rows, costs and, with ``detect``, the seeds that a difference of so many points takes."""
+def show_plan(study: Study, detect: float | None = None, jobs: int = 1) -> None:
+    """Print the plan of a study: rows, costs with ``jobs`` runs at once, and the seeds that ``detect`` points take."""
     from rich.console import Console  # here for load time
 
     console = Console()
@@ -26,7 +26,7 @@ def show_plan(study: Study, detect: float | None = None) -> None:
     if study.cards():
         console.print(card_table(study))
     console.print(plan_table(study, costs))
-    for line in (*cost_lines(costs), *provisional_lines(costs)):
+    for line in (*cost_lines(costs, jobs), *provisional_lines(costs)):
         print(line)
     if detect is not None:
         task_needs = needs(detect, costs)
@@ -131,19 +131,22 @@ def _cost(node: Node, costs: Costs, notes: dict[str, str], scale: str) -> str:
     return f"{amount(estimate.seconds, scale)} {notes[estimate.source]}" if estimate else "?"
 
 
-def cost_lines(costs: Costs) -> Iterator[str]:
+def cost_lines(costs: Costs, jobs: int = 1) -> Iterator[str]:
     """Yield one sentence on the runs done and to do and their cost, then the source of each estimate."""
     nodes, left, scale = costs.nodes, costs.left, costs.study.scale
-    estimates = [estimate for node in left if (estimate := costs.of(node))]
-    total = sum(estimate.seconds for estimate in estimates)
+    estimated = {node.key: estimate.seconds for node in left if (estimate := costs.of(node))}
+    total = sum(estimated.values())
     kinds = ", ".join(f"{sum(n.task == task for n in left)} of {task}" for task in dict.fromkeys(n.task for n in left))
     text = f"{len(nodes)} runs: {len(nodes) - len(left)} done, {len(left)} to do"
     if left:
         text += f" ({kinds}), about {amount(total, scale)}"
         if scale != "paper":
             text += " one after another"
-        if len(estimates) < len(left):
-            text += f", without {len(left) - len(estimates)} of unknown cost"
+            if jobs > 1:
+                parallel = elapsed([node for node in left if node.key in estimated], estimated, jobs)
+                text += f", {amount(parallel, scale)} with {jobs} at once"
+        if len(estimated) < len(left):
+            text += f", without {len(left) - len(estimated)} of unknown cost"
     yield text + "."
     for source, letter in sources(costs).items():
         yield f"  {letter}: {source}"

@@ -55,7 +55,7 @@ def share_threads(args: argparse.Namespace) -> None:
 def jobs_of(args: argparse.Namespace, nodes) -> int:
     """Return the number of runs at once: ``--jobs``, or as many as the cores allow if every config fixes its threads."""
     threads = [node.plan.get("threads") for node in nodes]
-    if args.jobs or args.gpus or not all(threads) or machine()["cuda"]:
+    if args.jobs or getattr(args, "gpus", 0) or not all(threads) or machine()["cuda"]:
         return args.jobs or 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(MOST_JOBS, cores // max(threads)))

@@ -93,12 +93,6 @@ class Weights:
         match = re.search(r"-([0-9a-f]{8,})\.\w+$", self.file)
         return match[1] if match and self.source.startswith("torchvision:") else None
 
-    @property
-    def command(self) -> str:
-        """Return the command line that writes the card by hand."""
-        top1 = "" if self.top1 is None else f" --top1 {self.top1:g}"
-        return f"python tools/import_backbone.py {FILES / self.file} --network {self.source}{top1} --out {self.folder.as_posix()}"
-
     def make(self) -> list[str]:
         """Write the card from the file and return sentences on what was assumed.
 
@@ -128,7 +122,7 @@ def make_cards(weights: Iterable[Weights], log: Callable[[str], None]) -> None:
     """Write the missing cards from local files; download missing files if their host can be reached.
 
     Raises:
-        ValueError: files are missing (one line each), or see ``Weights.make``.
+        ValueError: files are missing, or see ``Weights.make``.
     """
     weights = list(weights)
     download([row for row in weights if row.state == "file missing"], log)
@@ -167,15 +161,10 @@ def answers(host: str) -> bool:
 
 
 def missing_text(missing: list[Weights], others: list[Weights]) -> str:
-    """Return the error for missing files: what to do, with one line for each file."""
-    rows = [f"  {row.name:13} {FILES / row.file}  from {row.url}" for row in missing]
+    """Return the error for missing files: where each belongs, where it comes from, and which rows run without them."""
+    files = ", ".join(f"{FILES / row.file} (from {row.url})" for row in missing)
     runnable = " ".join(["scratch", *(row.name for row in others)])
-    return "\n".join(
-        [
-            f"{len(missing)} of {len(missing) + len(others)} weight files are missing and could not be downloaded. Put each file "
-            "at the path in its line and start the same command again:",
-            *rows,
-            f"Rows that can run without them: --recipes {runnable}. Cards are written automatically, or by hand with:",
-            *(f"  {row.command}" for row in missing),
-        ]
+    return (
+        f"{len(missing)} of {len(missing) + len(others)} weight files are missing and could not be downloaded: {files}. Put them "
+        f"there and start the same command again, or leave their rows out with --recipes {runnable}."
     )
