@@ -75,7 +75,7 @@ def test_runs_at_once_wait_for_their_pretraining_and_for_a_free_slot():
     nodes = nodes_of(load_study(TABLE8, "toy", ["b_standard"], seeds=3))
     seconds = {node.key: 30.0 if node.pretrain else 7.0 for node in nodes}
     assert elapsed(nodes, seconds, 1) == 3 * 30 + 3 * 7
-    assert elapsed(nodes, seconds, 2) == 60 + 7  # two detectors while the third pretraining runs
+    assert elapsed(nodes, seconds, 2) == 30 + 7 + 30 + 7  # two detectors come before the third pretraining
     assert elapsed(nodes, seconds, 3) == elapsed(nodes, seconds, 9) == 30 + 7
     assert elapsed([], {}, 2) == 0
     first, *_ = cost_lines(Costs(load_study(TABLE8, "toy", ["b_standard"]), []), jobs=2)
