@@ -5,7 +5,7 @@ from classification.tricks.declare import Gain, trick
 
 @trick(
     sets=("batch", "micro_batch"),
-    follows=("optim_wrapper.optimizer.lr", "model.micro_batch", "train_dataloader.batch_size"),
+    follows=("optim_wrapper.optimizer.lr", "model.micro_batch", "train_dataloader.batch_size", "train_dataloader.sampler.batch"),
     gain=Gain("table4", ("Linear scaling", "bs1024_top1"), ("Linear scaling", "bs256_top1")),
 )
 def large_batch(cfg, factor: int = 4) -> None:

@@ -124,7 +124,7 @@ def test_splits_with_different_classes_are_refused(folder, tmp_path_factory):
     for name in ("a", "b"):
         (val / name).mkdir()
         Image.new("RGB", (4, 4)).save(val / name / "x.png")
-    cfg = resolve("configs/classification/resnet50_toy.py", Options(overrides={"num_classes": 3})).cfg
+    cfg = resolve("configs/classification/resnet50_toy.py", Options(overrides={"num_classes": 3, "batch": 2})).cfg
     cfg.train_dataloader.dataset.root, cfg.test_dataloader.dataset.root = str(folder), str(val)
     with pytest.raises(ValueError, match="should have the same class folders; only one has c"):
         check_data(cfg)

@@ -35,7 +35,12 @@ SETS = {  # the keys that a trick edits: values, or the schedule
     "warmup": {"param_scheduler"},
 }
 FOLLOWS = {  # the other keys of a resolved config that change with a trick
-    "large_batch": {"optim_wrapper.optimizer.lr", "model.micro_batch", "train_dataloader.batch_size"},
+    "large_batch": {
+        "optim_wrapper.optimizer.lr",
+        "model.micro_batch",
+        "train_dataloader.batch_size",
+        "train_dataloader.sampler.batch",
+    },
     "low_precision": {"optim_wrapper.type", "optim_wrapper.dtype", "optim_wrapper.loss_scale", "precision"},
     "mixup": {"train_cfg.max_epochs", "param_scheduler"},
 }

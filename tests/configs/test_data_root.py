@@ -17,7 +17,9 @@ ROOTS = ["it's", 'so "it" is', "a\\b", "line\nend", "donn\u00e9es", "rel/", "./h
 
 
 def resolved_of(config: str):
-    return resolve(config, Options(backbone=None if config == CLASSIFIER else "scratch"))
+    if config == CLASSIFIER:
+        return resolve(config)
+    return resolve(config, Options(backbone="scratch", overrides={"protocol.batch": 2}))
 
 
 @pytest.mark.parametrize(("root", "config"), zip(ROOTS, CONFIGS * 4, strict=True))
