@@ -1,6 +1,7 @@
 """Read from card.json, without torch, the facts that a downstream run needs before it loads the weights."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,10 +12,12 @@ import msgspec
 from msgspec import Meta
 
 from backbones.common.files import read_json, sha256
+from backbones.common.project import RECORD, RUNS
 from backbones.common.schema import Count, Number, Positive, accept
 from backbones.networks.architecture import Architecture, check_arch, type_of
 
 FORMAT = 2
+KEY = re.compile("[0-9a-f]{12}")  # a run's key
 JSON, WEIGHTS, PROBE, CLASSIFIER = "card.json", "weights.safetensors", "probe.safetensors", "classifier.safetensors"
 Percent = Annotated[int, Meta(ge=0, le=100)] | Annotated[float, Meta(ge=0, le=100)]
 
@@ -56,7 +59,7 @@ class CardFacts:
         mean, std: of the three channels in ``channel_order``, on the 0..255 scale.
         channel_order: 'rgb' or 'bgr'.
         folder: of the card, even if the upstream run has yet to write it.
-        identity: stands for the card in run keys: the key of the run that writes it, or its own sha256.
+        identity: stands for the card in run keys, see ``identity_of``.
     """
 
     arch: Mapping[str, Any]
@@ -80,8 +83,28 @@ class CardFacts:
         """
         folder = find_card(path)
         about = read_card_json(folder / JSON)
-        identity = about["source"].get("run") or sha256(folder / JSON)
+        identity = identity_of(folder, about["source"].get("run"))
         return cls(about["arch"], about["mean"], about["std"], about["channel_order"], str(folder), identity)
+
+
+def identity_of(folder: Path, run: Any) -> str:
+    """Return what stands for the card in ``folder`` in run keys.
+
+    It is the key of the run that the card names, if the record of that run names this very card: the record's ``card`` is the
+    sha256 of card.json, which holds those of the other files. Any other card, such as one of an earlier checkpoint of the run,
+    stands for itself by its sha256.
+    """
+    digest = sha256(folder / JSON)
+    if not (isinstance(run, str) and KEY.fullmatch(run)):
+        return digest
+    for place in (folder.parent, RUNS / run):
+        try:
+            record = read_json(place / RECORD)
+        except (OSError, ValueError):
+            continue
+        if isinstance(record, dict) and record.get("key") == run and record.get("card") == digest:
+            return run
+    return digest
 
 
 def find_card(path: str | Path) -> Path:
@@ -94,7 +117,7 @@ def find_card(path: str | Path) -> Path:
     for folder in (path, path.parent if path.name == JSON else path, path / "card"):
         if (folder / JSON).is_file():
             return folder
-    cards = sorted(str(p.parent) for p in Path("work_dirs").glob("runs/*/card/card.json"))
+    cards = sorted(str(p.parent) for p in RUNS.glob("*/card/card.json"))
     near = difflib.get_close_matches(str(path), cards, n=3, cutoff=0.3) or cards[:3]
     hint = f"nearest: {', '.join(near)}" if near else "no run under work_dirs has written one yet"
     raise ValueError(f"There is no backbone card at {path} (a folder with {JSON}); {hint}.")

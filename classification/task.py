@@ -28,6 +28,7 @@ __all__ = [
 ]
 STAGE = "pretrain"
 RESULT_VERSION = 4  # increase it when the same config no longer gives the same numbers, so that finished runs are repeated
+TRAINS_ALIKE = True  # one and several processes give one result, so their number is in no key
 METRICS = ("top1", "top5")
 FIGURES = METRICS  # the names of all scores of a run
 SPLIT = "val"  # on which the figures are measured

@@ -39,7 +39,7 @@ def test() -> None:
     for notice in resolved.notices:
         print(notice, file=sys.stderr)
     cfg, task = resolved.cfg, resolved.task
-    set_threads(cfg)
+    set_threads(resolved)
     if args.inference:
         if not hasattr(task, "set_inference"):
             raise ValueError(f"--inference is for segmentation; leave it out for {cfg.task}.")

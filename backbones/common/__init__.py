@@ -2,7 +2,6 @@
 
 __all__ = [
     "config_reader",
-    "content_hashes",
     "data_files",
     "dataset_checks",
     "drawing",

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from backbones.common.project import ROOT
 
 # prefixes of the environment variables that torch reads when it starts
 VARIABLES = ("OMP_", "GOMP_", "KMP_", "MKL_", "CUDA_", "NVIDIA_", "ATEN_", "TORCH_", "PYTORCH_")
+THREADS = "OMP_NUM_THREADS"
 DEVICE = "TRICKTRANSFER_DEVICE"  # environment variable: cpu or cuda, the device of runs if it differs from this host's
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -65,12 +67,15 @@ def machine() -> dict:
     """Return the facts of this machine that affect results: ``threads`` of torch, ``cuda``, and ``bf16`` in the CPU's hardware.
 
     They come from torch if it is loaded, else from the cache, whose key has the variables, the cores, the devices and the boot of
-    the machine. ``TRICKTRANSFER_DEVICE`` overrides ``cuda``, since a host that only submits runs may have no GPU.
+    the machine. ``TRICKTRANSFER_DEVICE`` overrides ``cuda``, since a host that only submits runs may have no GPU. The number of
+    threads is the one without torchrun, so that a run has one key however its processes are started.
 
     Raises:
         ValueError: that variable is neither cpu nor cuda.
     """
     facts = _torch_facts() if "torch" in sys.modules else cached("machine", _surroundings(), _torch_facts)
+    if not facts["cuda"] and threads_of_torchrun():
+        facts = facts | cached("threads", _surroundings(without=THREADS), _default_threads)
     device = os.environ.get(DEVICE)
     if not device:
         return facts
@@ -96,6 +101,24 @@ def check_device() -> None:
         )
 
 
+def threads_of_torchrun() -> bool:
+    """Return whether OMP_NUM_THREADS is torchrun's: it sets 1 for several processes of a host where a user set nothing."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get(THREADS) != "1":
+        return False
+    try:
+        variables = Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")  # those that torchrun was started with
+    except OSError:
+        return True
+    return not any(variable.startswith(f"{THREADS}=".encode()) for variable in variables)
+
+
+def _default_threads() -> dict:
+    """Return the number of threads that torch takes where OMP_NUM_THREADS is not set."""
+    env = {name: value for name, value in os.environ.items() if name != THREADS}
+    code = "import torch; print(torch.get_num_threads())"
+    return {"threads": int(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout)}
+
+
 def _torch_facts() -> dict:
     import torch
 
@@ -107,10 +130,10 @@ def _torch_facts() -> dict:
     }
 
 
-def _surroundings() -> list:
+def _surroundings(without: str = "") -> list:
     library = _library("torch")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    variables = {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)}
+    variables = {name: value for name, value in os.environ.items() if name.startswith(VARIABLES) and name != without}
     boot = BOOT.read_text() if BOOT.is_file() else ""
     devices = sorted(map(str, Path("/dev").glob("nvidia*")))
     return [socket.gethostname(), boot, cores, devices, variables, *library]

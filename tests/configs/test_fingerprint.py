@@ -140,13 +140,13 @@ def age(folder: Path) -> None:
 @pytest.fixture
 def settled(monkeypatch):
     """Trust the times of files that have just changed."""
-    monkeypatch.setattr("backbones.common.content_hashes.SETTLED", -(10**12))
+    monkeypatch.setattr("tools.engine.config.content_hashes.SETTLED", -(10**12))
     monkeypatch.setattr(fingerprint, "SETTLED", -(10**12))
 
 
 def test_a_file_that_has_not_changed_is_not_read_again(data, settled, monkeypatch):
     before = read(SEGMENTER)
-    monkeypatch.setattr("backbones.common.content_hashes.sha256", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr("tools.engine.config.content_hashes.sha256", lambda path: pytest.fail(f"{path} was read again"))
     assert read(SEGMENTER) == before
 
 
@@ -161,8 +161,8 @@ def test_a_change_that_keeps_size_and_time_is_seen(data, settled):
 def test_a_file_that_has_just_changed_is_read_again(data, monkeypatch):
     read(SEGMENTER)
     names = []
-    sha256 = sys.modules["backbones.common.content_hashes"].sha256
-    monkeypatch.setattr("backbones.common.content_hashes.sha256", lambda path: names.append(path) or sha256(path))
+    sha256 = sys.modules["tools.engine.config.content_hashes"].sha256
+    monkeypatch.setattr("tools.engine.config.content_hashes.sha256", lambda path: names.append(path) or sha256(path))
     read(SEGMENTER)
     assert len(names) == len(list((data / "ADEChallengeData2016/annotations").rglob("*.png")))
 

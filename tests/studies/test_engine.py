@@ -88,6 +88,7 @@ def test_train_gives_a_run_the_key_that_the_study_expects(data_root, tmp_path):
     assert resolved.key == pretraining.run_key
     resolved.cfg.run = resolved.key.name
     card = resolved.task.write_card(build_model(resolved.cfg), resolved.cfg, 50.0, tmp_path / "card")
+    (tmp_path / "record.json").write_text(json.dumps({"key": resolved.key.name, "card": card.sha256}))
     for task, config in (("detection", DETECTOR), ("segmentation", SEGMENTER)):
         assert resolve(config, Options(backbone=str(card.path))).key == nodes[f"{task} b_standard seed 0"].run_key
         assert resolve(config, Options(backbone="scratch")).key == nodes[f"{task} scratch seed 0"].run_key

@@ -110,7 +110,9 @@ def test_a_moved_work_folder_is_found_by_key_and_resumed(here, monkeypatch):
     keys = [node.key for node in nodes_of(load_study(DEMO, "toy", ["b_standard"]))]
     pretraining = resolve(CLASSIFIER, Options(tricks=["resnet_b"]))
     pretraining.cfg.run = keys[0]
-    pretraining.task.write_card(build_model(pretraining.cfg), pretraining.cfg, 50.0, here / "work_dirs/runs" / keys[0] / "card")
+    folder = here / "work_dirs/runs" / keys[0]
+    card = pretraining.task.write_card(build_model(pretraining.cfg), pretraining.cfg, 50.0, folder / "card")
+    (folder / RECORD).write_text(json.dumps({"key": keys[0], "card": card.sha256}))
     (here / "elsewhere").mkdir()
     shutil.move(here / "work_dirs", here / "elsewhere/work_dirs")
     monkeypatch.chdir(here / "elsewhere")

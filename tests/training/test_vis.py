@@ -112,7 +112,7 @@ def test_two_runs_of_one_second_keep_their_scalars_apart(cfg, tmp_path, monkeypa
 def test_testing_a_run_sends_nothing(resolved, tmp_path):
     resolved.cfg.visualizer = visualizer(["tensorboard"])
     (tmp_path / "config.py").write_text(dump(resolved))
-    torch.save({"run_key": resolved.key.name}, tmp_path / "epoch_1.pth")
+    torch.save({"run_key": resolved.key.name, "state_dict": {}}, tmp_path / "epoch_1.pth")
     loaded = load_run(str(tmp_path / "config.py"), tmp_path / "epoch_1.pth")
     assert "visualizer" not in loaded.cfg and not loaded.notices and loaded.key == resolved.key
 

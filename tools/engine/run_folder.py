@@ -12,10 +12,11 @@ from typing import Any, Literal
 import msgspec
 from filelock import FileLock, Timeout
 
+from backbones.common import project
 from backbones.common.files import read_json, write_json
 
-RUNS = Path("work_dirs/runs")
-RECORD, PROGRESS, CONFIG, CONTENT, LOCK = "record.json", "progress.json", "config.py", "key.json", "lock"
+RUNS, RECORD = project.RUNS, project.RECORD
+PROGRESS, CONFIG, CONTENT, LOCK = "progress.json", "config.py", "key.json", "lock"
 LOG, FAILED = "log.txt", "failed.txt"  # the output of a run, and the end of the output if it failed
 LOGS = "logs"  # beside the folder of all runs: the output of starts that made no folder
 SKIPPED = "skipped.txt"  # a line for each time that --on-bad-image skip replaced a training image

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backbones.card_facts import CardFacts
+from backbones.card_facts import JSON, CardFacts
 from backbones.common.project import SCRATCH, data_root
 from backbones.common.schema import join, refuse_unknown
 from backbones.resolving import TRANSFER_HOOK, Machine
@@ -102,12 +102,19 @@ class Origin(RunOptions):
     def find_card(self) -> CardFacts | None:
         """Return the facts of the card that was asked for: those in a dumped config, else those of its card.json.
 
+        A dumped config may outlive its card. If the card is there, its identity is read anew, since it may have been replaced.
+
         Raises:
             ValueError: there is no such card.
         """
         if self.backbone in (None, SCRATCH):
             return None
-        return CardFacts(**self.card) if self.card else CardFacts.read(self.backbone)
+        if not self.card:
+            return CardFacts.read(self.backbone)
+        facts = CardFacts(**self.card)
+        if not (Path(facts.folder) / JSON).is_file():
+            return facts
+        return replace(facts, identity=CardFacts.read(facts.folder).identity)
 
     def changed_by(self, options: RunOptions) -> "Origin":
         """Return this origin with a user's options on top; an option at its default keeps the value of the run.

@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from backbones.common.content_hashes import (
+from backbones.common.data_files import DataFiles, walk
+from backbones.common.files import write_json
+from tools.engine.config.content_hashes import (
     SETTLED,
     ContentHashes,
     cache_file,
@@ -19,8 +21,6 @@ from backbones.common.content_hashes import (
     read_cache,
     write_cache,
 )
-from backbones.common.data_files import DataFiles, walk
-from backbones.common.files import write_json
 from tools.engine.config.tasks import task_of
 
 MISSING = "missing"  # instead of a fingerprint, where a folder of the data does not exist

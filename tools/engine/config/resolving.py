@@ -33,6 +33,7 @@ class Options(RunOptions):
     """Hold the options that ``tools/train.py`` takes beside the config; its ``--help`` describes them."""
 
     vis: list = field(default_factory=list)  # trackers of experiments, which decide nothing
+    processes: int = 1  # of a run of a study
 
 
 @dataclass(frozen=True)

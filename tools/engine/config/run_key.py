@@ -17,7 +17,7 @@ NOT_KEYED = (
     "model_wrapper_cfg",
 )
 LOADING = ("num_workers", "persistent_workers", "pin_memory", "prefetch_factor")  # how data is loaded, which changes no sample
-OWN_HOOKS = (TRANSFER_HOOK, "SyncBuffersHook", "classification.UpdateHook")  # that resolving puts in; they follow from the rest
+OWN_HOOKS = (dict(type="SyncBuffersHook"), dict(type="classification.UpdateHook"))  # what resolving puts in, without options
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ def make_key(cfg, config: dict[str, Any], machine: Machine, upstream: str | None
         "data": data_fingerprint(cfg),
         "threads": None if machine.cuda else cfg.get("threads") or machine.threads,
         "device": "cuda" if machine.cuda else "cpu",
+        "processes": 1 if getattr(task, "TRAINS_ALIKE", False) else machine.processes,
         "version": task.RESULT_VERSION,
     }
     return RunKey.of(content)
@@ -78,7 +79,7 @@ def hashable_config(cfg, data_folder: str) -> dict[str, Any]:
         data_folder: of its data, which is left out of paths: moving data changes nothing.
     """
     data = {key: value for key, value in cfg.to_dict().items() if key not in NOT_KEYED}
-    data["custom_hooks"] = [hook for hook in data.get("custom_hooks", []) if hook["type"] not in OWN_HOOKS]
+    data["custom_hooks"] = [_without_card(hook) for hook in data.get("custom_hooks", []) if hook not in OWN_HOOKS]
     for loader in ("train_dataloader", "test_dataloader", "val_dataloader"):
         if loader in data:
             data[loader] = {key: value for key, value in data[loader].items() if key not in LOADING}
@@ -88,6 +89,11 @@ def hashable_config(cfg, data_folder: str) -> dict[str, Any]:
         data["protocol"] = {key: value for key, value in data["protocol"].items() if key not in ("source", "chosen")}
     places = {data_folder: "$DATA"} | ({cfg.teacher: "$TEACHER"} if "teacher" in cfg else {})
     return json.loads(json.dumps(_without_places(data, places), sort_keys=True, default=str))
+
+
+def _without_card(hook: dict) -> dict:
+    """Return the config of a hook without the folder of a card, which counts by its identity."""
+    return {key: value for key, value in hook.items() if hook["type"] != TRANSFER_HOOK or key != "card"}
 
 
 def _without_places(value: Any, places: dict[str, str]) -> Any:

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from backbones.card_facts import CardFacts
+from backbones.resolving import Machine
 from tools.engine.config import Options, Resolved, find_config, resolve, task_of
 from tools.engine.config.resolving import effective
 from tools.engine.config.run_key import SEED, differences
@@ -28,7 +29,7 @@ def shared(path: str, options: Options, card: CardFacts | None = None) -> Resolv
     options = replace(options, seed=SEED, vis=[])
     content = repr((str(file), file.stat().st_mtime_ns, os.environ.get("DATA_ROOT"), options, card))
     if content not in _shared:
-        _shared[content] = resolve(path, options, card=card)
+        _shared[content] = resolve(path, options, Machine.here(options.processes), card)
     return _shared[content]
 
 
@@ -84,6 +85,7 @@ def _recipe_nodes(study: Study, network: Network, recipe: Recipe, seed: int) -> 
                 protocol=study.protocol_of(task),
                 backbone=card.folder if card else SCRATCH,
                 vis=list(study.vis),
+                processes=study.processes,
             )
             node = transfer_node(recipe.name, network.name, pattern.format(scale=study.scale), options, card, above)
             if study.tune_lr:
@@ -119,7 +121,7 @@ def _pretrain_node(study: Study, network: Network, recipe: Recipe, seed: int) ->
     config = network.config.format(scale=study.scale)
     tricks = study.tricks(recipe.name, network.name, card)
     overrides = _effective(config, tuple(network.overrides.items()))
-    options = Options(tricks=tricks, seed=seed, overrides=overrides, vis=list(study.vis))
+    options = Options(tricks=tricks, seed=seed, overrides=overrides, vis=list(study.vis), processes=study.processes)
     resolved = shared(config, options)
     if teacher:
         upstream = teacher.key
@@ -140,7 +142,8 @@ def _teacher(study: Study, recipe: Recipe) -> tuple[Node | None, str]:
         return None, study.teachers.get(recipe.teacher, "")
     config = study.teacher.config.format(scale=study.scale)
     overrides = _effective(config, tuple(study.teacher.overrides.items()))
-    options = Options(tricks=study.tricks(recipe.teacher, ""), overrides=overrides, seed=0, vis=list(study.vis))
+    common = dict(vis=list(study.vis), processes=study.processes)
+    options = Options(tricks=study.tricks(recipe.teacher, ""), overrides=overrides, seed=0, **common)
     resolved = shared(config, options)
     name = f"teacher {resolved.cfg.network}"
     node = Node(resolved.key_of(0, None), recipe.teacher, name, config, options, resolved)

@@ -145,6 +145,7 @@ class Study:
     tune_lr: bool = False
     protocol: str | None = None
     vis: tuple[str, ...] = ()
+    processes: int = 1
 
     @property
     def name(self) -> str:
@@ -214,6 +215,7 @@ def load_study(
     tasks: list[str] | None = None,
     protocol: str | None = None,
     vis: list[str] | None = None,
+    processes: int = 1,
 ) -> Study:
     """Read a study's file and check the options for it.
 
@@ -230,6 +232,7 @@ def load_study(
         tasks: tasks whose rows are included (default: all). The pretrainings that they need are run in any case.
         protocol: protocol for every transfer task that defines it.
         vis: backends that receive the scalars of the runs, as in ``tools/train.py --vis``.
+        processes: number of processes that share the batch of a run.
 
     Raises:
         ValueError: a study, scale, recipe, task, metric or protocol is unknown (the message names the nearest), a network has
@@ -263,6 +266,7 @@ def load_study(
         tune_lr=tune_lr,
         protocol=protocol,
         vis=tuple(vis or ()),
+        processes=processes,
     )
     _check_transfers(study)
     for pattern in (*pretrained(study), *study.transfers().values()):

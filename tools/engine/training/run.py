@@ -86,7 +86,7 @@ def run(
     """
     check_device()
     check_processes()
-    set_threads(resolved.cfg)
+    set_threads(resolved)
     remarks = resolved.task.check_data(resolved.cfg)
     check_certificate(resolved.cfg)
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) if launcher != "none" else 0
@@ -142,12 +142,13 @@ def check_processes() -> None:
         raise ValueError(f"torchrun started {processes} processes, but this host has {gpus} GPUs; start one for each{on_cpus}.")
 
 
-def set_threads(cfg) -> None:
-    """Give this process the threads of its config on a CPU; without ``threads`` in the config torch decides."""
+def set_threads(resolved: Resolved) -> None:
+    """Give this process the threads that its key has, on a CPU: those of its config, else those of the machine."""
     import torch
 
-    if "threads" in cfg and not torch.cuda.is_available():
-        torch.set_num_threads(cfg.threads)
+    threads = resolved.cfg.get("threads") or resolved.machine.threads
+    if not torch.cuda.is_available() and threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
 
 
 def check_certificate(cfg) -> None:
