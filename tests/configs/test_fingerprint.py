@@ -215,12 +215,12 @@ def test_a_check_leaves_a_digest_that_holds_for_this_very_data(data, capsys):
     from tools.prepare_data import report
 
     root = data / "imagenet"
-    assert report(lambda *_: iter(()), ("configs/classification/resnet50_paper.py",), root, 2) == 0
+    assert report(lambda *_: iter(()), ("configs/classification/resnet50_paper.py",), root, 2, False) == 0
     digest = read_digest(root, read(CLASSIFIER))
     assert digest and f"Digest of its content: {digest[:12]} (" in capsys.readouterr().out
     image = first(root / "train", "*.jpg")
     change_pixel(image)
-    report(lambda *_: iter(()), ("configs/classification/resnet50_paper.py",), root, 2)
+    report(lambda *_: iter(()), ("configs/classification/resnet50_paper.py",), root, 2, False)
     assert read_digest(root, read(CLASSIFIER)) != digest
     image.unlink()
     assert read_digest(root, read(CLASSIFIER)) is None
@@ -232,12 +232,12 @@ def test_a_check_that_finds_a_fault_leaves_no_digest(data):
     from tools.prepare_data import report
 
     fault = SimpleNamespace(level="WRONG")
-    assert report(lambda *_: iter([fault]), ("configs/classification/resnet50_paper.py",), data / "imagenet", 1) == 1
+    assert report(lambda *_: iter([fault]), ("configs/classification/resnet50_paper.py",), data / "imagenet", 1, False) == 1
     assert not (data / "imagenet" / DIGESTS).exists()
 
 
 def test_a_digest_of_a_devkit_is_of_the_lists_that_a_config_reads(data):
     from tools.prepare_data import READERS, report
 
-    report(lambda *_: iter(()), READERS["voc"][1:], data / "VOCdevkit", 1)
+    report(lambda *_: iter(()), READERS["voc"][1:], data / "VOCdevkit", 1, False)
     assert len(json.loads((data / "VOCdevkit" / DIGESTS).read_text())) == 1
