@@ -85,9 +85,12 @@ class BackboneCard:
         features = probe_features(net, preprocess(probe_image()[None]))
         for i, (theirs, ours) in enumerate(zip(probe or features, features, strict=True)):
             if not (worst := difference(theirs, ours)) <= TOLERANCE:
+                fault = f"features that differ by {worst:.2g} from those of the network that the weights come from"
+                if not ours.isfinite().all():
+                    fault = "features that are NaN or infinite"
                 raise ValueError(
-                    f"No card was written: stage {i + 1} of {describe(net.arch)} gives features that differ by {worst:.2g} from "
-                    f"those of the network that the weights come from (allowed {TOLERANCE:.0e}); is it another variant?"
+                    f"No card was written: stage {i + 1} of {describe(net.arch)} gives {fault} (allowed {TOLERANCE:.0e}): the "
+                    "weights are damaged, or of another variant."
                 )
         card = cls(arch=dict(net.arch), weights=weights, probe=probe or features, **facts)
         card.save(folder)
@@ -185,6 +188,17 @@ class BackboneCard:
         """
         check_names(f"Card {self.path}: the backbone to fill", self.weights, net.state_dict(), describe(net.arch))
         net.load_state_dict(self.weights, strict=True)
+
+
+def refuse_existing(path: Path, force: bool) -> None:
+    """Raise ValueError if a tool would replace something at ``path``: a card or file without ``force``, any other folder."""
+    if not path.exists() or (force and (path.is_file() or (path / JSON).is_file())):
+        return
+    is_other = path.is_dir() and not (path / JSON).is_file()
+    remedy = (
+        "name another with --out, since it is no card" if is_other else "name another with --out, or add --force to replace it"
+    )
+    raise ValueError(f"{path} exists; {remedy}.")
 
 
 FACTS = [f.name for f in fields(BackboneCard) if f.name not in ("weights", "probe", "classifier", "path")]

@@ -26,11 +26,13 @@ def export() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="folder of the new card, or the new file")
     parser.add_argument("--format", choices=("card", "timm", "torchvision", "mm"), default="card", help="format of the output")
+    parser.add_argument("--force", action="store_true", help="replace a card or file that is at --out")
     args = parser.parse_args()
 
-    from backbones.card import BackboneCard
+    from backbones.card import BackboneCard, refuse_existing
     from backbones.networks.factory import describe
 
+    refuse_existing(args.out, args.force)
     if args.format == "card":
         card = write_card(args.source, args.out)
         print(f"{args.out}: {describe(card.arch)}")

@@ -1,4 +1,4 @@
-r"""Import weights from timm, torchvision, mmpretrain, mmdet or mmseg as a backbone card.
+r"""Import the weights of a backbone, from timm, torchvision or any training script, as a backbone card.
 
   python tools/import_backbone.py timm:resnet50d.gluon_in1k --out cards/zoo_mixup
   python tools/import_backbone.py torchvision:resnet50.IMAGENET1K_V1 --out cards/tv
@@ -8,7 +8,8 @@ r"""Import weights from timm, torchvision, mmpretrain, mmdet or mmseg as a backb
   python tools/import_backbone.py model.safetensors --network timm:densenet121.ra_in1k --out cards/densenet
 
 A card is a folder with a backbone's weights, its input format, and a probe: an input with the features expected for it. The
-import fails unless every tensor of the source is used. The library's own network computes the probe if it is installed.
+network is found under any prefix in a file; heads beside it are left out and named. The import fails unless every tensor of the
+network is there and used. The library's own network computes the probe if it is installed.
 Runs of this project need no import: they have a card (work_dirs/runs/KEY/card), or get one from tools/export_backbone.py.
 """
 
@@ -29,15 +30,29 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--network", metavar="timm:NAME|torchvision:NAME", help="network that a file holds; its input format is taken from there"
     )
-    parser.add_argument("--ema", action="store_true", help="use the file's averaged weights instead of the ordinary ones")
+    parser.add_argument(
+        "--prefix",
+        metavar="NAME",
+        help="where the network lies in a file that holds several, such as state_dict.module.encoder_q",
+    )
+    parser.add_argument("--force", action="store_true", help="replace a card that is at --out")
     parser.add_argument(
         "--unpickle", action="store_true", help="read a file that holds more than weights: RUNS CODE FROM THE FILE"
     )
     parser.add_argument(
-        "--mean", nargs=3, type=float, metavar=("R", "G", "B"), help="pixel means, 0..255, in the order of --channel-order"
+        "--mean",
+        nargs=3,
+        type=float,
+        metavar=("R", "G", "B"),
+        help="pixel means of 0..255, in the order of --channel-order (default: those of --network, else ImageNet's, "
+        "123.675 116.28 103.53)",
     )
     parser.add_argument(
-        "--std", nargs=3, type=float, metavar=("R", "G", "B"), help="pixel standard deviations, in the same range and order"
+        "--std",
+        nargs=3,
+        type=float,
+        metavar=("R", "G", "B"),
+        help="pixel standard deviations, likewise (default: 58.395 57.12 57.375)",
     )
     parser.add_argument("--channel-order", choices=("rgb", "bgr"), help="channel order of the network's input")
     parser.add_argument("--size", type=int, dest="input_size", metavar="N", help="side of the training images in pixels")
@@ -53,11 +68,13 @@ FACTS = ("mean", "std", "channel_order", "input_size", "resampler", "top1")
 
 def bring_in() -> None:
     args = parse()
+    from backbones.card import refuse_existing
     from backbones.interchange.importer import import_backbone
     from backbones.networks.factory import describe
 
     facts = {name: value for name in FACTS if (value := getattr(args, name)) is not None}
-    imported = import_backbone(args.source, args.variant, args.network, args.ema, args.unpickle, **facts)
+    refuse_existing(args.out, args.force)
+    imported = import_backbone(args.source, args.variant, args.network, args.prefix, args.unpickle, **facts)
     card = imported.write(args.out)
     for note in imported.notes:
         print(note)

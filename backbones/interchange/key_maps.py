@@ -1,7 +1,9 @@
-"""Translate the names that other libraries give to the tensors of a ResNet, and infer a network from its tensors.
+"""Translate the names that other libraries give to the tensors of a network, and infer a ResNet from its tensors.
 
 Ours are those of timm, and for variants a and b those of torchvision and mm too. Deep stems differ: mmdet and mmseg have
-``stem.{0,1,3,4,6,7}``, mmpretrain ``stem.{0,1,2}.{conv,bn}``, timm ``conv1.{0,1,3,4,6}`` and ``bn1``.
+``stem.{0,1,3,4,6,7}``, mmpretrain ``stem.{0,1,2}.{conv,bn}``, timm ``conv1.{0,1,3,4,6}`` and ``bn1``. detectron2 has
+``res2.0.conv1.norm`` and ``shortcut`` for ``layer1.0.bn1`` and ``downsample``; lightly numbers the children of a torchvision
+ResNet, without names: ``0``, ``1``, ``4`` .. ``7``.
 """
 
 import re
@@ -13,42 +15,43 @@ from backbones.common.tensors import check_finite, check_names
 from backbones.networks.factory import describe
 from backbones.networks.resnet import BASIC_DEPTHS, BLOCKS
 
-HEADS = ("fc", "head.fc", "classifier")  # the layer after the pooling: torchvision, timm and ours; mmpretrain; others of timm
+# the layer after the pooling: torchvision, timm and ours; mmpretrain; others of timm; detectron2
+CLASSIFIERS = ("fc", "head.fc", "classifier", "stem.fc")
+PARTS = ("conv1", "bn1", "stem", "layer1", "layer2", "layer3", "layer4")  # of a ResNet, by our names, mm's or mmpretrain's
+ANCHORS = {  # a tensor that every ResNet has: the same in all libraries but two
+    "layer1.0.conv1.weight": "torchvision",
+    "res2.0.conv1.weight": "detectron2",
+    "4.0.conv1.weight": "sequential",
+}
+CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}  # 2, 3: ReLU and pooling
+DETECTRON2 = (
+    (r"^stem\.", ""),
+    (r"^res([2-5])\.", lambda match: f"layer{int(match[1]) - 1}."),
+    (r"\bconv([123])\.norm\.", r"bn\1."),
+    (r"\bshortcut\.norm\.", "downsample.1."),
+    (r"\bshortcut\.", "downsample.0."),
+)
 COUNTER = ".num_batches_tracked"
 STEM = (0, 1, 3, 4, 6, 7)  # conv, bn, conv, bn, conv, bn of a deep stem; a ReLU at 2, 5 and 8
 
 
-def split(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, list[str]]:
-    """Divide the tensors of a file into backbone, classifier, and other parts.
-
-    If some names start with 'backbone.', those are the backbone and all others are heads. Otherwise all tensors but the
-    classifier are the backbone.
-
-    Returns:
-        The backbone's tensors without that prefix; the classifier as {'weight': (K, C), 'bias': (K,)}, or None; the names of the
-        other parts ('decode_head', 'rpn_head', ...).
-    """
-    backbone = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
-    heads = {k: v for k, v in state.items() if not k.startswith("backbone.")} if backbone else {}
-    backbone = backbone or dict(state)
-    classifier = None
-    for head in HEADS:
-        tensors = next((part for part in (heads, backbone) if _is_classifier(part, head)), None)
-        if tensors is not None and classifier is None:
-            classifier = {"weight": tensors.pop(f"{head}.weight"), "bias": tensors.pop(f"{head}.bias")}
-    return backbone, classifier, sorted({k.split(".")[0] for k in heads})
-
-
-def _is_classifier(tensors: dict[str, Tensor], head: str) -> bool:
-    weight, bias = (tensors.get(f"{head}.{name}") for name in ("weight", "bias"))
-    return weight is not None and bias is not None and weight.ndim == 2 and weight.shape[:1] == bias.shape
+def classifier_of(state: dict[str, Tensor], head: str) -> dict[str, Tensor] | None:
+    """Return the layer ``head`` of a state dict as {'weight': (K, C), 'bias': (K,)}; None if it is no such layer."""
+    weight, bias = (state.get(f"{head}.{name}") for name in ("weight", "bias"))
+    fits = weight is not None and bias is not None and weight.ndim == 2 and weight.shape[:1] == bias.shape
+    return {"weight": weight, "bias": bias} if fits else None
 
 
 def our_names(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors of a ResNet under our names, and the origin of their names: 'mmpretrain', 'mm' or 'torchvision'.
+    """Return the tensors of a ResNet under our names, and the origin of their names, such as 'mmpretrain' or 'mm'.
 
-    'torchvision' stands for every library with our names: torchvision, timm, and all of them at variants a and b.
+    'torchvision' stands for every library with our names: torchvision, timm, and most at variants a and b.
     """
+    style = next((style for anchor, style in ANCHORS.items() if anchor in state), "torchvision")
+    if style == "detectron2":
+        return {_from_detectron2(k): v for k, v in state.items()}, style
+    if style == "sequential":
+        return {_from_child(k): v for k, v in state.items()}, style
     if any(re.match(r"stem\.\d\.(conv|bn)\.", k) for k in state):
         # mmpretrain's D has no pool in the shortcut of stage 1, where its stride would be 1
         shift = _is_conv(state, "layer2.0.downsample.1") and _is_conv(state, "layer1.0.downsample.0")
@@ -56,6 +59,17 @@ def our_names(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     if any(k.startswith("stem.") for k in state):
         return {re.sub(r"^stem\.(\d+)\.", _from_mm, k): v for k, v in state.items()}, "mm"
     return state, "torchvision"
+
+
+def _from_detectron2(name: str) -> str:
+    for pattern, replacement in DETECTRON2:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _from_child(name: str) -> str:
+    child, dot, rest = name.partition(".")
+    return CHILDREN.get(child, child) + dot + rest
 
 
 def _is_conv(state: dict[str, Tensor], name: str) -> bool:
@@ -104,7 +118,7 @@ def infer_arch(where: str, weights: dict[str, Tensor], variant: str | None) -> d
     if depth is None or not _is_conv(weights, "layer1.0.conv1"):
         raise ValueError(
             f"{where} holds no ResNet of depth {', '.join(map(str, BLOCKS))} (blocks in layer1 to layer4: {counts}; first names: "
-            f"{', '.join(list(weights)[:3])}); for another network of timm add --network timm:NAME."
+            f"{', '.join(list(weights)[:3])}); if timm has this network, add --network timm:NAME."
         )
     inferred = _infer_variant(weights, depth)
     if inferred and variant not in (None, inferred) and not (inferred == "b" and variant == "a"):
@@ -139,22 +153,30 @@ def fill(where: str, weights: dict[str, Tensor], net: nn.Module, arch: dict | No
         arch: of the network, for messages; None if ``net`` is one of our backbones.
 
     Raises:
-        ValueError: a tensor is missing, left over or of another shape.
+        ValueError: a tensor is missing, left over or of another shape, or holds NaN or infinite values.
     """
-    expected, notes = net.state_dict(), []
+    weights, notes = completed(where, weights, net.state_dict(), arch or net.arch)
+    net.load_state_dict(weights, strict=True)
+    return notes
+
+
+def completed(
+    where: str, weights: dict[str, Tensor], expected: dict[str, Tensor], arch: dict
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Return ``weights`` with the counters of BN, checked against the state dict ``expected``, and notes; see ``fill``."""
+    notes = []
     if not any(k.endswith(COUNTER) for k in weights):
         # before torch 0.4.1 no BN counted its batches; the count has no effect at a fixed momentum, which all networks here have
         counters = {k: torch.tensor(0) for k in expected if k.endswith(COUNTER)}
         weights = weights | counters
         if counters:
             notes.append("The counters of BN (num_batches_tracked) are not in the file; they are set to 0.")
-    check_names(where, weights, expected, describe(arch or net.arch))
+    check_names(where, weights, expected, describe(arch))
     check_finite(where, weights)
-    net.load_state_dict(weights, strict=True)
     dtypes = {str(v.dtype) for v in weights.values() if v.is_floating_point()} - {"torch.float32"}
     if dtypes:
         notes.append(f"Tensors of {', '.join(sorted(dtypes))} are converted to float32.")
-    return notes
+    return weights, notes
 
 
 def feature_names(full: nn.Module, features: nn.Module) -> dict[str, str]:

@@ -159,6 +159,23 @@ def timm_config(name: str):
     return timm.models.get_pretrained_cfg(name)
 
 
+def named_network(network: str) -> nn.Module:
+    """Return the network 'timm:NAME' or 'torchvision:NAME' without weights and classifier, on the meta device.
+
+    Raises:
+        ValueError: the library has no such network.
+    """
+    library, name = network.split(":", 1)
+    with torch.device("meta"):
+        if library == "timm":
+            timm_config(name)  # refuses an unknown name
+            return timm.create_model(name.split(".")[0], num_classes=0)
+        torchvision_weights(name)
+        whole = torchvision.models.get_model(name.split(".")[0])
+    whole.fc = nn.Identity()
+    return whole
+
+
 def timm_whole(where: str, name: str, state: dict[str, Tensor]) -> tuple[nn.Module, list[str]]:
     """Return timm's whole network ``name``, filled strictly from ``state``, and notes; no classifier if ``state`` has none."""
     weight = state.get(f"{timm_config(name).classifier}.weight")

@@ -129,7 +129,7 @@ def test_a_name_that_cannot_be_downloaded_is_refused(monkeypatch, source, messag
         import_backbone(source)
     one_sentence(error)
     with pytest.raises(ValueError, match="are for files"):
-        import_backbone(source, ema=True)
+        import_backbone(source, prefix="model")
 
 
 # ---- a file of a named network
@@ -145,11 +145,13 @@ def test_a_file_of_a_network_of_timm_is_imported_strictly(tmp_path):
     source = card.source
     assert (source["imported"], source["network"]) == ("model.safetensors", "timm:densenet121.ra_in1k")
     assert len(source["sha256"]) == 64 and str(tmp_path) not in (card.path / "card.json").read_text()
-    with pytest.raises(ValueError, match="for another network of timm add --network timm:NAME"):
+    with pytest.raises(
+        ValueError, match="holds no ResNet and no EfficientNet .*if timm has this network, add --network timm:NAME"
+    ):
         import_backbone(str(tmp_path / "model.safetensors"))
     with pytest.raises(ValueError, match="give timm:NAME or torchvision:NAME"):
         import_backbone(str(tmp_path / "model.safetensors"), network="densenet121")
-    with pytest.raises(ValueError, match=r"missing \(conv_stem.weight, .*left over \(features"):
+    with pytest.raises(ValueError, match=r"holds no timm:mobilenetv1_100 .*leave out --network or give the right one"):
         import_backbone(str(tmp_path / "model.safetensors"), network="timm:mobilenetv1_100")
 
 
@@ -160,7 +162,7 @@ def test_a_file_without_a_classifier_or_with_an_auxiliary_one_is_imported(tmp_pa
         imported = import_backbone(str(tmp_path / "net.pth"), network=network)
         card = imported.write(tmp_path / "card")
         assert card.classifier is None and card.source["classes"] is None
-        assert "Left out, as no part of the backbone: AuxLogits." in imported.notes
+        assert "Left out, as no part of the backbone (tensors): AuxLogits (1)." in imported.notes
         assert any("taken to be those of" in note for note in imported.notes)
 
 

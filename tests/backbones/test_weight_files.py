@@ -1,6 +1,13 @@
 """Test files of weights: prefixes, containers, precisions, and files that are refused."""
 
 import argparse
+import gzip
+import io
+import os
+import pickle
+import struct
+import tarfile
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -8,6 +15,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
@@ -17,7 +25,7 @@ from backbones.interchange import checkpoint_files as checkpoint
 from backbones.interchange.checkpoint_files import read_checkpoint
 from backbones.interchange.importer import ASSUMED, import_backbone
 from tests.helpers.convert import CLASSES, assert_equal_tensors, one_sentence, tamed
-from tests.helpers.weight_files import save
+from tests.helpers.weight_files import save, under
 from tests.helpers.weight_files import small as small
 from tools.engine.config import resolve
 from tools.engine.training.run import dump
@@ -35,7 +43,7 @@ def test_prefixes_and_containers_are_removed(small, tmp_path, prefix, container)
     imported = import_backbone(file)
     assert_equal_tensors(imported.net.state_dict(), small.state_dict())
     assert torch.equal(imported.facts["classifier"]["weight"], state[f"{outer}fc.weight"])
-    assert imported.facts["source"]["weights"] == "plain"
+    assert imported.facts["source"]["prefix"] == f"{container + '.' if container else ''}{prefix}".rstrip(".")
 
 
 @pytest.mark.parametrize("heads", [("decode_head", "auxiliary_head"), ("neck", "rpn_head", "roi_head")])
@@ -43,33 +51,10 @@ def test_the_backbone_of_a_detector_or_segmenter_is_imported(small, tmp_path, he
     state = {f"backbone.{k}": v for k, v in small.state_dict().items()}
     state |= {f"{head}.conv.weight": torch.zeros(2, 2, 1, 1) for head in heads}
     imported = import_backbone(save(tmp_path / "net.pth", {"state_dict": state}))
-    assert f"Left out, as no part of the backbone: {', '.join(sorted(heads))}." in imported.notes
+    counts = ", ".join(f"{head} (1)" for head in sorted(heads))
+    assert f"Left out, as no part of the backbone (tensors): {counts}." in imported.notes
     assert imported.facts["classifier"] is None
     assert_equal_tensors(imported.net.state_dict(), small.state_dict())
-
-
-def averaged(state: dict, **counter) -> dict:
-    return {f"module.{k}": v * 0.5 if v.is_floating_point() else v for k, v in state.items()} | counter
-
-
-@pytest.mark.parametrize(
-    ("plain", "ema", "counter"),
-    [("state_dict", "state_dict_ema", {}), ("model", "model_ema", {"n_averaged": torch.tensor(3)})],
-)
-def test_averaged_weights_are_taken_when_asked_for(small, tmp_path, plain, ema, counter):
-    state = small.state_dict()
-    file = save(tmp_path / "net.pth", {plain: state, ema: averaged(state, **counter), "args": argparse.Namespace(lr=0.1)})
-    ordinary, other = read_checkpoint(file), read_checkpoint(file, ema=True)
-    assert_equal_tensors(ordinary.state, state)
-    assert other.state.keys() == state.keys() and torch.equal(other.state["bn1.weight"], 0.5 * state["bn1.weight"])
-    assert (ordinary.weights, other.weights) == ("plain", "ema")
-    assert ordinary.notes[0].endswith(f"the ordinary weights ({plain}) are taken, the averaged ones ({ema}) left out.")
-    assert other.notes[0].endswith(f"the averaged ones ({ema}) are taken, the ordinary weights ({plain}) left out.")
-    assert import_backbone(file, ema=True).facts["source"]["weights"] == "ema"
-    with pytest.raises(ValueError, match=r"no averaged weights \(looked for state_dict_ema, ema_state_dict, model_ema\)"):
-        read_checkpoint(save(tmp_path / "plain.pth", {plain: state}), ema=True)
-    with pytest.raises(ValueError, match="averaged weights alone .*add --ema"):
-        read_checkpoint(save(tmp_path / "ema.pth", {ema: state}))
 
 
 def test_a_runner_checkpoint_of_mmengine_is_imported(tmp_path):
@@ -103,11 +88,11 @@ def test_a_runner_checkpoint_of_mmengine_is_imported(tmp_path):
     file = tmp_path / "run/epoch_1.pth"
     assert "HistoryBuffer" in str(torch.serialization.get_unsafe_globals_in_checkpoint(str(file)))
     weights = runner.model.state_dict()
-    assert_equal_tensors(read_checkpoint(file).state, weights)
-    ema = read_checkpoint(file, ema=True).state
-    assert ema.keys() == weights.keys() and not torch.equal(ema["fc.weight"], weights["fc.weight"])
-    imported = import_backbone(str(file))
+    assert_equal_tensors(read_checkpoint(file).content["ema_state_dict"], {"steps": torch.tensor(2)} | under("module.", weights))
+    imported = import_backbone(str(file), prefix="ema_state_dict.module.backbone")
     assert_equal_tensors(imported.net.state_dict(), runner.model.backbone.state_dict())
+    averaged = import_backbone(str(file), prefix="state_dict.backbone").net.state_dict()
+    assert not torch.equal(averaged["layer1.0.conv1.weight"], weights["backbone.layer1.0.conv1.weight"])
     card = imported.write(tmp_path / "card")
     assert card.arch == {"depth": 26, "variant": "d", "base_channels": 2}
     assert card.source["probe"] == "backbones" and "no other library here has that network" in imported.notes[-1]
@@ -141,13 +126,15 @@ def test_facts_that_a_file_lacks_are_assumed_and_reported(small, tmp_path):
     [
         (lambda s: {k: v for k, v in s.items() if k != "layer3.2.bn2.bias"}, r"1 missing \(layer3\.2\.bn2\.bias\)\."),
         (lambda s: {k: v for k, v in s.items() if k != "bn1.num_batches_tracked"}, r"1 missing \(bn1\.num_batches_tracked\)\."),
-        (lambda s: s | {"layer1.0.se.fc1.weight": torch.zeros(1)}, r"1 left over \(layer1\.0\.se\.fc1\.weight\)\."),
+        (
+            lambda s: s | {"layer1.0.se.fc1.weight": torch.zeros(1)},
+            r"1 left over \(layer1\.0\.se\.fc1\.weight\); if it is .* add --network timm:NAME\.",
+        ),
         (lambda s: s | {"layer2.0.bn1.weight": torch.zeros(9)}, r"1 of another shape \(layer2\.0\.bn1\.weight\)\."),
         (lambda s: s | {"bn1.weight": s["bn1.bias"], "bn1.bias": s["conv1.0.weight"]}, r"of another shape \(bn1\.bias\)\."),
         (lambda s: s | {"fc.weight": torch.zeros(5, 128), "fc.bias": torch.zeros(5)}, "classifier takes 128 features"),
-        (lambda s: s | {"fc.weight": torch.zeros(5, 256)}, r"left over \(fc\.weight\)"),
         (lambda s: {k: v for k, v in s.items() if "layer4" not in k}, r"no ResNet of depth .*\(blocks .*\(3, 4, 6, 0\)"),
-        (lambda s: {f"body.{k}": v for k, v in s.items()}, r"first names: body\.conv1\.0\.weight"),
+        (lambda s: {k.replace("layer1.0", "block"): v for k, v in s.items()}, r"holds no ResNet .*first names: conv1\.0\.weight"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused_by_name(small, tmp_path, change, message):
@@ -220,8 +207,8 @@ class Attribute:
 def test_objects_allowed_beside_tensors_are_not_called(small, tmp_path):
     beside = [Attribute(), np.float64(0.5), np.arange(3), argparse.Namespace(lr=0.1)]
     file = save(tmp_path / "net.pth", {"state_dict": small.state_dict(), "meta": beside})
-    assert_equal_tensors(read_checkpoint(file).state, small.state_dict())
-    assert [type(value) for value in checkpoint._read(Path(file), unpickle=False)["meta"]] == [checkpoint.Ignored] * 4
+    assert_equal_tensors(read_checkpoint(file).content["state_dict"], small.state_dict())
+    assert [type(value) for value in read_checkpoint(file).content["meta"]] == [checkpoint.Ignored] * 4
     assert checkpoint.Ignored not in torch.serialization.get_safe_globals()  # allowed only during the read
 
 
@@ -236,18 +223,195 @@ def test_a_file_cut_short_is_refused(small, tmp_path, suffix):
             import_backbone(str(file))
         one_sentence(error)
     file.write_bytes(b"")
-    with pytest.raises(ValueError, match="no file of weights .*download it again"):
+    with pytest.raises(ValueError, match="is empty; download or copy it again"):
         import_backbone(str(file))
 
 
 @pytest.mark.parametrize(
-    "text", [b"<!DOCTYPE html><html><body>404</body></html>", b"version https://git-lfs.github.com/spec/v1\noid sha256:0"]
+    ("content", "message"),
+    [
+        (
+            b"<!DOCTYPE html><html><body>404</body></html>",
+            "is a web page, as a failed download leaves it; download the file itself",
+        ),
+        (b"\n <html><head></head></html>", "is a web page"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "is a web page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+            "is a pointer of Git LFS .*; run git lfs pull in its clone",
+        ),
+        (gzip.compress(b"weights"), "is compressed; unpack it, and give the file of weights in it"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(99), "is an HDF5 file, as Keras writes it"),
+        (b"not weights at all", "is no file of weights .it starts with 'not weights at all'.; give a .safetensors or torch file"),
+    ],
 )
-def test_the_remains_of_a_failed_download_are_refused(tmp_path, text):
-    (tmp_path / "net.pth").write_bytes(text)
-    with pytest.raises(ValueError, match=f"no file of weights .it starts with '{text[:9].decode()}") as error:
+def test_files_that_hold_no_weights_are_named(tmp_path, content, message):
+    (tmp_path / "net.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
         import_backbone(str(tmp_path / "net.pth"))
     one_sentence(error)
+
+
+def test_a_torchscript_program_is_named(tmp_path):
+    torch.jit.script(nn.Linear(2, 1)).save(str(tmp_path / "net.pt"))
+    with pytest.raises(ValueError, match=r"is a TorchScript program .*torch\.jit\.load\('net\.pt'\)\.state_dict\(\)") as error:
+        import_backbone(str(tmp_path / "net.pt"))
+    one_sentence(error)
+
+
+def test_the_weights_of_a_torchscript_program_are_imported_as_the_message_says(tmp_path):
+    net = tamed(torchvision.models.resnet18(num_classes=CLASSES))
+    torch.jit.trace(net, torch.zeros(1, 3, 64, 64)).save(str(tmp_path / "net.pt"))
+    torch.save(torch.jit.load(tmp_path / "net.pt").state_dict(), tmp_path / "weights.pth")
+    imported = import_backbone(str(tmp_path / "weights.pth"))
+    assert torch.equal(imported.net.layer4[1].conv2.weight, net.layer4[1].conv2.weight)
+
+
+def test_a_zip_of_other_files_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "net.zip", "w") as archive:
+        archive.writestr("net/resnet50.pth", b"x")
+    with pytest.raises(ValueError, match=r"is a zip archive that torch\.save has not written \(it holds net/resnet50\.pth\)"):
+        import_backbone(str(tmp_path / "net.zip"))
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "net.pth")
+    with pytest.raises(ValueError, match="is a pipe or a device and no file"):
+        import_backbone(str(tmp_path / "net.pth"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_tensor_that_is_not_finite_is_named(small, tmp_path, value):
+    state = small.state_dict()
+    state["layer3.0.bn1.running_var"][:2] = value
+    with pytest.raises(ValueError, match=r"the tensor layer3\.0\.bn1\.running_var holds 2 NaN or infinite values of 32") as error:
+        import_backbone(save(tmp_path / "net.pth", state))
+    one_sentence(error)
+
+
+def test_a_negative_variance_gives_no_card(small, tmp_path):
+    state = small.state_dict()
+    state["layer3.0.bn1.running_var"][:] = -1
+    with pytest.raises(ValueError, match="stage 3 of ResNet.* gives features that are NaN or infinite"):
+        import_backbone(save(tmp_path / "net.pth", state)).write(tmp_path / "card")
+
+
+def test_a_tensor_that_claims_more_than_it_holds_is_refused(small, tmp_path):
+    state = small.state_dict() | {"layer1.0.conv1.weight": torch.zeros(1).expand(10**6, 10**6, 1, 1)}
+    with pytest.raises(ValueError, match=r"the tensor layer1\.0\.conv1\.weight claims 1,000,000,000,000 values"):
+        import_backbone(save(tmp_path / "net.pth", state))
+
+
+def test_a_network_too_wide_for_the_memory_is_refused_by_its_tensors(small, tmp_path):
+    state = small.state_dict() | {"layer1.0.conv1.weight": torch.zeros(10**6, 1, 1, 1)}
+    with pytest.raises(ValueError, match=r"does not fit ResNet\(depth=50, variant=d, base_channels=1000000\)"):
+        import_backbone(save(tmp_path / "net.pth", state))
+
+
+def test_a_dict_that_contains_itself_is_searched_once(small, tmp_path):
+    content = {"state_dict": small.state_dict()}
+    content["self"] = content
+    assert_equal_tensors(import_backbone(save(tmp_path / "net.pth", content)).net.state_dict(), small.state_dict())
+
+
+# ---- old torch
+
+
+def test_a_file_of_torch_before_1_6_is_imported(small, tmp_path):
+    torch.save(small.state_dict(), tmp_path / "net.pth.tar", _use_new_zipfile_serialization=False)
+    assert_equal_tensors(import_backbone(str(tmp_path / "net.pth.tar")).net.state_dict(), small.state_dict())
+
+
+class Name:
+    """Stand in a pickle for a class by its name, such as torch.FloatStorage."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+
+class Tensor0:
+    """Stand in a pickle for a tensor by its number."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+
+class Pickler0(pickle._Pickler):
+    """Pickle as torch before 0.1.10 did: classes by name, tensors as persistent numbers."""
+
+    def persistent_id(self, value):
+        return str(value.number) if isinstance(value, Tensor0) else None
+
+    def save_name(self, value: Name) -> None:
+        module, _, name = value.name.rpartition(".")
+        self.write(b"c" + f"{module}\n{name}\n".encode())
+        self.memoize(value)
+
+    dispatch = pickle._Pickler.dispatch | {Name: save_name}
+
+
+def write_archive(path: Path, state: dict, attack: object = None) -> None:
+    """Write a tar archive as torch before 0.1.10 did; torch.load reads it, without ``weights_only``."""
+    files = {name: io.BytesIO() for name in ("sys_info", "pickle", "tensors", "storages")}
+
+    def dump(name: str, value) -> None:
+        Pickler0(files[name], 2).dump(value)
+
+    kinds = {torch.float32: "Float", torch.int64: "Long"}
+    numbers = {name: Tensor0(100 + i) for i, name in enumerate(state)}
+    dump("sys_info", {"protocol_version": 1000, "little_endian": True})
+    dump("pickle", OrderedDict(numbers) if attack is None else {"state_dict": numbers, "meta": attack})
+    dump("tensors", len(state))
+    dump("storages", len(state))
+    for name, tensor in state.items():
+        number, kind = numbers[name].number, kinds[tensor.dtype]
+        dump("storages", (number + 1000, "cpu", Name(f"torch.{kind}Storage")))
+        flat = tensor.contiguous().flatten()
+        files["storages"].write(struct.pack("<q", len(flat)) + flat.numpy().tobytes())
+        dump("tensors", (number, number + 1000, Name(f"torch.{kind}Tensor")))
+        size, stride = tensor.shape, tensor.contiguous().stride()
+        layout = struct.pack("<ii", tensor.ndim, 0) + struct.pack(f"<{2 * tensor.ndim}q", *size, *stride) + struct.pack("<q", 0)
+        files["tensors"].write(layout)
+    dump("storages", [])
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, file in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = file.tell()
+            file.seek(0)
+            archive.addfile(info, file)
+
+
+def test_an_archive_of_torch_before_0_1_10_is_imported(small, tmp_path):
+    state = {name: tensor for name, tensor in small.state_dict().items() if "num_batches" not in name}
+    write_archive(tmp_path / "net.pth", state)
+    assert_equal_tensors(torch.load(tmp_path / "net.pth", weights_only=False), state)  # torch reads the test's file alike
+    imported = import_backbone(str(tmp_path / "net.pth"))
+    assert_equal_tensors({k: v for k, v in imported.net.state_dict().items() if "num_batches" not in k}, state)
+
+
+def test_an_archive_of_old_torch_runs_no_code(small, tmp_path):
+    trace = tmp_path / "trace"
+    write_archive(tmp_path / "net.pth", {"fc.bias": torch.zeros(2)}, Hostile(trace))
+    with pytest.raises(ValueError, match=r"net\.pth names (io|_io)\.open, .*add --unpickle, which runs code from the file"):
+        import_backbone(str(tmp_path / "net.pth"))
+    assert not trace.exists()
+
+
+def test_an_archive_of_old_torch_cut_short_is_refused(small, tmp_path):
+    write_archive(tmp_path / "net.pth", {"a": torch.ones(9999)})
+    whole = (tmp_path / "net.pth").read_bytes()
+    for length in (600, len(whole) // 2, len(whole) - 20000):
+        (tmp_path / "net.pth").write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="damaged, or cut short") as error:
+            import_backbone(str(tmp_path / "net.pth"))
+        one_sentence(error)
+
+
+def test_a_tar_of_other_files_is_named(tmp_path):
+    with tarfile.open(tmp_path / "net.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("resnet50.pth"))
+    with pytest.raises(ValueError, match=r"is a tar archive of resnet50\.pth; unpack it, and give the file of weights in it"):
+        import_backbone(str(tmp_path / "net.tar"))
 
 
 def test_a_file_that_is_not_there_names_the_nearest(tmp_path):

@@ -19,3 +19,8 @@ def small() -> ResNet:
 def save(path: Path, content) -> str:
     torch.save(content, path)
     return str(path)
+
+
+def under(prefix: str, state: dict) -> dict:
+    """Return a state dict with ``prefix`` before each name."""
+    return {prefix + name: tensor for name, tensor in state.items()}

@@ -1,0 +1,107 @@
+"""Import whole networks of timm and torchvision: by name, with a download, or already filled from a file."""
+
+from importlib.metadata import version
+
+import timm
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from backbones.interchange.imported import Imported
+from backbones.interchange.key_maps import feature_names, fill
+from backbones.interchange.reference_networks import (
+    arch_of,
+    timm_config,
+    timm_stock,
+    torchvision_stock,
+    torchvision_weights,
+    torchvision_whole,
+)
+from backbones.networks.factory import build
+from backbones.networks.resnet import ResNet
+
+TIMM, TORCHVISION = "timm:", "torchvision:"
+
+
+def download(source: str, given: dict) -> Imported:
+    """Import weights that timm or torchvision publishes under the name ``source``.
+
+    Raises:
+        ValueError: there is no such name, or the download failed.
+    """
+    library, name = source.split(":", 1)
+    config = timm_config(name) if library == "timm" else torchvision_weights(name)
+    try:
+        if library == "timm":
+            return from_timm(timm.create_model(name, pretrained=True), **given)
+        state = config.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0].split(". ")[0].rstrip(".")
+        raise ValueError(
+            f"The weights of {source} could not be downloaded ({reason}); fetch the file on another machine and give it: "
+            f"tools/import_backbone.py FILE --network {source}."
+        ) from None
+    return from_torchvision(torchvision_whole(source, name, state)[0], name, **{"top1": published_top1(name)} | given)
+
+
+def published_top1(name: str) -> float:
+    """Return the top-1 of torchvision's weights on ImageNet's validation set, in percent, as torchvision states it."""
+    return torchvision_weights(name).meta["_metrics"]["ImageNet-1K"]["acc@1"]
+
+
+def from_timm(whole: nn.Module, **given) -> Imported:
+    """Import a network of ``timm.create_model`` with its weights; the facts come from its ``pretrained_cfg``."""
+    cfg = whole.pretrained_cfg
+    name, tag = cfg["architecture"], cfg.get("tag")
+    facts = {
+        "mean": _to_255(cfg["mean"]),
+        "std": _to_255(cfg["std"]),
+        "channel_order": "rgb",
+        "input_size": cfg["input_size"][-1],
+        "resampler": cfg["interpolation"],
+    }
+    source = {"imported": TIMM + name + (f".{tag}" if tag else ""), "library": f"timm {version('timm')}"}
+    source["crop_pct"] = cfg["crop_pct"]
+    return _from_whole(whole, name, whole.get_classifier(), timm_stock, facts | given, source)
+
+
+def from_torchvision(whole: nn.Module, name: str, **given) -> Imported:
+    """Import a ResNet of torchvision with its weights; the facts are those of the weights ``name``."""
+    weights = torchvision_weights(name)
+    transform, base = weights.transforms(), name.split(".")[0]
+    size = transform.crop_size[0]
+    facts = {
+        "mean": _to_255(transform.mean),
+        "std": _to_255(transform.std),
+        "channel_order": "rgb",
+        "input_size": size,
+        "resampler": transform.interpolation.value,
+    }
+    source = {"imported": f"{TORCHVISION}{base}.{weights.name}", "library": f"torchvision {version('torchvision')}"}
+    source["crop_pct"] = round(size / transform.resize_size[0], 3)
+    return _from_whole(whole, base, whole.fc, torchvision_stock, facts | given, source)
+
+
+def _to_255(values) -> list[float]:
+    return [round(255 * value, 4) for value in values]
+
+
+def _from_whole(whole: nn.Module, name: str, head: nn.Module, stock, facts: dict, source: dict) -> Imported:
+    """Fill our network from ``whole``, the network ``name`` of a library, whose last layer is ``head``.
+
+    The six parameters are all that differs between the libraries.
+    """
+    net = build(arch_of(name))
+    prefix = next((f"{path}." for path, module in whole.named_modules() if module is head), "none")
+    state = {k: v for k, v in whole.state_dict().items() if not k.startswith(prefix)}
+    names = {k: k for k in state}
+    if not isinstance(net, ResNet):
+        names = {theirs: f"net.{ours}" for theirs, ours in feature_names(whole, net.net).items()}
+    fill(source["imported"], {ours: state[theirs] for theirs, ours in names.items()}, net)
+    classifier = None
+    if isinstance(head, nn.Linear):
+        bias = torch.zeros(head.out_features) if head.bias is None else head.bias
+        classifier = {"weight": head.weight.detach().float(), "bias": bias.detach().float()}
+    source["classes"] = head.out_features if classifier else None
+    imported = Imported(net, stock(whole), facts | {"classifier": classifier, "source": source})
+    return imported.leave_out(sorted({k.rsplit(".", 1)[0] for k in state if k not in names}))
