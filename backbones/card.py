@@ -15,13 +15,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from backbones.card_facts import CLASSIFIER, FORMAT, JSON, PROBE, WEIGHTS, find_card, read_card_json
+from backbones.card_facts import ANEW, CLASSIFIER, FORMAT, JSON, PROBE, WEIGHTS, find_card, read_card_json
 from backbones.common.files import atomic_folder
 from backbones.common.files import sha256 as sha256_of
-from backbones.common.tensors import check_finite, check_names
 from backbones.networks.base import Backbone
 from backbones.networks.factory import build, describe
 from backbones.probe import TOLERANCE, difference, probe_features, probe_image
+from backbones.tensors import check_finite, check_names
 
 
 @dataclass
@@ -135,7 +135,7 @@ class BackboneCard:
             if not (folder / name).is_file() or sha256_of(folder / name) != digest:
                 raise ValueError(
                     f"Card {folder}: {name} is missing or is not the file that card.json describes (its sha256 differs); "
-                    "copy the card again as a whole, or write it anew with tools/export_backbone.py."
+                    f"copy the card again as a whole, or {ANEW}."
                 )
         weights, probe = _tensors(folder / WEIGHTS), _named(folder / PROBE, STAGES)
         card = cls(
@@ -149,9 +149,7 @@ class BackboneCard:
             with torch.device("meta"):
                 net = build(card.arch)
         except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"Card {folder}: card.json describes no network ({str(error).rstrip('.')}); write the card anew."
-            ) from None
+            raise ValueError(f"Card {folder}: card.json describes no network ({str(error).rstrip('.')}); {ANEW}.") from None
         check_names(f"Card {folder}: weights.safetensors", card.weights, net.state_dict(), describe(card.arch))
         card._check_parts(net.channels)
         return card
@@ -166,11 +164,11 @@ class BackboneCard:
             shapes = ", ".join(str(tuple(feature.shape)) for feature in self.probe)
             raise ValueError(
                 f"Card {self.path}: {PROBE} holds features of the shapes {shapes}, and {describe(self.arch)} has "
-                f"{', '.join(map(str, channels))} channels in its stages; write the card anew."
+                f"{', '.join(map(str, channels))} channels in its stages; {ANEW}."
             )
         check_finite(f"Card {self.path}: {WEIGHTS}", self.weights)
         if self.classifier is not None:
-            classes = self.classifier["bias"].numel() if "bias" in self.classifier else 1
+            classes = self.classifier["bias"].numel()
             layer = {"weight": torch.empty(classes, channels[-1], device="meta"), "bias": torch.empty(classes, device="meta")}
             check_names(f"Card {self.path}: {CLASSIFIER}", self.classifier, layer, f"a classifier on {describe(self.arch)}")
             check_finite(f"Card {self.path}: {CLASSIFIER}", self.classifier)
@@ -192,13 +190,10 @@ class BackboneCard:
 
 def refuse_existing(path: Path, force: bool) -> None:
     """Raise ValueError if a tool would replace something at ``path``: a card or file without ``force``, any other folder."""
-    if not path.exists() or (force and (path.is_file() or (path / JSON).is_file())):
+    replaceable = path.is_file() or (path / JSON).is_file()
+    if not path.exists() or (force and replaceable):
         return
-    is_other = path.is_dir() and not (path / JSON).is_file()
-    remedy = (
-        "name another with --out, since it is no card" if is_other else "name another with --out, or add --force to replace it"
-    )
-    raise ValueError(f"{path} exists; {remedy}.")
+    raise ValueError(f"{path} exists; name another with --out{', or add --force to replace it' if replaceable else ''}.")
 
 
 FACTS = [f.name for f in fields(BackboneCard) if f.name not in ("weights", "probe", "classifier", "path")]
@@ -210,7 +205,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"Card {path.parent}: {path.name} is no safetensors file ({error}); write the card anew.") from None
+        raise ValueError(f"Card {path.parent}: {path.name} is no safetensors file ({error}); {ANEW}.") from None
 
 
 def _named(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
@@ -219,6 +214,6 @@ def _named(path: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
     if set(tensors) != set(names):
         raise ValueError(
             f"Card {path.parent}: {path.name} holds the tensors {', '.join(sorted(tensors)) or 'none'}, and must hold "
-            f"{', '.join(names)}; write the card anew with tools/export_backbone.py."
+            f"{', '.join(names)}; {ANEW}."
         )
     return tensors

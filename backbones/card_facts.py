@@ -18,6 +18,7 @@ from backbones.networks.architecture import Architecture, check_arch, type_of
 
 FORMAT = 2
 KEY = re.compile("[0-9a-f]{12}")  # a run's key
+ANEW = "write the card anew with tools/export_backbone.py, or import_backbone.py if it was imported"  # in messages
 JSON, WEIGHTS, PROBE, CLASSIFIER = "card.json", "weights.safetensors", "probe.safetensors", "classifier.safetensors"
 Percent = Annotated[int, Meta(ge=0, le=100)] | Annotated[float, Meta(ge=0, le=100)]
 
@@ -129,7 +130,7 @@ def read_card_json(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is not JSON, a field is missing, unknown or of another type, or it names files that no card has.
     """
-    where, remedy = f"Card {path.parent}: card.json", "; write the card anew with tools/export_backbone.py"
+    where, remedy = f"Card {path.parent}: card.json", f"; {ANEW}"
     try:
         about = read_json(path)
     except ValueError as error:

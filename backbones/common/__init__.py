@@ -11,6 +11,5 @@ __all__ = [
     "project",
     "quiet",
     "schema",
-    "tensors",
     "values",
 ]

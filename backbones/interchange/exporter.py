@@ -59,7 +59,16 @@ def export_card(card: BackboneCard, form: str, path: str | Path) -> list[str]:
 
 
 def _refuse(card: BackboneCard, library: str, hint: str) -> ValueError:
-    return ValueError(f"{library} has no network with the weights of {describe(card.arch)} ({hint}); choose another format.")
+    possible = [form for form in FORMATS if _has(form, card.arch)]
+    remedy = f"choose --format {' or '.join(possible)}" if possible else "no other library has it, so the card is its only form"
+    return ValueError(f"{library} has no network with the weights of {describe(card.arch)} ({hint}); {remedy}.")
+
+
+def _has(form: str, arch: dict) -> bool:
+    """Return whether the library of ``form`` has the network of ``arch``."""
+    if form == "mm":
+        return "name" not in arch and arch["depth"] != 26
+    return bool({"timm": timm_name, "torchvision": torchvision_name}[form](arch))
 
 
 def _check(card: BackboneCard, stock: Stock) -> None:
@@ -123,7 +132,7 @@ def _torchvision(card: BackboneCard, path: Path):
 
 
 def _mm(card: BackboneCard, path: Path):
-    if "name" in card.arch or card.arch["depth"] == 26:
+    if not _has("mm", card.arch):
         raise _refuse(card, "mm", "its ResNets have depth 18, 34, 50, 101 and 152")
     state = mm_names(card.weights)
     _check(card, mm_stock(card.arch, state))

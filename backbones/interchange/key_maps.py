@@ -11,9 +11,9 @@ import re
 import torch
 from torch import Tensor, nn
 
-from backbones.common.tensors import check_finite, check_names
 from backbones.networks.factory import describe
 from backbones.networks.resnet import BASIC_DEPTHS, BLOCKS
+from backbones.tensors import check_finite, check_names
 
 # the layer after the pooling: torchvision, timm and ours; mmpretrain; others of timm; detectron2
 CLASSIFIERS = ("fc", "head.fc", "classifier", "stem.fc")

@@ -19,6 +19,7 @@ from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from torch import Tensor
 
 from backbones.card import BackboneCard
+from backbones.card_facts import ANEW
 from backbones.networks.base import Backbone
 from backbones.networks.factory import build
 from backbones.probe import TOLERANCE, difference, probe_features, probe_image
@@ -157,8 +158,7 @@ def certify(net: Backbone, card: BackboneCard, preprocess: Callable[[Tensor], Te
             raise ValueError(
                 f"Card {card.path}: transfer refused, since stage {i + 1} of the backbone gives features that differ by "
                 f"{error:.2g} from the pretraining's own (allowed {TOLERANCE:.0e}) for the same image: the architecture "
-                "(variant), mean, std or channel order is not the one it was trained with; write the card anew with "
-                "tools/export_backbone.py."
+                f"(variant), mean, std or channel order is not the one it was trained with; {ANEW}."
             )
     return worst
 

@@ -16,7 +16,7 @@ from classification import ImagePreprocessor
 from tests.helpers.card import edit_json, one_sentence
 from tests.helpers.networks import MEAN, STD
 
-ANEW = r"write the card anew with tools/export_backbone\.py\."  # what to do about a card.json that is wrong
+ANEW = r"write the card anew with tools/export_backbone\.py, or import_backbone\.py if it was imported\."  # a wrong card.json
 
 
 def sign(card: BackboneCard) -> None:

@@ -91,20 +91,24 @@ def test_torchvision_takes_an_exported_file_whole(full_card, tmp_path, classes):
 @pytest.mark.parametrize(
     ("arch", "form", "message"),
     [
-        (dict(depth=50, variant="a", base_channels=64), "timm", "timm has no network"),
-        (dict(depth=50, variant="b", base_channels=8), "timm", "at full width"),
-        (dict(depth=18, variant="c", base_channels=64), "timm", "resnet50c is c"),
-        (dict(depth=50, variant="d", base_channels=64), "torchvision", "its ResNets are variant b"),
-        (dict(depth=26, variant="b", base_channels=64), "torchvision", "of depth 18, 34, 50, 101 and 152"),
-        (dict(depth=26, variant="b", base_channels=64), "mm", "mm has no network"),
-        (dict(name="densenet121", width=1.0), "mm", "mm has no network"),
-        (dict(name="densenet121", width=0.5), "timm", "timm has no network"),
+        (dict(depth=50, variant="a", base_channels=64), "timm", "timm has no network .*; choose --format mm"),
+        (dict(depth=50, variant="b", base_channels=8), "timm", "at full width.; choose --format mm"),
+        (dict(depth=18, variant="c", base_channels=64), "timm", "resnet50c is c .*; choose --format mm"),
+        (
+            dict(depth=50, variant="d", base_channels=64),
+            "torchvision",
+            "ResNets are variant b .*; choose --format timm or mm",
+        ),
+        (dict(depth=26, variant="b", base_channels=64), "torchvision", "18, 34, 50, 101 and 152.; choose --format timm"),
+        (dict(depth=26, variant="b", base_channels=64), "mm", "mm has no network .*; choose --format timm"),
+        (dict(name="densenet121", width=1.0), "mm", "mm has no network .*; choose --format timm"),
+        (dict(name="densenet121", width=0.5), "timm", "timm has no network .*; no other library has it, so the card is its only"),
     ],
 )
 def test_a_network_that_a_library_lacks_is_refused(tmp_path, arch, form, message):
     with pytest.raises(ValueError, match=message) as error:
         export_card(SimpleNamespace(arch=arch), form, tmp_path / "net.pth")
-    assert "choose another format" in one_sentence(error) and not list(tmp_path.iterdir())
+    assert one_sentence(error) and not list(tmp_path.iterdir())
 
 
 def test_no_file_is_written_unless_the_probe_is_reproduced(make_card, tmp_path):
@@ -172,10 +176,10 @@ def test_the_tools_import_and_export(small, tmp_path, export):  # noqa: F811
     done = import_file(ROOT / "README.md")
     assert done.returncode == 2 and done.stderr.startswith("error: ") and "it starts with" in done.stderr
     assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "card").exists()
-    done = import_file(file, "--mean", 1, 2, 3, "--channel-order", "bgr", "--top1", 71.5)
+    done = import_file(file, "--mean", 10, 20, 30, "--channel-order", "bgr", "--top1", 71.5)
     assert done.returncode == 0 and "Assumed" in done.stdout and "no classifier; probe by mmseg" in done.stdout, done.stderr
     about = json.loads((tmp_path / "card/card.json").read_text())
-    assert (about["mean"], about["channel_order"], about["top1"]) == ([1.0, 2.0, 3.0], "bgr", 71.5)
+    assert (about["mean"], about["channel_order"], about["top1"]) == ([10.0, 20.0, 30.0], "bgr", 71.5)
     assert str(tmp_path) not in json.dumps(about)
 
     out = export(tmp_path / "card", "--format", "mm", "--out", tmp_path / "mm.pth")

@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from backbones.common.files import check_archive
-from backbones.common.tensors import check_finite, check_names
+from backbones.tensors import check_finite, check_names
 from tools.engine.config import RunKey, task_of
 from tools.engine.config.run_key import difference_text
 from tools.engine.run_folder import CHECKPOINT, RUNS, checkpoints_in, read_content, read_record
