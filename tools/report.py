@@ -44,7 +44,10 @@ def report() -> int:
 
     from tools.engine.reporting.report import terminal_table, write_report
 
-    margins = dict(map(margin, args.margin))
+    pairs = [margin(text) for text in args.margin]
+    margins = dict(pairs)
+    if len(margins) < len(pairs):
+        raise ValueError("--margin has two margins for one metric; give one METRIC=POINTS for each.")
     files = write_report(args.folder, margins)
     terminal_table(args.folder, margins=margins)
     print("\n".join(map(str, files.values())))

@@ -67,6 +67,7 @@ REFUSED = [
     (f"study plan {DEMO} --recipes smoooth", "no recipe 'smoooth'; nearest: smooth"),
     (f"study run {DEMO} --time 60", "--time is for --executor slurm"),
     (f"study run {DEMO} --executor slurm --jobs 2", "--jobs is for runs on this machine"),
+    ("report FOLDER --margin mAP=1 mAP=2", "--margin has two margins for one metric; give one METRIC=POINTS for each"),
     ("report FOLDER --verify --margin mAP=1", "--margin changes the verdicts of a report, and --verify writes none"),
     (f"train {CLASSIFIER} --hold-out", "--hold-out is for detection and segmentation"),
     (f"train {CLASSIFIER} --lr-factor 2", "--lr-factor is for detection and segmentation"),

@@ -177,17 +177,22 @@ def elapsed(nodes: Iterable[Node], seconds: Mapping[str, float], jobs: int) -> f
         seconds: of each run, by key.
         jobs: number of runs at once.
     """
-    waiting = list(nodes)
-    unfinished = {node.key for node in waiting}
-    running: list[tuple[float, str]] = []  # (end, key)
+    nodes = list(nodes)
+    places = {node.key: i for i, node in enumerate(nodes)}
+    ready: list[int] = []  # places in ``nodes``, a heap
+    after: dict[int, list[int]] = {}  # place of an upstream run -> those that wait for it
+    for i, node in enumerate(nodes):
+        upstream = places.get(node.above.key) if node.above else None
+        (ready if upstream is None else after.setdefault(upstream, [])).append(i)
+    running: list[tuple[float, int]] = []  # (end, place), a heap
     now = 0.0
-    while waiting or running:
-        ready = [node for node in waiting if not (node.above and node.above.key in unfinished)]
-        for node in ready[: jobs - len(running)]:
-            heapq.heappush(running, (now + seconds[node.key], node.key))
-            waiting.remove(node)
+    while ready or running:
+        while ready and len(running) < jobs:
+            i = heapq.heappop(ready)
+            heapq.heappush(running, (now + seconds[nodes[i].key], i))
         now, ended = heapq.heappop(running)
-        unfinished.remove(ended)
+        for i in after.get(ended, ()):
+            heapq.heappush(ready, i)
     return now
 
 
