@@ -42,7 +42,8 @@ def check_data(cfg) -> list[str]:
         raise ValueError(f"{odd[0]} cannot be read ({odd[1]}); replace it, or take the image and its mask out of the data.")
     remarks = [*sample_masks(training, skip_bad=True), *sample_masks(testing, skip_bad=False)]
     check_batch(len(training.pairs), cfg.batch, str(training.images))
-    return remarks + check_overlap(*(((name, split.image(name)) for name in split.pairs) for split in (training, testing)))
+    images = [[(name, split.image(name)) for name in split.pairs] for split in (training, testing)]
+    return remarks + check_overlap(*images)
 
 
 def _split(dataset) -> Split:

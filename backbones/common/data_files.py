@@ -43,24 +43,32 @@ def walk(folder: Path) -> list[tuple[str, list[str]]]:
     Raises:
         ValueError: a folder cannot be listed, or a link leads to a folder above it.
     """
-    return sorted(_walk(folder, "", ()))
+    above = {*Path(folder).absolute().parents, *Path(os.path.realpath(folder)).parents}
+    return sorted(_walk(folder, "", frozenset(map(_identity, above))))
 
 
-def _walk(top: Path, subfolder: str, above: tuple) -> Iterator[tuple[str, list[str]]]:
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        about = os.stat(folder)
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
+
+
+def _walk(top: Path, subfolder: str, above: frozenset) -> Iterator[tuple[str, list[str]]]:
     place = top / subfolder
     try:
-        about = os.stat(place)
         with os.scandir(place) as listing:
             entries = [(entry.name, _is_folder(entry)) for entry in listing if not is_hidden(entry.name)]
     except OSError as error:
         raise unlisted(place, error) from None
-    identity = (about.st_dev, about.st_ino)
+    identity = _identity(place)
     if identity in above:
         raise ValueError(f"The link {place} leads to a folder above it, so it would be read without end; remove the link.")
     yield subfolder, sorted(name for name, is_folder in entries if not is_folder)
     for name, is_folder in entries:
         if is_folder:
-            yield from _walk(top, os.path.join(subfolder, name), (*above, identity))
+            yield from _walk(top, os.path.join(subfolder, name), above | {identity})
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

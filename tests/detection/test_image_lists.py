@@ -31,7 +31,9 @@ def config(folder: Path, train: str = "train", test: str = "test", **options) ->
             **options,
         )
 
-    return ConfigDict(classes=CLASSES, train_dataloader=dict(dataset=data(train)), test_dataloader=dict(dataset=data(test)))
+    return ConfigDict(
+        batch=1, classes=CLASSES, train_dataloader=dict(dataset=data(train)), test_dataloader=dict(dataset=data(test))
+    )
 
 
 def put(folder: Path, name: str, content: str | bytes) -> Path:

@@ -91,7 +91,7 @@ REFUSED = {
     "numbers": (lambda image: saved(image.convert("F"), "TIFF"), "more than 8 bits"),
     "200 megapixels": (lambda image: saved(Image.new("1", (20000, 10000))), "200000000 pixels"),
     "gone": (None, "there is no such file"),
-    "a folder": (Path.mkdir, "Is a directory"),
+    "a folder": (Path.mkdir, "it is a folder"),
 }
 
 
