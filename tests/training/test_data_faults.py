@@ -74,6 +74,7 @@ READ = {
     "turned by EXIF": (turned, np.asarray, 60),  # the image is smooth, so JPEG's loss is far below the effect of a rotation
     "progressive": (lambda image: saved(image, "JPEG", quality=95, progressive=True), np.asarray, 60),
     "CMYK": (lambda image: saved(image.convert("CMYK"), "JPEG", quality=95), plain_cmyk, 60),
+    "animated": (lambda image: saved(image, save_all=True, append_images=[image.rotate(180)]), np.asarray, 0),
     "bytes behind the end": (lambda image: saved(image) + b"more" * 99, np.asarray, 0),
 }
 REFUSED = {
