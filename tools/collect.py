@@ -10,14 +10,14 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
 from tools.engine.cli import HelpFormatter, main
-from tools.engine.studies.arguments import add_study_arguments, share_threads, study_of
+from tools.engine.studies.arguments import add_study_arguments, set_environment, study_of
 
 
 def collect() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add_study_arguments(parser)
     args = parser.parse_args()
-    share_threads(args)
+    set_environment(args)
 
     from tools.engine.studies.collect import collect, fault_of
     from tools.engine.studies.graph import rows_of

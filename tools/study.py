@@ -24,7 +24,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 from tools.engine.cli import HelpFormatter, main
 from tools.engine.config.arguments import positive_number, whole_number
 from tools.engine.stopping import STOPPED
-from tools.engine.studies.arguments import add_study_arguments, jobs_of, share_threads, study_of
+from tools.engine.studies.arguments import add_study_arguments, jobs_of, set_environment, study_of
 
 
 def parse() -> argparse.Namespace:
@@ -63,15 +63,8 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="Slurm time limit of one start of a job, which is then resumed (default: 240)",
     )
-    cpus, gpus, processes = (
-        "Slurm CPUs of each run (default: 8 for each of its processes)",
-        "number of GPUs of each run; several share its batch",
-        "number of processes of each run on CPUs, which share its batch",
-    )
+    cpus = "Slurm CPUs of each run (default: 8 for each of its processes)"
     command.add_argument("--cpus", type=whole_number(1), metavar="N", help=cpus)
-    device = command.add_mutually_exclusive_group()
-    device.add_argument("--gpus", type=whole_number(0), default=0, metavar="N", help=gpus)
-    device.add_argument("--processes", type=whole_number(1), default=1, metavar="N", help=processes)
     command.add_argument("--retry", type=whole_number(0), default=0, metavar="N", help="number of retries of a failed run")
     command.add_argument(
         "--vis",
@@ -84,7 +77,7 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
 
 def study() -> int:
     args = parse()
-    share_threads(args)
+    set_environment(args)
     study = study_of(args)
     if args.command == "run":
         return run(study, args)
@@ -127,7 +120,7 @@ def run(study, args: argparse.Namespace) -> int:
         if slurm:
             failed = run_on_slurm(study, screen.watch, screen.log, slurm, args.retry)
         else:
-            share = Share(jobs_of(args, nodes), args.gpus, args.processes, args.retry)
+            share = Share(jobs_of(args, nodes), args.gpus, args.retry)
             failed = run_study(study, screen.watch, screen.log, share)
     try:
         draw_sheets(rows_of(study), print)

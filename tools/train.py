@@ -39,6 +39,8 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
         metavar="NAME",
         help="backends that receive the scalars besides the run's folder: tensorboard, wandb, ...",
     )
+    parser.add_argument("--rescan", action="store_true", help="read all data again for the run's key, whatever is cached")
+    parser.add_argument("--expect-key", metavar="KEY", help="refuse to start unless this is the run's key, as a study does")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args(args)
 
@@ -46,12 +48,16 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
 def train() -> int:
     args = parse()
     stop_with_launcher()
+    from tools.engine.config.fingerprint import rescan
     from tools.engine.run_folder import RUNS, read_record
-    from tools.engine.training.checkpoints import check_folder
+    from tools.engine.training.checkpoints import check_expected, check_folder
     from tools.engine.training.run import run
     from tools.engine.training.visualizers import missing_named, visualizer
 
+    if args.rescan:
+        rescan()
     resolved = resolved_of(args)
+    check_expected(resolved.key, args.expect_key)
     scalars = visualizer(args.vis) if args.vis else None
     folder = Path(args.work_dir) if args.work_dir else RUNS / resolved.key.name
     check_folder(folder, resolved.key)

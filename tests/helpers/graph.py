@@ -29,7 +29,7 @@ def run_fakes(monkeypatch, failures=None, **options) -> tuple[list, list[str], l
     counts = failures or {}
     monkeypatch.setattr(
         "tools.engine.launching.local.command",
-        lambda node, processes: [sys.executable, "-c", FAKE, str(node.folder), str(counts.get(node.name, 0))],
+        lambda node: [sys.executable, "-c", FAKE, str(node.folder), str(counts.get(node.name, 0))],
     )
     lines = []
     failed = run_study(study, lambda *_: None, lines.append, Share(**options))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -267,5 +268,6 @@ def test_wrong_study_options_are_refused(options, message):
 
 def test_several_processes_are_started_by_torchrun():
     node = nodes_of(load_study(DEMO, "toy", ["b_standard"]))[0]
-    line = " ".join(command(node, 4))
+    node = replace(node, options=replace(node.options, processes=4))
+    line = " ".join(command(node))
     assert "-m torch.distributed.run --standalone --nproc_per_node 4" in line and "--launcher pytorch" in line

@@ -181,6 +181,16 @@ def failure_of(folder: Path) -> Path:
     return folder / FAILED if folder.is_dir() else early_log(folder).with_suffix(".failed.txt")
 
 
+def expected_key(folder: Path) -> Path:
+    """Return the file with the content of the key that a launcher expects a run to have, until the run has started."""
+    return early_log(folder).with_suffix(".json")
+
+
+def expect_key(folder: Path, content: dict) -> None:
+    """Write the content of the key of a run that is about to start, so that the run can say what differs."""
+    write_json(expected_key(folder), content)
+
+
 def open_log(folder: Path):
     """Open the log of a run for appending; overwrite the log of an earlier start that made no folder."""
     keep_log(folder)

@@ -12,11 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbones.common.fact_cache import DEVICE
 from backbones.common.files import write_text
 from tools.engine.config import task_of
 from tools.engine.launching import fork_server
-from tools.engine.run_folder import forget_stop, is_locked, keep_log, open_log, read_progress
+from tools.engine.run_folder import expect_key, expected_key, forget_stop, is_locked, keep_log, open_log, read_progress
 from tools.engine.stopping import LAUNCHED, SIGNALS, STOPPED, Stopped, StopSignals
 from tools.engine.studies.commands import command
 from tools.engine.studies.graph import nodes_of
@@ -43,19 +42,12 @@ class Share:
     Args:
         jobs: number of runs at once.
         gpus: number of GPUs of each run; several share a batch (torchrun).
-        cpu_processes: number of processes of each run on CPUs, which share a batch (torchrun).
         retry: number of times that a failed run is tried again.
     """
 
     jobs: int = 1
     gpus: int = 0
-    cpu_processes: int = 1
     retry: int = 0
-
-    @property
-    def processes(self) -> int:
-        """Return the number of processes of each run."""
-        return self.gpus or self.cpu_processes
 
 
 def slots_of(jobs: int, gpus: int) -> list[Slot]:
@@ -108,14 +100,14 @@ def run_study(study: Study, watch: Watch, log: Callable[[str], None], share: Sha
     """
     running = Running()
     with StopSignals(running.stop.set, running.kill):
-        launcher = LocalLauncher(NodeRunner(watch, share.processes, running), log, slots_of(share.jobs, share.gpus), share.retry)
+        launcher = LocalLauncher(NodeRunner(watch, running), log, slots_of(share.jobs, share.gpus), share.retry)
         failed = [node for nodes in rounds(study) for node in launcher.launch(nodes)]
         if running.stop.is_set():
             raise Stopped(STOPPED)
     return failed
 
 
-def run_node(node: Node, watch: Watch, slot: Slot | None = None, processes: int = 1) -> bool:
+def run_node(node: Node, watch: Watch, slot: Slot | None = None) -> bool:
     """Run ``tools/train.py`` for one node and return True if it has a record at the end.
 
     The run goes on from its last checkpoint, and its output is appended to its log.txt. If another process already runs the
@@ -125,9 +117,8 @@ def run_node(node: Node, watch: Watch, slot: Slot | None = None, processes: int 
         node: a node of a study.
         watch: see ``run_study``.
         slot: environment variables of the process.
-        processes: number of processes that share a batch.
     """
-    return NodeRunner(watch, processes, Running()).run(node, slot or {}) == DONE
+    return NodeRunner(watch, Running()).run(node, slot or {}) == DONE
 
 
 def rounds(study: Study) -> Iterator[list[Node]]:
@@ -158,12 +149,10 @@ class NodeRunner:
 
     Args:
         watch: see ``run_study``.
-        processes: number of processes that share a batch.
         running: the processes of all nodes; once its event is set, they are asked to save and stop.
     """
 
     watch: Watch
-    processes: int
     running: Running
 
     def run(self, node: Node, slot: Slot) -> str:
@@ -199,16 +188,16 @@ class NodeRunner:
                     process.terminate()  # the run saves a checkpoint
                     process.wait()
                 self.running.processes.discard(process)
+                expected_key(node.folder).unlink(missing_ok=True)
                 keep_log(node.folder)
             return process.poll()
 
     def _start(self, node: Node, slot: Slot, out) -> subprocess.Popen | fork_server.Forked:
-        line = command(node, self.processes)
+        line = command(node)
         env = os.environ | {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": SAVING, "PYTHONIOENCODING": "utf-8"} | slot
-        if self.processes > 1 and not slot:
-            env[DEVICE] = "cpu"  # or each process would ask for a GPU
-        if "threads" in node.plan:
-            env["OMP_NUM_THREADS"] = str(node.plan.threads)
+        if threads := node.run_key.content["threads"]:  # on CPUs; torchrun would set 1
+            env["OMP_NUM_THREADS"] = str(threads)
+        expect_key(node.folder, node.run_key.content)
         if fork_server.serves(line):
             return fork_server.fork(line, env, out.name)
         # In a session of its own, so that Ctrl-C at a terminal reaches the launcher alone, which asks each run to stop once. Its

@@ -15,7 +15,7 @@ from backbones.common.fact_cache import DEVICE, machine
 from backbones.common.files import write_text
 from tools.engine.launching.local import last_lines, left_out, result, rounds
 from tools.engine.launching.slurm_job import WARNING, slurm_executor, submit
-from tools.engine.run_folder import RUNS, is_locked
+from tools.engine.run_folder import RUNS, expect_key, is_locked
 from tools.engine.studies.commands import command
 from tools.engine.studies.node import Node
 from tools.engine.studies.study import Study
@@ -285,16 +285,14 @@ class Jobs:
     def _submit(self, nodes: dict[str, Node]) -> None:
         for node in nodes.values():
             node.failure.unlink(missing_ok=True)
+            expect_key(node.folder, node.run_key.content)
         settings = self.settings
         queued = {key: job.id for key, job in self.jobs.items()}
         executor = slurm_executor(LOGS, settings.cpus)
 
-        def command_of(node: Node) -> list[str]:
-            return command(node, max(settings.gpus, 1))
-
         try:
             submitted = submit(
-                nodes.values(), command_of, settings.partition, settings.minutes, settings.gpus, LOGS, executor, queued
+                nodes.values(), command, settings.partition, settings.minutes, settings.gpus, LOGS, executor, queued
             )
         except ValueError as error:
             if not _ids(waiting_jobs(self.log), self.waiting):  # no job whose end would make room

@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from backbones.common.fact_cache import machine
+from backbones.common.fact_cache import DEVICE, machine
 from tools.engine.config.arguments import whole_number
 
 MOST_JOBS = 8  # runs at once, unless --jobs asks for more
@@ -41,21 +41,36 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of runs at once, each with its share of threads or its GPUs; on CPUs the number of threads is part of a "
         f"run's key (default: the number of cores, at most {MOST_JOBS}, at scale toy on CPUs; else 1)",
     )
+    gpus, processes = (
+        "number of GPUs of each run; several share its batch, and in detection and segmentation their number is part of its key",
+        "number of processes of each run on CPUs, which share its batch, as --gpus",
+    )
+    device = parser.add_mutually_exclusive_group()
+    device.add_argument("--gpus", type=whole_number(0), default=0, metavar="N", help=gpus)
+    device.add_argument("--processes", type=whole_number(1), default=1, metavar="N", help=processes)
+    rescan = "read all data again for the keys of runs, whatever is cached"
+    parser.add_argument("--rescan", action="store_true", help=rescan)
     parser.add_argument(
         "--tune-lr", action="store_true", help="also show each transfer at the best of 1/2, 1 and 2 times its learning rate"
     )
 
 
-def share_threads(args: argparse.Namespace) -> None:
-    """Divide the CPU threads among ``--jobs`` runs; call this before torch is loaded, which reads OMP_NUM_THREADS then."""
-    if (args.jobs or 1) > 1 and not getattr(args, "gpus", 0):
+def set_environment(args: argparse.Namespace) -> None:
+    """Set the variables that follow from the arguments, for this process and the runs that it starts.
+
+    ``--jobs`` runs share the CPU threads, and several processes of a run without GPUs train on CPUs. Call this before torch is
+    loaded, which reads OMP_NUM_THREADS then.
+    """
+    if (args.jobs or 1) > 1 and not args.gpus:
         os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // args.jobs))
+    if args.processes > 1:
+        os.environ[DEVICE] = "cpu"
 
 
 def jobs_of(args: argparse.Namespace, nodes) -> int:
     """Return the number of runs at once: ``--jobs``, or as many as the cores allow if every config fixes its threads."""
     threads = [node.plan.get("threads") for node in nodes]
-    if args.jobs or getattr(args, "gpus", 0) or not all(threads) or machine()["cuda"]:
+    if args.jobs or args.gpus or not all(threads) or machine()["cuda"]:
         return args.jobs or 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(MOST_JOBS, cores // max(threads)))
@@ -78,6 +93,7 @@ def study_of(args: argparse.Namespace):
     Raises:
         ValueError: see ``load_study``.
     """
+    from tools.engine.config.fingerprint import rescan
     from tools.engine.studies.study import load_study
 
     pairs = [text.partition("=") for text in args.teachers]
@@ -87,6 +103,8 @@ def study_of(args: argparse.Namespace):
     cards = {recipe: card for recipe, _, card in pairs}
     if len(cards) < len(pairs):
         raise ValueError("--teachers has two cards for one recipe; give one RECIPE=CARD for each.")
+    if args.rescan:
+        rescan()
     return load_study(
         args.study,
         args.scale,
@@ -98,4 +116,5 @@ def study_of(args: argparse.Namespace):
         tasks=args.tasks,
         protocol=args.protocol,
         vis=getattr(args, "vis", None),
+        processes=args.gpus or args.processes,
     )

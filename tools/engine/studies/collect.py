@@ -16,7 +16,7 @@ from tools.engine.analysis.curves import CURVES, collect_curves
 from tools.engine.analysis.gains import pairs_of
 from tools.engine.config import Options, part_of, resolve, task_of
 from tools.engine.run_folder import RECORD, SHEET, missing_fields, read_content
-from tools.engine.studies.commands import command
+from tools.engine.studies.commands import EXPECT, command
 from tools.engine.studies.graph import rows_of
 from tools.engine.studies.lr_search import describe
 from tools.engine.studies.node import Node
@@ -142,7 +142,7 @@ def _run(study: Study, node: Node, record: dict) -> dict:
 
 def _command(node: Node, record: dict) -> str:
     """Return the command line that repeats a run from the project's folder; on CPUs the number of threads affects the result."""
-    arguments = [argument.removeprefix(f"{ROOT}/") for argument in command(node)[1:]]
+    arguments = [argument.removeprefix(f"{ROOT}/") for argument in command(node)[1:] if argument not in (EXPECT, node.key)]
     machine = record.get("machine", {})
     threads = f"OMP_NUM_THREADS={machine['threads']} " if machine.get("device") == "cpu" and "threads" in machine else ""
     return threads + shlex.join(["python", *arguments])

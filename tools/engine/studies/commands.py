@@ -7,17 +7,19 @@ from tools.engine.config import find_config
 from tools.engine.studies.node import Node
 
 SCRIPT = ROOT / "tools/train.py"
+EXPECT = "--expect-key"
 
 
-def command(node: Node, processes: int = 1) -> list[str]:
+def command(node: Node) -> list[str]:
     """Return the command line of a node, as a person would type it; it uses torchrun for several processes."""
     from classification.tricks import format_trick
 
+    processes = node.options.processes
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
     line = [sys.executable, *launch, str(SCRIPT), str(find_config(node.config))]
     line += ["--launcher", "pytorch"] if processes > 1 else []
     options = node.options
-    line += ["--seed", str(options.seed), "--work-dir", str(node.folder)]
+    line += ["--seed", str(options.seed), "--work-dir", str(node.folder), EXPECT, node.key]
     if options.protocol:
         line += ["--protocol", options.protocol]
     if options.lr_factor is not None:

@@ -9,11 +9,11 @@ import torch
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from backbones.common.files import check_archive
+from backbones.common.files import check_archive, read_json
 from backbones.tensors import check_finite, check_names
 from tools.engine.config import RunKey, task_of
 from tools.engine.config.run_key import difference_text
-from tools.engine.run_folder import CHECKPOINT, RUNS, checkpoints_in, read_content, read_record
+from tools.engine.run_folder import CHECKPOINT, RUNS, checkpoints_in, expected_key, read_content, read_record
 
 RUN = "run_key"  # where a checkpoint has the key of its run
 
@@ -101,6 +101,18 @@ def last_checkpoint(folder: Path, unread: list[str] | None = None) -> Path | Non
         if last_path is None or update >= last_update:
             last_path, last_update = path, update
     return last_path
+
+
+def check_expected(key: RunKey, expected: str | None) -> None:
+    """Raise ValueError if a launcher expects another key than that of this run; name both, and what differs if it is known."""
+    if expected in (None, key.name):
+        return
+    path = expected_key(RUNS / expected)
+    content = read_json(path) if path.is_file() else read_content(RUNS / expected)
+    raise ValueError(
+        f"This would be the run {key}, and {expected} is expected{difference_text(content, key.content)}. Something has changed "
+        "since the run was planned, or this host differs from the one that planned it; start the study again."
+    )
 
 
 def check_folder(folder: Path, key: RunKey) -> None:
