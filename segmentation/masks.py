@@ -133,7 +133,7 @@ def sample_masks(split: Split, skip_bad: bool) -> list[str]:
         skip_bad: pass over what cannot be decoded, which training reports or skips when it reads it.
 
     Raises:
-        BadImage, ValueError: as ``check_mask``.
+        BadImage, ValueError: as ``check_mask``; or no pixel is labelled.
     """
     pixels = np.zeros(CLASSES + 1, int)
     for i in evenly_spaced(len(split.pairs), SAMPLE):
@@ -143,6 +143,11 @@ def sample_masks(split: Split, skip_bad: bool) -> list[str]:
         except BadImage:
             if not skip_bad:
                 raise
+    if pixels[0] and not pixels[1:].any():
+        raise ValueError(
+            f"No mask in {split.masks} that was looked at has a pixel of a class: all are 0, which is ignored; use masks with "
+            f"the ids 1..{CLASSES}."
+        )
     notice = notice_numbering(pixels, complete=False)
     return [f"{split.masks}: {notice}"] if notice else []
 

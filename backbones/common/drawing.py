@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from backbones.common.data_files import oddity
+
 INK = "#1d1d1b"
 GROUND = "#f4f4f2"  # background of a panel around its image
 RIGHT, WRONG = "#00a678", "#d55e00"  # green and vermilion, which colour-blind people can tell apart
@@ -29,6 +31,9 @@ def read_rgb(path: str | Path, remedy: str) -> Image.Image:
         ValueError: the image is missing or cannot be decoded; names the path and ends with the remedy.
     """
     try:
+        reason = oddity(path)
+        if reason.startswith("it is"):
+            raise OSError(reason)
         with Image.open(path) as image:
             return image.convert("RGB")
     except (OSError, SyntaxError) as error:  # PIL raises either for a broken PNG

@@ -150,6 +150,14 @@ LIST = "train/n00000003/n00000003_0.JPEG"
             lambda r: (first(r, name=CLASSES[2]).unlink(), (r / LIST).symlink_to(r / "gone.JPEG")),
             [f"train: files that cannot be read: {LIST}; fix their permissions or links"],
         ),
+        (
+            lambda r: (first(r, name=CLASSES[2]).unlink(), os.mkfifo(r / LIST)),
+            [f"train: folders, pipes, sockets or devices in the place of files: {LIST}; remove them"],
+        ),
+        (
+            lambda r: Image.new("I;16", (9, 9)).save(first(r, name=CLASSES[2]), "PNG"),
+            [f"train: images of more than 8 bits a channel, which training refuses: {LIST}; save them with 8 bits"],
+        ),
         (flatten, ["val: 6 of the images lie straight in val (val/ILSVRC2012_val_00000000.JPEG, ", "per class (by the list)."]),
         (nest, ["train: class folders one level too deep, in train/train; move them up into train."]),
         (nest_one, ["train: folders in class folders: train/n00000001/n00000001; move their images up and remove them."]),

@@ -1,5 +1,6 @@
 """Test the check of a downloaded VOCdevkit: it finds and names each fault, and reports nothing else."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -112,6 +113,22 @@ def annotate(*objects: str, **changes):
         (
             lambda r: ((r / JPG).unlink(), (r / JPG).symlink_to(r / "gone.jpg")),
             [f"VOC2007 trainval: files that cannot be read (1): {JPG}; fix their permissions"],
+        ),
+        (
+            lambda r: ((r / JPG).unlink(), os.mkfifo(r / JPG)),
+            [f"VOC2007 trainval: folders, pipes, sockets or devices in the place of files (1): {JPG}; remove them"],
+        ),
+        (
+            lambda r: Image.new("I;16", (WIDTH, HEIGHT)).save(r / JPG, "PNG"),
+            [f"VOC2007 trainval: images of more than 8 bits a channel, which training refuses (1): {JPG}; save them with 8"],
+        ),
+        (
+            lambda r: Image.new("RGB", (51, 1)).save(r / JPG),
+            [f"VOC2007 trainval: images too narrow for their length, which training refuses (1): {JPG}; cut them"],
+        ),
+        (
+            lambda r: ((r / XML).unlink(), os.mkfifo(r / XML)),
+            [f"{BROKEN}it is a pipe); restore"],
         ),
         (lambda r: (r / XML).unlink(), [f"VOC2007 trainval: listed images without an XML in Annotations (1): {XML}; unpack"]),
         (
@@ -236,6 +253,28 @@ def test_two_workers_report_the_same_findings(tree, monkeypatch):
     put(tree, XML, BOMB + xml(cat(name="&b;")))
     alone = list(check_devkit(tree, 1, SMALL))
     assert list(check_devkit(tree, 2, SMALL)) == alone and sum(finding.level == "WRONG" for finding in alone) == 2
+
+
+def test_a_part_of_the_dataset_with_own_classes_has_no_fault_besides_the_differences_from_the_published(tree):
+    put(tree, "VOC2007/ImageSets/Main/trainval.txt", "\ufeff000001\r\n\r\nmy photo \r\n")
+    for folder, suffix in (("JPEGImages", "jpg"), ("Annotations", "xml")):
+        (tree / f"VOC2007/{folder}/000002.{suffix}").rename(tree / f"VOC2007/{folder}/my photo.{suffix}")
+    put(tree, "VOC2007/Annotations/my photo.xml", xml(cat(name="zebra")))
+    shutil.rmtree(tree / "VOC2012")
+    findings = [finding for finding in check_devkit(tree, 1, SMALL) if finding.level != "info"]
+    assert len(findings) == 4 and all(finding.published for finding in findings), findings
+
+
+def test_the_option_own_leaves_out_the_differences_from_the_published(tree, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", list(sys.path))  # a script puts its own tree on the path
+    import tools.prepare_data
+
+    monkeypatch.setattr(sys, "argv", ["prepare_data.py", "check", "voc", str(tree), "--workers", "1", "--own"])
+    assert tools.prepare_data.prepare() == 0 and not (tree / ".content.json").exists()
+    output = capsys.readouterr().out
+    assert "WRONG" not in output and output.endswith(f"Nothing is wrong in {tree}.\n")
+    put(tree, XML, xml(cat("5 2 5 9")))
+    assert tools.prepare_data.prepare() == 1 and f"{XML} ('cat' 5 2 5 9); restore" in capsys.readouterr().out
 
 
 def test_no_worker_a_file_or_a_missing_folder_is_refused(tree):

@@ -3,6 +3,7 @@
 Training refuses the same masks, with its own message.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,14 @@ OTHERS = [  # how to break a copy, and the text that its one finding must contai
     (cut(JPG, 800), [f"training: truncated or damaged images, which PIL cannot decode (1): {JPG}; unpack or copy"]),
     (partial(put, path=JPG, data=b"<html>"), [f"training: files with an image's suffix that are no images (1): {JPG};"]),
     (lead_nowhere(JPG), [f"training: files that cannot be read (1): {JPG}; fix their permissions"]),
+    (
+        lambda r: ((r / JPG).unlink(), os.mkfifo(r / JPG)),
+        [f"training: folders, pipes, sockets or devices in the place of files (1): {JPG}; remove them"],
+    ),
+    (
+        lambda r: ((r / PNG).unlink(), os.mkfifo(r / PNG)),
+        [f"training: masks that cannot be read (1): {PNG} (it is a pipe); fix"],
+    ),
     (lambda r: (r / PNG).unlink(), [f"training: images without a mask of the same name (1): {JPG}; unpack ADEChallengeData"]),
     (lambda r: (r / JPG).unlink(), [f"training: masks without an image of the same name (1): {PNG}; unpack ADEChallenge"]),
     (

@@ -139,6 +139,14 @@ def test_a_training_mask_that_cannot_be_decoded_is_left_to_training_which_may_sk
     assert check_data(config(root)) == []
 
 
+@pytest.mark.parametrize(("split", "names"), [("training", "ab"), ("validation", "c")])
+def test_masks_without_a_labelled_pixel_are_refused_before_training(root, split, names):
+    for name in names:
+        save_mask(root, split, name, np.zeros((10, 12)))
+    with pytest.raises(ValueError, match=f"No mask in .*{split} that was looked at has a pixel of a class: all are 0, which is"):
+        check_data(config(root))
+
+
 def test_masks_that_count_from_0_are_noticed(root):
     for name in ("a", "b"):
         save_mask(root, "training", name, np.repeat([0, 0, 0, 1, 2, 3], 20).reshape(10, 12))
