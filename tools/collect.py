@@ -1,10 +1,14 @@
 """Collect the records of a study's runs into work_dirs/STUDY-SCALE/results.csv, one unrounded value per row.
 
 python tools/collect.py configs/studies/demo.py --scale toy --seeds 3
+
+What earlier calls with other recipes, tasks or seeds collected stays in the table. Rows whose run the study would run otherwise
+today (another config, other data, another RESULT_VERSION) are dropped and named.
 """
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
@@ -19,13 +23,9 @@ def collect() -> None:
     args = parser.parse_args()
     set_environment(args)
 
-    from tools.engine.studies.collect import collect, fault_of
-    from tools.engine.studies.graph import rows_of
+    from tools.engine.studies.collect import collect
 
-    study = study_of(args)
-    for fault in dict.fromkeys(fault for node in rows_of(study) if (fault := fault_of(node))):
-        print(f"left out: {fault}", file=sys.stderr)
-    print(collect(study) / "results.csv")
+    print(collect(study_of(args), say=partial(print, file=sys.stderr)) / "results.csv")
 
 
 if __name__ == "__main__":

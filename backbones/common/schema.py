@@ -115,7 +115,10 @@ def _refuse(value: Any, kind: Any, where: str, path: str) -> None:
         if not _fits(item, item_kind):
             _refuse(item, item_kind, where, place)
     if not _fits(value, kind):
-        raise ValueError(f"{where} has {path}={value!r}; give {in_words(kind)}.")
+        shown = f"{value!r:.200}"
+        if not path:
+            raise ValueError(f"{where} holds {shown}; it must hold {in_words(kind)}.")
+        raise ValueError(f"{where} has {path}={shown}; give {in_words(kind)}.")
 
 
 def _struct_parts(value: Mapping, struct: type[msgspec.Struct], where: str, path: str) -> list[tuple[str, Any, Any]]:

@@ -17,7 +17,8 @@ from tools.engine.config import Options, resolve
 from tools.engine.planning.cost import Costs, past_runs
 from tools.engine.planning.plan import card_table, plan_table, show_plan
 from tools.engine.studies import published_weights as cards
-from tools.engine.studies.collect import collect, published_of
+from tools.engine.studies.about import published_of
+from tools.engine.studies.collect import collect
 from tools.engine.studies.commands import command
 from tools.engine.studies.graph import nodes_of, rows_of
 from tools.engine.studies.published_weights import Weights, make_cards

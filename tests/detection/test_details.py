@@ -16,10 +16,11 @@ from segmentation import breakdowns as segmentation
 from tests.helpers.average_precision import as_boxes, devkit_ap, devkit_iou, mmdet_case
 from tests.helpers.errors import AWAY, FOUR_TENTHS, LESS, SQUARE, loop
 from tests.helpers.synthetic_study import ANIMALS, STUFF, made_boxes, made_study, read_rows
-from tools.engine.analysis.breakdowns import DETAILS, collect_details, run_folders
+from tools.engine.analysis.breakdowns import collect_details, run_folders
 from tools.engine.analysis.results import Results, load_results
 from tools.engine.config import part_of
 from tools.engine.reporting.breakdown_tables import detail_tables
+from tools.engine.study_folder.files import DETAILS
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,7 +19,7 @@ from tests.helpers.show import world as world
 from tools.engine.config import Options, RunKey, resolve
 from tools.engine.reporting.image_sheets import find_run, pictures_of, sheet, show
 from tools.engine.run_folder import SHEET
-from tools.engine.studies import collect
+from tools.engine.studies.about import about
 from tools.engine.studies.node import Node
 from tools.engine.studies.study import load_study
 
@@ -201,5 +201,5 @@ def test_a_study_says_where_the_pictures_of_its_runs_lie(world):
     make_run("detection", DETECTOR, "detections.npz", protocol={"name": "p"}, machine={"device": "cpu", "threads": 1})
     options = Options(backbone="scratch", seed=0)
     node = Node(RunKey("detection_run", {}), "scratch", "", DETECTOR, options, resolve(DETECTOR, options))
-    about = collect._about(load_study("configs/studies/demo.py", "toy", ["scratch"]), [(node, node.record)])
-    assert about["runs"]["detection_run"]["pictures"] == "../runs/detection_run/pictures.png"
+    content = about(load_study("configs/studies/demo.py", "toy", ["scratch"]), [(node, node.record)])
+    assert content["runs"]["detection_run"]["pictures"] == "../runs/detection_run/pictures.png"

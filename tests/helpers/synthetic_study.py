@@ -35,14 +35,19 @@ def classify(folder: Path, rng: np.random.Generator) -> dict:
     return {"metrics": tops, "card": f"sha of {folder.name}", "size": {"parameters": 123, "multiply_adds": 456}}
 
 
-def made_boxes(rng: np.random.Generator, images: int = 12) -> tuple[list, list]:
-    """Draw (image, box, label, score) of detections, many near an object, and (image, box, label, difficult) of objects."""
+def made_boxes(rng: np.random.Generator, images: int = 12, objects: np.random.Generator | None = None) -> tuple[list, list]:
+    """Draw (image, box, label, score) of detections, many near an object, and (image, box, label, difficult) of objects.
 
-    def box() -> list[float]:
+    Args:
+        objects: draws the objects (default: ``rng``), so that several runs may have the same.
+    """
+
+    def box(rng: np.random.Generator = rng) -> list[float]:
         x, y, wide, high = rng.integers((0, 0, 8, 8), (60, 60, 40, 40)).tolist()
         return [float(x), float(y), float(x + wide), float(y + high)]
 
-    truth = [(i, box(), k % 3, bool(rng.random() < 0.15)) for i in range(images) for k in range(int(rng.integers(1, 5)))]
+    true = objects or rng
+    truth = [(i, box(true), k % 3, bool(true.random() < 0.15)) for i in range(images) for k in range(int(true.integers(1, 5)))]
     detections = []
     for image, corners, label, _ in truth:
         for _ in range(int(rng.integers(0, 4))):
@@ -55,7 +60,7 @@ def made_boxes(rng: np.random.Generator, images: int = 12) -> tuple[list, list]:
 
 def detect(folder: Path, rng: np.random.Generator) -> dict:
     """Write detections.npz of a run, and return its part of the record."""
-    detections, truth = made_boxes(rng)
+    detections, truth = made_boxes(rng, objects=np.random.default_rng(7))
     parts = {"det_": as_boxes(detections, "score"), "gt_": as_boxes(truth, "difficult")}
     arrays = {prefix + name: array for prefix, part in parts.items() for name, array in vars(part).items() if array is not None}
     write_npz(folder / "detections.npz", **arrays)
@@ -99,10 +104,14 @@ def figures_by_hand(regions: np.ndarray, over: str) -> dict[str, float]:
 
 def segment(folder: Path, rng: np.random.Generator, over: str = "gt") -> dict:
     """Write confusion.npz of a run, and return its part of the record; ``over``: the classes that mIoU averages."""
-    images = rng.integers(1, 400, (4, 2, 5, 5)) * (rng.random((4, 2, 5, 5)) < 0.6)
+    fixed = np.random.default_rng(7)  # all runs have the same true pixels
+    images = fixed.integers(1, 400, (4, 2, 5, 5)) * (fixed.random((4, 2, 5, 5)) < 0.6)
     images[:, :, 4] = 0  # elms are predicted, but none is in the ground truth
     images[:, :, :, 3] = images[:, :, 3, 3, None] * np.eye(5, dtype=int)[3]  # oaks are predicted right, or not at all
     images[:, :, 3, 3] += 5
+    others = [0, 1, 2, 4]
+    for row in (images[place] for place in np.ndindex(4, 2, 3)):  # by image, region and true class
+        row[others] = rng.permutation(row[others])
     image, *cell = np.nonzero(images)
     arrays = dict(zip(("image", "region", "truth", "found"), (image, *cell), strict=True))
     write_npz(folder / "confusion.npz", **arrays, pixels=images[images > 0], images=np.array(4))

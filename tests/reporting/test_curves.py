@@ -9,14 +9,12 @@ import pytest
 
 from backbones.common.project import ROOT
 from tools.engine.analysis.curves import (
-    CURVES,
     MOST,
     PUBLISHED,
     PublishedCurve,
     against_published,
     collect_curves,
     distance,
-    load_curves,
     published_curve,
     thin,
 )
@@ -24,6 +22,7 @@ from tools.engine.config import Options, RunKey
 from tools.engine.run_folder import CURVE, read_curve
 from tools.engine.studies.graph import shared
 from tools.engine.studies.node import Node
+from tools.engine.study_folder.files import CURVES, load_curves
 
 PAPER, DETECTOR = "configs/classification/resnet50_paper.py", "configs/detection/faster_rcnn_c4_paper.py"
 
@@ -90,7 +89,7 @@ def test_curves_are_collected_by_key_with_none_for_nan(tmp_path):
     assert load_curves(tmp_path) == curves
     assert load_curves(tmp_path / "a") == {}
     (tmp_path / CURVES).write_text("{")
-    with pytest.raises(ValueError, match="curves.json cannot be read .* make it again with tools/collect.py"):
+    with pytest.raises(ValueError, match="curves.json is not JSON"):
         load_curves(tmp_path)
 
 

@@ -14,9 +14,12 @@ import pytest
 from backbones.common.files import write_json, write_npz
 from segmentation.metrics import REGIONS, figures
 from tests.helpers.synthetic_study import NODES, RECIPES, change_json, figures_by_hand, made_study, read_rows, write_rows
-from tools.engine.analysis.breakdowns import DETAILS, collect_details, run_folders
+from tools.engine.analysis.bootstrap import image_variances
+from tools.engine.analysis.breakdowns import collect_details, run_folders
+from tools.engine.analysis.gains import comparisons
 from tools.engine.analysis.results import column_of, load_results
 from tools.engine.analysis.verify import TOLERANCE, verify
+from tools.engine.study_folder.files import DETAILS, GAINS
 
 ROOT = Path(__file__).parents[2]
 METRICS = {
@@ -41,8 +44,15 @@ def folder(original, tmp_path) -> Path:
 
 
 def with_details(folder: Path) -> Path:
+    """Write details.json, image variances and gains.json of a study, as tools/collect.py and tools/report.py do."""
     results = load_results(folder)
-    write_json(folder / DETAILS, collect_details(results.rows, run_folders(results, folder)))
+    folders = run_folders(results, folder)
+    records = {key: json.loads((path / "record.json").read_text()) for key, path in folders.items()}
+    files = {key: (folders[key] / r["per_image"], r) for key, r in records.items() if r["status"] == "done"}
+    images = image_variances(results.rows, files, results.study["metrics"], [("smooth", "b_standard")])
+    change_json(folder / "study.json", "images", value=images)
+    write_json(folder / DETAILS, collect_details(results.rows, folders))
+    write_json(folder / GAINS, comparisons(load_results(folder)))
     return folder
 
 
@@ -90,7 +100,7 @@ def test_the_config_decides_over_the_protocol_and_iou_counts(tmp_path):
             run = tmp_path / f"runs/segmentation-{recipe}-{seed}"
             change_json(run / "record.json", "protocol", "metric_classes", value="union")
             write_json(run / "key.json", {"config": {"test_evaluator": {"classes": "all"}}})
-    assert verify(folder).differ == []
+    assert verify(with_details(folder)).differ == []
     write_json(tmp_path / "runs/detection-smooth-0/key.json", {"config": {"test_evaluator": {"iou": 0.75}}})
     differ = [text for text in verify(folder).differ if "in results.csv" in text]
     assert [text.split(" of ")[0] for text in differ] == ["mAP", "mAP_area"]  # mAP_50_95 has IoUs of its own
@@ -203,8 +213,7 @@ SWAPS = [
     ("split", "held out"),
     ("status", "diverged"),
     ("protocol", "moco"),
-    ("pretrain_seed", "1"),
-    ("recipe", "b_standard"),
+    ("pretrain_seed", "7"),
 ]
 
 
@@ -213,9 +222,93 @@ SWAPS = [
 def test_a_run_under_another_name_is_found(folder, task, name, value):
     """Keep the figures of the run, and change one fact that the row says about it."""
     change_rows(folder, lambda row: row | {name: value}, run=f"{task}-smooth-0")
-    assert any(
-        f"seed 0, run {task}-smooth-0: " in text or f"seed 1, run {task}-smooth-0: " in text for text in verify(folder).differ
+    assert any(f"run {task}-smooth-0: " in text for text in verify(folder).differ)
+
+
+@pytest.mark.parametrize(("name", "other"), [("recipe", "b_standard-0"), ("pretrain_seed", "smooth-1")])
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_two_runs_that_changed_places_are_found(folder, task, name, other):
+    rows = read_rows(folder)
+    values = {row["run"]: row[name] for row in rows}
+    runs = [f"{task}-smooth-0", f"{task}-{other}"]
+    names = dict(zip(runs, (values[run] for run in reversed(runs)), strict=True))
+    write_rows(folder, [row | {name: names.get(row["run"], row[name])} for row in rows])
+    differ = verify(folder).differ
+    assert all(any(f"run {run}: " in text for text in differ) for run in runs)
+
+
+def test_a_row_that_is_there_twice_is_refused(folder):
+    rows = read_rows(folder)
+    write_rows(folder, [*rows, rows[3] | {"value": "99.0", "run": "another"}])
+    with pytest.raises(ValueError, match="lines 5 and 70 are both .* of b_standard with the same seeds"):
+        verify(folder)
+
+
+@pytest.mark.parametrize("name", ["total", "common", "paired", "count"])
+def test_image_variances_that_were_set_to_0_are_found(folder, name):
+    study = json.loads((folder / "study.json").read_text())
+    for entry in study["images"]:
+        entry[name] = 1 if name == "count" else 0.0
+    write_json(folder / "study.json", study)
+    differ = verify(folder).differ
+    images = [text for text in differ if text.startswith("study.json, images of smooth, b_standard, ")]
+    # the part of top-1 and mAP that pretrainings share was 0 before
+    assert (
+        len(images) == (4 if name in ("total", "count") else 2)
+        and f" mIoU, fcn, segmentation_p, validation, {name}: " in images[-1]
     )
+
+
+def test_image_variances_that_are_gone_are_found(folder):
+    change_json(folder / "study.json", "images", value=[])
+    differ = verify(folder).differ
+    assert len(differ) == 4 and all("nothing, from the per-image results" in text for text in differ)
+
+
+@pytest.mark.parametrize("name", ["gain", "low", "high", "p", "verdict"])
+def test_intervals_p_and_verdicts_that_were_changed_are_found(folder, name):
+    content = json.loads((folder / GAINS).read_text())
+    entry = next(entry for entry in content["gains"] if entry["metric"] == "mAP")
+    entry[name] = "better" if name == "verdict" else entry[name] / 2
+    write_json(folder / GAINS, content)
+    (text,) = verify(folder).differ
+    assert text.startswith(f"gains.json, smooth, b_standard, mAP, faster_rcnn, detection_p, test, {name}: ")
+
+
+def test_a_report_with_margins_of_its_own_is_verified_with_them(folder):
+    write_json(folder / GAINS, comparisons(load_results(folder), {"mAP": 1e6}))
+    assert verify(folder).differ == []
+    change_json(folder / GAINS, "margins", value={"mAP": 0.3})
+    assert any("verdict" in text for text in verify(folder).differ)
+
+
+def test_a_network_may_only_leave_out_its_own_tricks(folder):
+    change_json(folder / "study.json", "left_out", value={"inception_v3": ["label_smoothing"]})
+    assert verify(folder).differ == []
+    change_json(folder.parent / "runs/classification-smooth-0/record.json", "tricks", value=[["resnet_b", {}]])
+    (text,) = verify(folder).differ
+    assert "the recipe has the tricks label_smoothing, resnet_b, the run resnet_b" in text
+
+
+def test_a_card_of_no_pretraining_is_found(folder):
+    change_json(folder.parent / "runs/detection-smooth-0/record.json", "certificate", "card", value="sha of another")
+    (text,) = verify(folder).differ
+    assert text.startswith("recipe of smooth, detection, seed 0, ") and "its card is that of no pretraining of this study" in text
+
+
+def test_the_pretraining_of_a_table_without_pretrainings_lies_beside_its_run(folder):
+    change_rows(folder, lambda row: None, task="classification")
+    for path in (folder / DETAILS, folder / GAINS):
+        path.unlink()
+    change_json(folder / "study.json", "images", value=[])
+    for path in folder.parent.glob("runs/*/record.json"):
+        recipe, seed = path.parent.name.split("-")[1:]
+        change_json(path, "backbone", value=f"work_dirs/runs/classification-{recipe}-{seed}/card")
+    assert not any(text.startswith("recipe of") for text in (*verify(folder).differ, *verify(folder).lacking))
+    change_json(folder.parent / "runs/classification-smooth-1/record.json", "seed", value=5)
+    assert sum("its card is of seed 5" in text for text in verify(folder).differ) == 2
+    shutil.rmtree(folder.parent / "runs/classification-smooth-1")
+    assert sum("the pretraining that wrote its card is not there" in text for text in verify(folder).lacking) == 2
 
 
 def test_a_scratch_backbone_and_a_card_of_another_recipe_are_found(folder):
@@ -262,7 +355,7 @@ def test_a_run_without_its_file_or_folder_is_named_and_the_rest_verified(folder)
     shutil.rmtree(folder.parent / "runs/classification-smooth-1")
     findings = verify(folder)
     assert findings.differ == [] and findings.unverified == 2 and findings.computed == 2 * 28 - 5
-    assert len(findings.lacking) == 3 and findings.lines()[-1] == "results.csv holds where it could be verified"
+    assert len(findings.lacking) == 6 and findings.lines()[-1] == "results.csv holds where it could be verified"
     place = folder.parent / "runs/detection-smooth-0"
     assert f"run detection-smooth-0 (detection, seed 0): no detections.npz in {place}" in findings.lacking
     assert any("run classification-smooth-1: no record.json in " in text for text in findings.lacking)

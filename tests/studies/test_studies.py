@@ -9,7 +9,7 @@ from classification.tricks import parse_trick
 from classification.tricks.declare import PUBLISHED, cell
 from tools.engine.config.fingerprint import forget
 from tools.engine.planning.plan import plan_table
-from tools.engine.studies.collect import published_of
+from tools.engine.studies.about import published_of
 from tools.engine.studies.commands import command
 from tools.engine.studies.graph import missing_data, nodes_of, rows_of
 from tools.engine.studies.study import load_study

@@ -1,12 +1,11 @@
 """Write the folder of a synthetic study with any number of seeds, as tools/collect.py does, to time a report."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
 from backbones.common.files import write_json
-from tools.engine.studies.collect import COLUMNS
+from tools.engine.study_folder.files import write_table
 
 RECIPES = ("b_standard", "d_efficient", "cosine", "smooth", "distill", "mixup", "mixup_distill")
 TASKS = {
@@ -26,10 +25,7 @@ def write_study(folder: Path, seeds: int) -> Path:
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     runs = [(recipe, task, seed) for seed in range(seeds) for recipe in RECIPES for task in TASKS]
-    with open(folder / "results.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(row for run in runs for row in rows_of(*run, rng))
+    write_table(folder / "results.csv", (row for run in runs for row in rows_of(*run, rng)))
     write_json(folder / "study.json", about(runs))
     write_json(folder / "details.json", {"tables": [table(task, number, seeds, rng) for task, number in CLASSES.items()]})
     write_json(folder / "curves.json", {key_of(*run): curve(rng) for run in runs})

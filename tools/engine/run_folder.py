@@ -6,6 +6,7 @@ import os
 import re
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,7 +62,13 @@ def read_record(folder: Path) -> dict | None:
         ValueError: the file is no record of a run; names the file and what is wrong in it.
     """
     path = Path(folder) / RECORD
-    return _read_as(path, Record, "a run's record") if path.is_file() else None
+    if not path.is_file():
+        return None
+    record = _read_as(path, Record, "a run's record")
+    for name, value in record.get("metrics", {}).items():
+        if not isfinite(value):
+            raise ValueError(f"{path} has metrics.{name}={value}, which is no finite number; bring the file back, or remove it.")
+    return record
 
 
 def note_stop(folder: Path) -> None:

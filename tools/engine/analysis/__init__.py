@@ -8,6 +8,7 @@ __all__ = [
     "gains",
     "rank_correlation",
     "results",
+    "row_faults",
     "statistics",
     "verdicts",
     "verify",

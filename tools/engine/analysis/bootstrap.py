@@ -1,12 +1,14 @@
 """Estimate how much a difference of two recipes varies with the test images: a paired bootstrap over per-image files of runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 from tools.engine.analysis.differences import ImageVariance
+from tools.engine.analysis.results import seed_of, seed_order
 from tools.engine.config import having, part_of
 
 # the per-image files of a recipe: for each pretraining, one run's file or those of its fine-tunings
@@ -38,6 +40,50 @@ def image_variance(
     return variance(samples["a"], samples["b"])
 
 
+def image_variances(
+    rows: Iterable[Mapping[str, str]],
+    runs: Mapping[str, tuple[Path, dict]],
+    metrics: Iterable[str],
+    pairs: Sequence[tuple[str, str]],
+) -> list[dict]:
+    """Return how much each difference varies with the test images: an entry for each pair and column that can be resampled.
+
+    Args:
+        rows: of results.csv.
+        runs: the per-image file and the record of each finished run that has one, by key.
+        metrics: of the study.
+        pairs: (recipe, the one that it is compared with).
+    """
+    columns: dict[tuple[str, ...], dict[str, dict[str, dict[str, str]]]] = {}  # {column: {recipe: {seed: {fine-tuning: run}}}}
+    for row in rows:
+        if row["run"] in runs and row["status"] == "done":
+            sides = columns.setdefault(tuple(row[name] for name in ("task", "network", "protocol", "split")), {})
+            sides.setdefault(row["recipe"], {}).setdefault(seed_of(row), {})[row["finetune_seed"]] = row["run"]
+    entries = []
+    for (task, network, protocol, split), sides in columns.items():
+        place = {"network": network, "protocol": protocol, "split": split}
+        covered = [pair for pair in pairs if sides.keys() >= set(pair)]
+        module = part_of(task, "bootstrap")  # None for a task whose intervals are over seeds alone
+        if covered and module:
+            for metric in (m for m in metrics if m in module.METRICS):
+                entries += [entry | place for entry in _entries(sides, runs, task, metric, covered)]
+    return entries
+
+
+def _entries(sides: Mapping, runs: Mapping, task: str, metric: str, pairs: Sequence[tuple[str, str]]) -> Iterator[dict]:
+    """Yield the entry of each pair in one metric of one column."""
+    keys = {recipe: [list(seeds[s].values()) for s in sorted(seeds, key=seed_order)] for recipe, seeds in sides.items()}
+    paths = {recipe: [[runs[key][0] for key in group] for group in groups] for recipe, groups in keys.items()}
+    module, first = resample_of(task), next(iter(keys.values()))[0][0]
+    values = resample(paths, task, metric, **module.facts(runs[first][1]))
+    count = _images([path for groups in paths.values() for group in groups for path in group], module)
+    designs = {recipe: {seed: set(tunings) for seed, tunings in seeds.items()} for recipe, seeds in sides.items()}
+    for recipe, base in pairs:
+        paired = designs[recipe] == designs[base]
+        part = variance(values[recipe], values[base], paired)
+        yield {"recipe": recipe, "base": base, "metric": metric} | asdict(part) | {"count": count}
+
+
 def resample(
     sides: Mapping[str, Paths], task: str, metric: str, replicates: int = 1000, seed: int = 0, **facts
 ) -> dict[str, np.ndarray]:
@@ -57,7 +103,7 @@ def resample(
     }
 
 
-def variance(a: np.ndarray, b: np.ndarray) -> ImageVariance:
+def variance(a: np.ndarray, b: np.ndarray, paired: bool = False) -> ImageVariance:
     """Return the variance over replicates of mean(a) - mean(b), and the part of it that all pretrainings of a side share.
 
     total = var(mean(a) - mean(b)). Part of it is the chance of each single pretraining (which of the images near its decision
@@ -66,11 +112,13 @@ def variance(a: np.ndarray, b: np.ndarray) -> ImageVariance:
 
         own = sum_k var(a_k - mean(a)) / (n * (n - 1)),  common = max(0, total - own_a - own_b).
 
-    A side with one pretraining cannot separate the two; its ``own`` is 0.
+    A side with one pretraining cannot separate the two; its ``own`` is 0. Of pairs the same holds with the differences of pairs
+    as a single side: what is right by chance in both runs of a pair cancels.
 
     Args:
         a, b: float64 (pretrainings, replicates). A replicate in which a figure is NaN, because none of its images has an
             object, is left out.
+        paired: True if row k of both sides has the same seed.
 
     Source: for means of an array crossed by runs and images, Owen, The pigeonhole bootstrap, Ann. Appl. Stat. 1, 2007.
     """
@@ -79,7 +127,8 @@ def variance(a: np.ndarray, b: np.ndarray) -> ImageVariance:
         raise ValueError("Fewer than 2 replicates have a figure; the test set has too few images with objects.")
     a, b = a[:, finite], b[:, finite]
     total = float(np.var(a.mean(0) - b.mean(0), ddof=1))
-    return ImageVariance(total, max(0.0, total - _single_variance(a) - _single_variance(b)))
+    common = max(0.0, total - _single_variance(a) - _single_variance(b))
+    return ImageVariance(total, common, max(0.0, total - _single_variance(a - b)) if paired else None)
 
 
 def _single_variance(side: np.ndarray) -> float:

@@ -18,7 +18,6 @@ from tools.engine.analysis.statistics import spread
 from tools.engine.config import part_of
 from tools.engine.run_folder import read_record
 
-DETAILS = "details.json"  # in a study's folder
 PLACE = ("task", "network", "protocol", "split")  # what a table is of; all recipes share it
 
 

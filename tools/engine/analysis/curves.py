@@ -5,14 +5,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from backbones.common.project import ROOT
 from tools.engine.analysis.results import heading_of
 from tools.engine.run_folder import CURVE, read_curve
 
-CURVES = "curves.json"  # in a study's folder: those of its runs, thinned
 PUBLISHED = ROOT / "configs/studies/published_curves.json"
 MOST = 100  # training lines of a run in a study's folder; those of evaluations are all kept
 NOT_MEASURED = ("update", "epoch", "lr")  # the position of a line, and the learning rate
@@ -66,21 +64,6 @@ def collect_curves(nodes: Iterable[Any]) -> dict[str, list[dict]]:
     """Return the thinned curves of a study's runs by key; a run without a curve is left out."""
     curves = {node.key: thin(read_curve(node.folder / CURVE)) for node in nodes}
     return {key: lines for key, lines in curves.items() if lines}
-
-
-def load_curves(folder: Path) -> dict[str, list[dict]]:
-    """Read the curves that ``collect_curves`` returned from a study's folder; return {} if it has no such file.
-
-    Raises:
-        ValueError: the file is not valid JSON.
-    """
-    path = Path(folder) / CURVES
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read ({error}); make it again with tools/collect.py.") from None
 
 
 @cache

@@ -4,7 +4,7 @@ Needs only the files of a study's folder, and nothing that trains.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from tools.engine.analysis.differences import Difference, ImageVariance, difference
 from tools.engine.analysis.rank_correlation import Correlation, correlation_of_gains
@@ -173,6 +173,36 @@ def image_variance(results: Results, recipe: str, base: str, column: Column) -> 
         if {item["recipe"], item["base"]} == {recipe, base} and all(item[key] == value for key, value in fields.items()):
             return ImageVariance(item["total"], item["common"], item.get("paired"), item.get("count"))
     return None
+
+
+def comparisons(results: Results, margins: Mapping[str, float] | None = None) -> dict:
+    """Return the content of gains.json: every comparison and rank correlation of a report, with interval, p and verdict.
+
+    Args:
+        margins: see ``gains``.
+    """
+    tables = {name: over(results, base) for name, base in (("reference", results.reference), (SCRATCH, SCRATCH))}
+    tables["parents"] = over_parents(results)
+    pairs = dict.fromkeys(pair for table in tables.values() for pair in table)
+    ranks = [
+        {"recipe": "all", "base": name} | _place(column) | asdict(correlation)
+        for name in ("reference", "parents")
+        for column, correlation in correlations(results, gains(results, tables[name], margins)).items()
+    ]
+    table = [_entry(gain) for gain in gains(results, pairs, margins) if gain.diff]
+    return {"margins": dict(margins or {}), "gains": table, "correlations": ranks}
+
+
+def _entry(gain: Gain) -> dict:
+    """Return a gain as gains.json has it."""
+    assert gain.diff is not None
+    low, high = gain.diff.interval or (None, None)
+    figures = {"gain": gain.diff.mean, "low": low, "high": high, "p": gain.p, "verdict": gain.words}
+    return {"recipe": gain.recipe, "base": gain.base} | _place(gain.column) | figures
+
+
+def _place(column: Column) -> dict[str, str]:
+    return {"metric": column.metric, "network": column.network, "protocol": column.protocol, "split": column.split}
 
 
 def has_margin(metric: str) -> bool:

@@ -1,30 +1,15 @@
 """Read a study's folder: results.csv and study.json. A missing value is never 0."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
 from pathlib import Path
 
-from backbones.common.files import read_json
 from tools.engine.analysis.statistics import Spread, group_means, spread
+from tools.engine.study_folder.files import STUDY, TABLE, load_json, read_table
+from tools.engine.study_folder.schema import StudyFileSchema
 
-NEEDED = (
-    "recipe",
-    "network",
-    "task",
-    "protocol",
-    "split",
-    "metric",
-    "pretrain_seed",
-    "finetune_seed",
-    "value",
-    "status",
-    "run",
-)
 DASH, SCRATCH = "—", "scratch"
 HEADINGS = {
     "top1": "top-1",
@@ -184,7 +169,8 @@ class Results:
             diverged[place] += row["status"] == "diverged"
             if row["status"] != "diverged" and row["value"]:
                 seeds.setdefault(seed_of(row), {})[row["finetune_seed"]] = float(row["value"])
-        return {place: Cell({s: seeds[s] for s in sorted(seeds, key=_order)}, diverged[place]) for place, seeds in runs.items()}
+        ordered = {place: {s: seeds[s] for s in sorted(seeds, key=seed_order)} for place, seeds in runs.items()}
+        return {place: Cell(seeds, diverged[place]) for place, seeds in ordered.items()}
 
     def lost(self, recipe: str, column: Column) -> tuple[set[str], set[str]]:
         """Return the seeds of a recipe in a column that diverged, and those that are missing though another recipe has them.
@@ -238,12 +224,12 @@ def column_of(row: dict[str, str]) -> Column:
     return Column(row["metric"], row["network"], row["protocol"], row["split"])
 
 
-def seed_of(row: dict[str, str]) -> str:
+def seed_of(row: Mapping[str, str]) -> str:
     """Return the seed that makes a run independent of others: its pretraining's or, without a pretraining, its own."""
     return row["pretrain_seed"] or row["finetune_seed"]
 
 
-def _order(seed: str) -> tuple[int, str]:
+def seed_order(seed: str) -> tuple[int, str]:
     """Return the sort key of a seed: numbers as text, in ascending order."""
     return len(seed), seed
 
@@ -252,16 +238,16 @@ def load_results(folder: Path) -> Results:
     """Read a study's folder.
 
     Raises:
-        ValueError: a file or column is missing, a value is not a finite number, or the two files disagree.
+        ValueError: a file is missing or is not what ``study_folder.schema`` declares, or the two files disagree.
     """
-    table = _required_file(Path(folder), "results.csv").read_text(encoding="utf-8")
-    reader = csv.DictReader(io.StringIO(table, newline=""))
-    study = read_json(_required_file(Path(folder), "study.json"))
-    if missing := [name for name in NEEDED if name not in (reader.fieldnames or ())]:
-        raise ValueError(f"{folder}/results.csv lacks the columns {', '.join(missing)}; make it with tools/collect.py.")
-    rows = list(reader)
+    rows = read_table(_required_file(Path(folder), TABLE))
+    study = load_json(_required_file(Path(folder), STUDY), StudyFileSchema)
     for row in rows:
-        _check(row, study["recipes"], folder)
+        if row["recipe"] not in study["recipes"]:
+            raise ValueError(
+                f"{folder}/{TABLE}, {row['metric']} of {row['recipe']:.80}: study.json does not have this recipe; make both "
+                "files again with tools/collect.py."
+            )
     return Results(study, rows)
 
 
@@ -278,20 +264,3 @@ def _required_file(folder: Path, name: str) -> Path:
             "python tools/collect.py configs/studies/STUDY.py --scale SCALE"
         )
     return path
-
-
-def _check(row: dict[str, str], recipes: list[str], folder: Path) -> None:
-    """Check the recipe and the value of a row.
-
-    Raises:
-        ValueError: study.json lacks the recipe, or the value is not a finite number.
-    """
-    where = f"{folder}/results.csv, {row['metric']} of {row['recipe']}"
-    if row["recipe"] not in recipes:
-        raise ValueError(f"{where}: study.json does not have this recipe; make both files again with tools/collect.py.")
-    try:
-        valid = not row["value"] or isfinite(float(row["value"]))
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ValueError(f"{where}: the value is {row['value']!r}; it must be a number, or empty for a run that diverged.")

@@ -5,17 +5,22 @@ results, where study.json places it. Needs neither torch nor mmengine.
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 from backbones.common.files import read_json
-from tools.engine.analysis.breakdowns import DETAILS, collect_details, run_folders
-from tools.engine.analysis.results import SCRATCH, Results, load_results, seed_of
+from tools.engine.analysis.bootstrap import image_variances
+from tools.engine.analysis.breakdowns import collect_details, run_folders
+from tools.engine.analysis.gains import comparisons, pairs_of
+from tools.engine.analysis.results import Results, load_results
+from tools.engine.analysis.row_faults import origin_of, row_faults, run_label
 from tools.engine.config import part_of
 from tools.engine.run_folder import CONTENT, read_record
+from tools.engine.study_folder.files import DETAILS, GAINS, STUDY, load_json
+from tools.engine.study_folder.schema import GainsSchema
 
 TOLERANCE = 1e-9  # relative: sums may be taken in another order on another machine
 BROKEN = (ValueError, IndexError, TypeError, OSError, EOFError, BadZipFile, zlib.error)  # of numpy on a damaged file
@@ -26,7 +31,7 @@ class Findings:
     """Collect what ``verify`` finds, as counts of figures and as sentences.
 
     computed: figures computed again from per-image results; recorded: figures that no image gives (seconds), compared with the
-    record; empty: figures of runs that diverged; beside: values of records and of details.json computed again; worst: the
+    record; empty: figures of runs that diverged; beside: other values computed again; worst: the
     largest relative difference that was tolerated; differ: what is wrong; lacking: what could not be verified; unverified: the
     number of runs that could not be verified.
     """
@@ -50,7 +55,7 @@ class Findings:
             f"figures of results.csv computed again from per-image results: {self.computed}",
             f"figures of results.csv compared with the record they were taken from (seconds and sizes): {self.recorded}",
             f"figures of results.csv that are empty, since their run diverged: {self.empty}",
-            f"values of records and of {DETAILS} computed again: {self.beside}",
+            f"values of records, {DETAILS}, {STUDY} and {GAINS} computed again: {self.beside}",
             f"largest relative difference that passed: {self.worst:.1e} (allowed: {TOLERANCE:.0e})",
             f"results.csv {self._verdict()}",
         ]
@@ -74,7 +79,9 @@ class _Runs:
 
 
 def verify(folder: str | Path) -> Findings:
-    """Compare every figure of a study's results.csv with the per-image results of its run, and details.json with all of them.
+    """Compare every figure of a study's results.csv with the per-image results of its run, and its other files with all of them.
+
+    details.json, the image variances of study.json, and the intervals, p and verdicts of gains.json are computed again.
 
     A figure that no image gives is compared with the record. What a row says beside its figure (task, network, split, status,
     seed, recipe) must agree with the record and the card of the run.
@@ -83,7 +90,8 @@ def verify(folder: str | Path) -> Findings:
         folder: of the study: work_dirs/STUDY-SCALE.
 
     Raises:
-        ValueError: the folder lacks results.csv or study.json, or no run lies where study.json says.
+        ValueError: results.csv or study.json is missing or cannot be read, a row is there twice, or no run lies where study.json
+            says.
     """
     results = load_results(Path(folder))
     folders = run_folders(results, Path(folder))
@@ -100,16 +108,90 @@ def verify(folder: str | Path) -> Findings:
     for key, record in records.items():
         rows = [row for row in results.rows if row["run"] == key]
         parts = recomputed[key] = _recompute(folders[key], record, findings)
-        faults += dict.fromkeys(fault for row in rows for fault in _row_faults(row, record, results, records))
+        faults += dict.fromkeys(fault for row in rows for fault in row_faults(row, record, results))
+        faults += _origin_faults(rows, record, results, _Runs(folders, records, {}), findings)
         _check_figures(rows, record, parts, findings)
         if parts:
             _compare(f"record.json of run {key}", {name: record.get(name) for name in parts}, parts, findings)
     verified = sum(record["status"] != "done" or recomputed[key] is not None for key, record in records.items())
     findings.unverified = len(keys) - verified
     findings.differ += faults
-    if (path := Path(folder) / DETAILS).is_file() and not faults:  # with faulty rows the means are of other runs
-        _check_details(path, results, _Runs(folders, records, recomputed), findings)
+    if not faults:  # with faulty rows the means are of other runs
+        runs = _Runs(folders, records, recomputed)
+        if (path := Path(folder) / DETAILS).is_file():
+            _check_details(path, results, runs, findings)
+        if not findings.differ:  # all that follows rests on the same files
+            images = _check_images(results, runs, findings)
+            if (path := Path(folder) / GAINS).is_file():
+                _check_gains(path, results, runs, images, findings)
     return findings
+
+
+def _origin_faults(rows: list[dict], record: dict, results: Results, runs: "_Runs", findings: Findings) -> list[str]:
+    """Return how the card of a transfer contradicts its rows; note in ``findings`` if that cannot be told."""
+    if record["node"] == "pretrain":
+        return []
+    faults: dict[str, None] = {}
+    for row in {(r["recipe"], r["pretrain_seed"]): r for r in rows}.values():
+        fault, unknown = origin_of(row, record, results, runs.records, runs.folders)
+        if fault:
+            faults[f"recipe of {run_label(row)}: {fault}"] = None
+        if unknown:
+            findings.lacking.append(f"recipe of {run_label(row)}: {unknown}")
+    return list(faults)
+
+
+def _check_images(results: Results, runs: "_Runs", findings: Findings) -> list[dict] | None:
+    """Compare the image variances of study.json with those of the per-image results; return the latter.
+
+    Return None if a run of a column lacks its per-image results, since the draws are over the images of all of them.
+    """
+    study = results.study
+    files = {
+        key: (runs.folders[key] / record["per_image"], record) for key, record in runs.records.items() if runs.recomputed[key]
+    }
+    done = {row["run"] for row in results.rows if row["status"] == "done"}
+    if missing := len(done - files.keys()):
+        findings.lacking.append(f"{STUDY}, images: {missing} runs cannot be verified, so neither can intervals and p")
+        return None
+    pairs = pairs_of(study["recipes"], study.get("reference") or study["recipes"][0], study.get("parents", {}))
+    try:
+        fresh = image_variances(results.rows, files, study["metrics"], pairs)
+    except ValueError as error:
+        findings.differ.append(f"{STUDY}, images: {error}")
+        return None
+    stored, computed = ({_place(entry): entry for entry in entries} for entries in (study.get("images", ()), fresh))
+    for place in {**computed, **stored}:
+        _compare(f"{STUDY}, images of {', '.join(place)}", stored.get(place), computed.get(place), findings)
+    return fresh
+
+
+def _place(entry: Mapping) -> tuple[str, ...]:
+    """Return what identifies an image variance or a gain."""
+    return tuple(entry[name] for name in ("recipe", "base", "metric", "network", "protocol", "split"))
+
+
+def _check_gains(path: Path, results: Results, runs: "_Runs", images: list[dict] | None, findings: Findings) -> None:
+    """Compare the intervals, p and verdicts that a report wrote with those of figures and variances that were computed again."""
+    if images is None:
+        return
+    try:
+        stored = load_json(path, GainsSchema)
+        rows = [row | _figure(row, runs.recomputed[row["run"]]) for row in results.rows]
+        fresh = comparisons(Results(results.study | {"images": images}, rows), stored["margins"])
+    except ValueError as error:
+        findings.differ.append(str(error))
+        return
+    for name in ("gains", "correlations"):
+        sides = [{(*_place(entry),): entry for entry in content[name]} for content in (stored, fresh)]
+        for place in {**sides[1], **sides[0]}:
+            _compare(f"{GAINS}, {', '.join(place)}", sides[0].get(place), sides[1].get(place), findings)
+
+
+def _figure(row: Mapping[str, str], recomputed: Mapping | None) -> dict[str, str]:
+    """Return the value of a row as its per-image results give it; nothing for a row that no image gives."""
+    figures = recomputed["metrics"] if recomputed else {}
+    return {"value": repr(figures[row["metric"]])} if row["metric"] in figures else {}
 
 
 def _record(folder: Path | None, key: str, findings: Findings) -> dict | None:
@@ -156,7 +238,7 @@ def _check_figures(rows: list[dict], record: dict, recomputed: dict | None, find
     figures = recomputed["metrics"] if recomputed else {}
     for row in rows:
         metric, value = row["metric"], row["value"]
-        where = f"{metric} of {_run_label(row)}"
+        where = f"{metric} of {run_label(row)}"
         if metric in record_figures:
             source = "record.json"
             findings.recorded += _same(f"{where} in results.csv", _number(value), source, record_figures[metric], findings)
@@ -172,7 +254,7 @@ def _check_figures(rows: list[dict], record: dict, recomputed: dict | None, find
     for metric in figures:
         if metric not in (row["metric"] for row in rows):
             findings.differ.append(
-                f"{metric} of {_run_label(rows[0])}: {record['per_image']} gives it, but results.csv has no row for it"
+                f"{metric} of {run_label(rows[0])}: {record['per_image']} gives it, but results.csv has no row for it"
             )
 
 
@@ -180,47 +262,6 @@ def recorded(record: dict) -> dict[str, float]:
     """Return the figures of a record that no image gives, by their names in results.csv."""
     figures = {"seconds": record["seconds"]["total"], **(record.get("size") or {}), **(record.get("speed") or {})}
     return figures | {name: record[name] for name in ("updates", "epochs", "peak_memory_gb") if record.get(name) is not None}
-
-
-def _row_faults(row: dict, record: dict, results: Results, records: dict[str, dict]) -> Iterator[str]:
-    """Yield a sentence for each of task, network, split, status, protocol, seed and origin in which a row contradicts its run."""
-    label, pretrain = _run_label(row), record["node"] == "pretrain"
-    expected = {name: str(record[name]) for name in ("task", "network", "split", "status")}
-    expected["pretrain_seed" if pretrain else "finetune_seed"] = str(record["seed"])
-    for name, value in expected.items():
-        if row[name] != value:
-            yield f"{name} of {label}: {row[name]!r} in results.csv, {value!r} in record.json"
-    if not row["protocol"].startswith(record["protocol"]["name"]):
-        yield f"protocol of {label}: {row['protocol']!r} in results.csv, {record['protocol']['name']!r} in record.json"
-    fault = _tricks_fault(row, record, results) if pretrain else _origin_fault(row, record, results, records)
-    if fault:
-        yield f"recipe of {label}: {fault}"
-
-
-def _tricks_fault(row: dict, record: dict, results: Results) -> str:
-    """Compare the tricks of a pretraining with those of its recipe, except tricks that its network omits; '' if they agree."""
-    tricks = results.study.get("tricks", {}).get(row["recipe"])
-    if tricks is None:
-        return ""
-    run_names = {name for name, _ in record["tricks"]}
-    recipe_names = {name for name, _ in tricks}
-    omitted = {name for names in results.study.get("left_out", {}).values() for name in names}
-    if recipe_names - run_names - omitted or run_names - recipe_names:
-        recipe_text, run_text = (", ".join(sorted(names)) or "none" for names in (recipe_names, run_names))
-        return f"the recipe has the tricks {recipe_text}, the run {run_text}"
-    return ""
-
-
-def _origin_fault(row: dict, record: dict, results: Results, records: dict[str, dict]) -> str:
-    """Check that a transfer used the card of a pretraining of its row's recipe and seed, or none from scratch; '' if so."""
-    if (record["backbone"] == SCRATCH) != (row["recipe"] == SCRATCH):
-        return f"the run's backbone is {record['backbone']}"
-    card = (record.get("certificate") or {}).get("card")
-    sources = {key for key, other in records.items() if card and other.get("card") == card}
-    origins = {(r["recipe"], r["pretrain_seed"]) for r in results.rows if r["run"] in sources}
-    if origins and (row["recipe"], row["pretrain_seed"]) not in origins:
-        return f"its card is that of {', '.join(f'{recipe}, seed {seed}' for recipe, seed in sorted(origins))}"
-    return ""
 
 
 def _check_details(path: Path, results: Results, runs: _Runs, findings: Findings) -> None:
@@ -278,8 +319,3 @@ def _shown(value: Any) -> str:
 def _number(text: str) -> float | None:
     """Return a value of results.csv as a number; None for an empty one."""
     return float(text) if text else None
-
-
-def _run_label(row: dict) -> str:
-    """Return recipe, task, seed and run of a row, for a sentence."""
-    return f"{row['recipe']}, {row['task']}, seed {seed_of(row) or row['finetune_seed']}, run {row['run']}"

@@ -9,7 +9,7 @@ from tools.engine.analysis.results import DASH, heading_of
 from tools.engine.config import task_of
 from tools.engine.planning.cost import Costs, amount, elapsed, multiply_adds, parameters, past_runs, size_of
 from tools.engine.planning.power_analysis import ASSUMED, POWER, Need, needs, together
-from tools.engine.studies.collect import published_of
+from tools.engine.studies.about import published_of
 from tools.engine.studies.graph import missing_data
 from tools.engine.studies.node import Node
 from tools.engine.studies.published_weights import FILES

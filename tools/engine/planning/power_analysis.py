@@ -196,6 +196,8 @@ def values_so_far(task: str, metric: str, costs: Costs) -> list[list[list[float]
     for row in dict.fromkeys(map(costs.identity, rows)):
         groups: dict[str | int, dict[int, float]] = {}
         for run in costs.seen.get(row, ()):  # by seeds: a run repeated on other threads is not another run
+            if metric not in run.record["metrics"]:  # a record of another version
+                continue
             seed = run.record["seed"]
             above = costs.contents.get(run.content["upstream"])
             backbone = above["config"]["randomness"]["seed"] if above else run.content["upstream"]

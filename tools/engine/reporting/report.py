@@ -4,14 +4,13 @@ A report needs results.csv and study.json of the study's folder. It also uses de
 the runs, where they exist. It imports neither torch nor mmengine, so any machine can write a report.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from backbones.common.files import atomic, read_json
-from tools.engine.analysis.breakdowns import DETAILS
-from tools.engine.analysis.curves import load_curves
-from tools.engine.analysis.gains import Gain, gains, over, over_parents
+from backbones.common.files import atomic
+from tools.engine.analysis.gains import Gain, comparisons, gains, over, over_parents
 from tools.engine.analysis.results import DASH, SCRATCH, Column, Results, load_results, seed_of
 from tools.engine.reporting import provenance_tables as basis
 from tools.engine.reporting.breakdown_tables import detail_tables
@@ -20,6 +19,8 @@ from tools.engine.reporting.figures import figures_of
 from tools.engine.reporting.gain_tables import gain_table, ledger_table
 from tools.engine.reporting.image_sheets import pair_sheets
 from tools.engine.reporting.result_tables import result_table, spread_table, tuning_table
+from tools.engine.study_folder.files import DETAILS, GAINS, load_curves, load_json
+from tools.engine.study_folder.schema import DetailsSchema
 
 TERMINAL_GAINS = ("mAP", "mIoU")
 CAVEATS = (
@@ -80,9 +81,9 @@ def make_report(
 
 
 def _caveats(results: Results) -> tuple[str, ...]:
-    """Return the caveats; a recipe of published weights, whose tricks are a text, adds one."""
+    """Return the caveats; a recipe of published weights, whose tricks are a text, adds one, and so do rows of earlier tables."""
     published = any(isinstance(tricks, str) for tricks in results.study.get("tricks", {}).values())
-    return (*CAVEATS, OTHERS) if published else CAVEATS
+    return (*CAVEATS, *([OTHERS] if published else []), *results.study.get("remarks", ()))
 
 
 def gain_tables(results: Results, whole: list[Gain], steps: list[Gain], control: list[Gain]) -> list[Table]:
@@ -117,7 +118,7 @@ def lead(results: Results) -> str:
 
 
 def write_report(folder: Path, margins: Mapping[str, float] | None = None) -> dict[str, Path]:
-    """Write report.md, report.html, report.tex and the figures (PNG) into a study's folder and return their paths by name.
+    """Write gains.json, report.md, report.html, report.tex and the figures (PNG) into a study's folder; return paths by name.
 
     Raises:
         ValueError: results.csv or study.json is missing, or one of the study's files or image sheets cannot be read.
@@ -127,6 +128,7 @@ def write_report(folder: Path, margins: Mapping[str, float] | None = None) -> di
     report = make_report(results, margins, load_details(folder / DETAILS), load_curves(folder))
     report = replace(report, sheets=(*pair_sheets(folder), *find_sheets(results, folder)))
     contents = {
+        GAINS: (json.dumps(comparisons(results, margins), indent=1, allow_nan=False) + "\n").encode(),
         "report.md": markdown(report).encode(),
         "report.html": html(report).encode(),
         "report.tex": latex(report).encode(),
@@ -141,9 +143,9 @@ def load_details(path: Path) -> dict | None:
     """Return the content of details.json, which ``collect_details`` computed, or None if the file does not exist.
 
     Raises:
-        ValueError: the file is not JSON.
+        ValueError: the file is not JSON, or is not what ``study_folder.schema`` declares.
     """
-    return read_json(path) if path.is_file() else None
+    return load_json(path, DetailsSchema) if path.is_file() else None
 
 
 def terminal_table(folder: Path, console=None, margins: Mapping[str, float] | None = None) -> None:

@@ -1,57 +1,65 @@
 """Collect the records of a study into results.csv, a tidy table, and the other data of its report into JSON files."""
 
-import csv
-import io
-import os
-import shlex
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from backbones.common.files import write_json, write_text
-from backbones.common.project import ROOT
-from tools.engine.analysis.bootstrap import resample, variance
-from tools.engine.analysis.breakdowns import DETAILS, collect_details
-from tools.engine.analysis.curves import CURVES, collect_curves
+import msgspec
+
+from backbones.common.files import write_json
+from tools.engine.analysis.bootstrap import image_variances
+from tools.engine.analysis.breakdowns import collect_details
+from tools.engine.analysis.curves import collect_curves
 from tools.engine.analysis.gains import pairs_of
-from tools.engine.config import Options, part_of, resolve, task_of
-from tools.engine.run_folder import RECORD, SHEET, missing_fields, read_content
-from tools.engine.studies.commands import EXPECT, command
-from tools.engine.studies.graph import rows_of
-from tools.engine.studies.lr_search import describe
+from tools.engine.config import task_of
+from tools.engine.run_folder import RECORD, missing_fields, read_content
+from tools.engine.studies.about import Runs, about
+from tools.engine.studies.merging import Part, Row, Table, earlier_table, merged, parts_of, remark_on, sort_out, whole_study
 from tools.engine.studies.node import Node
 from tools.engine.studies.study import Study
-
-COLUMNS = (
-    *("study", "scale", "recipe", "network", "task", "protocol", "split", "metric"),
-    *("pretrain_seed", "finetune_seed", "value", "status", "run"),
-)
-
-Runs = list[tuple[Node, dict]]  # the finished runs behind the rows of a study, with their records
+from tools.engine.study_folder.files import CURVES, DETAILS, STUDY, TABLE, write_table
 
 
-def collect(study: Study) -> Path:
+def collect(study: Study, say: Callable[[str], None] = print) -> Path:
     """Write the study's results.csv, study.json, details.json and curves.json from its finished runs, and return their folder.
 
-    Values are unrounded percentages, and seconds. A diverged run has its status and empty values; a run that has not finished,
-    or whose files are damaged (see ``fault_of``), has no row.
+    Values are unrounded percentages, and seconds. A diverged run has its status and empty values; a run that has not finished
+    or whose files are damaged (see ``fault_of``), has no row. Rows that earlier calls with other recipes, tasks, seeds or
+    options collected stay, see ``merging``.
+
+    Args:
+        say: is given a sentence for each set of earlier rows that is kept without its run, or dropped.
 
     Raises:
-        ValueError: no run has finished.
+        ValueError: no run has finished, or the folder holds the table of another study file of this name.
     """
-    runs = [(node, record) for node in rows_of(study) if (record := node.record) and not fault_of(node)]
-    rows = [row for node, record in runs for row in _rows(study, node, record)]
-    if not rows:
+    earlier = earlier_table(study, say)
+    parts, faults = parts_of(study, earlier)
+    finished = _finished(parts, say)
+    if not finished[-1]:
         raise ValueError(f"No run of {study.name} at scale {study.scale} has finished; start it with tools/study.py run.")
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(study.folder / "results.csv", table.getvalue())
-    write_json(study.folder / "study.json", _about(study, runs))
-    write_json(study.folder / DETAILS, collect_details(rows, {n.key: n.folder for n, record in runs if _per_image(n, record)}))
-    write_json(study.folder / CURVES, collect_curves(node for node, _ in runs))
+    tables = [[row for node, record in runs for row in _rows(study, node, record)] for runs in finished]
+    rows, replaced = merged(tables)
+    earlier = earlier.without(replaced)
+    kept, remarks = sort_out(earlier, rows, [node for part in parts for node in part.nodes], study, faults)
+    if replaced:
+        remarks.append(remark_on("replaced", list(replaced.values()), "a later call runs them otherwise"))
+    for remark in remarks:
+        say(remark)
+    shown = {row["run"] for row in rows}
+    runs = {(node.key, node.recipe, node.note): (node, record) for part in finished for node, record in part}
+    whole = whole_study(study, parts, kept)
+    content = about(whole, [run for run in runs.values() if run[0].key in shown])
+    content |= {"requests": [msgspec.to_builtins(part.request) for part in parts], "remarks": remarks}
+    _write(study.folder, Table(rows + kept, content), Table(kept, earlier.study), [run for run in runs.values()])
     return study.folder
+
+
+def _finished(parts: Iterable[Part], say: Callable[[str], None]) -> list[Runs]:
+    """Return the finished runs of each part; name those whose files are damaged."""
+    faults = {node.key: fault for part in parts for node in part.nodes if (fault := fault_of(node))}
+    for fault in dict.fromkeys(faults.values()):
+        say(f"left out: {fault}")
+    return [[(node, record) for node in part.nodes if (record := node.record) and node.key not in faults] for part in parts]
 
 
 def fault_of(node: Node) -> str:
@@ -66,8 +74,8 @@ def fault_of(node: Node) -> str:
     return f"{node.folder / RECORD} lacks {', '.join(missing)}; bring the whole file back, or remove it." if missing else ""
 
 
-def _rows(study: Study, node: Node, record: dict) -> list[dict]:
-    """Return the lines of results.csv of a run, one for each metric and one for its seconds."""
+def _rows(study: Study, node: Node, record: dict) -> list[Row]:
+    """Return the lines of results.csv of a run, one for each metric and one for its seconds, as text."""
     pretrain = record["node"] == "pretrain"
     upstream_seed = node.above.options.seed if node.above else ""
     common = {
@@ -78,8 +86,10 @@ def _rows(study: Study, node: Node, record: dict) -> list[dict]:
         "task": record["task"],
         "protocol": _protocol(node, record),
         "split": record["split"],
+        "metric": "",
         "pretrain_seed": record["seed"] if pretrain else upstream_seed,
         "finetune_seed": "" if pretrain else record["seed"],
+        "value": "",
         "status": record["status"],
         "run": node.key,
     }
@@ -87,77 +97,13 @@ def _rows(study: Study, node: Node, record: dict) -> list[dict]:
     if record["status"] != "done":
         values = dict.fromkeys(task_of(record).METRICS, "")
     values["seconds"] = record["seconds"]["total"]
-    return [common | {"metric": metric, "value": value} for metric, value in values.items()]
+    rows = [common | {"metric": metric, "value": value} for metric, value in values.items()]
+    return [{name: str(cell) for name, cell in row.items()} for row in rows]
 
 
 def _protocol(node: Node, record: dict) -> str:
     """Return the name of a run's protocol, with the node's note."""
-    return ", ".join(part for part in (record["protocol"]["name"], node.note) if part)
-
-
-def _about(study: Study, runs: Runs) -> dict:
-    """Return the content of study.json."""
-    parents = {name: bases for name in study.recipes if (bases := _parents(study, name))}
-    return {
-        "name": study.name,
-        "scale": study.scale,
-        "recipes": list(study.recipes),
-        "labels": {name: row.label for name, row in study.catalogue.items()},
-        "reference": study.file.reference,
-        "metrics": list(study.file.metrics),
-        "decisive": {task: task_of({"task": task}).METRICS[0] for task in dict.fromkeys(node.task for node, _ in runs)},
-        "parents": parents,
-        "images": images(runs, study.file.metrics, pairs_of(study.recipes, study.file.reference, parents)),
-        "published": published_of(study),
-        "tricks": {name: _made_by(study, name) for name in study.recipes},
-        "left_out": {n.name: list(study.without[n.name]) for n in study.networks if n.name in study.without},
-        "differences": {name: diff for name in study.recipes if (diff := _difference(study, name))},
-        "tuning": [grid for node, _ in runs if (grid := describe(node))],
-        "protocols": {record["task"]: record["protocol"] for _, record in runs},
-        "runs": {node.key: _run(study, node, record) for node, record in runs},
-    }
-
-
-def _run(study: Study, node: Node, record: dict) -> dict:
-    """Return what the report shows of a run besides its metrics: facts of its record, its data, and its command line."""
-    facts = (
-        "backbone",
-        "transfer",
-        "precision",
-        "machine",
-        "certificate",
-        "speed",
-        "size",
-        "epochs",
-        "peak_memory_gb",
-        "remarks",
-    )
-    return {name: record.get(name) for name in (*facts, "versions", "commit")} | {
-        "config": node.config,
-        "pictures": Path(os.path.relpath(node.folder / SHEET, study.folder)).as_posix(),
-        "data": (read_content(node.folder) or {}).get("data"),
-        "command": _command(node, record),
-    }
-
-
-def _command(node: Node, record: dict) -> str:
-    """Return the command line that repeats a run from the project's folder; on CPUs the number of threads affects the result."""
-    arguments = [argument.removeprefix(f"{ROOT}/") for argument in command(node)[1:] if argument not in (EXPECT, node.key)]
-    machine = record.get("machine", {})
-    threads = f"OMP_NUM_THREADS={machine['threads']} " if machine.get("device") == "cpu" and "threads" in machine else ""
-    return threads + shlex.join(["python", *arguments])
-
-
-def _made_by(study: Study, recipe: str) -> list | str | None:
-    """Return the tricks of a recipe, or the description of published weights."""
-    card = study.catalogue[recipe].weights
-    return f"{card.source}: {card.about}" if card else study.tricks(recipe, "")
-
-
-def _parents(study: Study, recipe: str) -> list[str]:
-    """Return the recipes of this study with which ``recipe`` is compared: its parent, and its ``also``."""
-    row = study.catalogue[recipe]
-    return [name for name in (row.parent, row.also) if name in study.recipes]
+    return ", ".join(part for part in (record["protocol"].get("name"), node.note) if part)
 
 
 def _per_image(node: Node, record: dict) -> Path | None:
@@ -166,67 +112,17 @@ def _per_image(node: Node, record: dict) -> Path | None:
     return path if record["status"] == "done" and path.is_file() else None
 
 
-def images(runs: Runs, metrics: Iterable[str], pairs: list[tuple[str, str]]) -> list[dict]:
-    """Return how much each difference varies with the test images, one entry for each pair and column that can be resampled."""
-    columns: dict[tuple, tuple[dict, dict]] = {}  # the first record of a column, and {recipe: {seed: files}}
-    for node, record in runs:
-        if path := _per_image(node, record):
-            column = node.task, record["network"], _protocol(node, record), record["split"]
-            seed = node.above.options.seed if node.above else node.options.seed
-            columns.setdefault(column, (record, {}))[1].setdefault(node.recipe, {}).setdefault(seed, []).append(path)
-    variances = []
-    for (task, *places), (record, sides) in columns.items():
-        names = dict(zip(("network", "protocol", "split"), places, strict=True))
-        covered = [pair for pair in pairs if sides.keys() >= set(pair)]
-        module = part_of(task, "bootstrap")  # None for a task whose intervals are over seeds alone
-        for metric in [m for m in metrics if covered and module and m in module.METRICS]:
-            paths = {recipe: list(groups.values()) for recipe, groups in sides.items()}
-            values = resample(paths, task, metric, **module.facts(record))
-            for recipe, base in covered:
-                pair = {"recipe": recipe, "base": base, "metric": metric}
-                variances.append(pair | names | asdict(variance(values[recipe], values[base])))
-    return variances
-
-
-def published_of(study: Study) -> dict:
-    """Return the published numbers that a study names: their source, and values with recipe, network (or None) and metric.
-
-    Without a named row, the row of the paper's table is the recipe's label.
-
-    Raises:
-        ValueError: the study names a row or column that the paper's table does not have.
-    """
-    from classification.tricks.declare import PUBLISHED, cell, published
-
-    values = []
-    for table, items in study.file.published.items():
-        for item in items:
-            row = item.row or (study.catalogue[item.recipe].label if item.recipe in study.catalogue else item.recipe)
-            try:
-                value = cell(table, row, item.column)
-            except (KeyError, ValueError):
-                raise ValueError(f"{study.name}: {table} has no {row!r}, {item.column!r}; see {PUBLISHED}.") from None
-            if value is not None:
-                values.append({"recipe": item.recipe, "network": item.network, "metric": item.metric, "value": value})
-    cards = [card for name in study.file.cards if (card := study.catalogue[name].weights).top1 is not None]
-    values += [{"recipe": card.name, "network": None, "metric": "top1", "value": card.top1} for card in cards]
-    tables = ", ".join(table.replace("table", "Table ") for table in study.file.published)
-    sources = [f"{tables} of {published()['source']}"] if tables else []
-    sources += [study.file.published_source] if cards else []
-    modules = {task: task_of({"task": task}) for task in (study.file.configs or ("classification",))}
-    protocols = {task: name for task, module in modules.items() if (name := getattr(module, "PUBLISHED_PROTOCOL", None))}
-    return {"source": "; ".join(sources), "values": values, "protocols": protocols}
-
-
-def _difference(study: Study, recipe: str) -> dict | None:
-    """Return the keys in which the resolved pretraining config of a recipe differs from its parent's: [parent's, own]."""
-    from classification.tricks import difference, flatten
-
-    parent, network = study.catalogue[recipe].parent, study.networks[0]
-    if not parent:
-        return None
-    path = network.config.format(scale=study.scale)
-    pair = [Options(tricks=study.tricks(name, network.name, "CARD") or []) for name in (parent, recipe)]
-    old, new = (flatten(resolve(path, options).cfg) for options in pair)
-    keys = [key for key in difference(old, new) if not key.startswith("tricks")]
-    return {"parent": parent, "keys": {key: [str(old.get(key, "-")), str(new.get(key, "-"))] for key in keys}}
+def _write(folder: Path, table: Table, kept: Table, runs: Runs) -> None:
+    """Write the files of a study; what runs that are gone have left in the earlier files stays."""
+    study, rows = table.study, table.rows
+    files = {node.key: (path, record) for node, record in runs if (path := _per_image(node, record))}
+    pairs = pairs_of(study["recipes"], study["reference"], study["parents"])
+    study["images"] = kept.images_beside(image_variances(rows, files, study["metrics"], pairs))
+    gone = {row["run"] for row in kept.rows}
+    study["runs"] |= {key: run for key, run in kept.study.get("runs", {}).items() if key in gone}
+    study["protocols"] = {task: p for task, p in kept.study.get("protocols", {}).items() if gone} | study["protocols"]
+    curves = {key: lines for key, lines in kept.curves(folder).items() if key in gone}
+    write_table(folder / TABLE, rows)
+    write_json(folder / STUDY, study)
+    write_json(folder / DETAILS, collect_details(rows, {key: path.parent for key, (path, _) in files.items()}))
+    write_json(folder / CURVES, curves | collect_curves({node.key: node for node, _ in runs}.values()))

@@ -131,6 +131,7 @@ class Network:
 class Study:
     """Represent a study at one scale with the requested recipes and seeds; see ``load_study``."""
 
+    path: Path
     file: StudySchema
     scale: str
     recipes: tuple[str, ...]
@@ -252,6 +253,7 @@ def load_study(
     _check_tasks(file, all_tasks, asked_tasks, protocol)
     _check_teachers(file, [catalogue[name] for name in rows], teachers or {})
     study = Study(
+        path=Path(study_path),
         file=file,
         scale=scale,
         recipes=rows,
