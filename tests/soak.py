@@ -1,11 +1,13 @@
-"""Kill and resume a toy study at random moments for some minutes, and check that it ends in the undisturbed table each time.
+"""Stop and kill a toy study at random moments for some minutes, and check that it ends in the undisturbed table each time.
 
 python tests/soak.py --minutes 30
+
+SIGTERM, SIGHUP, SIGINT and SIGKILL go to the launcher, to the training process or to all processes of the study. After each, no
+process of the study may outlive its launcher by more than the time that it takes to save; those that do are counted as orphans.
 """
 
 import argparse
 import csv
-import json
 import os
 import random
 import signal
@@ -13,23 +15,30 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.engine.run_folder import is_locked  # noqa: E402
+from tools.engine.run_folder import is_locked, read_progress  # noqa: E402
+from tools.engine.stopping import STOPPED  # noqa: E402
 
 STUDY = [sys.executable, ROOT / "tools/study.py", "run", ROOT / "configs/studies/demo.py", "--recipes", "b_standard", "scratch"]
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+TARGETS = ("launcher", "trainer", "all")
+MARK = "TRICKTRANSFER_SOAK"  # variable in the environment of all processes of a study: its folder
+SAVING = 30  # seconds that a run may take to save and end, and its loader workers to notice it
 
 
 def start(folder: Path) -> subprocess.Popen:
     """Start the study in ``folder``, in a process group of its own."""
     folder.mkdir(exist_ok=True)
     with open(folder / "study.txt", "a") as out:
-        arguments = list(map(str, STUDY))
-        return subprocess.Popen(arguments, cwd=folder, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        env = os.environ | {MARK: str(folder)}
+        return subprocess.Popen(
+            list(map(str, STUDY)), cwd=folder, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
 
 def table(folder: Path) -> list[tuple[str, ...]]:
@@ -38,57 +47,89 @@ def table(folder: Path) -> list[tuple[str, ...]]:
         return sorted((row["run"], row["metric"], row["value"]) for row in csv.DictReader(file) if row["metric"] != "seconds")
 
 
+def processes_of(folder: Path) -> list[int]:
+    """Return the ids of the living processes of the study in ``folder``."""
+    mark, pids = f"{MARK}={folder}".encode(), []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (path / "environ").read_bytes().split(b"\0"):  # empty once a process has ended
+                pids.append(int(path.name))
+        except OSError:
+            continue
+    return pids
+
+
 def trainer_of(folder: Path) -> int | None:
-    """Return the id of the process that trains for the study in ``folder`` now; None if there is none."""
-    for path in folder.glob("work_dirs/runs/*/lock"):
-        if is_locked(path.parent):
-            try:
-                return json.loads((path.parent / "progress.json").read_text())["pid"]
-            except (OSError, ValueError):
-                return None
+    """Return the id of a process that trains for the study in ``folder`` now; None if there is none."""
+    for path in folder.glob("work_dirs/runs/*"):
+        if is_locked(path) and (progress := read_progress(path)):
+            return progress.pid
     return None
 
 
-def disturb(launcher: subprocess.Popen, folder: Path, rng: random.Random) -> str:
-    """Send a signal to the launcher, to the training process, or to all of them, and wait for the launcher's end."""
-    number, target = rng.choice(SIGNALS), rng.choice(("launcher", "trainer", "all"))
+def disturb(launcher: subprocess.Popen, folder: Path, rng: random.Random) -> tuple[str, int]:
+    """Send a signal to the launcher, to the training process, or to all; return what was done and the number of orphans."""
+    number, target = rng.choice(SIGNALS), rng.choice(TARGETS)
     trainer = trainer_of(folder)
-    if launcher.poll() is None:
-        if target == "all":
-            os.killpg(launcher.pid, number)
-        elif target == "trainer" and trainer:
-            os.kill(trainer, number)
-        else:
-            launcher.send_signal(number)
-    if target == "trainer":  # the launcher goes on, or says that it failed
-        if rng.random() < 0.5:
+    if target == "all":
+        for pid in processes_of(folder):
+            _send(pid, number)
+    elif target == "trainer" and trainer:
+        _send(trainer, number)
+    else:
+        target = "launcher"
+        _send(launcher.pid, number)
+    if target == "trainer":  # the launcher goes on with the other runs until it is stopped, or ends
+        try:
+            launcher.wait(rng.uniform(0, 5))
+        except subprocess.TimeoutExpired:
             launcher.send_signal(signal.SIGTERM)
     launcher.wait()
-    return f"{number.name} to {target}"
+    return f"{number.name} to {target}", _orphans(folder)
 
 
-def cycle(folder: Path, end: float, longest: float, rng: random.Random) -> tuple[list[str], int]:
-    """Run the study in ``folder`` to its end, disturbed until ``end``; return the disturbances and the number of starts."""
-    disturbances, starts = [], 0
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _orphans(folder: Path) -> int:
+    """Return how many processes outlive their launcher by more than ``SAVING`` seconds, and end those."""
+    end = time.time() + SAVING
+    while (pids := processes_of(folder)) and time.time() < end:
+        time.sleep(0.2)
+    for pid in pids:
+        print(f"orphan {pid}: {Path(f'/proc/{pid}/cmdline').read_bytes()!r}", flush=True)
+        _send(pid, signal.SIGKILL)
+    return len(pids)
+
+
+def cycle(folder: Path, end: float, longest: float, rng: random.Random) -> tuple[list[str], int, int]:
+    """Run the study in ``folder`` to its end, disturbed until ``end``; return the disturbances, the starts and the orphans."""
+    disturbances, starts, orphans = [], 0, 0
     while True:
         launcher, starts = start(folder), starts + 1
         try:
             launcher.wait(rng.uniform(1, longest) if time.time() < end else None)
         except subprocess.TimeoutExpired:
-            disturbances.append(disturb(launcher, folder, rng))
+            disturbance, count = disturb(launcher, folder, rng)
+            disturbances.append(disturbance)
+            orphans += count
             continue
         if launcher.returncode == 0:
-            return disturbances, starts
-        if time.time() > end + 600:
+            return disturbances, starts, orphans + _orphans(folder)
+        if time.time() > end + 600 or launcher.returncode == STOPPED:
             raise SystemExit(f"The study does not end:\n{(folder / 'study.txt').read_text()[-3000:]}")
 
 
 def soak(minutes: float, seed: int) -> int:
-    """Disturb studies for some minutes; return 0 if every table equals the undisturbed one."""
+    """Disturb studies for some minutes; return 0 if every table equals the undisturbed one and nothing was left behind."""
     from tools.engine.toy_data.writer import ToySizes, make_toy
 
     sizes = ToySizes(6, 2, voc_train=12, voc_val=4, voc_test=9, ade_training=12, ade_validation=5)
-    rng, kills, starts, equal, cycles = random.Random(seed), 0, 0, 0, 0
+    rng, kinds, starts, equal, cycles, orphans = random.Random(seed), Counter(), 0, 0, 0, 0
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
         make_toy(scratch / "data/toy", sizes=sizes, processes=1)
@@ -102,18 +143,20 @@ def soak(minutes: float, seed: int) -> int:
         end = time.time() + 60 * minutes
         while time.time() < end or not cycles:
             cycles += 1
-            disturbances, count = cycle(scratch / f"cycle{cycles}", end, max(30, seconds / 5), rng)
+            disturbances, count, left = cycle(scratch / f"cycle{cycles}", end, max(30, seconds / 5), rng)
             is_equal = table(scratch / f"cycle{cycles}") == expected
-            kills, starts, equal = kills + len(disturbances), starts + count, equal + is_equal
-            outcome = "equal" if is_equal else "DIFFERENT"
-            print(f"study {cycles}: {len(disturbances)} kills ({', '.join(disturbances)}), table {outcome}", flush=True)
-    print(f"{kills} kills, {starts - cycles} resumes, {equal} of {cycles} tables equal to the undisturbed one")
-    return int(equal < cycles)
+            kinds.update(disturbances)
+            starts, equal, orphans = starts + count, equal + is_equal, orphans + left
+            outcome = f"table {'equal' if is_equal else 'DIFFERENT'}, {left} orphans"
+            print(f"study {cycles}: {len(disturbances)} signals ({', '.join(disturbances)}), {outcome}", flush=True)
+    print(f"{', '.join(f'{name} {number}' for name, number in sorted(kinds.items()))}")
+    print(f"{kinds.total()} signals, {starts - cycles} starts again, {equal} of {cycles} tables equal, {orphans} orphans")
+    return int(equal < cycles or orphans > 0)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=30, help="minutes of killing (default: 30)")
+    parser.add_argument("--minutes", type=float, default=30, help="minutes of signals (default: 30)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the moments and signals (default: 0)")
     args = parser.parse_args()
     sys.exit(soak(args.minutes, args.seed))

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from tests.helpers.graph import DEMO, run_fakes
 from tools.engine.launching.local import run_node, slots_of
-from tools.engine.run_folder import LOCK, PROGRESS, is_locked, keep_log, locked, log_of, open_log
+from tools.engine.run_folder import LOCK, is_locked, keep_log, locked, log_of, open_log, read_progress
 from tools.engine.studies.commands import command
 from tools.engine.studies.graph import nodes_of, rows_of, why
 from tools.engine.studies.study import load_study
@@ -141,11 +141,11 @@ def test_a_study_killed_twice_ends_in_the_undisturbed_table(toy_root, tmp_path):
         while not list((folder / "work_dirs").glob(pattern)):
             assert launcher.poll() is None, (folder / "study.txt").read_text()
             time.sleep(0.05)
-        launcher.kill()  # its run continues by itself; the next launcher waits for it or resumes it
-        launcher.wait()
         locked_folders = [path.parent for path in (folder / "work_dirs").glob(f"runs/*/{LOCK}") if is_locked(path.parent)]
         if pattern.endswith("pth"):
-            os.kill(json.loads((locked_folders[0] / PROGRESS).read_text())["pid"], signal.SIGKILL)
+            os.kill(read_progress(locked_folders[0]).pid, signal.SIGKILL)
+        launcher.kill()  # its run saves and ends; the next launcher waits for that
+        launcher.wait()
     assert study(folder).wait() == 0
     assert table(folder) == table(tmp_path / "whole")
 

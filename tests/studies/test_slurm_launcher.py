@@ -28,7 +28,7 @@ PROGRAMS = ("sbatch", "squeue", "srun", "scontrol")
 
 
 def options(**changes) -> Namespace:
-    return Namespace(**dict(executor="slurm", jobs=None, partition=None, time=None, gpus=0, cpus=None) | changes)
+    return Namespace(**dict(executor="slurm", jobs=None, partition=None, time=None, gpus=0, processes=1, cpus=None) | changes)
 
 
 @pytest.fixture
@@ -47,6 +47,7 @@ def programs(tmp_path, monkeypatch) -> Path:
 def test_job_settings_have_defaults_for_each_process(programs):
     assert settings_of(options()) == Settings(gpus=0, cpus=8, minutes=240, partition=None)
     assert settings_of(options(gpus=4, time=90, partition="gpu")) == Settings(4, 32, 90, "gpu")
+    assert settings_of(options(processes=2)) == Settings(0, 16, 240, None)
     assert settings_of(options(cpus=2)).cpus == 2
     assert settings_of(options(executor="local", jobs=2, gpus=1)) is None
 

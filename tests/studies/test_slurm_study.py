@@ -189,7 +189,7 @@ def test_the_demo_through_slurm_ends_in_the_table_of_this_machine(slurm, study, 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ["USR2", "TERM"])
 def test_two_processes_of_a_run_stop_and_go_on_to_the_same_result(slurm, study, tmp_path, number):  # noqa: F811
-    options = ["--recipes", "b_standard", "--tasks", "classification", "--gpus", "2"]
+    options = ["--recipes", "b_standard", "--tasks", "classification", "--processes", "2"]
     local = study("here", "run", *options)
     assert local.wait() == 0, (tmp_path / "here/study.txt").read_text()
     launched = study("there", "run", *options, "--executor", "slurm", "--cpus", "2", "--time", "30")

@@ -71,7 +71,7 @@ def settings_of(args: argparse.Namespace) -> Settings | None:
         raise ValueError(
             "--jobs is for runs on this machine; with --executor slurm, Slurm decides how many run at once. Leave --jobs out."
         )
-    processes = max(args.gpus, 1)
+    processes = args.gpus or args.processes
     cpus = CPUS * processes if args.cpus is None else args.cpus
     minutes = MINUTES if args.time is None else args.time
     if cpus < processes:
