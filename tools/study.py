@@ -101,7 +101,7 @@ def run(study, args: argparse.Namespace) -> int:
     from tools.engine.studies.collect import collect
     from tools.engine.studies.graph import check, nodes_of, rows_of
     from tools.engine.studies.published_weights import make_cards
-    from tools.engine.training.visualizers import visualizer
+    from tools.engine.training.visualizers import refuse_missing, visualizer
 
     slurm = settings_of(args)
     if not slurm and args.gpus:
@@ -110,6 +110,7 @@ def run(study, args: argparse.Namespace) -> int:
         fork_server.start()
     if args.vis:
         visualizer(args.vis)  # refuse an unknown name before anything runs
+        refuse_missing(args.vis)
     check(study)
     refuse_damaged(study)
     make_cards(study.cards(), print)

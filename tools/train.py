@@ -52,13 +52,14 @@ def train() -> int:
     from tools.engine.run_folder import RUNS, read_record
     from tools.engine.training.checkpoints import check_expected, check_folder
     from tools.engine.training.run import run
-    from tools.engine.training.visualizers import missing_named, visualizer
+    from tools.engine.training.visualizers import missing_named, refuse_missing, visualizer
 
     if args.rescan:
         rescan()
     resolved = resolved_of(args)
     check_expected(resolved.key, args.expect_key)
     scalars = visualizer(args.vis) if args.vis else None
+    refuse_missing(args.vis)
     folder = Path(args.work_dir) if args.work_dir else RUNS / resolved.key.name
     check_folder(folder, resolved.key)
     if read_record(folder):

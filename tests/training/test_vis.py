@@ -18,7 +18,7 @@ from tools.engine.studies.graph import nodes_of
 from tools.engine.studies.study import load_study
 from tools.engine.training.run import build_runner, dump, load_run
 from tools.engine.training.runner import end_workers
-from tools.engine.training.visualizers import backends, missing_named, visualizer
+from tools.engine.training.visualizers import PACKAGES, backends, missing_named, refuse_missing, visualizer
 
 CLASSIFIER = "configs/classification/resnet50_toy.py"
 
@@ -97,6 +97,17 @@ def test_a_backend_that_is_not_installed_is_named_before_training(cfg, monkeypat
             build_runner(cfg)
     with pytest.raises(ImportError), missing_named([]):
         raise ImportError("something else")
+
+
+@pytest.mark.parametrize(("name", "package"), [("tensorboard", "tensorboard"), ("wandb", "wandb"), ("dvclive", "pygit2")])
+def test_a_package_that_is_not_installed_is_named_before_anything_starts(monkeypatch, name, package):
+    monkeypatch.setattr("tools.engine.training.visualizers.find_spec", lambda name: None if name == package else "found")
+    with pytest.raises(ValueError, match=f"--vis {name} needs the package {package}, which is not installed; pip install"):
+        refuse_missing(["local", name])
+
+
+def test_each_backend_of_mmengine_with_a_package_of_its_own_names_it():
+    assert set(backends()) == {"local", *PACKAGES}
 
 
 def test_two_runs_of_one_second_keep_their_scalars_apart(cfg, tmp_path, monkeypatch):

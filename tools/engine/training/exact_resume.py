@@ -12,6 +12,7 @@ from backbones.randomness import seed_everything, seed_of
 from tools.engine.run_folder import checkpoints_in
 from tools.engine.training.checkpoints import RUN, check_room
 from tools.engine.training.hooks import all_reduce_max
+from tools.engine.training.memory import check_shared_memory
 
 
 class ExactHook(Hook):
@@ -30,6 +31,7 @@ class ExactHook(Hook):
 
     def before_train(self, runner) -> None:
         check_room(runner)
+        check_shared_memory(runner.train_dataloader)
         loop = runner.train_loop
         first, last = all_reduce_max(-runner.iter, runner.iter)
         if -first != last:

@@ -3,6 +3,10 @@
 import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
+
+PACKAGES = {name: (name,) for name in ("wandb", "tensorboard", "mlflow", "clearml", "neptune", "aim")}
+PACKAGES["dvclive"] = ("dvclive", "pygit2")
 
 
 def backends() -> dict[str, str]:
@@ -27,6 +31,18 @@ def visualizer(names: Sequence[str]) -> dict:
             raise ValueError(f"--vis has no backend {name!r}; {hint}all: {', '.join(types)}.")
     unique_types = dict.fromkeys([types["local"], *(types[name] for name in names)])
     return dict(type="Visualizer", vis_backends=[dict(type=backend) for backend in unique_types])
+
+
+def refuse_missing(names: Sequence[str]) -> None:
+    """Refuse backends whose packages are not installed, before anything starts.
+
+    Raises:
+        ValueError: names the backend and the package.
+    """
+    for name in names:
+        for package in PACKAGES.get(name, ()):
+            if find_spec(package) is None:
+                raise ValueError(f"--vis {name} needs the package {package}, which is not installed; pip install {package}.")
 
 
 @contextmanager
