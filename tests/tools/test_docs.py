@@ -72,4 +72,4 @@ def test_the_page_of_protocols_has_every_value_of_every_protocol():
 @pytest.mark.parametrize("schema", [DetectionProtocol, SegmentationProtocol])
 def test_the_page_of_protocols_names_what_all_protocols_share(schema):
     text = (ROOT / "docs/protocols.md").read_text()
-    assert all(f"`{name}`" in text for name in schema.COMMON)
+    assert all(f"| `{name}` | {here} |" in text for name, here in schema.COMMON.items())
