@@ -12,6 +12,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from backbones import BackboneCard
+from backbones.common.files import sha256
 from tests.helpers.networks import randomise_norms
 from tools.engine.config import Options, resolve
 from tools.engine.planning.cost import Costs, past_runs
@@ -53,7 +54,13 @@ def elsewhere(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def tiny(tmp_path) -> str:
+def published(monkeypatch) -> None:
+    """Take whatever file a row names for the published one."""
+    monkeypatch.setattr(Weights, "published_name", property(lambda row: row.file))
+
+
+@pytest.fixture
+def tiny(tmp_path, published) -> str:
     path = tmp_path / "tiny_weights.py"
     path.write_text(TINY)
     return str(path)
@@ -196,7 +203,44 @@ def test_a_file_of_another_network_is_refused():
     assert not row.made
 
 
-def test_with_a_network_the_file_is_fetched(monkeypatch):
+def test_a_misspelt_file_is_refused_and_nothing_is_downloaded(monkeypatch):
+    monkeypatch.setattr(cards, "download", lambda rows, log: pytest.fail("a file was downloaded") if rows else None)
+    row = Weights("x", "torchvision:resnet18.IMAGENET1K_V1", "resnet18-f37072fe.pth", "misspelt")
+    message = r"no checkpoints/resnet18-f37072fe.pth, which the row x names, .* is resnet18-f37072fd.pth; correct the name"
+    with pytest.raises(ValueError, match=message):
+        make_cards([row], print)
+
+
+def test_ones_own_file_shows_no_published_accuracy():
+    made_file("mine.pth")
+    mine, theirs = (
+        Weights("x", "torchvision:resnet18.IMAGENET1K_V1", file, "a row", 69.758)
+        for file in ("mine.pth", "resnet18-f37072fd.pth")
+    )
+    make_cards([mine], print)
+    assert mine.top1 is None and BackboneCard.load(mine.folder).top1 is None and theirs.top1 == 69.758
+
+
+def test_two_files_of_one_network_are_two_cards():
+    made_file("first.pth"), made_file("other.pth")
+    rows = [Weights(name, "torchvision:resnet18.IMAGENET1K_V1", f"{name}.pth", "a row") for name in ("first", "other")]
+    make_cards(rows, print)
+    assert len({row.folder for row in rows}) == 2 and len({row.facts.identity for row in rows}) == 2
+    assert [BackboneCard.load(row.folder).source["sha256"] for row in rows] == [sha256(row.path) for row in rows]
+
+
+def test_the_card_of_a_file_that_was_replaced_is_written_anew():
+    row = Weights("x", "torchvision:resnet18.IMAGENET1K_V1", "mine.pth", "a row")
+    made_file("mine.pth")
+    make_cards([row], print)
+    before = row.facts.identity
+    made_file("another.pth").rename(row.path)
+    assert not row.made
+    make_cards([row], print)
+    assert row.made and row.facts.identity != before
+
+
+def test_with_a_network_the_file_is_fetched(monkeypatch, published):
     requests = []
 
     def fetch(url, path, digest, progress):

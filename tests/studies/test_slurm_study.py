@@ -42,7 +42,7 @@ def fakes(slurm, tmp_path, monkeypatch):  # noqa: F811
         monkeypatch.setattr(launcher, name, value)
 
     def run(study, fails=None, retry: int = 0):
-        def command(node, processes):
+        def command(node):
             factor = node.options.lr_factor or 1.0
             return [sys.executable, "-c", FAKE, str(node.folder), str((fails or {}).get(node.name, 0)), str(factor)]
 

@@ -3,17 +3,20 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from backbones.card_facts import JSON, CardFacts, read_card_json
+from backbones.common.fact_cache import cached, sources
 from backbones.common.files import sha256
+from tools.engine.config.content_hashes import hash_of
 
 IMAGENET_MEAN, IMAGENET_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # of most published weights
 FILES, CARDS = Path("checkpoints"), Path("work_dirs/cards")
-HUB = "https://huggingface.co/{}/resolve/main/model.safetensors"
+HUB_NAME = "model.safetensors"
+HUB = "https://huggingface.co/{}/resolve/main/" + HUB_NAME
 
 
 @dataclass(frozen=True)
@@ -23,25 +26,44 @@ class Weights:
     Args:
         name: name of the row.
         source: 'timm:NAME.TAG' or 'torchvision:NAME.WEIGHTS', as ``tools/import_backbone.py`` takes it.
-        file: name of the file.
+        file: name of the file: the published one, or one of one's own with weights of the same network.
         about: short description of the training recipe.
-        top1: published top-1 accuracy in percent.
+        stated_top1: published top-1 accuracy of the source in percent, see ``top1``.
     """
 
     name: str
     source: str
     file: str
     about: str
-    top1: float | None = None
+    stated_top1: float | None = None
 
     @property
     def folder(self) -> Path:
-        """Return the folder of its card, which all studies share."""
-        return CARDS / self.source.replace(":", "-")
+        """Return the folder of its card, which all studies share: each file of a network has its own."""
+        return CARDS / f"{self.source.replace(':', '-')}-{Path(self.file).stem}"
 
     @property
     def made(self) -> bool:
-        return (self.folder / JSON).is_file()
+        """Return whether its card was written from the file that is in checkpoints/, if that has one."""
+        if not (self.folder / JSON).is_file():
+            return False
+        file = FILES / self.file
+        return not file.is_file() or read_card_json(self.folder / JSON)["source"].get("sha256") == hash_of(file)
+
+    @property
+    def published_name(self) -> str:
+        """Return the name of the published file; files of the Hugging Face Hub have that of timm's network."""
+
+        def ask() -> dict[str, str]:
+            name = PurePosixPath(urlsplit(self.url).path).name
+            return {"name": f"{self.source.split(':', 1)[1]}.safetensors" if name == HUB_NAME else name}
+
+        return cached("published-file", [self.source, sources()], ask)["name"]
+
+    @property
+    def top1(self) -> float | None:
+        """Return the published top-1 accuracy in percent; None for a file of one's own, which it says nothing of."""
+        return None if self.stated_top1 is None or self.file != self.published_name else self.stated_top1
 
     @property
     def path(self) -> Path | None:
@@ -122,9 +144,15 @@ def make_cards(weights: Iterable[Weights], log: Callable[[str], None]) -> None:
     """Write the missing cards from local files; download missing files if their host can be reached.
 
     Raises:
-        ValueError: files are missing, or see ``Weights.make``.
+        ValueError: files are missing or have another name than the published ones, or see ``Weights.make``.
     """
     weights = list(weights)
+    for row in weights:
+        if row.state == "file missing" and row.file != row.published_name:
+            raise ValueError(
+                f"There is no {FILES / row.file}, which the row {row.name} names, and the published file of {row.source} is "
+                f"{row.published_name}; correct the name in the study, or put your own file there."
+            )
     download([row for row in weights if row.state == "file missing"], log)
     if missing := [row for row in weights if row.state == "file missing"]:
         raise ValueError(missing_text(missing, [row for row in weights if row not in missing]))
