@@ -21,7 +21,7 @@ from backbones.common.files import sha256 as sha256_of
 from backbones.networks.base import Backbone
 from backbones.networks.factory import build, describe
 from backbones.probe import TOLERANCE, difference, probe_features, probe_image
-from backbones.tensors import check_finite, check_names
+from backbones.tensors import check_names, check_values
 
 
 @dataclass
@@ -151,6 +151,7 @@ class BackboneCard:
         except (TypeError, ValueError) as error:
             raise ValueError(f"Card {folder}: card.json describes no network ({str(error).rstrip('.')}); {ANEW}.") from None
         check_names(f"Card {folder}: weights.safetensors", card.weights, net.state_dict(), describe(card.arch))
+        check_values(f"Card {folder}: {WEIGHTS}", card.weights, net.state_dict())
         card._check_parts(net.channels)
         return card
 
@@ -166,12 +167,11 @@ class BackboneCard:
                 f"Card {self.path}: {PROBE} holds features of the shapes {shapes}, and {describe(self.arch)} has "
                 f"{', '.join(map(str, channels))} channels in its stages; {ANEW}."
             )
-        check_finite(f"Card {self.path}: {WEIGHTS}", self.weights)
         if self.classifier is not None:
             classes = self.classifier["bias"].numel()
             layer = {"weight": torch.empty(classes, channels[-1], device="meta"), "bias": torch.empty(classes, device="meta")}
             check_names(f"Card {self.path}: {CLASSIFIER}", self.classifier, layer, f"a classifier on {describe(self.arch)}")
-            check_finite(f"Card {self.path}: {CLASSIFIER}", self.classifier)
+            check_values(f"Card {self.path}: {CLASSIFIER}", self.classifier, layer)
 
     @property
     def sha256(self) -> str:

@@ -34,6 +34,7 @@ from backbones.interchange.reference_networks import (
 from backbones.interchange.search import Candidate, candidates, choose, states, take
 from backbones.networks.factory import describe
 from backbones.networks.resnet import ResNet
+from backbones.tensors import shown
 
 # Most ImageNet weights (torchvision, timm, mmpretrain) were trained with these; assumed for a file unless the user says else.
 ASSUMED = {
@@ -123,7 +124,7 @@ def _find(checkpoint: Checkpoint, network: str | None, prefix: str | None) -> tu
         if network
         else ("if timm has this network, add --network timm:NAME")
     )
-    raise ValueError(f"{where} holds no {kind} (first names: {', '.join(tensors[:3])}); {hint}.")
+    raise ValueError(f"{where} holds no {kind} (first names: {', '.join(map(shown, tensors[:3]))}); {hint}.")
 
 
 def _refuse_own(path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from backbones.networks.factory import describe
 from backbones.networks.resnet import BASIC_DEPTHS, BLOCKS
-from backbones.tensors import check_finite, check_names
+from backbones.tensors import check_names, check_values, shown
 
 # the layer after the pooling: torchvision, timm and ours; mmpretrain; others of timm; detectron2
 CLASSIFIERS = ("fc", "head.fc", "classifier", "stem.fc")
@@ -38,7 +38,7 @@ STEM = (0, 1, 3, 4, 6, 7)  # conv, bn, conv, bn, conv, bn of a deep stem; a ReLU
 def classifier_of(state: dict[str, Tensor], head: str) -> dict[str, Tensor] | None:
     """Return the layer ``head`` of a state dict as {'weight': (K, C), 'bias': (K,)}; None if it is no such layer."""
     weight, bias = (state.get(f"{head}.{name}") for name in ("weight", "bias"))
-    fits = weight is not None and bias is not None and weight.ndim == 2 and weight.shape[:1] == bias.shape
+    fits = weight is not None and bias is not None and weight.ndim == 2 and weight.shape[:1] == bias.shape and len(bias) > 0
     return {"weight": weight, "bias": bias} if fits else None
 
 
@@ -110,7 +110,7 @@ def infer_arch(where: str, weights: dict[str, Tensor], variant: str | None) -> d
         variant: stated by the user, or None.
 
     Raises:
-        ValueError: these are not the tensors of a ResNet; the variant is a or b and not stated; or it is not ``variant``.
+        ValueError: these are not the tensors of a ResNet; the variant is a or b and not stated, or is not ``variant``.
     """
     counts = tuple(len({k.split(".")[1] for k in weights if k.startswith(f"layer{i}.")}) for i in range(1, 5))
     basic = not _is_conv(weights, "layer1.0.conv3")
@@ -118,7 +118,7 @@ def infer_arch(where: str, weights: dict[str, Tensor], variant: str | None) -> d
     if depth is None or not _is_conv(weights, "layer1.0.conv1"):
         raise ValueError(
             f"{where} holds no ResNet of depth {', '.join(map(str, BLOCKS))} (blocks in layer1 to layer4: {counts}; first names: "
-            f"{', '.join(list(weights)[:3])}); if timm has this network, add --network timm:NAME."
+            f"{', '.join(map(shown, list(weights)[:3]))}); if timm has this network, add --network timm:NAME."
         )
     inferred = _infer_variant(weights, depth)
     if inferred and variant not in (None, inferred) and not (inferred == "b" and variant == "a"):
@@ -131,7 +131,9 @@ def infer_arch(where: str, weights: dict[str, Tensor], variant: str | None) -> d
         )
     if not inferred and variant not in "ab":
         raise ValueError(f"{where} holds the tensors of variant a or b, not of {variant}; give one of these as --variant.")
-    return {"depth": depth, "variant": variant, "base_channels": weights["layer1.0.conv1.weight"].shape[0]}
+    if (width := weights["layer1.0.conv1.weight"].shape[0]) < 2 or width % 2:
+        raise ValueError(f"{where} holds no ResNet: layer1.0.conv1.weight has {width} output channels, and not an even number.")
+    return {"depth": depth, "variant": variant, "base_channels": width}
 
 
 def _infer_variant(weights: dict[str, Tensor], depth: int) -> str | None:
@@ -172,7 +174,7 @@ def completed(
         if counters:
             notes.append("The counters of BN (num_batches_tracked) are not in the file; they are set to 0.")
     check_names(where, weights, expected, describe(arch))
-    check_finite(where, weights)
+    check_values(where, weights, expected)
     dtypes = {str(v.dtype) for v in weights.values() if v.is_floating_point()} - {"torch.float32"}
     if dtypes:
         notes.append(f"Tensors of {', '.join(sorted(dtypes))} are converted to float32.")

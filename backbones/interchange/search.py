@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from backbones.interchange.key_maps import CLASSIFIERS, classifier_of
+from backbones.tensors import check_values, shown, storage_fault
 
 # Wrappers that may stand anywhere in a name: torch.compile, FSDP, activation checkpointing
 WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -21,7 +22,9 @@ C4_STAGE = re.compile(r"(?:(?<=\.)|^)roi_heads\.res5\.")  # detectron2's C4 dete
 SWAPPED = {"state_dict", "ema_state_dict"}  # mmengine's EMAHook swaps the two on saving
 PROJECTORS = ("encoder_q", "encoder_k")  # MoCo's networks, whose ``fc`` is a projection and no classifier
 AUXILIARY = ("AuxLogits",)  # auxiliary classifier of Inception-V3, which timm's network lacks
-LISTED = 8  # parts left out that a note names
+FLOATS = torch.empty(0)  # stands for any floating-point tensor
+LISTED = 8  # parts or networks that a message names
+DEPTH = 16  # of dicts in dicts
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,11 @@ class Network:
 
 
 def states(content: dict) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """Yield every dict inside ``content`` that holds tensors by name, with the names of the dicts that lead to it."""
+    """Yield every dict inside ``content``, down to ``DEPTH``, that holds tensors by name, with the names that lead to it."""
     stack, visited = [((), content)], set()
     while stack:
         path, node = stack.pop()
-        if id(node) in visited:
+        if id(node) in visited or len(path) > DEPTH:
             continue
         visited.add(id(node))
         tensors = {name: _tensor(value) for name, value in node.items() if isinstance(name, str)}
@@ -114,27 +117,34 @@ def choose(where: str, networks: list[Candidate], prefix: str | None) -> tuple[C
         fits = [n for n in networks if n.label == wanted] or [n for n in networks if f".{n.label}".endswith(f".{wanted}")]
         if len(fits) != 1:
             fault = "fits several" if fits else "is none"
-            raise ValueError(f"{where}: --prefix {prefix!r} {fault} of its networks; choose one of {_labels(fits or networks)}.")
+            raise ValueError(
+                f"{where}: --prefix {shown(prefix)!r} {fault} of its networks; choose one of {_labels(fits or networks)}."
+            )
         networks = fits
     first, *others = networks
     if any(not _equal(first.tensors, other.tensors) for other in others):
         raise ValueError(f"{where} holds {len(networks)} networks: {_labels(networks)}; choose one with --prefix.")
-    notes = [f"Taken: the network under {first.label}."] if first.label else []
+    notes = [f"Taken: the network under {shown(first.label)}."] if first.label else []
     if others:
         notes.append(f"Equal copies are left out: {_labels(others)}.")
     return first, notes
 
 
 def _labels(networks: list[Candidate]) -> str:
-    swapped = SWAPPED <= {network.container[-1] for network in networks if network.container}
-    remark = {"state_dict": " (averaged: mmengine's EMAHook swaps the two)"} if swapped else {}
-    return ", ".join(
-        f"{network.label or repr('')}{remark.get(network.container[-1] if network.container else '', '')}" for network in networks
-    )
+    """Return the labels of networks for a message, with a remark on averaged weights."""
+    swapped = SWAPPED <= {network.container[0] for network in networks if network.container}
+    labels = []
+    for network in networks[:LISTED]:
+        averaged = swapped and network.container[:1] == ("state_dict",)
+        remark = " (averaged: mmengine's EMAHook swaps the two)" if averaged else ""
+        labels.append((shown(network.label) or "''") + remark)
+    return ", ".join(labels) + (f" and {len(networks) - LISTED} more" if len(networks) > LISTED else "")
 
 
 def _equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(a[k].shape == b[k].shape and torch.equal(a[k], b[k]) for k in a)
+    if a.keys() != b.keys() or any(storage_fault(tensor) for tensors in (a, b) for tensor in tensors.values()):
+        return False
+    return all(torch.equal(a[name], b[name]) for name in a)
 
 
 def take(where: str, network: Candidate, parts: Iterable[str], heads: Iterable[str] = CLASSIFIERS) -> Network:
@@ -151,20 +161,20 @@ def take(where: str, network: Candidate, parts: Iterable[str], heads: Iterable[s
     """
     parts, below = set(parts), network.tensors
     backbone = {name: tensor for name, tensor in below.items() if name.split(".")[0] in parts}
-    _check_storage(where, backbone)
     places = [] if set(PROJECTORS) & set(network.prefix.split(".")) else [a + b for a in _levels(network.prefix) for b in heads]
     place = next((place for place in places if classifier_of(network.state, place)), None)
     classifier = classifier_of(network.state, place) if place else None
-    taken = {f"{place}.{name}" for name in classifier or ()}
-    beside = [name for name in below if name not in backbone and network.prefix + name not in taken]
+    head = {f"{place}.{name}": tensor for name, tensor in (classifier or {}).items()}
+    check_values(where, head, dict.fromkeys(head, FLOATS))
+    beside = [name for name in below if name not in backbone and network.prefix + name not in head]
     acting = {name.split(".")[0] for name in beside if _acts(name, below[name])} - set(AUXILIARY)
     if acting:
+        names = ", ".join(map(shown, sorted(acting)))
         raise ValueError(
-            f"{where}: beside the stages of the network lie convolutions or norms that it does not have: "
-            f"{', '.join(sorted(acting))}. If they come after the stages, remove them from the state dict; otherwise it is "
-            "another network."
+            f"{where}: beside the stages of the network lie convolutions or norms that it does not have: {names}. If they come "
+            "after the stages, remove them from the state dict; otherwise it is another network."
         )
-    used = {network.prefix + name for name in backbone} | taken
+    used = {network.prefix + name for name in backbone} | set(head)
     rest = [name for name in network.state if name not in used]
     return Network(network.label, backbone, classifier, left_out(network.prefix, rest))
 
@@ -181,13 +191,6 @@ def _acts(name: str, tensor: Tensor) -> bool:
     return tensor.ndim == 4 or (name.endswith(".running_var") and name.count(".") == 1)
 
 
-def _check_storage(where: str, tensors: dict[str, Tensor]) -> None:
-    """Raise ValueError if a tensor claims more values than the file holds for it."""
-    for name, tensor in tensors.items():
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise ValueError(f"{where}: the tensor {name} claims {tensor.numel():,} values and holds fewer; it is not read.")
-
-
 def left_out(prefix: str, names: Iterable[str]) -> list[str]:
     """Return a note on the tensors that are not taken, counted by the first name in which they differ from ``prefix``."""
     path, counts = prefix.rstrip(".").split("."), {}
@@ -198,6 +201,6 @@ def left_out(prefix: str, names: Iterable[str]) -> list[str]:
         counts[part] = counts.get(part, 0) + 1
     if not counts:
         return []
-    first = [f"{part} ({count})" for part, count in sorted(counts.items())]
+    first = [f"{shown(part)} ({count})" for part, count in sorted(counts.items())]
     more = f" and {len(first) - LISTED} more" if len(first) > LISTED else ""
     return [f"Left out, as no part of the backbone (tensors): {', '.join(first[:LISTED])}{more}."]

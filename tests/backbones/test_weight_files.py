@@ -296,9 +296,46 @@ def test_a_negative_variance_gives_no_card(small, tmp_path):
         import_backbone(save(tmp_path / "net.pth", state)).write(tmp_path / "card")
 
 
-def test_a_tensor_that_claims_more_than_it_holds_is_refused(small, tmp_path):
-    state = small.state_dict() | {"layer1.0.conv1.weight": torch.zeros(1).expand(10**6, 10**6, 1, 1)}
-    with pytest.raises(ValueError, match=r"the tensor layer1\.0\.conv1\.weight claims 1,000,000,000,000 values"):
+@pytest.mark.parametrize(
+    ("name", "change", "fault"),
+    [
+        ("bn1.weight", lambda t: t.to_sparse(), "is sparse; save the weights as plain floating-point tensors"),
+        ("bn1.weight", lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "is quantised"),
+        ("bn1.weight", lambda t: t.to("meta"), "has no values"),
+        ("bn1.weight", lambda t: t.to(torch.int8), r"is of torch\.int8, and weights are floating-point numbers"),
+        ("bn1.weight", lambda t: t.to(torch.complex64), r"is of torch\.complex64"),
+        ("fc.weight", lambda t: torch.zeros(CLASSES, 256, dtype=torch.int32), r"is of torch\.int32"),
+        ("fc.weight", lambda t: torch.full((CLASSES, 256), float("nan")), "holds 1280 NaN or infinite values"),
+        ("fc.bias", lambda t: torch.zeros(1).expand(CLASSES), "claims 5 values and holds fewer"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_tensor_without_plain_numbers_is_named(small, tmp_path, name, change, fault):
+    state = small.state_dict() | {"fc.weight": torch.zeros(CLASSES, 256), "fc.bias": torch.zeros(CLASSES)}
+    state[name] = change(state[name])
+    with pytest.raises(ValueError, match=rf"net\.pth: the tensor {name} {fault}") as error:
+        import_backbone(save(tmp_path / "net.pth", state))
+    one_sentence(error)
+
+
+def test_names_that_break_lines_are_shown_on_one(small, tmp_path):
+    imported = import_backbone(save(tmp_path / "net.pth", under("my\nnet.", small.state_dict())))
+    assert imported.notes[0] == r"Taken: the network under 'my\nnet'."
+    with pytest.raises(ValueError, match="1 left over") as error:
+        import_backbone(save(tmp_path / "net.pth", small.state_dict() | {"layer1.0.\n" + "x" * 999: torch.zeros(1)}))
+    assert len(one_sentence(error)) < 400
+
+
+def test_many_networks_are_counted(small, tmp_path):
+    content = {f"net{i}": {"layer1.0.conv1.weight": torch.full((2,), float(i))} for i in range(30)}
+    with pytest.raises(ValueError, match=r"holds 30 networks: net0, net1, .*, net7 and 22 more; choose one with --prefix\."):
+        import_backbone(save(tmp_path / "net.pth", content))
+
+
+@pytest.mark.parametrize("width", [0, 1, 7])
+def test_a_width_that_no_resnet_has_is_refused(small, tmp_path, width):
+    state = small.state_dict() | {"layer1.0.conv1.weight": torch.zeros(width, 8, 1, 1)}
+    with pytest.raises(ValueError, match=f"holds no ResNet: layer1.0.conv1.weight has {width} output channels"):
         import_backbone(save(tmp_path / "net.pth", state))
 
 

@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from backbones.common.files import check_archive, read_json
-from backbones.tensors import check_finite, check_names
+from backbones.tensors import check_names, check_values
 from tools.engine.config import RunKey, task_of
 from tools.engine.config.run_key import difference_text
 from tools.engine.run_folder import CHECKPOINT, RUNS, checkpoints_in, expected_key, read_content, read_record
@@ -62,7 +62,7 @@ def check_fit(path: str | Path, model: torch.nn.Module) -> None:
         check_names(str(path), weights, model.state_dict(), f"the {type(model).__name__} of this config")
     except ValueError as error:
         raise ValueError(f"{error} Use a checkpoint of this config.") from None
-    check_finite(str(path), weights)
+    check_values(str(path), weights, model.state_dict())
 
 
 def updates_in(path: Path) -> int:
