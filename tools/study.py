@@ -5,6 +5,7 @@
   DATA_ROOT=... python tools/study.py run configs/studies/demo.py --scale mini --recipes scratch smooth
   python tools/study.py run configs/studies/table6.py --scale paper --executor slurm --gpus 8 --time 480
   python tools/study.py status configs/studies/demo.py --scale toy
+  python tools/study.py status configs/studies/demo.py --scale toy --json
   python tools/study.py plan configs/studies/table6.py --scale paper
   python tools/study.py plan configs/studies/transfer.py --scale paper --detect 0.3
   python tools/study.py why configs/studies/demo.py KEY
@@ -16,7 +17,9 @@ finished runs and goes on with the others. Two studies at the same time never st
 """
 
 import argparse
+import json
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
@@ -25,6 +28,10 @@ from tools.engine.cli import HelpFormatter, main
 from tools.engine.config.arguments import positive_number, whole_number
 from tools.engine.stopping import STOPPED
 from tools.engine.studies.arguments import add_study_arguments, jobs_of, set_environment, study_of
+
+JSON = """print one JSON document instead: study, scale, missing_data (folders without which keys are provisional) and runs, each with
+name, key, task, recipe, network, pretrain_seed, finetune_seed, upstream (key of the run that it rests on), state, folder and
+metrics (in percent; empty unless it is done)"""
 
 
 def parse() -> argparse.Namespace:
@@ -41,6 +48,8 @@ def parse() -> argparse.Namespace:
         add_study_arguments(command)
         if name == "run":
             add_run_options(command)
+        if name in ("status", "plan"):
+            command.add_argument("--json", action="store_true", help=JSON)
         if name == "why":
             command.add_argument("node", metavar="KEY", help="key of a run, as status shows it")
         if name == "plan":
@@ -81,6 +90,8 @@ def study() -> int:
     study = study_of(args)
     if args.command == "run":
         return run(study, args)
+    if getattr(args, "json", False):
+        return show_json(study)
     if args.command == "plan":
         from tools.engine.planning.plan import show_plan
         from tools.engine.studies.graph import nodes_of
@@ -145,6 +156,15 @@ def refuse_damaged(study) -> None:
     for node in nodes_of(study):
         if node.fault:
             raise ValueError(node.fault)
+
+
+def show_json(study) -> int:
+    """Print the runs of a study and their states as one JSON document; notices go to stderr."""
+    from tools.engine.launching.slurm import waiting_jobs
+    from tools.engine.studies.status import study_facts
+
+    print(json.dumps(study_facts(study, waiting_jobs(partial(print, file=sys.stderr))), indent=1))
+    return 0
 
 
 def show_status(study) -> int:

@@ -1,6 +1,7 @@
 """Check that a study, its plan and its runs agree on keys, with one and several processes."""
 
 import csv
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -76,3 +77,28 @@ def test_two_processes_of_a_study_write_the_record_of_its_key(monkeypatch):
         assert {row["run"] for row in csv.DictReader(file)} == {node.key}
     findings = verify(folder)
     assert findings.computed and not findings.differ and not findings.lacking
+
+
+@pytest.mark.parametrize("command_name", ["status", "plan"])
+def test_json_has_the_key_and_state_of_each_run(command_name, monkeypatch, capsys):
+    from tools.study import study
+
+    nodes = nodes_of(load_study(DEMO, "toy", ["scratch", "b_standard"], seeds=2))
+    done = nodes[0]
+    done.folder.mkdir(parents=True)
+    record = {"key": done.key, "status": "done", "metrics": {"mAP": 12.5}, "seconds": {"total": 1}}
+    (done.folder / "record.json").write_text(json.dumps(record))
+    options = ["--scale", "toy", "--recipes", "scratch", "b_standard", "--seeds", "2", "--json"]
+    monkeypatch.setattr(sys, "argv", ["study.py", command_name, DEMO, *options])
+    assert study() == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["study"], document["scale"], document["missing_data"]) == ("demo", "toy", [])
+    assert [(run["key"], run["name"], run["folder"]) for run in document["runs"]] == [
+        (n.key, n.name, str(n.folder)) for n in nodes
+    ]
+    runs = {run["key"]: run for run in document["runs"]}
+    assert [run["state"] for run in document["runs"]] == ["done"] + ["waiting"] * (len(nodes) - 1)
+    assert runs[done.key]["metrics"] == {"mAP": 12.5} and not any(runs[node.key]["metrics"] for node in nodes[1:])
+    for node in nodes:
+        assert runs[node.key]["upstream"] == (node.above.key if node.above else None)
+        assert runs[node.key]["finetune_seed"] == (None if node.pretrain else node.options.seed)

@@ -10,5 +10,6 @@ __all__ = [
     "merging",
     "node",
     "published_weights",
+    "status",
     "study",
 ]
