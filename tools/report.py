@@ -1,4 +1,4 @@
-"""Write the report of a study from its table (report.html, report.md, report.tex, figures), without running anything.
+"""Write the report of a study from its table (report.html, .md, .tex, gains.json, figures), without running anything.
 
   python tools/report.py work_dirs/demo-toy
   python tools/report.py work_dirs/demo-toy --verify
@@ -6,10 +6,11 @@
 The folder holds results.csv and study.json, which tools/collect.py writes from the finished runs. After more runs, collect and
 report again. Neither torch nor mmengine is needed, so the folder can be copied and reported elsewhere.
 
---verify writes nothing. It recomputes every number of results.csv from the per-image results of the runs (ranks.npz,
-detections.npz, confusion.npz) in work_dirs/runs/KEY, so copy these too if you copy the folder. It prints each difference with
-both values and the run, and lists the runs that cannot be verified because they have no such file. Numbers that are not computed
-from images, such as seconds, are compared with the record. The exit status is 1 if anything differs.
+--verify writes nothing. It recomputes every number of results.csv, the variances over test images in study.json, and the
+intervals, p and verdicts in gains.json from the per-image results of the runs (ranks.npz, detections.npz, confusion.npz) in
+work_dirs/runs/KEY, so copy these too if you copy the folder. It prints each difference with both values and the run, and lists
+the runs that cannot be verified because they have no such file. Numbers that are not computed from images, such as seconds, are
+compared with the record. The exit status is 1 if anything differs.
 """
 
 import argparse
