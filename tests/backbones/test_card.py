@@ -74,6 +74,38 @@ def test_a_classifier_that_is_missing_or_another_is_refused(make_card):
         BackboneCard.load(card.path)
 
 
+def spoilt(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a copy whose first value is NaN."""
+    copy = tensor.clone()
+    copy.view(-1)[0] = float("nan")
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        (WEIGHTS, {"bn1.weight": spoilt}, r"weights\.safetensors: the tensor bn1\.weight holds 1 NaN or infinite values of 8"),
+        (WEIGHTS, {"bn1.weight": lambda t: t.to(torch.int32)}, r"the tensor bn1\.weight is of torch\.int32"),
+        (PROBE, {"stage1": lambda t: t[:, :9].clone()}, r"probe\.safetensors holds features of the shapes .*\(1, 9, 12, 16\)"),
+        (PROBE, {"stage1": lambda t: t[0].clone()}, r"probe\.safetensors holds features of the shapes .*\(64, 12, 16\)"),
+        (
+            CLASSIFIER,
+            {"weight": lambda t: t[:, :9].clone()},
+            r"classifier\.safetensors does not fit a classifier on .*\(weight\)",
+        ),
+        (CLASSIFIER, {"bias": lambda t: t[:3].clone()}, r"classifier\.safetensors does not fit a classifier on .*\(weight\)"),
+        (CLASSIFIER, {"weight": spoilt}, r"classifier\.safetensors: the tensor weight holds 1 NaN or infinite values"),
+    ],
+)
+def test_tensors_of_a_card_that_do_not_fit_each_other_are_refused(make_card, file, change, message):
+    card = make_card("d", classifier={"weight": torch.zeros(7, 256), "bias": torch.zeros(7)})
+    tensors = load_file(card.path / file)
+    save_file(tensors | {name: edit(tensors[name]) for name, edit in change.items()}, card.path / file)
+    sign(card)
+    with pytest.raises(ValueError, match=message):
+        BackboneCard.load(card.path)
+
+
 def test_a_probe_by_another_network_must_agree(make_card, tmp_path):
     net = ResNet(50, "b", base_channels=8)
     card = make_card("b", seed=1)
