@@ -49,7 +49,7 @@ def toy_root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("data") / "toy"
     make_toy(
         root,
-        sizes=ToySizes(2, 1, voc_train=4, voc_val=2, voc_test=3, ade_training=4, ade_validation=2),
+        sizes=ToySizes(2, 1, voc_train=6, voc_val=2, voc_test=3, ade_training=4, ade_validation=2),
         processes=1,
     )
     return root

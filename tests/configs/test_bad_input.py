@@ -56,7 +56,7 @@ def test_unknown_and_misused_names_are_refused(refused, world, args, message):
     [
         (CLASSIFIER, "batch=17 micro_batch=17", "imagenet/train has 16 images, fewer than one batch of 17"),
         (CLASSIFIER, "batch=4096", "imagenet/train has 16 images, fewer than one batch of 4096"),
-        (DETECTOR, "protocol.batch=7", "The training list has 6 images, fewer than one batch of 7"),
+        (DETECTOR, "protocol.batch=9", "The training list has 8 images, fewer than one batch of 9"),
         (SEGMENTER, "protocol.batch=5", "images/training has 4 images, fewer than one batch of 5"),
     ],
 )
