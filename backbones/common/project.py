@@ -26,6 +26,8 @@ def data_root() -> str:
         raise ValueError(f"The variable DATA_ROOT is {root!a}, no text in UTF-8; rename the folder, or link to it.") from None
     try:
         reason = "" if stat.S_ISDIR(os.stat(root).st_mode) else "it is no folder"
+        if not reason and not os.access(root, os.X_OK):
+            reason = "Permission denied"
     except FileNotFoundError:  # what needs data says what should be there
         reason = ""
     except OSError as error:

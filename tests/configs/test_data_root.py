@@ -58,6 +58,11 @@ def test_what_is_no_folder_of_datasets_is_refused_in_one_sentence(refused, tmp_p
     assert sentence in refused("train", CLASSIFIER)
 
 
+def test_a_folder_that_may_not_be_entered_is_refused_in_one_sentence(refused, world, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path / "data"))  # the superuser may enter all
+    assert f"DATA_ROOT is '{tmp_path}/data' (Permission denied); set it to the folder" in refused("train", CLASSIFIER)
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_config_of_a_run_finds_moved_data(world, tmp_path, monkeypatch, config):  # noqa: F811
     monkeypatch.setenv("DATA_ROOT", "data/")

@@ -100,7 +100,7 @@ def _without_pipelines(value: Any) -> Any:
 def _fingerprint(cfg, request: str) -> str:
     task = task_of(cfg)
     folders = task.data_folders(cfg)
-    if not all(folder.is_dir() for folder in folders):
+    if not all(map(os.path.isdir, folders)):
         return MISSING
     cache = cache_file("folders", request)
     if unchanged := _unchanged(cache):
