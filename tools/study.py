@@ -29,8 +29,8 @@ from tools.engine.config.arguments import positive_number, whole_number
 from tools.engine.stopping import STOPPED
 from tools.engine.studies.arguments import add_study_arguments, jobs_of, set_environment, study_of
 
-JSON = """print one JSON document instead: study, scale, missing_data (folders without which keys are provisional) and runs, each with
-name, key, task, recipe, network, pretrain_seed, finetune_seed, upstream (key of the run that it rests on), state, folder and
+JSON = """print one JSON document instead: study, scale, missing_data (folders without which keys are provisional) and runs, each
+with name, key, task, recipe, network, pretrain_seed, finetune_seed, upstream (key of the run that it rests on), state, folder and
 metrics (in percent; empty unless it is done)"""
 
 
