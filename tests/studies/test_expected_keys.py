@@ -102,3 +102,21 @@ def test_json_has_the_key_and_state_of_each_run(command_name, monkeypatch, capsy
     for node in nodes:
         assert runs[node.key]["upstream"] == (node.above.key if node.above else None)
         assert runs[node.key]["finetune_seed"] == (None if node.pretrain else node.options.seed)
+
+
+def test_the_record_of_another_run_in_a_runs_folder_is_no_result():
+    node = nodes_of(small_study(1))[0]
+    node.folder.mkdir(parents=True)
+    (node.folder / "record.json").write_text(json.dumps({"key": "0123456789ab", "status": "done", "metrics": {}}))
+    assert node.record is None and node.state() == "unreadable" and "holds the record of the run 0123456789ab" in node.fault
+
+
+def test_a_rescan_reads_all_data_again(monkeypatch):
+    from tools.study import parse
+
+    calls = []
+    monkeypatch.setattr("tools.engine.config.fingerprint.rescan", lambda: calls.append("rescan"))
+    for options in ([], ["--rescan"]):
+        monkeypatch.setattr(sys, "argv", ["study.py", "status", DEMO, *options])
+        study_of(parse())
+        assert len(calls) == len(options)

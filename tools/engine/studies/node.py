@@ -70,17 +70,23 @@ class Node:
 
     @property
     def record(self) -> dict | None:
-        """Return the record of the run, or None if it has not finished or the record is unreadable; see ``fault``."""
+        """Return the record of the run, or None if it has not finished or the record has a fault; see ``fault``."""
         try:
-            return read_record(self.folder)
+            return self._read_record()
         except ValueError:
             return None
 
+    def _read_record(self) -> dict | None:
+        record = read_record(self.folder)
+        if record and record.get("key", self.key) != self.key:
+            raise ValueError(f"{self.folder} holds the record of the run {record['key']}; move that folder away.")
+        return record
+
     @property
     def fault(self) -> str:
-        """Return a sentence that names the record of the run and its fault if it cannot be read; empty otherwise."""
+        """Return a sentence that names the record and its fault if it cannot be read or is another run's; empty otherwise."""
         try:
-            read_record(self.folder)
+            self._read_record()
         except ValueError as error:
             return str(error)
         return ""
