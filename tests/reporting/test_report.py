@@ -175,6 +175,13 @@ def test_published_numbers_are_like_for_like_by_the_papers_own_protocol_at_scale
     assert "*80.71 (+3.17)*" in text and "not like for like" in text
 
 
+@pytest.mark.parametrize("protocols", [None, {}, {"segmentation": "he2019"}])
+def test_published_numbers_without_a_protocol_leave_no_name_empty(tmp_path, protocols):
+    published = made_study([])["published"] | ({} if protocols is None else {"protocols": protocols})
+    text = write_report(write_study(tmp_path / "s", made_rows(), published=published))["report.md"].read_text()
+    assert "The published numbers have another protocol: compare gains, never levels." in text and "protocols named" not in text
+
+
 def test_published_numbers_of_what_has_not_run_are_listed(tmp_path):
     published = made_study([])["published"]
     published["values"].append({"recipe": "smooth", "network": "mobilenet", "metric": "top1", "value": 72.9})

@@ -9,7 +9,18 @@ from tools.engine.config.fingerprint import forget
 from tools.engine.planning.cost import Costs, Past, amount, elapsed, past_runs
 from tools.engine.planning.plan import cost_lines, detect_lines, show_plan
 from tools.engine.planning.power import power_of, seeds_needed
-from tools.engine.planning.power_analysis import ASSUMED, Bill, Noise, choices, need, needed, needs, noise_of, together
+from tools.engine.planning.power_analysis import (
+    ASSUMED,
+    Bill,
+    Noise,
+    choices,
+    need,
+    needed,
+    needs,
+    noise_of,
+    together,
+    values_so_far,
+)
 from tools.engine.studies.graph import nodes_of
 from tools.engine.studies.study import load_study
 
@@ -243,6 +254,15 @@ def test_the_runs_so_far_decide(tmp_path):
     assert detection.cost == pytest.approx(min(prices.values())) and detection.metric == "mAP"
     assert together(2.0, [detection], costs) == (detection.pretrainings, detection.finetunings, detection.cost)
     assert needs(4.0, costs)[0].pretrainings < detection.pretrainings
+
+
+def test_a_run_without_the_metric_says_nothing_about_its_spread(tmp_path):
+    study = load_study(DEMO, "toy", ["b_standard"], seeds=3, tasks=["detection"])
+    for node in nodes_of(study):
+        metrics = dict(mAP=40.0 + node.options.seed) if node.options.seed else dict(mAP_50=1.0)
+        finish(node, 10.0, **(dict(top1=50.0) if node.pretrain else metrics))
+    (values,) = values_so_far("detection", "mAP", Costs(study, past_runs()))
+    assert sorted(values) == [[41.0], [42.0]]
 
 
 @pytest.mark.parametrize("detect", [0.0, -1.0, float("nan"), 200.0])

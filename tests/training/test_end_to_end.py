@@ -112,6 +112,28 @@ def test_results_csv_is_tidy_and_unrounded(tree, studied):
 
 
 @pytest.mark.slow
+def test_the_report_of_real_runs_is_verified_and_a_changed_variance_found(tree, studied):
+    folder = tree / "work_dirs/demo-toy"
+    assert "results.csv holds\n" in call(tree, "tools/report.py", folder, "--verify")
+    study = json.loads((folder / "study.json").read_text())
+    changed = study | {"images": [entry | {"total": 0.0} for entry in study["images"]]}
+    try:
+        (folder / "study.json").write_text(json.dumps(changed))
+        out = call(tree, "tools/report.py", folder, "--verify", status=1)
+    finally:
+        (folder / "study.json").write_text(json.dumps(study))
+    assert "differs: study.json, images of " in out
+
+
+@pytest.mark.slow
+def test_a_part_of_a_study_leaves_its_table_whole(tree, studied):
+    before = (tree / "work_dirs/demo-toy/results.csv").read_bytes()
+    options = ("--scale", "toy", "--recipes", "scratch", "--tasks", "segmentation")
+    call(tree, "tools/study.py", "run", "configs/studies/demo.py", *options)
+    assert (tree / "work_dirs/demo-toy/results.csv").read_bytes() == before
+
+
+@pytest.mark.slow
 def test_a_second_run_repeats_nothing(tree, studied):
     before = {p: p.stat().st_mtime_ns for p in (tree / "work_dirs/runs").rglob("*") if p.is_file()}
     out = call(tree, "tools/study.py", "run", "configs/studies/demo.py", "--scale", "toy")
