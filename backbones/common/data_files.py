@@ -121,10 +121,12 @@ def shared_images(training: NamedPaths, testing: NamedPaths) -> list[str]:
 
     Two images are compared if they have one name. They are the same if they are one file, or two of the same content.
     """
-    by_name: dict[str, list] = {}
+    testing = list(testing)
+    by_name: dict[str, list] = {name: [] for name, _ in testing}  # of the training images only those that may be shared
     for name, path in training:
-        by_name.setdefault(name, []).append(path)
-    return [name for name, path in testing if any(_is_same(path, other) for other in by_name.get(name, ()))]
+        if name in by_name:
+            by_name[name].append(path)
+    return [name for name, path in testing if any(_is_same(path, other) for other in by_name[name])]
 
 
 def check_overlap(training: NamedPaths, testing: NamedPaths) -> list[str]:
