@@ -118,6 +118,9 @@ def find_card(path: str | Path) -> Path:
     for folder in (path, path.parent if path.name == JSON else path, path / "card"):
         if (folder / JSON).is_file():
             return folder
+    if path.is_file():
+        remedy = f"make a card of it: python tools/import_backbone.py {path} --out cards/NAME"
+        raise ValueError(f"There is no backbone card at {path}, which is a file and no folder with {JSON}; {remedy}.")
     cards = sorted(str(p.parent) for p in RUNS.glob("*/card/card.json"))
     near = difflib.get_close_matches(str(path), cards, n=3, cutoff=0.3) or cards[:3]
     hint = f"nearest: {', '.join(near)}" if near else "no run under work_dirs has written one yet"

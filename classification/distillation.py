@@ -92,7 +92,8 @@ def load_teacher(path: str, num_classes: int, class_names: list[str] | None = No
     card = BackboneCard.load(path)
     if not card.classifier:
         raise ValueError(
-            f"The card {card.path} has no classifier, and a teacher needs one; export it again from its run or source."
+            f"The card {card.path} has no classifier, and a teacher needs one; choose the card of a pretraining, or of weights "
+            "that have theirs."
         )
     if (teacher_classes := len(card.classifier["weight"])) != num_classes:
         raise ValueError(

@@ -131,19 +131,31 @@ def read_json(path: str | Path) -> Any:
         raise ValueError(f"{path} is not JSON ({error}); remove it, or bring the whole file back.") from None
 
 
+def zip_entries(path: str | Path) -> list[zipfile.ZipInfo]:
+    """Return the directory of a zip archive; nothing if the file is none.
+
+    Raises:
+        ValueError: the directory is damaged.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return []
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except Exception as error:  # damaged bytes make zipfile raise any error
+        raise ValueError(f"{path} is damaged, or cut short ({error}); download or copy it again.") from None
+
+
 def check_archive(path: str | Path) -> None:
     """Check, without unpacking anything, that a path can be opened, and that a zip archive does not inflate without end.
 
     Raises:
-        ValueError: the path is a folder, a pipe or a device, or the archive would unpack to far more than it holds.
+        ValueError: the path is a folder, a pipe or a device, or the archive is damaged or would unpack to far more than it holds.
     """
     path = Path(path)
     if path.exists() and not path.is_file():  # opening a pipe would wait for ever
         raise ValueError(f"{path} is a {'folder' if path.is_dir() else 'pipe or a device'} and no file; give a file.")
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(entry.file_size for entry in archive.infolist())
+    unpacked = sum(entry.file_size for entry in zip_entries(path))
     if unpacked > max(INFLATED, RATIO * (size := path.stat().st_size)):
         raise ValueError(
             f"{path} has {size:,} bytes and would unpack to {unpacked:,}, which no file of this kind does; it is not read. "

@@ -3,7 +3,6 @@
 import difflib
 import pickle
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from backbones.common.files import check_archive, sha256
+from backbones.common.files import check_archive, sha256, zip_entries
 from backbones.interchange.old_formats import OtherArchive, Unknown, read_archive, read_arrays
 
 
@@ -115,10 +114,10 @@ def _kind(path: Path) -> str:
 
 def _check_zip(path: Path) -> None:
     """Raise ValueError if a zip archive is a program or another archive than torch.save writes."""
-    if not zipfile.is_zipfile(path):
+    entries = [entry.filename for entry in zip_entries(path)]
+    if not entries:
         return  # it is cut short, as torch says below
-    with zipfile.ZipFile(path) as archive:
-        names = {name.partition("/")[2] or name: name for name in archive.namelist()}
+    names = {name.partition("/")[2] or name: name for name in entries}
     if "constants.pkl" in names:
         raise ValueError(
             f"{path} is a TorchScript program and no state dict; save its weights with torch.save(torch.jit.load("

@@ -132,7 +132,8 @@ def _refuse_own(path: Path) -> None:
     if (path / JSON).is_file() or (path / "card" / JSON).is_file():
         raise ValueError(f"{path} is a card of this project, or a run that has one; use it as it is: --backbone {path}.")
     config = (path if path.is_dir() else path.parent) / "config.py"
-    if config.is_file() and re.search(r"^resolved_from = ", config.read_text(), re.M):
+    is_own = path.is_dir() or re.fullmatch(r"(epoch|iter)_\d+\.pth", path.name)
+    if is_own and config.is_file() and re.search(r"^resolved_from = ", config.read_text(), re.M):
         raise ValueError(f"{path} belongs to a run of this project; tools/export_backbone.py writes the card of its checkpoint.")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give a file of weights, timm:NAME or torchvision:NAME.")

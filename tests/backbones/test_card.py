@@ -237,6 +237,14 @@ def test_another_format_and_broken_json_are_refused(make_card):
         BackboneCard.load(card.path)
 
 
+def test_a_file_in_place_of_a_card_says_how_to_make_one(tmp_path):
+    (tmp_path / "resnet50.pth").touch()
+    with pytest.raises(
+        ValueError, match=r"which is a file .*make a card of it: python tools/import_backbone\.py .*resnet50\.pth --out"
+    ):
+        BackboneCard.load(tmp_path / "resnet50.pth")
+
+
 def test_a_missing_card_names_the_nearest(make_card, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="There is no backbone card at work_dirs/runs/0a1b/card .*no run under work_dirs"):

@@ -332,6 +332,33 @@ def test_many_networks_are_counted(small, tmp_path):
         import_backbone(save(tmp_path / "net.pth", content))
 
 
+def write_all_formats(folder: Path, state: dict) -> dict[str, Path]:
+    """Write a state dict in each format that is read."""
+    paths = {name: folder / name for name in ("zip", "old", "tar", "pickle", "safetensors")}
+    write_archive(paths["tar"], state)
+    torch.save(state, paths["zip"])
+    torch.save(state, paths["old"], _use_new_zipfile_serialization=False)
+    paths["pickle"].write_bytes(pickle.dumps({name: tensor.numpy() for name, tensor in state.items()}))
+    save_file(state, paths["safetensors"])
+    return paths
+
+
+@pytest.mark.parametrize("form", ["zip", "old", "tar", "pickle", "safetensors"])
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_bytes_of_any_format_give_one_sentence(tmp_path, form):
+    path = write_all_formats(tmp_path, {"layer1.0.conv1.weight": torch.ones(2, 3), "bn1.bias": torch.ones(4)})[form]
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    for i in range(100):
+        damaged = bytearray(whole[: random.integers(len(whole))] if i % 3 == 0 else whole)
+        for place in random.integers(max(1, len(damaged)), size=1 + i % 5):
+            damaged[place : place + 1] = random.bytes(1)
+        (tmp_path / "net.pth").write_bytes(damaged)
+        try:
+            read_checkpoint(tmp_path / "net.pth")
+        except ValueError as error:
+            assert "\n" not in str(error) and str(error).startswith(str(tmp_path / "net.pth"))
+
+
 @pytest.mark.parametrize("width", [0, 1, 7])
 def test_a_width_that_no_resnet_has_is_refused(small, tmp_path, width):
     state = small.state_dict() | {"layer1.0.conv1.weight": torch.zeros(width, 8, 1, 1)}
