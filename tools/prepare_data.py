@@ -131,8 +131,9 @@ def report(check: Callable[[Path, int], Iterator], readers: tuple[str, ...], roo
 def write_digest(readers: tuple[str, ...], root: Path, workers: int) -> str:
     """Write a digest of all content that each of the configs ``readers`` reads in ``root``, and return a sentence on it."""
     from tools.engine.config import Options, load, resolve, task_of
-    from tools.engine.config.fingerprint import DIGESTS, write_digests
+    from tools.engine.config.fingerprint import DIGESTS, rescan, write_digests
 
+    rescan()
     configs = []
     for reader in readers:
         backbone = "scratch" if task_of(load(reader)).STAGE == "transfer" else None

@@ -113,6 +113,16 @@ def test_a_card_that_was_replaced_changes_the_key_of_a_dumped_config(make_card, 
     assert resolve(tmp_path / "config.py").key != resolved.key
 
 
+@pytest.mark.parametrize("path", [CLASSIFIER, DETECTOR])
+def test_weights_to_start_from_count_by_content_and_not_by_their_place(path, tmp_path):
+    (tmp_path / "mine.pth").write_bytes(b"first")
+    (tmp_path / "copy.pth").write_bytes(b"first")
+    first, copy = (key(path, overrides={"load_from": str(tmp_path / name)}) for name in ("mine.pth", "copy.pth"))
+    (tmp_path / "mine.pth").write_bytes(b"other")
+    other = key(path, overrides={"load_from": str(tmp_path / "mine.pth")})
+    assert first == copy != other and key(path) not in (first, other)
+
+
 # --- processes, threads and the device ---------------------------------------------------------------------
 
 

@@ -3,10 +3,12 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from backbones.resolving import TRANSFER_HOOK, Machine
 from classification.tricks import difference, flatten
+from tools.engine.config.content_hashes import hash_of
 from tools.engine.config.fingerprint import data_fingerprint
 from tools.engine.config.tasks import task_of
 
@@ -16,6 +18,7 @@ NOT_KEYED = (
     *("work_dir", "run", "launcher", "backbone", "visualizer", "log_level", "log_processor", "threads"),
     "model_wrapper_cfg",
 )
+WEIGHTS = ("load_from", "checkpoint")  # keys of a config that name a file of weights, which counts by its content
 LOADING = ("num_workers", "persistent_workers", "pin_memory", "prefetch_factor")  # how data is loaded, which changes no sample
 OWN_HOOKS = (dict(type="SyncBuffersHook"), dict(type="classification.UpdateHook"))  # what resolving puts in, without options
 
@@ -87,8 +90,18 @@ def hashable_config(cfg, data_folder: str) -> dict[str, Any]:
     data["optim_wrapper"] = {key: value for key, value in data["optim_wrapper"].items() if key != "accumulative_counts"}
     if isinstance(data.get("protocol"), dict):
         data["protocol"] = {key: value for key, value in data["protocol"].items() if key not in ("source", "chosen")}
-    places = {data_folder: "$DATA"} | ({cfg.teacher: "$TEACHER"} if "teacher" in cfg else {})
+    weights = _weights_in(data)
+    if weights and "protocol" in data:  # whose name says what was overridden
+        for path, content in weights.items():
+            data["protocol"]["name"] = data["protocol"]["name"].replace(path, content)
+    places = {data_folder: "$DATA"} | ({cfg.teacher: "$TEACHER"} if "teacher" in cfg else {}) | weights
     return json.loads(json.dumps(_without_places(data, places), sort_keys=True, default=str))
+
+
+def _weights_in(data: dict[str, Any]) -> dict[str, str]:
+    """Return the files of weights that a config names, each with a text that stands for its content."""
+    named = [value for key, value in flatten(data).items() if key.rpartition(".")[2] in WEIGHTS and isinstance(value, str)]
+    return {path: f"sha256:{hash_of(Path(path))}" for path in named if Path(path).is_file()}
 
 
 def _without_card(hook: dict) -> dict:
