@@ -18,15 +18,13 @@ ALIKE = dict(_se_reduce="se.conv_reduce", _se_expand="se.conv_expand")
 OUTSIDE = dict(_conv_stem="conv_stem", _bn0="bn1", _conv_head="conv_head", _bn1="bn2", _fc="classifier")
 
 
-def timm_names(tensors: dict[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor] | None:
-    """Return ``tensors`` of efficientnet_pytorch under timm's names; None if they are of another library.
+def timm_names(tensors: dict[str, Tensor], expected: Iterable[str]) -> dict[str, Tensor]:
+    """Return ``tensors`` of efficientnet_pytorch under timm's names.
 
     Args:
         tensors: by name.
         expected: the names of timm's network, in whose order its blocks are counted.
     """
-    if ANCHOR not in tensors:
-        return None
     places = list(dict.fromkeys(match[0] for name in expected if (match := re.match(r"blocks\.\d+\.\d+", name))))
     return {_timm_name(name, tensors, places): tensor for name, tensor in tensors.items()}
 

@@ -18,7 +18,7 @@ from backbones.interchange.efficientnet import ANCHOR as EFFICIENTNET
 from backbones.interchange.efficientnet import network_of, timm_names
 from backbones.interchange.facts import check_facts
 from backbones.interchange.imported import Imported
-from backbones.interchange.key_maps import ANCHORS, PARTS, completed, fill, infer_arch, mm_names, our_names
+from backbones.interchange.key_maps import ANCHORS, COUNTER, PARTS, completed, fill, infer_arch, mm_names, our_names
 from backbones.interchange.libraries import TIMM, TORCHVISION, download, from_timm, from_torchvision, published_top1
 from backbones.interchange.reference_networks import (
     Stock,
@@ -85,12 +85,9 @@ def import_backbone(
         network, given = TORCHVISION + published, {"top1": published_top1(published)} | given
         notes.append(f"{path.name} is {network}, by its sha256.")
     candidate, chosen = _find(checkpoint, network, prefix)
-    if not network and EFFICIENTNET in candidate.tensors:
-        network = network_of(str(path), candidate.tensors)
-        notes.append(
-            f"{path.name} has the names of efficientnet_pytorch, and the tensors of {network}. timm pads each map anew, so "
-            "features are the same at the image size that efficientnet_pytorch was built for, and may differ at others."
-        )
+    if EFFICIENTNET in candidate.tensors:
+        network, note = _efficientnet(str(path), candidate, network)
+        notes.append(note)
     if network:
         imported = _from_network(network, checkpoint, candidate, given)
     else:
@@ -100,6 +97,24 @@ def import_backbone(
     imported.notes[:0] = notes + chosen
     imported.facts["source"].update(imported=path.name, sha256=checkpoint.sha256, prefix=candidate.label)
     return imported
+
+
+def _efficientnet(where: str, candidate: Candidate, network: str | None) -> tuple[str, str]:
+    """Return the network of timm for a file of efficientnet_pytorch, and a note.
+
+    Raises:
+        ValueError: timm has none, or ``network`` is another, such as one of PyTorch's padding with the same tensors.
+    """
+    own = network_of(where, candidate.tensors)
+    if network and network.split(".")[0] != own:
+        raise ValueError(
+            f"{where} has the names of efficientnet_pytorch, whose network is {own}, not {network}; leave out --network."
+        )
+    note = (
+        f"{Path(where).name} has the names of efficientnet_pytorch, and the tensors of {own}. timm pads each map anew, so features "
+        "are the same at the image size that efficientnet_pytorch was built for, and may differ at others."
+    )
+    return network or own, note
 
 
 def _find(checkpoint: Checkpoint, network: str | None, prefix: str | None) -> tuple[Candidate, list[str]]:
@@ -112,7 +127,11 @@ def _find(checkpoint: Checkpoint, network: str | None, prefix: str | None) -> tu
     anchors, kind = (*ANCHORS, EFFICIENTNET), "ResNet and no EfficientNet"
     if network:
         names, kind = list(named_network(network).state_dict()), network
-        anchors = tuple(ANCHORS) if next(iter(ANCHORS)) in names else (max(names, key=len), EFFICIENTNET)
+        anchors = (
+            tuple(ANCHORS)
+            if next(iter(ANCHORS)) in names
+            else (max((n for n in names if not n.endswith(COUNTER)), key=len), EFFICIENTNET)
+        )
     networks = candidates(checkpoint.content, anchors)
     if networks:
         return choose(where, networks, prefix)
@@ -143,7 +162,10 @@ def _from_network(network: str, checkpoint: Checkpoint, candidate: Candidate, gi
     """Import a file that holds the network of timm or torchvision named ``network``."""
     library, name = network.split(":", 1)
     bare = named_network(network).state_dict()
-    candidate = _renamed(candidate, timm_names(candidate.tensors, list(bare)) or our_names(candidate.tensors)[0])
+    if EFFICIENTNET in candidate.tensors:
+        candidate = _renamed(candidate, timm_names(candidate.tensors, list(bare)))
+    elif next(iter(ANCHORS)) in bare:
+        candidate = _renamed(candidate, our_names(candidate.tensors)[0])
     head = timm_config(name).classifier if library == "timm" else "fc"
     taken = take(str(checkpoint.path), candidate, {key.split(".")[0] for key in bare}, (head,))
     state = taken.tensors | {f"{head}.{key}": tensor for key, tensor in (taken.classifier or {}).items()}

@@ -249,6 +249,26 @@ def test_a_network_of_timm_is_found_under_a_prefix(tmp_path):
     assert torch.equal(card.classifier["weight"], whole.classifier.weight) and card.source["prefix"] == "state_dict.model"
 
 
+def test_a_stem_of_another_network_keeps_its_names(tmp_path):
+    whole = timm.create_model("convnext_atto", num_classes=5)  # has stem.0 and stem.1, as the ResNets of mmseg
+    file = save(tmp_path / "net.pth", {"model": whole.state_dict()})
+    card = import_backbone(file, network="timm:convnext_atto").write(tmp_path / "card")
+    assert torch.equal(card.weights["net.stem_0.weight"], whole.stem[0].weight)
+
+
+def test_a_tag_of_an_efficientnet_gives_its_facts(tmp_path):
+    names = lukemelas_names(timm.create_model("tf_efficientnet_b0", num_classes=5))
+    imported = import_backbone(save(tmp_path / "net.pth", names), network="timm:tf_efficientnet_b0.ap_in1k")
+    assert imported.facts["mean"] == [127.5, 127.5, 127.5]  # as AdvProp was trained
+
+
+def test_children_of_a_named_resnet_are_found(tmp_path):
+    whole = tamed(timm.create_model("resnet18", num_classes=0))
+    file = save(tmp_path / "net.pth", {"state_dict": under("backbone.", children(whole.state_dict()))})
+    imported = import_backbone(file, network="timm:resnet18")
+    assert torch.equal(imported.net.layer4[1].conv2.weight, whole.layer4[1].conv2.weight)
+
+
 @pytest.mark.parametrize(
     ("beside", "named"),
     [
@@ -350,6 +370,10 @@ def test_an_efficientnet_of_lukemelas_is_timms(tmp_path):
     assert imported.notes[0].startswith(
         "net.pth has the names of efficientnet_pytorch, and the tensors of timm:tf_efficientnet_b0. "
     )
+    with pytest.raises(
+        ValueError, match="whose network is timm:tf_efficientnet_b0, not timm:efficientnet_b0; leave out --network"
+    ):
+        import_backbone(str(tmp_path / "net.pth"), network="timm:efficientnet_b0")  # the same tensors, padded otherwise
     card = imported.write(tmp_path / "card")
     assert card.arch == {"name": "tf_efficientnet_b0", "width": 1.0} and card.mean == [123.675, 116.28, 103.53]
     for name, tensor in whole.state_dict().items():
