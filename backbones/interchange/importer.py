@@ -111,8 +111,8 @@ def _efficientnet(where: str, candidate: Candidate, network: str | None) -> tupl
             f"{where} has the names of efficientnet_pytorch, whose network is {own}, not {network}; leave out --network."
         )
     note = (
-        f"{Path(where).name} has the names of efficientnet_pytorch, and the tensors of {own}. timm pads each map anew, so features "
-        "are the same at the image size that efficientnet_pytorch was built for, and may differ at others."
+        f"{Path(where).name} has the names of efficientnet_pytorch, and the tensors of {own}. timm pads each map anew, so "
+        "features are the same at the image size that efficientnet_pytorch was built for, and may differ at others."
     )
     return network or own, note
 
