@@ -89,8 +89,8 @@ def train_on_micro_batches(step: Callable[[dict], dict], model: nn.Module, data:
         data: tensors of N rows, a multiple of ``model.micro_batch``.
     """
     parts, logs = micro_batches(data, model.micro_batch), []
-    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
-    statistics = RunningStatistics(layers) if layers and len(parts) > 1 else None
+    layers = _tracking_layers(model) if len(parts) > 1 else []
+    statistics = RunningStatistics(layers) if layers else None
     first = get_rank() * len(parts)
     for i, part in enumerate(parts):
         if statistics and i:
@@ -103,3 +103,8 @@ def train_on_micro_batches(step: Callable[[dict], dict], model: nn.Module, data:
     if statistics:
         statistics.average(len(parts))
     return mean_of(logs)
+
+
+def _tracking_layers(model: nn.Module) -> list[_BatchNorm]:
+    """Return the BN layers of a model that keep running statistics."""
+    return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
