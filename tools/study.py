@@ -122,8 +122,8 @@ def run(study, args: argparse.Namespace) -> int:
     if args.vis:
         visualizer(args.vis)  # refuse an unknown name before anything runs
         refuse_missing(args.vis)
-    check(study)
     refuse_damaged(study)
+    check(study)
     make_cards(study.cards(), print)
     nodes = nodes_of(study)
     if not slurm:
