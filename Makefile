@@ -34,5 +34,5 @@ lint: setup ## run ruff, codespell and mypy, as CI does
 	$(BIN)/codespell
 	$(BIN)/mypy
 
-soak: setup ## kill and resume a small study for MINUTES (30), and compare its table with the undisturbed one
+soak: setup ## stop and kill a small study for MINUTES (30), compare its table with the undisturbed one and count what it left running
 	$(BIN)/python tests/soak.py --minutes $(MINUTES)

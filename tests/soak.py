@@ -21,13 +21,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests.helpers.processes import MARK, marked  # noqa: E402
 from tools.engine.run_folder import is_locked, read_progress  # noqa: E402
 from tools.engine.stopping import STOPPED  # noqa: E402
 
 STUDY = [sys.executable, ROOT / "tools/study.py", "run", ROOT / "configs/studies/demo.py", "--recipes", "b_standard", "scratch"]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 TARGETS = ("launcher", "trainer", "all")
-MARK = "TRICKTRANSFER_SOAK"  # variable in the environment of all processes of a study: its folder
 SAVING = 30  # seconds that a run may take to save and end, and its loader workers to notice it
 
 
@@ -47,18 +47,6 @@ def table(folder: Path) -> list[tuple[str, ...]]:
         return sorted((row["run"], row["metric"], row["value"]) for row in csv.DictReader(file) if row["metric"] != "seconds")
 
 
-def processes_of(folder: Path) -> list[int]:
-    """Return the ids of the living processes of the study in ``folder``."""
-    mark, pids = f"{MARK}={folder}".encode(), []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (path / "environ").read_bytes().split(b"\0"):  # empty once a process has ended
-                pids.append(int(path.name))
-        except OSError:
-            continue
-    return pids
-
-
 def trainer_of(folder: Path) -> int | None:
     """Return the id of a process that trains for the study in ``folder`` now; None if there is none."""
     for path in folder.glob("work_dirs/runs/*"):
@@ -72,7 +60,7 @@ def disturb(launcher: subprocess.Popen, folder: Path, rng: random.Random) -> tup
     number, target = rng.choice(SIGNALS), rng.choice(TARGETS)
     trainer = trainer_of(folder)
     if target == "all":
-        for pid in processes_of(folder):
+        for pid in marked(str(folder)):
             _send(pid, number)
     elif target == "trainer" and trainer:
         _send(trainer, number)
@@ -98,7 +86,7 @@ def _send(pid: int, number: signal.Signals) -> None:
 def _orphans(folder: Path) -> int:
     """Return how many processes outlive their launcher by more than ``SAVING`` seconds, and end those."""
     end = time.time() + SAVING
-    while (pids := processes_of(folder)) and time.time() < end:
+    while (pids := marked(str(folder))) and time.time() < end:
         time.sleep(0.2)
     for pid in pids:
         print(f"orphan {pid}: {Path(f'/proc/{pid}/cmdline').read_bytes()!r}", flush=True)

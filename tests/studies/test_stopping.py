@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,9 @@ import pytest
 
 from backbones.common.project import ROOT
 from tests.helpers.graph import DEMO, run_fakes
+from tests.helpers.processes import MARK, marked
 from tools.engine.launching.local import Share, run_study
-from tools.engine.run_folder import LOCK, PROGRESS, RECORD, is_locked, locked
+from tools.engine.run_folder import LOCK, PROGRESS, RECORD, is_locked, locked, read_progress
 from tools.engine.stopping import ECHO, LAUNCHED, SIGNALS, STOPPED, Stopped, StopSignals
 from tools.engine.studies.graph import nodes_of
 from tools.engine.studies.study import load_study
@@ -179,6 +181,46 @@ def test_a_stopped_study_goes_on(launch, monkeypatch):
     launcher.communicate(timeout=60)
     nodes, _, failed = run_fakes(monkeypatch)
     assert not failed and all(node.record for node in nodes)
+
+
+# ---- real runs: forked, and in two processes under torchrun
+
+
+@pytest.fixture
+def long_root(toy_root, tmp_path) -> Path:
+    """Return the small synthetic data with ten times as many images to train on."""
+    shutil.copytree(toy_root, tmp_path / "data/toy")
+    ade = tmp_path / "data/toy/ADEChallengeData2016"
+    for folder in (tmp_path / "data/toy/imagenet/train", ade / "images/training", ade / "annotations/training"):
+        for image in [path for path in folder.rglob("*") if path.is_file()]:
+            for number in range(9):
+                shutil.copy(image, image.with_stem(f"{image.stem}_{number}"))
+    return tmp_path / "data"
+
+
+FORKED = ["--recipes", "b_standard", "--tasks", "classification"]
+TORCHRUN = ["--recipes", "scratch", "--tasks", "segmentation", "--processes", "2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [FORKED, TORCHRUN], ids=["forked", "torchrun"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_outlives_a_study_and_all_of_it_is_saved(long_root, tmp_path, options, number):
+    line = [sys.executable, ROOT / "tools/study.py", "run", ROOT / DEMO, *options]
+    env = os.environ | {"DATA_ROOT": str(long_root), MARK: str(tmp_path)}
+    with open(tmp_path / "study.txt", "w") as out:
+        launcher = subprocess.Popen(list(map(str, line)), env=env, cwd=tmp_path, stdout=out, stderr=out)
+    until(lambda: list(tmp_path.glob("work_dirs/runs/*/epoch_1.pth")) or launcher.poll() is not None, 300)
+    launcher.send_signal(number)
+    status = -signal.SIGKILL if number == signal.SIGKILL else STOPPED
+    assert launcher.wait(180) == status, (tmp_path / "study.txt").read_text()
+    until(lambda: not marked(str(tmp_path)), 60 if number == signal.SIGKILL else 10)
+    (folder,) = (tmp_path / "work_dirs/runs").iterdir()
+    progress = read_progress(folder)
+    assert progress.stopped and progress.saved and not (folder / RECORD).exists() and not (folder / "failed.txt").exists()
+    if number != signal.SIGKILL:
+        text = f"saved at update {progress.saved} of {progress.updates}; the same command goes on"
+        assert text in (tmp_path / "study.txt").read_text()
 
 
 # ---- signals in a process

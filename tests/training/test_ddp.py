@@ -231,7 +231,7 @@ def test_processes_stop_together_and_none_outlives_another(toy_root, tmp_path):
     process = launch(run, toy_root.parent)
     wait_for(run, process, 1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) != 0 and not processes_of(run)
+    assert process.wait(180) != 0 and not processes_of(run)
     stopped = list(run.glob("iter_*.pth"))
     assert len(stopped) == 1 and last_checkpoint(run) == stopped[0], run.with_suffix(".txt").read_text()[-3000:]
     ranks = torch.load(stopped[0], weights_only=True)["ranks"]
@@ -246,8 +246,8 @@ def test_processes_stop_together_and_none_outlives_another(toy_root, tmp_path):
         if rank == 1 and Path(f"/proc/{pid}/stat").read_text().split()[3] == str(process.pid)
     ]
     os.kill(victim, signal.SIGKILL)
-    assert process.wait(60) != 0
-    end = time.time() + 60
+    assert process.wait(180) != 0
+    end = time.time() + 180
     while processes_of(run):
         assert time.time() < end, f"left behind: {processes_of(run)}"
         time.sleep(0.2)
