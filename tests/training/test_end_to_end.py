@@ -163,7 +163,8 @@ def test_a_dumped_config_trains_to_the_same_figures(tree, studied):
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_run(tree, studied):
+def test_two_processes_train_one_run(tree, studied, monkeypatch):
+    monkeypatch.setenv("TRICKTRANSFER_DEVICE", "cpu")
     arguments = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29511", "tools/train.py"]
     arguments += ["configs/classification/resnet50_toy.py", "--launcher", "pytorch", "--work-dir", "work_dirs/two"]
     call(tree, *arguments, "--tricks", "cosine", "mixup", "--cfg-options", "micro_batch=1")

@@ -105,9 +105,12 @@ def last_checkpoint(folder: Path, unread: list[str] | None = None) -> Path | Non
 
 def check_expected(key: RunKey, expected: str | None) -> None:
     """Raise ValueError if a launcher expects another key than that of this run; name both, and what differs if it is known."""
-    if expected in (None, key.name):
+    if expected is None:
         return
     path = expected_key(RUNS / expected)
+    if expected == key.name:
+        path.unlink(missing_ok=True)
+        return
     content = read_json(path) if path.is_file() else read_content(RUNS / expected)
     raise ValueError(
         f"This would be the run {key}, and {expected} is expected{difference_text(content, key.content)}. Something has changed "
