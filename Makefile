@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint soak
+.PHONY: help setup demo test test-all test-tools lint audit soak
 
 help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.done ## create .venv with everything that the project needs
 
@@ -27,6 +27,14 @@ test: setup ## run the fast tests
 
 test-all: setup ## run all tests, as CI does
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+test-tools: ## install Slurm and chromium for their tests, where apt-get works; these are skipped otherwise
+	tests/install_tools.sh
+
+audit: setup ## look for known faults of the packages in constraints.txt (pip-audit, which needs the network)
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 lint: setup ## run ruff, codespell and mypy, as CI does
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from backbones.common.schema import Count, Fraction, Index, NonNegative, Positive, PositiveFraction
 from backbones.common.values import Values
+from backbones.networks.architecture import Architecture
 from backbones.transfer.protocols import Pixels, Protocol
 
 Split = Annotated[str, Meta(pattern=r"^\w+/\w+$", description="a year and a list of VOCdevkit, such as VOC2007/trainval")]
@@ -16,7 +17,7 @@ class DetectionValues(Values, kw_only=True, forbid_unknown_fields=True):
     """Declare the values of a detector's config."""
 
     classes: Annotated[tuple[str, ...], Meta(min_length=1)]
-    scratch_backbone: dict[str, Any]  # network of a row without pretraining, written like a card's ``arch``
+    scratch_backbone: Architecture  # network of a row without pretraining, written like a card's ``arch``
     protocol: str | dict[str, Any]
 
 

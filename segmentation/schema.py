@@ -4,13 +4,14 @@ from typing import Any, ClassVar, Literal
 
 from backbones.common.schema import Count, Fraction, NonNegative, Positive
 from backbones.common.values import Values
+from backbones.networks.architecture import Architecture
 from backbones.transfer.protocols import Pixels, Protocol
 
 
 class SegmentationValues(Values, kw_only=True, forbid_unknown_fields=True):
     """Hold the values of a segmenter's config."""
 
-    scratch_backbone: dict[str, Any]  # network of a run without a card, in the form of a card's ``arch``
+    scratch_backbone: Architecture  # network of a run without a card, in the form of a card's ``arch``
     protocol: str | dict[str, Any]
 
 

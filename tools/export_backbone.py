@@ -57,6 +57,8 @@ def write_card(checkpoint: Path, folder: Path):
 
     if checkpoint.is_dir():
         raise ValueError(f"{checkpoint} is a folder; give a checkpoint (.pth), or --format timm, torchvision or mm for a card.")
+    if not checkpoint.parent.is_dir() or not any(checkpoint.parent.glob("*.pth")):
+        raise ValueError(f"There is no checkpoint {checkpoint}; give one of a pretraining (work_dirs/runs/KEY/epoch_8.pth).")
     config = checkpoint.parent / CONFIG
     if not config.is_file():
         raise ValueError(f"There is no {config}, which an export needs. Use tools/import_backbone.py for weights from elsewhere.")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import HelpFormatter, main
+from tools.engine.cli import HelpFormatter, explained, main
 
 
 def test() -> None:
@@ -47,7 +47,8 @@ def test() -> None:
     task.check_data(cfg)
     with tempfile.TemporaryDirectory() as scratch:
         cfg.work_dir, cfg.launcher, cfg.load_from = scratch, args.launcher, str(args.checkpoint)
-        metrics = {name: float(value) for name, value in build_runner(cfg).test().items()}
+        with explained():
+            metrics = {name: float(value) for name, value in build_runner(cfg).test().items()}
         per_image = Path(scratch) / task.PER_IMAGE
         if args.out and per_image.is_file():  # the first process has written it
             with atomic_path(args.out / task.PER_IMAGE) as part:

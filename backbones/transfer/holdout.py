@@ -30,8 +30,10 @@ def tune(cfg, lr_factor: float | None, hold_out: bool) -> None:
     Raises:
         ValueError: the factor is not positive.
     """
-    if lr_factor is not None and not lr_factor > 0:
-        raise ValueError(f"--lr-factor is {lr_factor:g}; give a number above 0, such as {', '.join(f'{f:g}' for f in GRID)}.")
+    if lr_factor is not None and not 0 < lr_factor < float("inf"):
+        raise ValueError(
+            f"--lr-factor is {lr_factor:g}; give a finite number above 0, such as {', '.join(f'{f:g}' for f in GRID)}."
+        )
     if lr_factor not in (None, 1):
         cfg.optim_wrapper.optimizer.lr *= lr_factor
         cfg.lr_factor = lr_factor

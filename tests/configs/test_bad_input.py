@@ -164,7 +164,7 @@ def test_a_certificate_that_fails_stops_the_training(refused, world, make_card, 
 
 def test_a_config_that_no_run_has_dumped_cannot_be_tested(refused, world):
     assert "is no run's config" in refused("test", CLASSIFIER, ROOT / "README.md")
-    assert "config.py, which an export needs" in refused("export_backbone", ROOT / "README.md", "--out", "card")
+    assert "There is no checkpoint" in refused("export_backbone", ROOT / "README.md", "--out", "card")
 
 
 def test_a_folder_without_synthetic_data_is_not_overwritten(refused, tmp_path):

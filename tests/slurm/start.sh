@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # A real Slurm on this machine's loopback, for tests: one node, two CPUs, two pretended GPUs, two partitions.
 #
-#   tests/slurm/start.sh install           Debian's packages, as root
 #   eval "$(tests/slurm/start.sh start)"   starts what is not running, and exports SLURM_CONF
 #   tests/slurm/start.sh stop              ends jobs and daemons and removes the folder
 #
@@ -61,20 +60,6 @@ installed() {
     for name in munged slurmctld slurmd sbatch srun sinfo squeue scancel; do
         command -v "$name" >/dev/null || return 1
     done
-}
-
-install_packages() {
-    # All of it there already: nothing to ask of apt.
-    if installed; then
-        return
-    fi
-    command -v apt-get >/dev/null || no_slurm "its packages are installed with apt-get, which this system does not have"
-    [ "$(id -u)" = 0 ] || no_slurm "installing packages takes root"
-    # A fresh container has no lists of packages.
-    apt-get update >&2 || no_slurm "apt-get update failed, so its packages cannot be found"
-    # Without recommended packages: no database, no mail.
-    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slurm-wlm munge >&2 ||
-        no_slurm "apt-get could not install slurm-wlm and munge"
 }
 
 write_configuration() {
@@ -150,7 +135,7 @@ answers() {
 }
 
 start() {
-    installed || no_slurm "Debian's slurm-wlm and munge are not installed (tests/slurm/start.sh install)"
+    installed || no_slurm "Debian's slurm-wlm and munge are not installed (make test-tools)"
     # Running already: only say so. Jobs may make it busy, so any answer will do.
     if running munged >/dev/null && running slurmctld >/dev/null && running slurmd >/dev/null && sinfo -h >/dev/null 2>&1; then
         echo "Slurm runs already, in $folder." >&2
@@ -223,11 +208,10 @@ stop() {
 }
 
 case $action in
-    install) install_packages ;;
     start) start ;;
     stop) stop ;;
     *)
-        echo "Use: tests/slurm/start.sh install | start [FOLDER] | stop [FOLDER]" >&2
+        echo "Use: tests/slurm/start.sh start [FOLDER] | stop [FOLDER]" >&2
         exit 2
         ;;
 esac

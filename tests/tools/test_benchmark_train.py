@@ -9,6 +9,8 @@ from tools.benchmarks.dense import wrapper_of
 from tools.benchmarks.limit import limit, peak_flops, product
 from tools.benchmarks.train import PlainLoop, compared, equal_work, made_batches, product_config
 
+LAST = ["fc.weight", "fc.bias"]  # of timm's network
+
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
@@ -65,12 +67,14 @@ def distance(one: dict, other: dict, names: list[str]) -> float:
 
 
 def test_a_round_makes_the_same_update_in_all(both):
-    """Compare each rival with ours in the same precision.
+    """Compare each rival's update with ours in the same precision.
 
-    In bfloat16, BN over four images makes rounding errors as large as the update.
+    BN over four images amplifies rounding, by an amount that depends on the kernels of the CPU. So the norm of the whole update is
+    compared, and the update of the last layer, which no BN follows: in float32 to a hundredth, and in bfloat16 to twice what that
+    precision itself changes in our update.
     """
     names = [name for name, _ in network(both[0].contenders[1]).named_parameters()]
-    before, ours, moved = weights(both[0].contenders[0]), {}, {}
+    before, ours, theirs = weights(both[0].contenders[0]), {}, []
     for comparison, dtype in zip(both, ("float32", "bfloat16"), strict=True):
         product, *rivals, _ = comparison.contenders
         assert [c.units for c in comparison.contenders[:3]] == [4, 4, 4] and len(comparison.equal) >= 2
@@ -83,12 +87,15 @@ def test_a_round_makes_the_same_update_in_all(both):
             assert distance(weights(contender), before, names) == 0  # all start from the same weights, in both precisions
             contender.run()
         ours[dtype] = weights(product)
-        moved[dtype] = distance(ours[dtype], before, names)
-        for rival in rivals:  # rounding differs, and BN amplifies it
-            same = rival.name.split(", ")[1]
-            assert moved[same] and distance(weights(rival), ours[same], names) <= 0.1 * moved[same]
+        theirs += [(rival.name.split(", ")[1], weights(rival)) for rival in rivals]
         assert ours[dtype]["bn1.num_batches_tracked"] - updates == 1
-    assert distance(ours["float32"], ours["bfloat16"], names) > 0.1 * moved["float32"]  # so the second computed in 16 bits
+    moved = {dtype: distance(ours[dtype], before, LAST) for dtype in ours}
+    rounding = distance(ours["float32"], ours["bfloat16"], LAST)
+    assert 0.001 * moved["float32"] < rounding < 0.5 * moved["float32"]  # so the second computed in 16 bits
+    allowed = {"float32": 0.01 * moved["float32"], "bfloat16": 2 * rounding}
+    for dtype, rival in theirs:
+        assert distance(rival, ours[dtype], LAST) <= allowed[dtype]
+        assert distance(rival, before, names) == pytest.approx(distance(ours[dtype], before, names), rel=0.2)
     hooks = {type(hook).__name__ for hook in product.run.__self__.runner.hooks}
     assert hooks >= {"ExactHook", "DivergenceHook", "ProgressHook", "CurveHook", "StopHook", "UpdateHook", "LoggerHook"}
     assert hooks >= {"CheckpointHook", "ParamSchedulerHook", "IterTimerHook"}

@@ -8,7 +8,9 @@ import logging
 import os
 import select
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from locale import getencoding
 from pathlib import Path
 
@@ -111,3 +113,25 @@ def sentence(error: BaseException) -> str:
     if len(lines) > 1 and lines[0].startswith("Caught "):
         return lines[-1].removeprefix("ValueError: ")
     return str(error)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn whatever an object that a config describes raises while it is built or first used into a ValueError."""
+    try:
+        yield
+    except Exception as error:
+        raise start_error(error) from error
+
+
+def start_error(error: Exception) -> Exception:
+    """Return ``error`` itself if it is a sentence or of the system, else a ValueError that says what failed, and where."""
+    of_system = isinstance(error, OSError) and error.errno in (*DISK, errno.EPIPE)
+    if of_system or (isinstance(error, ValueError) and str(error).rstrip().endswith(".")):
+        return error
+    said = next((line for line in str(error).splitlines() if line.strip()), "no message")
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return ValueError(
+        f"This config cannot be run: {type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {said:.300} "
+        "Change the key or the override that this is about; tools/print_config.py shows the whole config."
+    )

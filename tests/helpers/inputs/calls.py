@@ -67,8 +67,9 @@ def answer(tool: str, args: Sequence[str], variables: Mapping[str, str]) -> Answ
 @contextlib.contextmanager
 def _as_a_process(tool: str, args: Sequence[str], variables: Mapping[str, str]) -> Iterator[None]:
     """Give the tool its command line, and stop it where it would train or fork."""
+    from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+
     from tools.engine.launching import fork_server
-    from tools.engine.training import run
 
     def train(*_):
         raise Training
@@ -77,7 +78,8 @@ def _as_a_process(tool: str, args: Sequence[str], variables: Mapping[str, str]) 
         mock.patch.object(sys, "argv", [f"{tool}.py", *args]),
         mock.patch.object(sys, "path", list(sys.path)),
         mock.patch.object(logging, "raiseExceptions", False),  # MMEngine's logger outlives the stream of an earlier row
-        mock.patch.object(run, "_train_and_test", train),
+        mock.patch.object(EpochBasedTrainLoop, "run_epoch", train),
+        mock.patch.object(IterBasedTrainLoop, "run_iter", train),
         mock.patch.object(fork_server, "start", lambda: None),
         mock.patch.dict(os.environ, variables),
     )

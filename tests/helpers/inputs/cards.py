@@ -76,7 +76,7 @@ def rows() -> Iterator[Row]:
     yield _read("card.json in Latin-1", ("card.json",), lambda folder: written("")(folder) or latin1(folder))
     yield _read("a folder without card.json", ("no backbone card at card",), lambda folder: (folder / "card").mkdir())
     for task in ("detection", "segmentation"):
-        args = (CONFIGS[task], "--backbone", "card", "--cfg-options", "num_workers=0")
+        args = (CONFIGS[task], "--backbone", "card", "--cfg-options", "num_workers=0", "protocol.batch=2")
         for name, (change, words) in list(tensor_faults().items())[:: 1 if task == "detection" else 5]:
             yield Row("cards", f"{task} {name}", "train", args, words, prepare=real(change))
         yield Row("cards", f"{task} a right card", "train", args, (STARTED,), status=0, prepare=real())

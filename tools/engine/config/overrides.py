@@ -105,7 +105,7 @@ def refuse_undone(overrides: Overrides, tricks: Iterable[str]) -> None:
     for key in overrides.derived:
         for name in tricks:
             trick: Any = TRICKS[name]
-            if trick.stage == "values" and declares(trick.sets, key):
+            if key in trick.sets or (trick.stage == "values" and declares(trick.sets, key)):
                 raise ValueError(
                     f"--cfg-options {key}: the trick {name} sets that; leave one of the two out, or give the trick an option "
                     "of its own (docs/tricks.md)."

@@ -24,6 +24,11 @@ from tools.engine.config.run_key import SEED, RunKey, hashable_config, make_key,
 from tools.engine.config.structures import check_structures
 from tools.engine.config.tasks import task_of
 
+# launcher: its program, and the variables that it sets: numbers, the first of which counts the processes, and names
+STARTED_BY = {
+    "pytorch": ("torchrun", ("WORLD_SIZE", "RANK", "LOCAL_RANK"), ("MASTER_ADDR", "MASTER_PORT")),
+    "slurm": ("srun", ("SLURM_NTASKS", "SLURM_PROCID"), ("SLURM_NODELIST",)),
+}
 # overrides of a transfer that are no part of how its number is made, or that a record has elsewhere
 UNNAMED = ("protocol", "scratch_backbone", "threads", "data_root", "num_workers", "classes")
 
@@ -99,8 +104,20 @@ class Resolved:
 
 
 def processes_of(launcher: str) -> int:
-    """Return how many processes share the batch of a run that ``launcher`` started."""
-    return 1 if launcher == "none" else int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1)))
+    """Return how many processes share the batch of a run that ``launcher`` started.
+
+    Raises:
+        ValueError: this process was not started by that launcher, or one of its variables is no number.
+    """
+    if launcher == "none":
+        return 1
+    program, numbers, names = STARTED_BY[launcher]
+    for name in (*numbers, *names):
+        value = os.environ.get(name, "")
+        if not value or (name in numbers and not value.isdigit()):
+            has = f"{name}={value}" if value else f"no {name}"
+            raise ValueError(f"--launcher {launcher}: this process has {has} in its environment; start it with {program}.")
+    return int(os.environ[numbers[0]])
 
 
 def resolve(

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,8 +34,8 @@ REGISTRIES = (  # the order in which a name is looked for
     *("OPTIM_WRAPPER_CONSTRUCTORS", "EVALUATOR", "METRICS"),
 )
 NOTES = ("protocol", "tricks")  # what a record keeps
-# dicts with a ``type`` that name no class, or arguments of a function; tools.engine.config.structures declares them
-DECLARED = ("nms", "clip_grad", "optim_wrapper")
+SWITCHES = ("optim_wrapper.clip_grad",)  # dicts with a ``type`` that names no class; so does every ``nms``
+BUILT_FROM = ("optim_wrapper",)  # dicts that MMEngine takes apart before it calls the class; their schema says what they have
 
 
 # places of arguments that take more than their annotation says: one number for both sides, and fractions of an epoch
@@ -127,16 +128,20 @@ def check_signatures(cfg, where: str) -> None:
         ValueError: no class has that name, a library that it needs cannot be imported, or the class does not take a key; says
             where and what is nearest.
     """
+    if find_spec(cfg.default_scope) is None:
+        raise ValueError(f"{where} has default_scope={cfg.default_scope!r}; give mmengine, mmdet or mmseg.")
     if isinstance(cfg.get("compile"), dict):
         import torch
 
         refuse_unknown(cfg.compile, arguments(torch.compile, {})[0].keys() - {"model"}, where, "compile", "torch.compile")
     for path, node in typed_dicts("", cfg.to_dict()):
         steps = [part for part in path.split(".") if not part.isdigit()]
-        if steps[-1] in DECLARED or steps[0] in NOTES:
+        if steps[0] in NOTES or path in SWITCHES or steps[-1] == "nms":
             continue
         name = f"mmcv.ops.{node['type']}" if steps[-1] == "roi_layer" else node["type"]
         kind = _kind(name, cfg.default_scope, f"{where} has {path}.type={node['type']}")
+        if path in BUILT_FROM:
+            continue
         keys, more = arguments(kind, node)
         before = TAKEN.get(steps[-1], TAKEN.get(steps[0], ()) if len(steps) == 2 else ())
         extra = [key for key in node if key not in (*before, *BESIDE) and (not more or _misspelt(key, keys))]

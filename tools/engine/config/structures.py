@@ -4,6 +4,7 @@ Each schema names the keys that MMEngine, mmdet or mmseg takes out of the dict i
 """
 
 import re
+from types import NoneType
 from typing import Any, Literal
 
 import msgspec
@@ -356,9 +357,11 @@ def check_structures(cfg, where: str) -> None:
     """Check every dict of a resolved config that has a declared schema.
 
     Raises:
-        ValueError: an unknown key, or a value of another type or out of range; names the place in the config.
+        ValueError: an unknown key, a value of another type or out of range, or a ``type`` that is no text; names the place.
     """
     for path, node in _dicts("", cfg):
+        if not isinstance(node.get("type", ""), str | NoneType):
+            raise ValueError(f"{where} has {path}.type={node['type']!r:.80}; give the name of a class as text.")
         if schema := schema_of(path, node):
             accept(node, schema, where, path)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from backbones.common.config_reader import read_config
 from backbones.common.project import ROOT, SCALES, SCRATCH
-from backbones.common.schema import accept
+from backbones.common.schema import MOST_LISTED, accept
 from backbones.transfer.protocols import protocol_files
 from tools.engine.config import find_config, task_of
+from tools.engine.config.loading import read
 from tools.engine.studies.arguments import MOST_SEEDS
 from tools.engine.studies.published_weights import Weights
 
@@ -188,7 +188,7 @@ def read_catalogue() -> tuple[CatalogueSchema, dict[str, Recipe]]:
     Raises:
         ValueError: the file does not fit its schema, or names a parent that is not in it.
     """
-    schema = accept(_public(read_config(RECIPES)), CatalogueSchema, str(RECIPES))
+    schema = accept(_public(read(RECIPES)), CatalogueSchema, str(RECIPES))
     recipes = {}
     for name, row in schema.recipes.items():
         for related in (row.parent, row.also, row.teacher):
@@ -240,7 +240,7 @@ def load_study(
             no config at that scale, a number of seeds is out of range, or a file does not fit its schema.
     """
     study_path = str(find_config(path))
-    file = accept(_public(read_config(study_path)), StudySchema, study_path)
+    file = accept(_public(read(study_path)), StudySchema, study_path)
     schema, catalogue = read_catalogue()
     refuse_unknown_name("scale", scale, SCALES)
     catalogue |= _rows_of_file(file, catalogue)
@@ -363,4 +363,6 @@ def refuse_unknown_name(what: str, name: str, allowed: Collection[str]) -> None:
     if name not in allowed:
         nearest = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.4)
         hint = f"nearest: {', '.join(nearest)}; " if nearest else ""
-        raise ValueError(f"There is no {what} {name!r}; {hint}all: {', '.join(dict.fromkeys(allowed))}.")
+        if not nearest or len(set(allowed)) <= MOST_LISTED:
+            hint += f"all: {', '.join(dict.fromkeys(allowed))}"
+        raise ValueError(f"There is no {what} {name!r}; {hint.removesuffix('; ')}.")

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from backbones.common.dataset_checks import first_names
 from backbones.common.fact_cache import DEVICE, check_device
 from backbones.common.files import remove_parts, write_json, write_text
 from backbones.resolving import TRANSFER_HOOK, Machine
+from tools.engine.cli import explained, start_error
 from tools.engine.config import Resolved, RunKey, processes_of, resolve, task_of
 from tools.engine.config.dumped import dumped_text
 from tools.engine.config.fingerprint import read_digest
@@ -111,7 +112,11 @@ def held_folder(folder: Path) -> Iterator[None]:
         ValueError: another process holds the lock, a file of the run is not a file, or the folder was removed meanwhile.
     """
     refuse_odd(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    parents = [path for path in folder.parents if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"{error.filename} is a file, so {folder} cannot be made; give another --work-dir.") from None
     with locked(folder):
         new = {path.name for path in folder.iterdir()} <= {LOCK, LOG, FAILED}
         keep_log(folder)
@@ -123,6 +128,9 @@ def held_folder(folder: Path) -> Iterator[None]:
             if new and not started:
                 put_log_out(folder)
                 shutil.rmtree(folder, ignore_errors=True)
+                for path in parents:
+                    with suppress(OSError):  # another run has made something there meanwhile
+                        path.rmdir()
             elif isinstance(error, Stopped):
                 note_stop(folder)
             raise
@@ -174,7 +182,8 @@ def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]
 
     keep_freed_memory()
     started = time.time()
-    runner = build_runner(cfg, resume, remarks, resolved.key)
+    with explained():
+        runner = build_runner(cfg, resume, remarks, resolved.key)
     if record := _record_of_main(folder):
         return record
     resumed_from = Path(runner._load_from).name if runner._resume else None
@@ -235,7 +244,7 @@ def _train_and_test(runner, remarks: list[str]) -> Outcome:
     """Train and test; return the outcome with ``remarks`` and, if the run diverged, the reason.
 
     Raises:
-        ValueError: a process that loads data was killed.
+        ValueError: a process that loads data was killed, or the first update failed.
     """
     from tools.engine.training.hooks import StopHook
     from tools.engine.training.runner import end_workers
@@ -252,8 +261,10 @@ def _train_and_test(runner, remarks: list[str]) -> Outcome:
                 "command continues from the last checkpoint."
             ) from None
         reason = divergence(runner, error)
-        if not reason:
+        if not reason and updates(runner):
             raise
+        if not reason:
+            raise start_error(error) from error
         trained = time.time()
         runner.logger.error(reason)
         return Outcome("diverged", {}, trained, [*remarks, reason])
@@ -290,6 +301,13 @@ def _hub_facts() -> dict[str, dict]:
 def dump(resolved: Resolved) -> str:
     """Return the text of a run's config.py: the resolved config, and what it was resolved from."""
     return dumped_text(resolved.cfg, resolved.origin, resolved.machine, resolved.card, resolved.key.name)
+
+
+def updates(runner) -> int:
+    """Return the number of updates that this process has made."""
+    from tools.engine.training.hooks import ProgressHook
+
+    return sum(len(hook.ends) for hook in runner.hooks if isinstance(hook, ProgressHook))
 
 
 def lost_worker(error: Exception) -> bool:
