@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from backbones.common.schema import Count, Fraction, Number, Positive
+from backbones.common.schema import Count, Number, Positive, PositiveFraction
 from backbones.common.values import Values
 
 Channels = tuple[Number, Number, Number]
@@ -26,6 +26,6 @@ class ClassificationValues(Values, kw_only=True, forbid_unknown_fields=True):
     mean: Channels
     std: Scales
     size: Annotated[int, Meta(ge=8, le=4096)]  # side of an image in pixels
-    crop_scale: tuple[Fraction, Fraction]
+    crop_scale: tuple[PositiveFraction, PositiveFraction]
     optim_wrapper: dict[str, Any]
     teacher: str | None = None  # the folder of a card; set by the trick distillation

@@ -90,6 +90,8 @@ def _data(cfg, values, protocol: dict) -> None:
     """Set pipelines, loaders and what else depends on the images, in place."""
     size = (protocol["crop"], protocol["crop"])
     scale, ratios = tuple(protocol["image_scale"]), tuple(protocol["ratio_range"])
+    if ratios[0] > ratios[1]:
+        raise ValueError(f"protocol.ratio_range is {ratios}; give the smaller ratio first.")
     train = [
         LOADER,
         MASK,

@@ -69,9 +69,9 @@ def distance(one: dict, other: dict, names: list[str]) -> float:
 def test_a_round_makes_the_same_update_in_all(both):
     """Compare each rival's update with ours in the same precision.
 
-    BN over four images amplifies rounding, by an amount that depends on the kernels of the CPU. So the norm of the whole update is
-    compared, and the update of the last layer, which no BN follows: in float32 to a hundredth, and in bfloat16 to twice what that
-    precision itself changes in our update.
+    BN over four images amplifies rounding, by an amount that depends on the kernels of the CPU. So the norm of the whole update
+    is compared, and the update of the last layer, which no BN follows: in float32 to a hundredth, and in bfloat16 to twice what
+    that precision itself changes in our update.
     """
     names = [name for name, _ in network(both[0].contenders[1]).named_parameters()]
     before, ours, theirs = weights(both[0].contenders[0]), {}, []
