@@ -54,6 +54,8 @@ def resolve(values, request: Request):
             raise ValueError(f"--{option.replace('_', '-')} is for detection and segmentation; {values.task} {reason}.")
     if values.crop_scale[0] > values.crop_scale[1]:
         raise ValueError(f"crop_scale is {tuple(values.crop_scale)}; give the smaller part of an image first.")
+    if values.get("teacher"):
+        raise ValueError(f"teacher is {values.teacher!r} in the config; give --tricks distillation:teacher=CARD instead.")
     if "depth" in values.model.backbone:
         check_resnet(values.model.backbone)
     cfg = compose(values, request.tricks, lambda edited: derive(edited, request))

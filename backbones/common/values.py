@@ -8,6 +8,18 @@ from msgspec import Meta
 from backbones.common.schema import Index, Positive, Workers
 
 
+class Built(msgspec.Struct, kw_only=True):
+    """Declare a dict from which MMEngine builds a class; the class's signature has the other keys."""
+
+    type: str
+
+
+class Model(msgspec.Struct, kw_only=True):
+    """Declare the key of a model that all tasks read."""
+
+    backbone: dict[str, Any]
+
+
 class Values(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Declare the keys of a config that all tasks share; each task's schema adds its own.
 
@@ -25,9 +37,9 @@ class Values(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     tf32: Literal["convolutions", "all", "none"] | None = None
     compile: bool | dict[str, Any] = False  # compile the backbone; a dict has arguments of torch.compile
     # parts of MMEngine's config
-    model: dict[str, Any]
-    test_evaluator: dict[str, Any]
-    custom_hooks: list[dict[str, Any]] = []
+    model: Model
+    test_evaluator: Built
+    custom_hooks: list[Built] = []
     default_hooks: dict[str, Any]
     env_cfg: dict[str, Any]
     default_scope: Literal["mmengine", "mmdet", "mmseg"]

@@ -7,17 +7,27 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.inputs.rows import Row, edited, without
+from tests.helpers.inputs.files import writes
+from tests.helpers.inputs.rows import Row, faults
 from tests.helpers.synthetic_report import COLUMNS, made_rows, made_study, write_study
+from tools.engine.run_folder import Record
+from tools.engine.study_folder.schema import StudyFileSchema
 
 FOLDER = "demo-toy"
-SHAPES: dict[str, Any] = {
-    "null": None,
-    "a number": 7,
-    "text": "abc",
-    "a list": [1],
-    "a dict": {"abc": 1},
-    "nested": {"abc": {"abc": [{}]}},
+RECORD = {  # a record that fits its schema
+    "status": "done",
+    "key": "abc",
+    "metrics": {"top1": 50.0},
+    "seconds": {"total": 1.0},
+    "node": "pretrain",
+    "task": "classification",
+    "network": "resnet50",
+    "split": "val",
+    "per_image": "ranks.npz",
+    "seed": 0,
+    "protocol": {"name": "toy"},
+    "machine": {"device": "cpu", "threads": 1},
+    "tricks": [["cosine", {}]],
 }
 NUMBERS = ("abc", "1,5", "nan", "inf", "1e999", "1 2", "0x1", "=1+1", "71.2 %")
 TEXTS = {
@@ -36,6 +46,7 @@ def rows() -> Iterator[Row]:
     yield Row("results", "a right folder", "report", (FOLDER,), ("report.html",), status=0, prepare=study())
     yield from _of_study_json()
     yield from _of_table()
+    yield from _of_record()
 
 
 def _report(name: str, words: tuple[str, ...], prepare: Callable[[Path], None]) -> Row:
@@ -80,13 +91,21 @@ def _of_study_json() -> Iterator[Row]:
         yield _report(f"study.json is {name}", ("study.json",), study(about=text or " "))
         for other in ("details", "curves"):
             yield _report(f"{other}.json is {name}", (f"{other}.json",), study(**{other: text or " "}))
-    for key in ("recipes", "metrics"):
-        yield _report(f"study.json without {key}", ("study.json", key), study(about=without(about, (key,))))
-    for key, value in about.items():
-        for shape, wrong in SHAPES.items():
-            if type(wrong) is type(value) and shape != "nested" or (wrong is None and key in ("published",)):
-                continue
-            yield _report(f"study.json: {key} is {shape}", ("study.json", key), study(about=edited(about, (key,), wrong)))
+    for fault in faults(StudyFileSchema, about):
+        yield _report(f"study.json: {fault.name}", ("study.json", fault.path[-1]), study(about=fault.content))
+
+
+def _of_record() -> Iterator[Row]:
+    """Yield records of other shapes; ``show`` reads the one in the folder that it is given."""
+    for fault in faults(Record, RECORD):
+        yield _show(fault.name, ("record.json", fault.path[0]), fault.content)
+    for name, text in TEXTS.items():
+        yield _show(f"record.json is {name}", ("record.json",), text)
+
+
+def _show(name: str, words: tuple[str, ...], content: Any) -> Row:
+    text = content if isinstance(content, str) else json.dumps(content)
+    return Row("results", f"record: {name}", "show", ("run",), words, prepare=writes("run/record.json", text))
 
 
 def _of_table() -> Iterator[Row]:
@@ -105,17 +124,14 @@ def _of_table() -> Iterator[Row]:
     for column, value in (
         ("recipe", "nosuch"),
         ("status", "finished"),
-        ("task", "../x"),
         ("pretrain_seed", "a"),
         ("finetune_seed", "1.5"),
     ):
         changed = table(lambda row, c=column, v=value: row | {c: v})
         yield _report(f"results.csv: {column} is {value}", ("results.csv", value), study(table=changed))
     whole = table()
-    header = whole.splitlines()[0]
     for name, content, words in (
         ("empty", b"", ("results.csv",)),
-        ("its header alone", header + "\n", ("results.csv",)),
         ("in Latin-1", whole.replace("detection_net", "d\xe9tection").encode("latin-1"), ("results.csv",)),
         ("in UTF-16", whole.encode("utf-16"), ("results.csv",)),
         ("with a zero byte", whole.replace("detection_net", "det\0ection", 1).encode(), ("results.csv",)),
@@ -124,7 +140,7 @@ def _of_table() -> Iterator[Row]:
         ("with a short row", whole + "demo,toy,smooth\n", ("results.csv",)),
         ("with a long row", whole + whole.splitlines()[1] + ",1,2\n", ("results.csv",)),
         ("with a row twice", whole + whole.splitlines()[1] + "\n", ("results.csv",)),
-        ("cut in a row", whole[:-20], ("results.csv",)),
+        ("cut in a row", whole.rstrip().rsplit(",", 1)[0], ("results.csv",)),
         ("a web page", "<html><body>sign in</body></html>", ("results.csv lacks the columns",)),
     ):
         yield _report(f"results.csv is {name}", words, study(table=content))

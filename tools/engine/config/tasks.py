@@ -17,7 +17,7 @@ def task_of(cfg: Mapping, where: str = "This config") -> ModuleType:
     if "task" not in cfg:
         raise ValueError(f"{where} lacks task; set task to one of the task packages: {having('task')}.")
     task = cfg["task"]
-    if not isinstance(task, str) or not task.isidentifier() or not (find_spec(task) and find_spec(f"{task}.task")):
+    if not isinstance(task, str) or task not in having("task").split(", "):
         raise ValueError(f"{where} has task={task!r}; set task to one of the task packages: {having('task')}.")
     return import_module(f"{task}.task")
 
