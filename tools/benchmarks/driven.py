@@ -13,7 +13,9 @@ from tools.engine.training.run import build_runner
 
 
 class Loaded:
-    """Serve batches from memory like a loader."""
+    """Serve batches from memory like a loader without workers."""
+
+    num_workers = 0
 
     def __init__(self, batches: list[dict]):
         self.batches = self.dataset = batches
