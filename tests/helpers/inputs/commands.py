@@ -69,7 +69,7 @@ REFUSED = {  # tool: command lines and words of the answer
         (("plan", DEMO, "--detect", "-1"), ("--detect",)),
         (("plan", DEMO, "--detect", "nan"), ("--detect",)),
         (("plan", DEMO, "--detect", "inf"), ("--detect",)),
-        (("status", DEMO, "--gpus", "1"), ("unrecognized arguments",)),
+        (("status", DEMO, "--retry", "1"), ("unrecognized arguments",)),
         (("run", DEMO, "--executor", "sge"), ("--executor",)),
         (("run", DEMO, "--gpus", "-1"), ("--gpus",)),
         (("run", DEMO, "--gpus", "all"), ("--gpus",)),
