@@ -123,6 +123,18 @@ def test_weights_to_start_from_count_by_content_and_not_by_their_place(path, tmp
     assert first == copy != other and key(path) not in (first, other)
 
 
+@pytest.mark.parametrize("state", ["removed", "damaged"])
+def test_a_dumped_config_loads_without_its_card(make_card, tmp_path, state):
+    card = make_card()
+    resolved = resolve(DETECTOR, Options(backbone=str(card.path)))
+    (tmp_path / "config.py").write_text(dump(resolved))
+    if state == "removed":
+        (card.path / "card.json").unlink()
+    else:
+        (card.path / "card.json").write_text("{")
+    assert resolve(tmp_path / "config.py").key == resolved.key
+
+
 # --- processes, threads and the device ---------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import copy
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,8 @@ class Origin(RunOptions):
     def find_card(self) -> CardFacts | None:
         """Return the facts of the card that was asked for: those in a dumped config, else those of its card.json.
 
-        A dumped config may outlive its card. If the card is there, its identity is read anew, since it may have been replaced.
+        A dumped config may outlive its card. If the card is there, its identity is read anew, since it may have been replaced; a
+        damaged one is refused when a run loads it.
 
         Raises:
             ValueError: there is no such card.
@@ -114,7 +116,9 @@ class Origin(RunOptions):
         facts = CardFacts(**self.card)
         if not (Path(facts.folder) / JSON).is_file():
             return facts
-        return replace(facts, identity=CardFacts.read(facts.folder).identity)
+        with suppress(ValueError):
+            return replace(facts, identity=CardFacts.read(facts.folder).identity)
+        return facts
 
     def changed_by(self, options: RunOptions) -> "Origin":
         """Return this origin with a user's options on top; an option at its default keeps the value of the run.
