@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.helpers.bad_input import CLASSIFIER, refused
 from tools.engine.analysis.verify import verify
+from tools.engine.config.fingerprint import write_digests
 from tools.engine.launching.local import run_node
 from tools.engine.run_folder import expect_key, expected_key, read_record
 from tools.engine.studies.arguments import study_of
@@ -64,13 +66,17 @@ def test_all_commands_of_a_study_count_its_processes(option, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_of_a_study_write_the_record_of_its_key(monkeypatch):
+def test_two_processes_of_a_study_write_the_record_of_its_key(toy_root, tmp_path, monkeypatch):
+    shutil.copytree(toy_root, tmp_path / "data/toy")
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "data"))
     monkeypatch.setenv("TRICKTRANSFER_DEVICE", "cpu")
     study = small_study(2)
     (node,) = nodes_of(study)
+    (digest,) = write_digests([node.plan], tmp_path / "data/toy/imagenet", 1)
     assert run_node(node, lambda *_: None), node.log.read_text()[-2000:]
     record = read_record(node.folder)
     assert record["key"] == node.key and record["machine"]["processes"] == 2 and not expected_key(node.folder).exists()
+    assert record["data"] == {"fingerprint": node.run_key.content["data"], "digest": digest}
     assert [n.state() for n in nodes_of(study)] == ["done"]
     folder = collect(study)
     with open(Path(folder) / "results.csv") as file:
