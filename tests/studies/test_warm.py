@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from tools.engine.config import Options, resolve
 from tools.engine.run_folder import failure_of, log_of
 from tools.engine.studies.graph import card_of, rows_of, shared
 from tools.engine.studies.study import load_study
+from tools.engine.training.run import check_processes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,6 +87,26 @@ def test_no_run_is_made_on_another_device_than_its_key_says(monkeypatch, gpu, de
         check_device()
     monkeypatch.setenv(DEVICE, "cuda" if gpu else "cpu")
     check_device()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "refusal"),
+    [
+        (0, "", f"started 2 processes, but this host has 0 GPUs; start one for each, or set {DEVICE}=cpu to train on CPUs."),
+        (1, "", "started 2 processes, but this host has 1 GPUs; start one for each."),
+        (1, "cpu", "started 2 processes, but this host has 1 GPUs; start one for each."),
+        (0, "cpu", None),
+        (2, "", None),
+    ],
+)
+def test_torchrun_needs_a_gpu_for_each_process_unless_cpus_were_asked_for(monkeypatch, gpus, device, refusal):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv(DEVICE, device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    if refusal is None:
+        return check_processes()
+    with pytest.raises(ValueError, match=re.escape(refusal)):
+        check_processes()
 
 
 def test_a_home_that_cannot_be_written_is_no_error(tmp_path):
