@@ -137,6 +137,8 @@ REFUSED = [
     (CLASSIFIER, "train_cfg.max_epochs=2", "it follows from epochs; change that instead."),
     (CLASSIFIER, "epochs=8 train_cfg.max_epochs=4", "it follows from epochs; change that instead."),
     (CLASSIFIER, "train_dataloader.batch_size=8", "it follows from batch; change that instead."),
+    (CLASSIFIER, "train_dataloader.drop_last=False", "it follows from batch, since an update takes a whole batch;"),
+    (CLASSIFIER, "train_dataloader.sampler.type=DefaultSampler", "it follows from seed and batch, so that a run trains alike"),
     (CLASSIFIER, "optim_wrapper.accumulative_counts=2", "it follows from micro_batch; change that instead."),
     (CLASSIFIER, "model.num_classes=4", "it follows from num_classes; change that instead."),
     (CLASSIFIER, "train_dataloader.dataset.root=/x", "it follows from data_root; change that instead."),
