@@ -127,9 +127,10 @@ def explained() -> Iterator[None]:
 def start_error(error: Exception) -> Exception:
     """Return ``error`` itself if it is a sentence or of the system, else a ValueError that says what failed, and where."""
     of_system = isinstance(error, OSError) and error.errno in (*DISK, errno.EPIPE)
-    if of_system or (isinstance(error, ValueError) and str(error).rstrip().endswith(".")):
+    lines = [line for line in str(error).splitlines() if line.strip()] or ["no message"]
+    if of_system or (isinstance(error, ValueError) and lines[-1].rstrip().endswith(".")):
         return error
-    said = next((line for line in str(error).splitlines() if line.strip()), "no message")
+    said = lines[-1 if lines[0].startswith("Caught ") else 0]  # a data loader's worker puts its traceback before the message
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return ValueError(
         f"This config cannot be run: {type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {said:.300} "
