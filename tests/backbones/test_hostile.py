@@ -95,6 +95,17 @@ def test_a_run_does_not_resume_from_a_checkpoint_with_code(world, mark, tmp_path
     end_workers(runner)
 
 
+def test_a_config_inside_a_checkpoint_is_not_run(world, mark, tmp_path):  # noqa: F811
+    cfg = resolve(CLASSIFIER, Options(overrides={"model.backbone.base_channels": 8})).cfg
+    cfg.work_dir, cfg.launcher = str(tmp_path / "run"), "none"
+    runner = build_runner(cfg)
+    path = tmp_path / "iter_1.pth"
+    torch.save({"state_dict": runner.model.state_dict(), "meta": {"iter": 1, "config": f"open({str(mark)!r}, 'w')"}}, path)
+    runner._resume = True
+    assert "config" not in runner.load_checkpoint(str(path))["meta"]  # MMEngine's ``resume`` would run it
+    end_workers(runner)
+
+
 def header(length: int, text: bytes = b"{}") -> bytes:
     return struct.pack("<Q", length) + text
 

@@ -147,6 +147,7 @@ class ExactRunner(Runner):
         if self._resume:
             self.last = Path(filename).name
         checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        checkpoint.get("meta", {}).pop("config", None)  # MMEngine would run it as Python
         if self._resume:
             self.saved = checkpoint["meta"]["iter"]
         return checkpoint
