@@ -240,7 +240,7 @@ def test_a_file_cut_short_is_refused(small, tmp_path, suffix):
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
             "is a pointer of Git LFS .*; run git lfs pull in its clone",
         ),
-        (gzip.compress(b"weights"), "is compressed; unpack it, and give the file of weights in it"),
+        (gzip.compress(b"weights", mtime=0), "is compressed; unpack it, and give the file of weights in it"),
         (b"\x89HDF\r\n\x1a\n" + bytes(99), "is an HDF5 file, as Keras writes it"),
         (b"not weights at all", "is no file of weights .it starts with 'not weights at all'.; give a .safetensors or torch file"),
     ],

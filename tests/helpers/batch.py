@@ -1,6 +1,8 @@
-"""A network of two convolutions without batch normalisation."""
+"""Small parts of a classifier for tests: a network of two convolutions, and a preprocessor in float64."""
 
 from torch import nn
+
+from classification.model import ImagePreprocessor
 
 
 class TwoConvolutions(nn.Module):
@@ -16,3 +18,11 @@ class TwoConvolutions(nn.Module):
     def forward(self, x):
         x = self.bn(self.conv1(x)).relu()
         return x, self.conv2(x).relu()
+
+
+class DoublePreprocessor(ImagePreprocessor):
+    """Normalise images in float64."""
+
+    def __init__(self, mean, std):
+        super().__init__(mean, std)
+        self.double()

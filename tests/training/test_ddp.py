@@ -80,11 +80,22 @@ def teacher(make_card) -> str:
     return str(make_card(classifier={"weight": torch.randn(8, 256, generator=rng) / 16, "bias": torch.zeros(8)}).path)
 
 
-def train_in(processes: int, folder: Path, backbone: dict | None = None, dropout: float = 0.0, **values):
+def trained_in_double(cfg) -> None:
+    """Train in float64, where rounding stays small for longer."""
+    cfg.model.data_preprocessor.type = "tests.helpers.batch.DoublePreprocessor"
+    torch.set_default_dtype(torch.float64)
+    try:
+        trained(cfg)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def train_in(processes: int, folder: Path, backbone: dict | None = None, dropout: float = 0.0, double: bool = False, **values):
     """Train a toy classifier in so many processes; return the loss of each update, and the weights and buffers at the end."""
     cfg = config(CLASSIFIER, folder, processes=processes, batch=8, **values)
     cfg.model.backbone, cfg.model.dropout = backbone or cfg.model.backbone, dropout
-    trained(cfg) if processes == 1 else in_processes(processes, trained, cfg)
+    train = trained_in_double if double else trained
+    train(cfg) if processes == 1 else in_processes(processes, train, cfg)
     losses = [line["loss"] for line in read_curve(folder / CURVE)]
     return losses, torch.load(last_checkpoint(folder), weights_only=True)["state_dict"]
 
@@ -125,6 +136,14 @@ def test_several_processes_draw_the_same_mixup_and_dropout_and_distil_the_same(f
 def test_two_processes_train_a_resnet_as_one_does(folder_of, tmp_path):
     folder_of(39)
     assert_trained_alike([train_in(n, tmp_path / f"{n}", micro_batch=4, tricks=["resnet_d", "cosine"]) for n in (1, 2)])
+
+
+@pytest.mark.slow
+def test_four_processes_train_a_resnet_on_many_micro_batches_as_one_does(folder_of, tmp_path):
+    """In float64, for four updates: BN over two images multiplies rounding a thousandfold in each."""
+    folder_of(39)
+    options = dict(micro_batch=2, epochs=1, tricks=["resnet_d", "cosine"], double=True)
+    assert_trained_alike([train_in(n, tmp_path / f"{n}", **options) for n in (1, 2, 4)])
 
 
 @pytest.mark.slow
