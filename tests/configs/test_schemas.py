@@ -110,6 +110,13 @@ def test_an_override_of_a_key_that_a_class_takes_is_accepted(overrides):
         assert resolved.cfg.optim_wrapper.optimizer == dict(type="AdamW", eps=1e-6, lr=0.0125)
 
 
+def test_weights_that_mmengine_would_load_as_far_as_they_fit_are_refused():
+    cfg = resolve(FCN, Options(backbone="scratch")).cfg
+    cfg.model.decode_head.init_cfg = dict(type="Pretrained", checkpoint="head.pth")
+    with pytest.raises(ValueError, match="has model.decode_head.init_cfg.type=Pretrained, which loads the weights that fit"):
+        check_structures(cfg, FCN)
+
+
 OWN_CONFIG = """_base_ = ["{root}/configs/_base_/default_runtime.py", "{root}/configs/_base_/models/resnet50.py",
           "{root}/configs/_base_/datasets/toy_imagenet.py", "{root}/configs/_base_/schedules/toy_4e.py"]
 {lines}

@@ -357,11 +357,17 @@ def check_structures(cfg, where: str) -> None:
     """Check every dict of a resolved config that has a declared schema.
 
     Raises:
-        ValueError: an unknown key, a value of another type or out of range, or a ``type`` that is no text; names the place.
+        ValueError: an unknown key, a value of another type or out of range, a ``type`` that is no text, or weights that MMEngine
+            would load without a check; names the place.
     """
     for path, node in _dicts("", cfg):
         if not isinstance(node.get("type", ""), str | NoneType):
             raise ValueError(f"{where} has {path}.type={node['type']!r:.80}; give the name of a class as text.")
+        if node.get("type") == "Pretrained":
+            raise ValueError(
+                f"{where} has {path}.type=Pretrained, which loads the weights that fit and passes over all others; give a "
+                "backbone with --backbone, or the weights of the whole model with load_from."
+            )
         if schema := schema_of(path, node):
             accept(node, schema, where, path)
 
