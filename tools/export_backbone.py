@@ -52,8 +52,8 @@ def write_card(checkpoint: Path, folder: Path):
         ValueError: the checkpoint does not exist, is not of a run of this project, or is of another task.
     """
     from tools.engine.run_folder import CONFIG, read_record
+    from tools.engine.training.building import build_model, load_run
     from tools.engine.training.checkpoints import check_checkpoint, check_fit
-    from tools.engine.training.run import build_model, load_run
 
     if checkpoint.is_dir():
         raise ValueError(f"{checkpoint} is a folder; give a checkpoint (.pth), or --format timm, torchvision or mm for a card.")

@@ -31,7 +31,8 @@ def test() -> None:
 
     from backbones.common.files import atomic_path, write_json
     from tools.engine.config import untrusted_notice
-    from tools.engine.training.run import build_runner, load_run, set_threads
+    from tools.engine.training.building import build_runner, load_run
+    from tools.engine.training.starting import set_threads
 
     if notice := untrusted_notice(args.config):
         print(notice, file=sys.stderr)

@@ -191,7 +191,8 @@ def test_the_tools_import_and_export(small, tmp_path, export):  # noqa: F811
 
 def test_a_checkpoint_of_a_run_is_exported(toy_root, tmp_path, monkeypatch, export):
     from tools.engine.config import Options, resolve
-    from tools.engine.training.run import build_model, dump
+    from tools.engine.training.building import build_model
+    from tools.engine.training.run import dump
 
     monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     narrow = {"model.backbone.base_channels": 8}

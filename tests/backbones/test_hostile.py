@@ -30,8 +30,8 @@ from tests.helpers.synthetic_report import made_rows, write_study
 from tools.engine.config import Options, resolve, untrusted_notice
 from tools.engine.reporting.report import write_report
 from tools.engine.run_folder import read_record
+from tools.engine.training.building import build_runner
 from tools.engine.training.checkpoints import check_checkpoint, last_checkpoint
-from tools.engine.training.run import build_runner
 from tools.engine.training.runner import end_workers
 
 PACKAGES = ("backbones", "classification", "detection", "segmentation", "tools")

@@ -13,7 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from classification import WarmupLR
 from tools.engine.config import Options, load, resolve
-from tools.engine.training.run import build_runner
+from tools.engine.training.building import build_runner
 
 SCALES = ("paper", "mini", "toy")
 

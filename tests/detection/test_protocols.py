@@ -11,7 +11,7 @@ from detection.schema import DetectionProtocol
 from detection.task import check_data, data_folders
 from tools.engine.config import Options, load, resolve
 from tools.engine.toy_data.writer import CLASSES
-from tools.engine.training.run import build_runner
+from tools.engine.training.building import build_runner
 
 CONFIG = "configs/detection/faster_rcnn_c4_paper.py"
 NAMES = ("gluoncv2018", "he2019", "detectron2", "moco")

@@ -10,8 +10,8 @@ from mmengine.hooks import Hook
 from backbones.resolving import Machine
 from tools.engine.config import Options, Resolved, resolve
 from tools.engine.stopping import STOPPED, Stopped
+from tools.engine.training.building import build_runner
 from tools.engine.training.checkpoints import last_checkpoint
-from tools.engine.training.run import build_runner
 from tools.engine.training.runner import end_workers
 
 CLASSIFIER, DETECTOR, SEGMENTER = (

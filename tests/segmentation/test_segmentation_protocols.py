@@ -7,7 +7,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from segmentation.task import set_inference
 from tools.engine.config import Options, resolve
-from tools.engine.training.run import build_runner
+from tools.engine.training.building import build_runner
 
 CONFIG, TOY = "configs/segmentation/fcn_paper.py", "configs/segmentation/fcn_toy.py"
 # entered by hand from the sources that each file names

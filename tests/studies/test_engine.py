@@ -17,7 +17,7 @@ from tools.engine.config.fingerprint import forget
 from tools.engine.launching.local import run_node
 from tools.engine.studies.graph import nodes_of, rows_of
 from tools.engine.studies.study import load_study
-from tools.engine.training.run import build_model
+from tools.engine.training.building import build_model
 
 CLASSIFIER = "configs/classification/resnet50_toy.py"
 DETECTOR = "configs/detection/faster_rcnn_fpn_toy.py"

@@ -205,7 +205,7 @@ def test_the_last_words_of_a_start_that_leaves_no_folder_are_kept(nodes, monkeyp
     code = f"""
 import pathlib, sys, time
 sys.path[:0] = [{str(ROOT)!r}]
-from tools.engine.training.run import held_folder
+from tools.engine.training.starting import held_folder
 with held_folder(pathlib.Path(sys.argv[1])):
     print("no room", flush=True)
     time.sleep(1)  # the launcher looks meanwhile

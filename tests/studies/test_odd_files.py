@@ -20,7 +20,7 @@ from tools.engine.studies.collect import collect
 from tools.engine.studies.graph import rows_of, why
 from tools.engine.studies.study import load_study
 from tools.engine.training.checkpoints import last_checkpoint
-from tools.engine.training.run import held_folder
+from tools.engine.training.starting import held_folder
 
 
 @pytest.fixture

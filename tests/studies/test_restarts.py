@@ -19,8 +19,9 @@ from tools.engine.run_folder import LOCK, RECORD, is_locked, read_record
 from tools.engine.studies.collect import collect
 from tools.engine.studies.graph import nodes_of, rows_of
 from tools.engine.studies.study import load_study
+from tools.engine.training.building import build_model
 from tools.engine.training.checkpoints import check_checkpoint, last_checkpoint
-from tools.engine.training.run import build_model, run
+from tools.engine.training.run import run
 
 DEMO = "configs/studies/demo.py"
 

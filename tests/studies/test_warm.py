@@ -17,7 +17,7 @@ from tools.engine.config import Options, resolve
 from tools.engine.run_folder import failure_of, log_of
 from tools.engine.studies.graph import card_of, rows_of, shared
 from tools.engine.studies.study import load_study
-from tools.engine.training.run import check_processes
+from tools.engine.training.starting import check_processes
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -68,7 +68,7 @@ def test_another_loss_stays_mmsegs_own(loss):
 def segmenter():
     """Return (model of small width, batch, config)."""
     from tools.engine.config import Options, resolve
-    from tools.engine.training.run import build_model
+    from tools.engine.training.building import build_model
 
     options = Options(backbone="scratch", overrides={"scratch_backbone.base_channels": 8})
     cfg = resolve("configs/segmentation/fcn_toy.py", options).cfg
@@ -133,7 +133,7 @@ def test_freed_memory_is_reused():
         pytest.skip("another C library")
     code = (
         "import resource, torch\n"
-        "from tools.engine.training.memory import keep_freed_memory\n"
+        "from tools.engine.training.acceleration import keep_freed_memory\n"
         "assert keep_freed_memory()\n"
         "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "for _ in range(10): torch.ones(2**24)\n"

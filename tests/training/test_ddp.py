@@ -19,8 +19,8 @@ from tests.helpers.atomic import forked
 from tests.helpers.exact import CLASSIFIER, DETECTOR, SEGMENTER, config, trained
 from tests.helpers.networks import ROOT
 from tools.engine.run_folder import CURVE, read_curve
+from tools.engine.training.building import build_runner
 from tools.engine.training.checkpoints import last_checkpoint
-from tools.engine.training.run import build_runner
 from tools.engine.training.runner import end_workers
 
 PER_IMAGE = {CLASSIFIER: "ranks.npz", DETECTOR: "detections.npz", SEGMENTER: "confusion.npz"}

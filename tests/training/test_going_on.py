@@ -14,7 +14,7 @@ from tools.engine.cli import main
 from tools.engine.run_folder import read_progress
 from tools.engine.stopping import STOPPED
 from tools.engine.training.hooks import ProgressHook
-from tools.engine.training.run import held_folder
+from tools.engine.training.starting import held_folder
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from tools.engine.config import Options, resolve
 from tools.engine.config.signatures import check_signatures
 from tools.engine.doctor.selftest import check_certificate, check_nms, check_roi_align, selftest
 from tools.engine.training.acceleration import TF32_DEFAULT, set_tf32
+from tools.engine.training.building import build_model, build_runner
 from tools.engine.training.checkpoints import check_checkpoint, last_checkpoint
 from tools.engine.training.hooks import Stopped
-from tools.engine.training.run import build_model, build_runner, run
+from tools.engine.training.run import run
 from tools.engine.training.runner import end_workers, start_from_zero
 
 LOW = {  # optim_wrapper of low precision

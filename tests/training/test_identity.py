@@ -8,8 +8,9 @@ import torch
 
 from tests.helpers.exact import CLASSIFIER, config, resolved_config, trained
 from tools.engine.run_folder import CONTENT, RECORD, RUNS
+from tools.engine.training.building import load_run
 from tools.engine.training.checkpoints import check_folder, check_tested, last_checkpoint, run_of
-from tools.engine.training.run import dump, load_run, run
+from tools.engine.training.run import dump, run
 
 OTHER = "0123456789ab"
 

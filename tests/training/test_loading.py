@@ -14,8 +14,9 @@ from tests.helpers.bad_input import CLASSIFIER, DETECTOR, SMALL, SMALL_DENSE
 from tests.helpers.bad_input import refused as refused
 from tests.helpers.bad_input import world as world
 from tools.engine.config import Options, resolve
+from tools.engine.training.building import build_model
 from tools.engine.training.checkpoints import check_checkpoint, check_fit
-from tools.engine.training.run import build_model, dump
+from tools.engine.training.run import dump
 
 NARROW = {"batch": 2, "num_workers": 0, "epochs": 1, "model.backbone.base_channels": 8}
 NARROW_DENSE = {"protocol.batch": 2, "num_workers": 0, "protocol.length.epochs": 1, "scratch_backbone.base_channels": 8}
@@ -115,7 +116,7 @@ def test_a_classifiers_checkpoint_is_refused_by_a_detector(doors, refused, tmp_p
 
 
 def test_weights_that_fit_are_loaded(doors, tmp_path):
-    from tools.engine.training.run import build_runner
+    from tools.engine.training.building import build_runner
     from tools.engine.training.runner import end_workers
 
     state = doors.model().state_dict()

@@ -19,9 +19,9 @@ from tests.helpers.exact import CLASSIFIER, DETECTOR, SEGMENTER, assert_same
 from tools.engine.config import Options, resolve
 from tools.engine.run_folder import CURVE, read_curve
 from tools.engine.stopping import Stopped
+from tools.engine.training.building import build_runner
 from tools.engine.training.checkpoints import last_checkpoint
 from tools.engine.training.hooks import CurveHook
-from tools.engine.training.run import build_runner
 from tools.engine.training.runner import end_workers
 
 C4 = "configs/detection/faster_rcnn_c4_toy.py"

@@ -12,8 +12,8 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from backbones.common.project import ROOT
 from tests.helpers.bad_input import CLASSIFIER
-from tools.engine.training.memory import check_shared_memory
 from tools.engine.training.seeding import EpochBatchSampler
+from tools.engine.training.starting import check_shared_memory
 
 
 def loader(workers: int) -> DataLoader:

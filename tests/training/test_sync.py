@@ -15,10 +15,10 @@ from tests.helpers.exact import CLASSIFIER, SEGMENTER, config
 from tools.engine.config import Options, resolve
 from tools.engine.config.signatures import check_signatures
 from tools.engine.training.acceleration import set_tf32
+from tools.engine.training.building import build_runner
 from tools.engine.training.checkpoints import check_checkpoint, last_checkpoint
 from tools.engine.training.deferred_logging import DeferredInfoHook, DeferredLogProcessor
 from tools.engine.training.hooks import DivergenceHook, ProgressHook
-from tools.engine.training.run import build_runner
 from tools.engine.training.runner import ExactRunner
 
 WAITS = ("aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero")

@@ -16,7 +16,8 @@ from tools.engine.config import Options, resolve
 from tools.engine.studies.commands import command
 from tools.engine.studies.graph import nodes_of
 from tools.engine.studies.study import load_study
-from tools.engine.training.run import build_runner, dump, load_run
+from tools.engine.training.building import build_runner, load_run
+from tools.engine.training.run import dump
 from tools.engine.training.runner import end_workers
 from tools.engine.training.visualizers import PACKAGES, backends, missing_named, refuse_missing, visualizer
 

@@ -7,9 +7,9 @@ from logging import FileHandler
 
 from mmengine.runner import EpochBasedTrainLoop
 
+from tools.engine.training.acceleration import keep_freed_memory
+from tools.engine.training.building import build_runner
 from tools.engine.training.hooks import StopHook
-from tools.engine.training.memory import keep_freed_memory
-from tools.engine.training.run import build_runner
 
 
 class Loaded:

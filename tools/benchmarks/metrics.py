@@ -12,7 +12,7 @@ from segmentation.metrics import confusion, mean_iou
 from tools.benchmarks import boxes
 from tools.benchmarks.child import called
 from tools.benchmarks.rounds import Comparison, Contender, Settings, same
-from tools.engine.training.memory import keep_freed_memory
+from tools.engine.training.acceleration import keep_freed_memory
 
 CLASSES, SIZE, STRIDE, SHOWN = 150, (512, 683), 8, 12  # of ADE20K, its usual image, the logits; classes in an image
 IGNORED = 255

@@ -147,7 +147,7 @@ def _train(folder: Path, resume: bool = False, stop: int | None = None) -> None:
     """Train a small classifier in ``folder``, with a SIGTERM after update ``stop`` if that is given."""
     from tools.engine.config import Options, resolve
     from tools.engine.stopping import Stopped
-    from tools.engine.training.run import build_runner
+    from tools.engine.training.building import build_runner
     from tools.engine.training.runner import end_workers
 
     overrides = {"model.backbone.base_channels": 8, "batch": 4, "micro_batch": 4, "epochs": 2, "num_workers": 0}
@@ -207,7 +207,7 @@ def check_certificate(device: str) -> str:
     from backbones.transfer.holdout import test_pipeline
     from classification import ImagePreprocessor
     from tools.engine.config import Options, resolve
-    from tools.engine.training.run import build_model
+    from tools.engine.training.building import build_model
 
     with made_data() as folder:
         torch.manual_seed(0)

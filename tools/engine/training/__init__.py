@@ -2,15 +2,15 @@
 
 __all__ = [
     "acceleration",
+    "building",
     "checkpoints",
     "deferred_logging",
     "exact_resume",
     "hooks",
-    "memory",
     "record",
     "run",
     "runner",
     "seeding",
-    "throughput",
+    "starting",
     "visualizers",
 ]

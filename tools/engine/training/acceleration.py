@@ -1,11 +1,15 @@
 """Make a run faster without changing its result; two config keys, ``compile`` and ``tf32``, do change it."""
 
+import ctypes
+import sys
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 TF32 = {"convolutions": (True, False), "all": (True, True), "none": (False, False)}  # in convolutions, in matrix products
 TF32_DEFAULT = "convolutions"  # torch's own default
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 
 
 def prepare(cfg) -> None:
@@ -61,3 +65,16 @@ def set_tf32(where: str) -> None:
     if where not in TF32:
         raise ValueError(f"tf32 is {where!r}. Set it to one of {', '.join(TF32)}.")
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = TF32[where]
+
+
+def keep_freed_memory() -> bool:
+    """Let this process reuse the memory it frees instead of returning it to the system; return whether that is possible.
+
+    By default glibc takes each large tensor from the system and returns it, and the system fills every page with zeros, at every
+    update: over a third of the time of a small segmenter's update on a CPU. No number changes; a run's peak memory grows by up to
+    7 %. Only glibc has this switch: elsewhere the function does nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))

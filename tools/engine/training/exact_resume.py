@@ -12,7 +12,7 @@ from backbones.randomness import seed_everything, seed_of
 from tools.engine.run_folder import checkpoints_in
 from tools.engine.training.checkpoints import RUN, check_room
 from tools.engine.training.hooks import all_reduce_max
-from tools.engine.training.memory import check_shared_memory
+from tools.engine.training.starting import check_shared_memory
 
 
 class ExactHook(Hook):

@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from backbones.common.files import write_json, write_text
 from tools.engine.run_folder import CURVE, PROGRESS, Progress, read_curve, refuse_removed
 from tools.engine.stopping import STOPPED, Stopped, StopSignals
-from tools.engine.training.throughput import PACES, pace
+from tools.engine.training.record import PACES, pace
 
 
 class Diverged(RuntimeError):

@@ -1,15 +1,17 @@
-"""Describe a run in its record: what ran, on what machine, with which versions, and what it scored."""
+"""Describe a run in its record: what ran, on what machine, with which versions, how fast, and what it scored."""
 
 import platform
 import resource
 import subprocess
 import sys
 from importlib.metadata import version
+from statistics import median
 
 from backbones.common.project import ROOT
 from tools.engine.config import task_of
 
 PACKAGES = ("torch", "torchvision", "timm", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "onedl-mmsegmentation")
+PACES = {"total": "", "compute": "compute_", "data": "data_"}  # prefixes of the paces of a run
 
 
 def describe(cfg, key: str, status: str, metrics: dict) -> dict:
@@ -72,3 +74,23 @@ def commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{head}+" if changed else head
+
+
+def pace(batch: int, begins: list[float], ends: list[float]) -> dict[str, float]:
+    """Return images_per_second, data_images_per_second and compute_images_per_second.
+
+    images_per_second is by the median time from the end of one update to the end of the next. data_images_per_second is the pace
+    if a run only waited for data, and compute_images_per_second the pace if it never waited.
+
+    Args:
+        batch: images in an update.
+        begins: the time at which each update had its data, in seconds.
+        ends: the time at which each update ended; two or more.
+    """
+    step = median(after - before for before, after in zip(ends, ends[1:], strict=False))
+    wait = median(begin - end for end, begin in zip(ends, begins[1:], strict=False))
+    return {
+        "images_per_second": batch / step,
+        "data_images_per_second": batch / max(wait, 1e-9),
+        "compute_images_per_second": batch / max(step - wait, 1e-9),
+    }

@@ -2,45 +2,33 @@
 
 import copy
 import os
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.common.dataset_checks import first_names
-from backbones.common.fact_cache import DEVICE, check_device
+from backbones.common.fact_cache import check_device
 from backbones.common.files import remove_parts, write_json, write_text
-from backbones.resolving import TRANSFER_HOOK, Machine
 from tools.engine.cli import explained, start_error
-from tools.engine.config import Resolved, RunKey, processes_of, resolve, task_of
+from tools.engine.config import Resolved
 from tools.engine.config.dumped import dumped_text
 from tools.engine.config.fingerprint import read_digest
 from tools.engine.run_folder import (
     CONFIG,
     CONTENT,
-    FAILED,
-    LOCK,
-    LOG,
     PROGRESS,
     RECORD,
     SKIPPED,
-    checkpoints_in,
-    keep_log,
-    locked,
-    note_stop,
-    put_log_out,
     read_record,
-    refuse_odd,
     refuse_removed,
     skipped_images,
 )
-from tools.engine.stopping import Stopped, StopSignals, stop_now
-from tools.engine.training.checkpoints import check_folder, check_resumed, check_tested
+from tools.engine.stopping import StopSignals, stop_now
+from tools.engine.training.building import build_runner
+from tools.engine.training.checkpoints import check_folder
 from tools.engine.training.record import describe, peak_memory_gb
-
-RUN_HOOKS = ("exact_resume.ExactHook", "hooks.DivergenceHook", "hooks.ProgressHook", "hooks.CurveHook", "hooks.StopHook")
+from tools.engine.training.starting import check_certificate, check_processes, held_folder, set_threads
 
 
 @dataclass(frozen=True)
@@ -102,83 +90,13 @@ def run(
         return _run(resolved, cfg, folder, resume, remarks)
 
 
-@contextmanager
-def held_folder(folder: Path) -> Iterator[None]:
-    """Make a run's folder and hold its lock; remove a new folder if the code inside fails before the first update.
-
-    The launcher's log, which moves into the folder, is moved out again before that.
-
-    Raises:
-        ValueError: another process holds the lock, a file of the run is not a file, or the folder was removed meanwhile.
-    """
-    refuse_odd(folder)
-    parents = [path for path in folder.parents if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise ValueError(f"{error.filename} is a file, so {folder} cannot be made; give another --work-dir.") from None
-    with locked(folder):
-        new = {path.name for path in folder.iterdir()} <= {LOCK, LOG, FAILED}
-        keep_log(folder)
-        try:
-            yield
-        except BaseException as error:
-            refuse_removed(folder)
-            started = any((folder / name).is_file() for name in (RECORD, PROGRESS)) or checkpoints_in(folder)
-            if new and not started:
-                put_log_out(folder)
-                shutil.rmtree(folder, ignore_errors=True)
-                for path in parents:
-                    with suppress(OSError):  # another run has made something there meanwhile
-                        path.rmdir()
-            elif isinstance(error, Stopped):
-                note_stop(folder)
-            raise
-
-
-def check_processes() -> None:
-    """Refuse several processes of torchrun on a host that does not have a GPU for each, unless CPUs were asked for.
-
-    Raises:
-        ValueError: there are too few GPUs, or none and ``TRICKTRANSFER_DEVICE`` is not cpu.
-    """
-    import torch
-
-    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
-    if processes > 1 and gpus < processes and (gpus or os.environ.get(DEVICE) != "cpu"):
-        on_cpus = "" if gpus else f", or set {DEVICE}=cpu to train on CPUs"
-        raise ValueError(f"torchrun started {processes} processes, but this host has {gpus} GPUs; start one for each{on_cpus}.")
-
-
-def set_threads(resolved: Resolved) -> None:
-    """Give this process the threads that its key has, on a CPU: those of its config, else those of the machine."""
-    import torch
-
-    threads = resolved.cfg.get("threads") or resolved.machine.threads
-    if not torch.cuda.is_available() and threads != torch.get_num_threads():
-        torch.set_num_threads(threads)
-
-
-def check_certificate(cfg) -> None:
-    """Build and certify the backbone of a transfer with its card's weights, without the rest of the model.
-
-    Raises:
-        ValueError: see ``backbones.transfer.certificate.certify``.
-    """
-    for hook in cfg.custom_hooks:
-        if hook["type"] == TRANSFER_HOOK:
-            from backbones.transfer.certificate import certify_config
-
-            certify_config(cfg, hook)
-
-
 def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]) -> dict:
     """Do the work of ``run`` in its locked folder; ``cfg`` is the config with the folder and launcher in it."""
     import torch
     from mmengine.dist import is_main_process
 
+    from tools.engine.training.acceleration import keep_freed_memory
     from tools.engine.training.checkpoints import check_fit
-    from tools.engine.training.memory import keep_freed_memory
 
     keep_freed_memory()
     started = time.time()
@@ -327,81 +245,3 @@ def divergence(runner, error: Exception) -> str | None:
     if name := not_finite(runner.model):
         return f"The tensor {name} of the model is not finite, and training failed on it ({error}). Lower the learning rate."
     return None
-
-
-def build_runner(cfg, resume: bool = False, remarks: list[str] | None = None, key: RunKey | None = None):
-    """Return MMEngine's runner of a resolved config that has its ``work_dir`` and ``launcher``.
-
-    Args:
-        cfg: the config; it is not changed.
-        resume: continue from the last checkpoint in ``work_dir``.
-        remarks: a list to which a sentence is appended if a checkpoint cannot be read.
-        key: of the run; the checkpoint of another run is refused.
-
-    Raises:
-        ValueError: see ``check_resumed``.
-    """
-    import torch
-
-    from tools.engine.training.acceleration import prepare
-    from tools.engine.training.runner import ExactRunner, PreformattedConfig
-
-    if cfg.launcher == "pytorch" and not torch.cuda.is_available() and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("gloo")  # MMEngine's own start requires a GPU for each process
-    folder, run_cfg = Path(cfg.work_dir), copy.deepcopy(cfg)
-    prepare(run_cfg)
-    if cfg.get("on_bad_image") == "skip":
-        run_cfg.train_dataloader.skipped = str(folder / SKIPPED)
-    run_cfg.test_evaluator = dict(run_cfg.test_evaluator, out_file=str(folder / task_of(cfg).PER_IMAGE))
-    hooks = [dict(type=f"tools.engine.training.{name}") for name in RUN_HOOKS]
-    run_cfg.custom_hooks = [*run_cfg.get("custom_hooks", []), *hooks]
-    run_cfg.default_hooks.checkpoint.max_keep_ckpts = -1  # ExactRunner removes old checkpoints
-    # MMEngine's default name is the config's and the second: two runs of one second would share a visualiser and so a folder
-    run_cfg.experiment_name = f"{folder.name}-{time.time_ns()}"
-    if resume:
-        _resume_from_last(run_cfg, folder, remarks, key)
-    return ExactRunner.from_cfg(PreformattedConfig(run_cfg._cfg_dict, cfg_text=cfg.pretty_text, filename=cfg.filename))
-
-
-def _resume_from_last(run_cfg, folder: Path, remarks: list[str] | None, key: RunKey | None) -> None:
-    """Set the checkpoint to resume from in ``run_cfg``, if there is one; append to ``remarks`` which could not be read."""
-    from tools.engine.training.checkpoints import last_checkpoint
-
-    unread: list[str] = []
-    checkpoint = last_checkpoint(folder, unread)
-    if checkpoint:
-        if key:
-            check_resumed(checkpoint, key)
-        run_cfg.resume, run_cfg.load_from = True, str(checkpoint)
-    if unread and remarks is not None:
-        start = f"continued from {checkpoint.name}" if checkpoint else "started over"
-        remarks.append(f"{', '.join(unread)} could not be read as a checkpoint, so the run {start}.")
-
-
-def build_model(cfg):
-    """Build the model of a resolved config outside a runner."""
-    from mmengine.registry import MODELS, init_default_scope
-
-    init_default_scope(cfg.default_scope)
-    return MODELS.build(cfg.model)
-
-
-def load_run(config: str, checkpoint: Path, launcher: str = "none") -> Resolved:
-    """Resolve the dumped config of a run, to test or export ``checkpoint``.
-
-    Raises:
-        ValueError: there is no such file, no run has dumped the config, or the checkpoint is of another run.
-    """
-    resolved = resolve(config, machine=Machine.here(processes_of(launcher)))
-    if not resolved.origin.run:
-        raise ValueError(f"{config} is no run's config; give the config.py beside the checkpoint, which says what was trained.")
-    if not checkpoint.is_file():
-        names = ", ".join(sorted(path.name for path in checkpoint.parent.glob("*.pth"))) or "none"
-        raise ValueError(f"There is no checkpoint {checkpoint}; in that folder: {names}.")
-    check_tested(checkpoint, config, resolved.origin.run)
-    cfg = resolved.cfg
-    cfg.run = resolved.origin.run
-    cfg.pop("visualizer", None)  # training sent its scalars there
-    if "teacher" in cfg:  # only training needs the teacher, neither a test nor a card
-        cfg.model.distillation = None
-    return resolved
