@@ -218,3 +218,8 @@ def test_gluoncv_rounds_anchors_as_chosen_says():
     assert sides == {(23, 12), (16, 16), (11, 22)}
     assert "23 x 12, 16 x 16 and 11 x 22" in read_protocol("detection", "gluoncv2018")["chosen"]["anchors"]
     assert not np.allclose(base_anchors("gluoncv2018"), sorted(expected), atol=5)
+
+
+def test_fpn_at_scale_mini_has_mmdets_rate_for_its_batch():
+    protocol = resolve("configs/detection/faster_rcnn_fpn_mini.py", Options(backbone="scratch")).cfg.protocol
+    assert protocol.lr / protocol.batch == 0.02 / 16
