@@ -14,9 +14,11 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded: equal sums fro
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it puts behind: what a test starts would not stop
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as nohup starts it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from backbones.common.files import write_json, write_npz
+from backbones.common.project import ROOT
 from detection.visualization import ALARM, HIT, IGNORED, PANEL, Panel, colour_of, picture, shown
 from tests.helpers.show import CLASSIFIER, DETECTOR, TRUE, boxes, colours, make_run, rgb
 from tests.helpers.show import classified as classified
@@ -154,6 +155,9 @@ def fourth(tmp_path, monkeypatch) -> Iterator[Path]:
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "task.py").write_text("METRICS = ('top1',)\n")
+    for name in ("classification", "detection", "segmentation"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.setattr("tools.engine.config.tasks.ROOT", tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     yield package

@@ -79,7 +79,7 @@ def test_every_choice_has_its_key():
 @pytest.mark.parametrize(
     ("path", "changes", "message"),
     [
-        (DETECTORS[0], dict(lr_factor=0.0), "--lr-factor is 0; give a number above 0, such as 0.5, 1, 2"),
+        (DETECTORS[0], dict(lr_factor=0.0), "--lr-factor is 0; give a finite number above 0, such as 0.5, 1, 2"),
         (DETECTORS[0], dict(lr_factor=-1.0), "--lr-factor is -1"),
         (DETECTORS[0], dict(lr_factor=float("nan")), "--lr-factor is nan"),
     ],

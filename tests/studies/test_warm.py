@@ -172,7 +172,7 @@ RUN = """
 import json, sys
 from pathlib import Path
 from tools.engine.launching import fork_server as warm
-from tools.engine.config import Options, RunKey, resolve
+from tools.engine.config import Options, resolve
 from tools.engine.launching.local import run_node
 from tools.engine.studies.node import Node
 
@@ -181,8 +181,9 @@ if __name__ == "__main__":
     if forked:
         warm.start()
     options = Options(seed=0, backbone=None if task == "classification" else "scratch", overrides=overrides)
-    node = Node(RunKey(f"{task}-{forked}", {}), "scratch", "", config, options, resolve(config, options))
-    print(run_node(node, lambda *_: None))
+    resolved = resolve(config, options)
+    node = Node(resolved.key, "scratch", "", config, options, resolved)
+    print(run_node(node, lambda *_: None), node.folder)
 """
 ONE, SHORT = {"epochs": 1}, {"protocol.length.epochs": 1}
 TASKS = {
@@ -193,14 +194,17 @@ TASKS = {
 
 
 def run(folder: Path, root: Path, forked: bool, task: str, config: str, overrides: dict) -> tuple[str, Path]:
-    """Run a node; return whether it is done, as printed, and its folder."""
-    script = folder / "launch.py"
+    """Run a node in a folder of its own below ``folder``; return whether it is done, as printed, and the run's folder."""
+    place = folder / f"forked_{forked}"
+    place.mkdir()
+    script = place / "launch.py"
     script.write_text(RUN)
     env = os.environ | {"DATA_ROOT": str(root), "PYTHONPATH": str(ROOT)}
     line = [sys.executable, script, json.dumps([forked, task, config, overrides])]
-    process = subprocess.run(line, env=env, cwd=folder, capture_output=True, text=True)
+    process = subprocess.run(line, env=env, cwd=place, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
-    return process.stdout.strip(), folder / f"work_dirs/runs/{task}-{forked}"
+    done, run_folder = process.stdout.split()
+    return done, place / run_folder
 
 
 @pytest.mark.slow

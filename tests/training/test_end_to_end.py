@@ -116,7 +116,7 @@ def test_the_report_of_real_runs_is_verified_and_a_changed_variance_found(tree, 
     folder = tree / "work_dirs/demo-toy"
     assert "results.csv holds\n" in call(tree, "tools/report.py", folder, "--verify")
     study = json.loads((folder / "study.json").read_text())
-    changed = study | {"images": [entry | {"total": 0.0} for entry in study["images"]]}
+    changed = study | {"images": [entry | {"total": entry["total"] + 1} for entry in study["images"]]}
     try:
         (folder / "study.json").write_text(json.dumps(changed))
         out = call(tree, "tools/report.py", folder, "--verify", status=1)

@@ -255,7 +255,7 @@ def freeze(net: nn.Module, body: nn.Module, norms: bool) -> None:
 
 
 def stock_detector(kind: str, ours: nn.Module, data: dict) -> Detector:
-    """Build mmdet's own detector with our backbone's weights and counts; in C4 with the stride in the 3x3, as in ours."""
+    """Build mmdet's own detector with our weights, counts and preprocessor; in C4 with the stride in the 3x3, as in ours."""
     name = {"fpn": "faster-rcnn_r50_fpn", "c4": "faster-rcnn_r50-caffe-c4"}[kind]
     model = Config.fromfile(Path(mmdet.__file__).parent / f".mim/configs/_base_/models/{name}.py").model
     set_counts(model, kind)
@@ -269,5 +269,6 @@ def stock_detector(kind: str, ours: nn.Module, data: dict) -> Detector:
         last = {name: state.pop(name) for name in list(state) if name.startswith("layer4.")}
         net.roi_head.shared_head.load_state_dict(last)
     net.backbone.load_state_dict(state)
+    net.data_preprocessor = copy.deepcopy(ours.data_preprocessor)  # BN's statistics are those of images normalised by it
     net.to(dense.device()).train()
     return Detector("mmdet", net, partial(dense.total_loss, net, data), net.roi_head.bbox_head)

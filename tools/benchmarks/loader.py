@@ -110,7 +110,7 @@ def mean_level(loader: DataLoader, float_of: Callable) -> float:
 def ours(root: Path, config: str, colours: bool) -> DataLoader:
     """Return the loader of a training run, but without worker processes and with smaller batches."""
     cfg = resolve(config).cfg.train_dataloader.to_dict()
-    cfg |= dict(num_workers=0, persistent_workers=False, batch_size=BATCH)
+    cfg |= dict(num_workers=0, persistent_workers=False, batch_size=BATCH, sampler=cfg["sampler"] | dict(batch=BATCH))
     steps = [step for step in cfg["dataset"]["pipeline"] if colours or step["type"] not in COLOURS]
     cfg["dataset"] |= dict(root=str(root), pipeline=steps)
     return ExactRunner.build_dataloader(cfg, seed=0)
