@@ -231,6 +231,17 @@ def test_what_a_run_that_outlives_its_launcher_said_stays_in_its_log(tmp_path):
     assert log_of(folder).read_text() == "first\nsecond\nthird\n"
 
 
+def test_a_run_and_its_launcher_may_move_a_log_at_the_same_time(tmp_path, monkeypatch):
+    folder = tmp_path / "runs/key"
+    with open_log(folder) as out:
+        out.write("first\n")
+    folder.mkdir(parents=True)
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda *paths: [replace(*paths) for _ in range(2)])  # the other one just before
+    keep_log(folder)
+    assert log_of(folder).read_text() == "first\n"
+
+
 def test_rows_follow_seeds_fine_tunings_tasks_and_protocol():
     table8 = "configs/studies/table8.py"
     study = load_study(table8, "paper", ["b_standard", "smooth"], seeds=2, fine_tunings=3, protocol="moco")

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -213,9 +213,10 @@ def keep_log(folder: Path) -> None:
     early, log = early_log(folder), folder / LOG
     if not folder.is_dir() or not early.is_file():
         return
-    if log.is_file():  # from an earlier start
-        early.write_text(log.read_text(errors="replace") + early.read_text(errors="replace"))
-    os.replace(early, log)
+    with suppress(FileNotFoundError):  # the run and its launcher both do this, and the other one was faster
+        if log.is_file():  # from an earlier start
+            early.write_text(log.read_text(errors="replace") + early.read_text(errors="replace"))
+        os.replace(early, log)
 
 
 def put_log_out(folder: Path) -> None:
