@@ -220,8 +220,8 @@ def _missing_image(split: ListedImages, name: str) -> str:
             f"{image} does not exist, but {other} does: the names of images must end in .jpg, whatever their format; rename the "
             "images."
         )
-    words = name.rsplit(maxsplit=1)
-    if len(words) == 2 and words[1] in ("-1", "0", "1") and split.image(words[0]).exists():
+    columns = name.rsplit(maxsplit=1)
+    if len(columns) == 2 and columns[1] in ("-1", "0", "1") and split.image(columns[0]).exists():
         return (
             f"{split.file} has the line {name!r}, as in a list that says by 1, 0 or -1 which images show one class; use a list "
             "with one image name a line and nothing else."

@@ -75,8 +75,10 @@ def read_split(images: str | Path, masks: str | Path, part: str | None = None) -
     """
     split = list_split(Path(images), Path(masks))
     if not split.pairs and not split.unmasked:
-        found = next((other for name in split.unpaired if (other := other_suffix(Path(split.image(name))))), None)
-        remedy = f"rename the images, such as {found}, since a name must end in {IMAGE}" if found else "put ADE20K's there"
+        other_name = next((other for name in split.unpaired if (other := other_suffix(Path(split.image(name))))), None)
+        remedy = (
+            f"rename the images, such as {other_name}, since a name must end in {IMAGE}" if other_name else "put ADE20K's there"
+        )
         raise ValueError(f"{images} holds no {IMAGE} image; {remedy}.")
     if split.unpaired:
         first = Path(split.mask(split.unpaired[0]))

@@ -91,8 +91,8 @@ def add_kind(kinds, name: str, folder: str, title: str, layout: str, check: Call
     """
     kind = kinds.add_parser(name, help=title, description=layout, formatter_class=HelpFormatter)
     kind.add_argument("root", metavar="DIR", nargs="?", type=Path, default=Path(data_root()) / folder, help="folder to check")
-    own = "the data is a part of the dataset, or your own in its layout: do not compare counts, names and classes"
-    kind.add_argument("--own", action="store_true", help=own)
+    own_help = "the data is a part of the dataset, or your own in its layout: do not compare counts, names and classes"
+    kind.add_argument("--own", action="store_true", help=own_help)
     kind.add_argument("--workers", type=whole_number(1), default=os.cpu_count() or 1, metavar="N", help="number of processes")
     kind.set_defaults(run=partial(report, check, READERS[name]))
 

@@ -15,7 +15,8 @@ def data_root() -> str:
     """Return the folder of all datasets: the variable DATA_ROOT, by default ``data``.
 
     Raises:
-        ValueError: the variable is empty, is no text, or leads to no folder. A folder that does not exist is none of these.
+        ValueError: the variable is empty, is not valid text, or names something other than a folder. A path that does not exist
+            is accepted.
     """
     root = os.environ.get("DATA_ROOT", "data")
     if not root:

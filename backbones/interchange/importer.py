@@ -105,16 +105,16 @@ def _efficientnet(where: str, candidate: Candidate, network: str | None) -> tupl
     Raises:
         ValueError: timm has none, or ``network`` is another, such as one of PyTorch's padding with the same tensors.
     """
-    own = network_of(where, candidate.tensors)
-    if network and network.split(".")[0] != own:
+    file_network = network_of(where, candidate.tensors)
+    if network and network.split(".")[0] != file_network:
         raise ValueError(
-            f"{where} has the names of efficientnet_pytorch, whose network is {own}, not {network}; leave out --network."
+            f"{where} has the names of efficientnet_pytorch, whose network is {file_network}, not {network}; leave out --network."
         )
     note = (
-        f"{Path(where).name} has the names of efficientnet_pytorch, and the tensors of {own}. timm pads each map anew, so "
-        "features are the same at the image size that efficientnet_pytorch was built for, and may differ at others."
+        f"{Path(where).name} has the names of efficientnet_pytorch, and the tensors of {file_network}. timm pads each map anew, "
+        "so features are the same at the image size that efficientnet_pytorch was built for, and may differ at others."
     )
-    return network or own, note
+    return network or file_network, note
 
 
 def _find(checkpoint: Checkpoint, network: str | None, prefix: str | None) -> tuple[Candidate, list[str]]:

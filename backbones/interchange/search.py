@@ -195,9 +195,9 @@ def left_out(prefix: str, names: Iterable[str]) -> list[str]:
     """Return a note on the tensors that are not taken, counted by the first name in which they differ from ``prefix``."""
     path, counts = prefix.rstrip(".").split("."), {}
     for name in names:
-        words = name.split(".")
-        common = next((i for i, (a, b) in enumerate(zip(words, path, strict=False)) if a != b), min(len(words), len(path)))
-        part = ".".join(words[: common + 1])
+        parts = name.split(".")
+        common = next((i for i, (a, b) in enumerate(zip(parts, path, strict=False)) if a != b), min(len(parts), len(path)))
+        part = ".".join(parts[: common + 1])
         counts[part] = counts.get(part, 0) + 1
     if not counts:
         return []

@@ -1,4 +1,4 @@
-"""Give a test each device, the GPU only where there is one."""
+"""Run a test on the CPU and, if the machine has one, on the GPU."""
 
 import pytest
 import torch

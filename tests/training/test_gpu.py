@@ -1,4 +1,4 @@
-"""Test what differs on a GPU: the same tests run on a CPU, so that their own code is tried, and on a GPU where there is one."""
+"""Test what differs on a GPU. Each test also runs on the CPU, which checks the test itself on machines without a GPU."""
 
 import contextlib
 import math

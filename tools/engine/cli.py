@@ -130,9 +130,9 @@ def start_error(error: Exception) -> Exception:
     lines = [line for line in str(error).splitlines() if line.strip()] or ["no message"]
     if of_system or (isinstance(error, ValueError) and lines[-1].rstrip().endswith(".")):
         return error
-    said = lines[-1 if lines[0].startswith("Caught ") else 0]  # a data loader's worker puts its traceback before the message
+    message = lines[-1 if lines[0].startswith("Caught ") else 0]  # a data loader's worker puts its traceback before the message
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return ValueError(
-        f"This config cannot be run: {type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {said:.300} "
+        f"This config cannot be run: {type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}: {message:.300} "
         "Change the key or the override that this is about; tools/print_config.py shows the whole config."
     )

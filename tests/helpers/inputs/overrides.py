@@ -69,10 +69,10 @@ def refused(task: str, override: str, words: tuple[str, ...]) -> Row:
 
 def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield (keys, value) of all that is no dict in a config, and no list of dicts."""
-    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
-    if isinstance(value, Mapping) or any(isinstance(item, Mapping) for _, item in items):
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, item in items:
+    if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        value = dict(enumerate(value))
+    if isinstance(value, Mapping):
+        for key, item in value.items():
             yield from leaves(item, (*path, str(key)))
     else:
         yield path, value

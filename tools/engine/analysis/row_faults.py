@@ -62,8 +62,8 @@ def _origin_beside(
     row: Mapping[str, str], record: Mapping, card: str, results: Results, records: Mapping, folders: Mapping[str, Path]
 ) -> tuple[str, str]:
     """Return what ``origin_of`` does for a card that no pretraining of the table wrote."""
-    own = {r["run"] for r in results.rows if not r["finetune_seed"] and _row_seed(r) == _row_seed(row)}
-    if own and own <= records.keys():
+    runs_of_seed = {r["run"] for r in results.rows if not r["finetune_seed"] and _row_seed(r) == _row_seed(row)}
+    if runs_of_seed and runs_of_seed <= records.keys():
         return "its card is that of no pretraining of this study", ""
     folder = folders[row["run"]].parent / Path(record["backbone"] or "").parent.name
     try:

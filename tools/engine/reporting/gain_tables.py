@@ -47,7 +47,8 @@ def gain_table(results: Results, table: list[Gain], title: str, note: str = "") 
     pairs = zip(table, published, strict=True)
     unlike = any(points is not None and not like_for_like(results, g.column) for g, points in pairs)
     grey = (header.index(f"{PUBLISHED} gain"),) if unlike else ()
-    align = ("lll" if has_bases else "ll") + ("rrrrrl" if has_published else "rrrrl")
+    texts = ("recipe", "over", "metric", "verdict")
+    align = "".join("l" if name in texts else "r" for name in header)
     return Table(title, align, header, rows, note + _rule(table), grey)
 
 
