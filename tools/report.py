@@ -2,6 +2,8 @@
 
   python tools/report.py work_dirs/demo-toy
   python tools/report.py work_dirs/demo-toy --verify
+  python tools/report.py --fidelity work_dirs/table8-toy work_dirs/table8-paper
+  python tools/report.py --fidelity work_dirs/table8-toy published
 
 The folder holds results.csv and study.json, which tools/collect.py writes from the finished runs. After more runs, collect and
 report again. Neither torch nor mmengine is needed, so the folder can be copied and reported elsewhere.
@@ -11,6 +13,11 @@ intervals, p and verdicts in gains.json from the per-image results of the runs (
 work_dirs/runs/KEY, so copy these too if you copy the folder. It prints each difference with both values and the run, and lists
 the runs that cannot be verified because they have no such file. Numbers that are not computed from images, such as seconds, are
 compared with the record. The exit status is 1 if anything differs.
+
+--fidelity A B asks whether a small scale says the same of each recipe as a large one. A and B are folders of one study at two
+scales; the word published in place of B stands for the published numbers in A's study.json. For each metric that both have, it
+compares the gains: their ranks and signs, both with what these would be by chance, and their verdicts. It writes fidelity.md,
+.html, .json and .png into A.
 """
 
 import argparse
@@ -23,9 +30,47 @@ from tools.engine.cli import HelpFormatter, main
 
 
 def report() -> int:
+    args = arguments()
+    if args.verify:
+        from tools.engine.analysis.verify import verify
+
+        findings = verify(args.folder)
+        print("\n".join(findings.lines()))
+        return 1 if findings.differ else 0
+
+    pairs = [margin(text) for text in args.margin]
+    margins = dict(pairs)
+    if len(margins) < len(pairs):
+        raise ValueError("--margin has two margins for one metric; give one METRIC=POINTS for each.")
+    if args.fidelity:
+        from tools.engine.reporting.fidelity_report import print_fidelity, write_fidelity
+
+        fidelity, files = write_fidelity(*args.fidelity, margins)
+        print_fidelity(fidelity)
+    else:
+        from tools.engine.reporting.report import terminal_table, write_report
+
+        files = write_report(args.folder, margins)
+        terminal_table(args.folder, margins=margins)
+    print("\n".join(map(str, files.values())))
+    return 0
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line.
+
+    Raises:
+        ValueError: two options exclude each other.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("folder", type=Path, help="folder of a study at a scale: work_dirs/STUDY-SCALE")
+    parser.add_argument("folder", type=Path, nargs="?", help="folder of a study at a scale: work_dirs/STUDY-SCALE")
     parser.add_argument("--verify", action="store_true", help="recompute every number from the per-image results of the runs")
+    parser.add_argument(
+        "--fidelity",
+        nargs=2,
+        metavar=("A", "B"),
+        help="compare two scales of a study: two folders, or a folder and the word published",
+    )
     parser.add_argument(
         "--margin",
         nargs="+",
@@ -34,25 +79,14 @@ def report() -> int:
         help="difference in points that counts as none, as in mAP=0.5 (default: top1=0.2 mAP=0.3 pixAcc=0.2 mIoU=0.5)",
     )
     args = parser.parse_args()
+    if args.fidelity and (args.folder or args.verify):
+        other = "--verify" if args.verify else f"the folder {args.folder}"
+        raise ValueError(f"--fidelity A B names both folders itself and verifies nothing; leave out {other}.")
+    if not args.fidelity and args.folder is None:
+        parser.error("the following arguments are required: folder")
     if args.verify and args.margin:
         raise ValueError("--margin changes the verdicts of a report, and --verify writes none; leave one of the two out.")
-    if args.verify:
-        from tools.engine.analysis.verify import verify
-
-        findings = verify(args.folder)
-        print("\n".join(findings.lines()))
-        return 1 if findings.differ else 0
-
-    from tools.engine.reporting.report import terminal_table, write_report
-
-    pairs = [margin(text) for text in args.margin]
-    margins = dict(pairs)
-    if len(margins) < len(pairs):
-        raise ValueError("--margin has two margins for one metric; give one METRIC=POINTS for each.")
-    files = write_report(args.folder, margins)
-    terminal_table(args.folder, margins=margins)
-    print("\n".join(map(str, files.values())))
-    return 0
+    return args
 
 
 def margin(text: str) -> tuple[str, float]:

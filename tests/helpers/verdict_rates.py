@@ -1,4 +1,4 @@
-"""Simulate how often verdicts are wrong. ``python -m tests.helpers.verdict_rates`` prints the table of docs/verdicts.md.
+"""Simulate how often verdicts are wrong. ``python -m tests.helpers.verdict_rates`` prints the tables of docs/verdicts.md.
 
 Runs of a recipe with seed s score m + seed effect + common effect of s + luck of a teacher: all normal, in units of the
 deviation between seeds. The common effect is what a seed does to both sides, such as its data order.
@@ -6,10 +6,13 @@ deviation between seeds. The common effect is what a seed does to both sides, su
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
+from tests.helpers.two_scales import random_sides
 from tools.engine.analysis.differences import difference
+from tools.engine.analysis.fidelity import agreement
 from tools.engine.analysis.rank_correlation import correlation_of_gains
 
 SIMULATIONS = 10_000
@@ -63,6 +66,13 @@ def false_alarms(studies: Iterator[dict], steps: str = "reference") -> tuple[flo
     return float(np.mean(np.array(ps) < 0.05)), float(np.mean(rhos)), float(np.mean(means))
 
 
+def found_alike(recipes: int, spread: float, steps: bool = False, studies: int = 2000) -> tuple[float, float, float]:
+    """Return the mean rho of two scales, three seeds against one run, and the shares of p below 0.05 of ranks and of signs."""
+    found = [agreement(*sides) for sides in random_sides(studies, recipes, 3, spread, steps)]
+    ranks, signs = ([part.p < 0.05 for part in parts] for parts in ([f.ranks.chance for f in found], [f.chance for f in found]))
+    return float(np.mean([f.ranks.rho for f in found])), float(np.mean(ranks)), float(np.mean(signs))
+
+
 def main() -> None:
     print(f"{SIMULATIONS} simulations a line: coverage of 95 %, false verdicts, and found gains of 3 deviations")
     for n in (2, 3, 5):
@@ -80,6 +90,10 @@ def main() -> None:
             alarms, rho, chance = false_alarms(lucky_recipes(2000, 7, 3, shared), steps)
             figures = f"rho {rho:+.2f}, by chance {chance:+.2f}, false alarms {alarms:.3f}"
             print(f"7 equal recipes, 3 seeds, {shared} of the luck reaches the transfer, gains over the {steps}: {figures}")
+    for recipes, spread, steps in [*product((5, 7, 12), (0.0, 1.0, 3.0), (False,)), (7, 0.0, True)]:
+        rho, ranks, signs = found_alike(recipes, spread, steps)
+        name = f"two scales, {recipes} recipes, true spread {spread}, over {'parents' if steps else 'the reference'}"
+        print(f"{name}: rho {rho:+.2f}, p below 0.05 by ranks {ranks:.3f}, by signs {signs:.3f}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from tools.engine.analysis.differences import Difference, ImageVariance, differe
 from tools.engine.analysis.gains import Gain, gains, over
 from tools.engine.analysis.results import Column, load_results
 from tools.engine.analysis.verdicts import VERDICTS
-from tools.engine.reporting import figures
+from tools.engine.reporting import figures, scatter
 from tools.engine.reporting import transfer_figure as quadrant
 from tools.engine.reporting.document import DPI, Figure, Report, Table, html, latex, markdown
 from tools.engine.reporting.figures import draw, draw_curves, figures_of, forest
@@ -43,7 +43,7 @@ def results(tmp_path):
 @pytest.fixture
 def drawn(monkeypatch):
     """Make the figures return the drawing instead of the bytes of its file."""
-    for module in (figures, quadrant):
+    for module in (figures, scatter):
         monkeypatch.setattr(module, "png", lambda figure: figure)
 
 
@@ -161,7 +161,7 @@ def boxes_of(axes) -> dict[str, object]:
 
 
 def common_area(a, b) -> float:
-    return quadrant._overlap(quadrant._sides(a), quadrant._sides(b))
+    return scatter._overlap(scatter._sides(a), scatter._sides(b))
 
 
 def test_labels_keep_out_of_each_others_way(results, drawn):

@@ -68,7 +68,9 @@ def test_report_loads_neither_torch_nor_mmengine(folder):
     code = (
         "import sys; from pathlib import Path; "
         "from tools.engine.reporting.report import terminal_table, write_report; "
+        "from tools.engine.reporting.fidelity_report import write_fidelity; "
         f"write_report(Path({str(folder)!r})); terminal_table(Path({str(folder)!r})); "
+        f"write_fidelity({str(folder)!r}, 'published'); "
         "heavy = {'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}; "
         "print(sorted({name.split('.')[0] for name in sys.modules} & heavy))"
     )

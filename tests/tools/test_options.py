@@ -68,6 +68,11 @@ REFUSED = [
     (f"study run {DEMO} --time 60", "--time is for --executor slurm"),
     (f"study run {DEMO} --executor slurm --jobs 2", "--jobs is for runs on this machine"),
     ("report FOLDER --margin mAP=1 mAP=2", "--margin has two margins for one metric; give one METRIC=POINTS for each"),
+    (
+        "report FOLDER --fidelity A B",
+        "--fidelity A B names both folders itself and verifies nothing; leave out the folder FOLDER",
+    ),
+    ("report --verify --fidelity A B", "leave out --verify"),
     ("report FOLDER --verify --margin mAP=1", "--margin changes the verdicts of a report, and --verify writes none"),
     (f"train {CLASSIFIER} --hold-out", "--hold-out is for detection and segmentation"),
     (f"train {CLASSIFIER} --lr-factor 2", "--lr-factor is for detection and segmentation"),

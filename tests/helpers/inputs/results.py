@@ -44,6 +44,7 @@ TEXTS = {
 
 def rows() -> Iterator[Row]:
     yield Row("results", "a right folder", "report", (FOLDER,), ("report.html",), status=0, prepare=study())
+    yield from _of_fidelity()
     yield from _of_study_json()
     yield from _of_table()
     yield from _of_record()
@@ -83,6 +84,25 @@ def table(change: Callable[[dict], dict] | None = None, columns: tuple[str, ...]
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _of_fidelity() -> Iterator[Row]:
+    """Yield comparisons of a study's folder with the published numbers, with itself and with damaged folders."""
+    about = made_study(made_rows())
+    for name, other, words, prepare in (
+        ("the published numbers", "published", ("fidelity.md", "1 of 1 gains"), study()),
+        ("no published numbers", "published", ("study.json has no published numbers",), study(about=about | {"published": None})),
+        ("published numbers of no recipe", "published", ("No gain has a number",), study(about=about | _published("nosuch"))),
+        ("itself", FOLDER, ("share 24 runs",), study()),
+        ("an empty folder", ".", ("results.csv does not exist",), study()),
+        ("a damaged folder", "published", ("results.csv",), study(table="recipe,metric\n")),
+    ):
+        status = 0 if name == "the published numbers" else 2
+        yield Row("results", f"fidelity to {name}", "report", ("--fidelity", FOLDER, other), words, status, prepare)
+
+
+def _published(recipe: str) -> dict[str, dict]:
+    return {"published": {"source": "a", "values": [dict(recipe=recipe, network=None, metric="mAP", value=1.0)]}}
 
 
 def _of_study_json() -> Iterator[Row]:

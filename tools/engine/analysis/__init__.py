@@ -5,6 +5,7 @@ __all__ = [
     "breakdowns",
     "curves",
     "differences",
+    "fidelity",
     "gains",
     "rank_correlation",
     "results",

@@ -15,9 +15,9 @@ Steps = Sequence[tuple[str, str]]  # (recipe, the one that it is compared with)
 
 @dataclass(frozen=True)
 class Chance:
-    """Hold what rank correlations would be if all recipes were equal.
+    """Hold what a figure, such as a rank correlation, would be if all recipes were equal.
 
-    ``mean`` of the correlations, ``low`` and ``high`` between which 95 % of them lie, and ``p``, the share that is higher than
+    ``mean`` of the figure, ``low`` and ``high`` between which 95 % of its values lie, and ``p``, the share that is higher than
     the observed one, where of those equal to it half count.
     """
 
@@ -46,7 +46,7 @@ def rank_correlation(gains: Sequence[float], transfer: Sequence[float]) -> Corre
     >>> rank_correlation([0.1, 0.4, 0.9], [2.0, 1.0, 3.0]).rho
     0.5
     """
-    rho = float(_spearman(np.array(gains, float), np.array(transfer, float))) if len(gains) > 2 else np.nan
+    rho = float(spearman(np.array(gains, float), np.array(transfer, float))) if len(gains) > 2 else np.nan
     return Correlation(None if np.isnan(rho) else rho, len(gains))
 
 
@@ -75,9 +75,9 @@ def correlation_of_gains(pretrainings: Pretrainings, steps: Steps, seed: int = 0
         return correlation
     permuted = np.repeat(means[None], PERMUTATIONS, axis=0)
     places = [names.index(name) for name in movable]
-    permuted[:, places] = _permuted_means([pretrainings[name] for name in movable], np.random.default_rng(seed))
-    rhos = _spearman(*_gains(permuted, names, steps))
-    return Correlation(correlation.rho, correlation.n, _chance(rhos[~np.isnan(rhos)], correlation.rho))
+    permuted[:, places] = permuted_means([pretrainings[name] for name in movable], np.random.default_rng(seed))
+    rhos = spearman(*_gains(permuted, names, steps))
+    return Correlation(correlation.rho, correlation.n, chance_of(rhos, correlation.rho))
 
 
 def _gains(means: np.ndarray, names: list[str], steps: Steps) -> np.ndarray:
@@ -86,8 +86,13 @@ def _gains(means: np.ndarray, names: list[str], steps: Steps) -> np.ndarray:
     return np.moveaxis(means[:, recipes] - means[:, bases], -1, 0)
 
 
-def _permuted_means(pretrainings: list[Mapping[str, tuple[float, float]]], rng: np.random.Generator) -> np.ndarray:
-    """Permute the recipes' names over the pretrainings and return their means, (PERMUTATIONS, recipes, 2)."""
+def permuted_means(
+    pretrainings: Sequence[Mapping[str, tuple[float, float]]] | Sequence[Mapping[str, float]], rng: np.random.Generator
+) -> np.ndarray:
+    """Permute the recipes' names over the pretrainings and return their means, (PERMUTATIONS, recipes[, 2]).
+
+    The names are permuted within each seed if all recipes have the same seeds, else over all pretrainings.
+    """
     if all(runs.keys() == pretrainings[0].keys() for runs in pretrainings):
         seeds = [np.array([runs[seed] for runs in pretrainings]) for seed in pretrainings[0]]
         return np.mean([scores[_orders(rng, len(scores))] for scores in seeds], axis=0)
@@ -102,21 +107,26 @@ def _orders(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.argsort(rng.random((PERMUTATIONS, n)), axis=1)
 
 
-def _chance(rhos: np.ndarray, observed: float) -> Chance | None:
-    """Return the mean and the middle 95 % of ``rhos``, and the share of them above ``observed``.
+def chance_of(values: np.ndarray, observed: float, exact: bool = False) -> Chance | None:
+    """Return the mean and the middle 95 % of the values of a figure by chance, and the share of them above ``observed``.
 
     Of those equal to it half count (mid-p: Lancaster, J. Am. Stat. Assoc. 56, 1961), since few gains have few possible rhos: if
     all counted, 2 % of false alarms instead of 5 % would come out of six gains.
+
+    Args:
+        values: those of all permutations if ``exact``, else those of a sample, to which the observed one is added.
     """
-    if not len(rhos):
+    values = values[~np.isnan(values)]
+    if not len(values):
         return None
-    low, high = np.quantile(rhos, (0.025, 0.975))
-    above, equal = rhos > observed + 10**-DIGITS, np.abs(rhos - observed) <= 10**-DIGITS
-    share = (0.5 + np.count_nonzero(above) + 0.5 * np.count_nonzero(equal)) / (1 + len(rhos))
-    return Chance(float(rhos.mean()), float(low), float(high), float(share))
+    low, high = np.quantile(values, (0.025, 0.975))
+    above, equal = values > observed + 10**-DIGITS, np.abs(values - observed) <= 10**-DIGITS
+    one = 0 if exact else 1
+    share = (one / 2 + np.count_nonzero(above) + np.count_nonzero(equal) / 2) / (one + len(values))
+    return Chance(float(values.mean()), float(low), float(high), float(share))
 
 
-def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return Spearman's rho over the last axis, NaN where one side is constant."""
     x, y = (ranks - ranks.mean(-1, keepdims=True) for ranks in (_ranks(x), _ranks(y)))
     with np.errstate(invalid="ignore"):

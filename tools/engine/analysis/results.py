@@ -11,6 +11,7 @@ from tools.engine.study_folder.files import STUDY, TABLE, load_json, read_table
 from tools.engine.study_folder.schema import StudyFileSchema
 
 DASH, SCRATCH = "—", "scratch"
+PUBLISHED = "published"  # names the published numbers: in the head of a column, and as one of two scales
 HEADINGS = {
     "top1": "top-1",
     "top5": "top-5",
@@ -232,6 +233,20 @@ def seed_of(row: Mapping[str, str]) -> str:
 def seed_order(seed: str) -> tuple[int, str]:
     """Return the sort key of a seed: numbers as text, in ascending order."""
     return len(seed), seed
+
+
+def published_value(results: Results, recipe: str, column: Column) -> float | None:
+    """Return the published number of a recipe in a column, or None."""
+    for item in (results.study.get("published") or {}).get("values", ()):
+        if (item["recipe"], item["metric"]) == (recipe, column.metric) and item["network"] in (None, column.network):
+            return item["value"]
+    return None
+
+
+def published_gain(results: Results, recipe: str, base: str, column: Column) -> float | None:
+    """Return the published difference of two recipes in a column, in points, or None."""
+    a, b = (published_value(results, r, column) for r in (recipe, base))
+    return None if a is None or b is None else a - b
 
 
 def load_results(folder: Path) -> Results:

@@ -3,6 +3,7 @@
 __all__ = [
     "breakdown_tables",
     "document",
+    "fidelity_report",
     "figures",
     "gain_tables",
     "image_sheets",
@@ -10,5 +11,6 @@ __all__ = [
     "provenance_tables",
     "report",
     "result_tables",
+    "scatter",
     "transfer_figure",
 ]

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 from tools.engine.analysis.gains import Gain, correlations, primary
-from tools.engine.analysis.rank_correlation import Correlation, rank_correlation
-from tools.engine.analysis.results import DASH, Column, Results, heading_of
+from tools.engine.analysis.rank_correlation import DIGITS, Chance, Correlation, rank_correlation
+from tools.engine.analysis.results import DASH, PUBLISHED, Column, Results, heading_of, published_gain
 from tools.engine.reporting.document import Table
-from tools.engine.reporting.result_tables import PUBLISHED, like_for_like, marked, published_gain
+from tools.engine.reporting.result_tables import like_for_like, marked
 
 RULE = (
     "Points. Interval: 95 %, over pretrainings and test images. Runs of equal seeds are paired: each recipe's run is compared "
@@ -126,11 +126,15 @@ def _rho(correlation: Correlation | None) -> str:
 
 
 def _chance(correlation: Correlation | None) -> str:
-    """Return what rho would be by chance: '+0.45 [-0.43, +0.94], p 0.212'."""
-    if correlation is None or correlation.chance is None:
+    return DASH if correlation is None else chance_cell(correlation.chance)
+
+
+def chance_cell(chance: Chance | None, form: str = "+.2f") -> str:
+    """Return what a figure would be by chance, with its mean, range and p: '+0.45 [-0.43, +0.94], p 0.212'."""
+    if chance is None:
         return DASH
-    chance = correlation.chance
-    return f"{chance.mean:+.2f} [{chance.low:+.2f}, {chance.high:+.2f}], p {p_value(chance.p)}"
+    mean = round(chance.mean, DIGITS) or 0.0  # not -0.0
+    return f"{mean:{form}} [{chance.low:{form}}, {chance.high:{form}}], p {p_value(chance.p)}"
 
 
 def _published_rhos(results: Results, pairs: Iterable[tuple[str, str]], columns: list[Column]) -> str:

@@ -4,9 +4,8 @@ from collections import Counter
 from statistics import fmean
 
 from tools.engine.analysis.gains import Gain, decisive
-from tools.engine.analysis.results import DASH, SCRATCH, Results, heading_of, seed_of
+from tools.engine.analysis.results import DASH, PUBLISHED, SCRATCH, Results, heading_of, published_value, seed_of
 from tools.engine.reporting.document import Table
-from tools.engine.reporting.result_tables import PUBLISHED, published_value
 
 
 def published_table(results: Results) -> Table:

@@ -3,12 +3,11 @@
 from statistics import fmean, stdev
 
 from tools.engine.analysis.gains import has_margin
-from tools.engine.analysis.results import DASH, Column, Results, heading_of
+from tools.engine.analysis.results import DASH, PUBLISHED, Column, Results, heading_of, published_gain, published_value
 from tools.engine.analysis.statistics import components
 from tools.engine.reporting.document import Table
 
 MORE = "†"  # follows the label of a recipe that trains more epochs than the reference
-PUBLISHED = "published"  # heads the columns of published numbers
 
 
 def result_table(results: Results) -> Table:
@@ -65,20 +64,6 @@ def like_for_like(results: Results, column: Column) -> bool:
     """Return True if our runs in this column match the published ones: scale paper and the published protocol."""
     protocol = (results.study.get("published") or {}).get("protocols", {}).get(results.task_of(column))
     return results.study["scale"] == "paper" and protocol is not None and column.protocol == protocol
-
-
-def published_value(results: Results, recipe: str, column: Column) -> float | None:
-    """Return the published number of a recipe in a column, or None."""
-    for item in (results.study.get("published") or {}).get("values", ()):
-        if (item["recipe"], item["metric"]) == (recipe, column.metric) and item["network"] in (None, column.network):
-            return item["value"]
-    return None
-
-
-def published_gain(results: Results, recipe: str, base: str, column: Column) -> float | None:
-    """Return the published difference of two recipes in a column, in points, or None."""
-    a, b = (published_value(results, r, column) for r in (recipe, base))
-    return None if a is None or b is None else a - b
 
 
 def _has_published(results: Results, column: Column) -> bool:
