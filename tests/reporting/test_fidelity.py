@@ -246,6 +246,8 @@ def test_studies_that_cannot_be_compared_are_refused(tmp_path):
     text = (again / "results.csv").read_text().replace("toy-detection", "again-detection")
     (again / "results.csv").write_text(text)
     assert [scale.name for scale in load_scales(str(toy), str(again))] == [str(toy), str(again)]
+    again.rename(tmp_path / "seeds-3-to-5")
+    assert [scale.name for scale in load_scales(str(toy), str(tmp_path / "seeds-3-to-5"))] == ["demo-toy", "seeds-3-to-5"]
 
 
 # --- files --------------------------------------------------------------------------------------------------
@@ -260,10 +262,12 @@ def test_files_hold_the_answer(tmp_path, capsys):
     says = (
         "At toy and as published, the 4 recipes rank no more alike than by chance: "
         "rho -0.40 (by chance -1.00 to +1.00, p 0.708); "
-        "3 of 4 gains have the same sign (by chance 0 to 4, p 0.300). Of the 4 decided at toy, 3 have the same sign as published."
+        "3 of 4 gains have the same sign (by chance 0 to 4, p 0.300). "
+        "One seed at toy ranks them as its other seeds do with rho +1.00. "
+        "Of the 4 decided at toy, 3 have the same sign as published."
     )
     assert line(text, "In words", "mAP")[1] == says
-    assert line(text, "Agreement", "mAP", "B-standard")[2:6] == ["4", "-0.40", "+0.00 [-1.00, +1.00], p 0.708", "3 of 4"]
+    assert line(text, "Agreement", "mAP", "B-standard")[2:6] == ["4", "-0.40", "+0.00 [-1.00, +1.00]", "0.708"]
     assert line(text, "Gains at both scales", "mAP", "+ smooth", "B-standard")[3] == "+7.97" and "Table 8" in text
     assert line(text, "Measured by", "mAP", "published")[2:] == ["detection_net", "published", "—", "—"]
     data = json.loads(files["fidelity.json"].read_text())
@@ -310,3 +314,14 @@ def test_the_figure_has_a_point_with_both_intervals_for_each_recipe(tmp_path, mo
         "mAP, rho +1.00",
     )
     assert {text.get_text() for text in axes.texts} >= {"+ smooth", "mixup", "better at toy only", "better at mini only"}
+
+
+def test_names_are_not_read_as_formulas_or_markup(tmp_path, capsys):
+    name = r"$\frac{1}$ [red] <b> & | " + "and so on " * 9
+    folder = study(tmp_path, "mini", labels={"smooth": name})
+    (folder / "study.json").write_text(
+        (folder / "study.json").read_text().replace('"scale": "mini"', f'"scale": {json.dumps(name)}')
+    )
+    report, files = write_fidelity(str(folder), "published")
+    print_fidelity(report)
+    assert "<b>" not in files["fidelity.html"].read_text() and name.strip() in capsys.readouterr().out

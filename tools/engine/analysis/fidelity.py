@@ -128,8 +128,10 @@ def load_scales(a: str, b: str) -> tuple[Scale, Scale]:
         return Scale(name, first), Scale(PUBLISHED, first, published=True)
     second = load_results(Path(b))
     _check_two((a, first), (b, second))
-    if name == second.study["scale"]:  # the same scale again, with other seeds
-        return Scale(a, first), Scale(b, second)
+    if name == second.study["scale"]:  # the same scale again, such as with other seeds
+        folders = [Path(folder).resolve().name for folder in (a, b)]
+        one, other = folders if folders[0] != folders[1] else (a, b)
+        return Scale(one, first), Scale(other, second)
     return Scale(name, first), Scale(second.study["scale"], second)
 
 

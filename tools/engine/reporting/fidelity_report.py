@@ -8,12 +8,12 @@ from pathlib import Path
 from backbones.common.files import atomic
 from tools.engine.analysis.fidelity import Agreement, Comparison, Fidelity, Pair, Scale, Side, compare_scales, load_scales
 from tools.engine.analysis.gains import Gain
-from tools.engine.analysis.rank_correlation import Chance
+from tools.engine.analysis.rank_correlation import DIGITS, Chance
 from tools.engine.analysis.results import DASH, heading_of
 from tools.engine.analysis.verdicts import ALPHA, VERDICTS
 from tools.engine.reporting.document import Figure, Report, Table, html, markdown
-from tools.engine.reporting.gain_tables import chance_cell, p_value
-from tools.engine.reporting.plotting import name_of
+from tools.engine.reporting.gain_tables import p_value
+from tools.engine.reporting.plotting import name_of, one_line
 from tools.engine.reporting.scatter import Panel, Point, scatter
 
 NAME = "fidelity"  # of the files, without suffix
@@ -60,7 +60,7 @@ def write_fidelity(a: str, b: str, margins: Mapping[str, float] | None = None) -
 
 
 def print_fidelity(report: Report) -> None:
-    """Print the answer, what each metric says, and the table of agreement."""
+    """Print the answer, what each metric says, and the table of agreement without the ranges."""
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table as Grid
@@ -69,10 +69,11 @@ def print_fidelity(report: Report) -> None:
     words, agreement, *_ = report.findings
     print("\n".join([report.title, report.lead, "", *(f"{metric}: {text}" for metric, text in words.rows)]))
     grid = Grid(box=SIMPLE, show_edge=False, padding=0, title=Text(agreement.title))
-    for name, letter in zip(agreement.header, agreement.align, strict=True):
-        grid.add_column(Text(name), justify="right" if letter == "r" else "left")
+    shown = [i for i, name in enumerate(agreement.header) if name != "by chance"]
+    for i in shown:
+        grid.add_column(Text(agreement.header[i]), justify="right" if agreement.align[i] == "r" else "left")
     for row in agreement.rows:  # Text, since rich reads brackets in a str as markup
-        grid.add_row(*map(Text, row))
+        grid.add_row(*(Text(row[i]) for i in shown))
     Console().print(grid)
 
 
@@ -127,7 +128,9 @@ def sentence(found: Fidelity) -> str:
         ranks = f"{recipes} can be compared, and {why}"
     else:
         ranks = f"the {recipes} rank {answer(whole)}: rho {rho:+.2f} (by chance {_range(chance, '+.2f')})"
-    text = f"{_both(a, b)}, {ranks}; {whole.same} of {n} gains have the same sign (by chance {_range(whole.chance, '.0f')})."
+    signs = f"{whole.same} of {n} gains have the same sign (by chance {_range(whole.chance, '.0f')})"
+    own = "" if found.own_ranks is None else f" One seed {a.at} ranks them as its other seeds do with rho {found.own_ranks:+.2f}."
+    text = f"{_both(a, b)}, {ranks}; {signs}.{own}"
     if not any(found.a.gains[pair].verdict for pair in whole.pairs):
         return text
     if not whole.decided:
@@ -177,21 +180,29 @@ def agreement_table(comparison: Comparison) -> Table:
         if found.steps:
             rows.append([heading(found), "the parent", *_agreement_cells(found, found.steps), DASH])
     header = [
-        *("metric", "gains over", "n", "rank correlation", "by chance", "same sign", "by chance"),
+        *("metric", "gains over", "n", "rank correlation", "by chance", "p", "same sign", "by chance", "p"),
         *(f"decided {a.at}, same sign {b.at}", f"{a.name} with itself"),
     ]
     note = AGREEMENT.format(at=a.at, other=b.at, name=a.name)
-    return Table("Agreement", "ll" + "r" * 7, header, rows, note)
+    return Table("Agreement", "ll" + "r" * 9, header, rows, note)
 
 
 def _agreement_cells(found: Fidelity, part: Agreement) -> list[str]:
     n, rho = len(part.pairs), part.ranks.rho
     has_verdicts = any(found.a.gains[pair].verdict for pair in part.pairs)
     return [
-        *(str(n), DASH if rho is None else f"{rho:+.2f}", chance_cell(part.ranks.chance)),
-        *(f"{part.same} of {n}", chance_cell(part.chance, ".1f")),
+        *(str(n), DASH if rho is None else f"{rho:+.2f}", *_chance_cells(part.ranks.chance, "+.2f")),
+        *(f"{part.same} of {n}", *_chance_cells(part.chance, ".1f")),
         f"{part.decided}, {part.confirmed}" if has_verdicts else DASH,
     ]
+
+
+def _chance_cells(chance: Chance | None, form: str) -> list[str]:
+    """Return what a figure would be by chance, mean and range, and p: ['+0.00 [-0.83, +0.83]', '0.357']."""
+    if chance is None:
+        return [DASH, DASH]
+    mean = round(chance.mean, DIGITS) or 0.0  # not -0.0
+    return [f"{mean:{form}} [{chance.low:{form}}, {chance.high:{form}}]", p_value(chance.p)]
 
 
 def verdict_table(comparison: Comparison) -> Table:
@@ -271,14 +282,15 @@ def left_out_table(comparison: Comparison) -> Table:
 def _figure(comparison: Comparison) -> Figure:
     """Draw each recipe's gain over the reference at the first scale against that at the second, a panel for each metric."""
     a, b = comparison.a, comparison.b
-    corners = {(1, 1): "better at both", (0, 0): "worse at both", (0, 1): f"better {a.at} only", (1, 0): f"better {b.at} only"}
+    first, second = one_line(a.at), one_line(b.at)
+    corners = {(1, 1): "better at both", (0, 0): "worse at both", (0, 1): f"better {first} only", (1, 0): f"better {second} only"}
     panels = []
     for found in comparison.metrics:
         pairs = [(found.b.gains[pair], found.a.gains[pair]) for pair in found.whole.pairs]
         points = [Point(x, y, name_of(a.results, [y], y.recipe, y.base)) for x, y in pairs]
         rho = found.whole.ranks.rho
         title = heading(found) + ("" if rho is None else f", rho {rho:+.2f}")
-        panels.append(Panel(title, f"gain {b.at}, points", f"gain {a.at}, points", points, corners))
+        panels.append(Panel(title, f"gain {second}, points", f"gain {first}, points", points, corners))
     caption = (
         f"Gains over {a.results.label(a.results.reference)}. The mark shows the verdict {a.at} (triangle up: better, down: "
         "worse, square: equivalent, circle: undecided, diamond: a metric without verdicts). Lines: 95 % intervals, solid over "

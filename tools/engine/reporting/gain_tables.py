@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from tools.engine.analysis.gains import Gain, correlations, primary
-from tools.engine.analysis.rank_correlation import DIGITS, Chance, Correlation, rank_correlation
+from tools.engine.analysis.rank_correlation import Correlation, rank_correlation
 from tools.engine.analysis.results import DASH, PUBLISHED, Column, Results, heading_of, published_gain
 from tools.engine.reporting.document import Table
 from tools.engine.reporting.result_tables import like_for_like, marked
@@ -126,15 +126,11 @@ def _rho(correlation: Correlation | None) -> str:
 
 
 def _chance(correlation: Correlation | None) -> str:
-    return DASH if correlation is None else chance_cell(correlation.chance)
-
-
-def chance_cell(chance: Chance | None, form: str = "+.2f") -> str:
-    """Return what a figure would be by chance, with its mean, range and p: '+0.45 [-0.43, +0.94], p 0.212'."""
-    if chance is None:
+    """Return what rho would be by chance: '+0.45 [-0.43, +0.94], p 0.212'."""
+    if correlation is None or correlation.chance is None:
         return DASH
-    mean = round(chance.mean, DIGITS) or 0.0  # not -0.0
-    return f"{mean:{form}} [{chance.low:{form}}, {chance.high:{form}}], p {p_value(chance.p)}"
+    chance = correlation.chance
+    return f"{chance.mean:+.2f} [{chance.low:+.2f}, {chance.high:+.2f}], p {p_value(chance.p)}"
 
 
 def _published_rhos(results: Results, pairs: Iterable[tuple[str, str]], columns: list[Column]) -> str:

@@ -52,8 +52,8 @@ def _draw_panel(axes, panel: Panel) -> None:
     xs, ys = [point.x for point in panel.points], [point.y for point in panel.points]
     (left, right), (low, high) = limits(xs), limits(ys)
     axes.set(xlim=(left, right), ylim=(low, high))
-    axes.set_xlabel(panel.x, fontsize=9)
-    axes.set_ylabel(panel.y, fontsize=9)
+    axes.set_xlabel(panel.x, fontsize=9, parse_math=False)
+    axes.set_ylabel(panel.y, fontsize=9, parse_math=False)
     axes.axvspan(-xs[0].margin, xs[0].margin, color="#f1f1ee", zorder=0, linewidth=0)
     axes.axhspan(-ys[0].margin, ys[0].margin, color="#f1f1ee", zorder=0, linewidth=0)
     axes.axvline(0, color="#555", linewidth=0.8, zorder=1)
@@ -100,7 +100,7 @@ def _label(axes, panel: Panel) -> None:
 def _corner_name(axes, corner: tuple[int, int], text: str):
     """Write the name of a quadrant into its corner and return its box."""
     x, y = (0.02 + 0.96 * part for part in corner)
-    style = dict(size=8, style="italic", color="#8a8a84", transform=axes.transAxes, zorder=2)
+    style = dict(size=8, style="italic", color="#8a8a84", transform=axes.transAxes, zorder=2, parse_math=False)
     name = axes.text(x, y, text, ha=("left", "right")[corner[0]], va=("bottom", "top")[corner[1]], **style)
     return name.get_window_extent()
 
