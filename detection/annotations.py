@@ -55,12 +55,12 @@ class _Plain(ET.TreeBuilder):
         raise ValueError("it has a DOCTYPE, which no VOC annotation has, and was not read")
 
 
-def read_annotation(path: Path) -> tuple[tuple[int, int], list[Thing]]:
-    """Return (width, height) and the objects of an XML; an object without a ``difficult`` tag counts as not difficult.
+def parse_annotation(path: Path) -> ET.Element:
+    """Return the outermost element of an XML.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is no file, no XML, has a DOCTYPE, is no annotation or lacks a number. The message names the fault.
+        ValueError: the file is no file, no XML, has a DOCTYPE or is no annotation. The message names the fault.
     """
     reason = oddity(path)
     if reason.startswith("it is a"):  # a pipe or a device would be read without end
@@ -71,6 +71,16 @@ def read_annotation(path: Path) -> tuple[tuple[int, int], list[Thing]]:
         raise ValueError(str(error)) from None
     if root.tag != "annotation":
         raise ValueError(f"its outermost tag is {root.tag!r:.40}, not 'annotation'")
+    return root
+
+
+def read_annotation(path: Path) -> tuple[tuple[int, int], list[Thing]]:
+    """Return (width, height) and the objects of an XML; an object without a ``difficult`` tag counts as not difficult.
+
+    Raises:
+        FileNotFoundError, ValueError: see ``parse_annotation``; or the XML lacks a number.
+    """
+    root = parse_annotation(path)
     return (_side(root, "size/width"), _side(root, "size/height")), [_thing(element) for element in root.findall("object")]
 
 

@@ -1,7 +1,9 @@
-"""Generate the synthetic toy data, or check that downloaded data is complete.
+"""Generate the synthetic toy data, make a smaller copy of a dataset, or check that downloaded data is complete.
 
   python tools/prepare_data.py toy                     # under DATA_ROOT/toy (data/toy), about 20 s and 25 MB
   python tools/prepare_data.py toy --seed 1 --out elsewhere/toy
+  python tools/prepare_data.py subset imagenet --every 10 --short-side 160 --out data/imagenet-100
+  python tools/prepare_data.py subset --for mini       # the data of scale mini, from DATA_ROOT to DATA_ROOT/mini
   python tools/prepare_data.py check imagenet          # DATA_ROOT/imagenet (data/imagenet)
   python tools/prepare_data.py check places365 /disk/places365_standard --workers 16
   python tools/prepare_data.py check voc               # DATA_ROOT/VOCdevkit: VOC2007 and VOC2012
@@ -9,8 +11,9 @@
   python tools/prepare_data.py check voc mine/VOCdevkit --own   # your own data in VOC's layout, or a part of VOC
 
 toy writes an ImageNet-style folder, a VOCdevkit and an ADEChallengeData2016 with the same synthetic objects, for the configs of
-scale toy. The same seed gives the same bytes, and existing toy data is reused. check compares layout, lists and counts with the
-published ones, decodes every image, and writes a digest of all content to the file .content.json, which records of runs carry.
+scale toy. The same seed gives the same bytes, and existing toy data is reused. subset takes a part of a dataset in these layouts
+and shrinks images, boxes and masks. check compares layout, lists and counts with the published ones, decodes every image, and
+writes a digest of all content to the file .content.json, which records of runs carry.
 """
 
 import argparse
@@ -25,6 +28,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 from backbones.common.project import data_root
 from tools.engine.cli import HelpFormatter, main
 from tools.engine.config.arguments import MOST_SEED, whole_number
+from tools.engine.subset.arguments import add_subset
 
 CHECK = """Check that a copy of a dataset is complete. First compare its folders, names and counts with the published ones
 (seconds to minutes). Then decode every image and read every annotation, in several processes (a few milliseconds per image and
@@ -48,8 +52,9 @@ READERS = {  # the configs that read a dataset
 
 def prepare() -> int | None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="{toy,check}")
+    commands = parser.add_subparsers(required=True, metavar="{toy,subset,check}")
     add_toy(commands)
+    add_subset(commands)
     add_check(commands)
     args = vars(parser.parse_args())
     return args.pop("run")(**args)

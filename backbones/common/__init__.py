@@ -11,5 +11,6 @@ __all__ = [
     "project",
     "quiet",
     "schema",
+    "subsets",
     "values",
 ]

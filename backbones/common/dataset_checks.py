@@ -6,6 +6,7 @@ The check of a task compares folders and lists with the published ones, decodes 
 
 import os
 import signal
+import threading
 import time
 import warnings
 from collections import Counter, deque
@@ -14,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -179,8 +180,18 @@ def _chunks(work: Callable, names: list[str], workers: int, what: str) -> Iterat
 
 
 def _leave_interrupts() -> None:
-    """Ignore Ctrl-C in a worker: it reaches every process of the terminal, and the main one stops the workers."""
+    """Ignore Ctrl-C in a worker: it reaches every process of the terminal, and the main one stops the workers.
+
+    A worker ends with the main process, even if that is killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_main, name="end with main", daemon=True).start()
+
+
+def _end_with_main() -> None:
+    if main := parent_process():
+        main.join()
+        os._exit(1)  # the queue of work, which this process itself holds open, never ends
 
 
 def _watch(chunks: Iterator[list], what: str, total: int) -> Iterator[list]:

@@ -203,5 +203,5 @@ def missing_folder(path: str | Path, expected: str) -> str:
         state = "is no folder" if os.path.exists(path) else "is a link that leads nowhere"
     return (
         f"{path} {state}; it should hold {expected}. {parent} {content}. Put the data there, or set DATA_ROOT to "
-        "the folder that has it (the synthetic toy data: python tools/prepare_data.py toy)."
+        "the folder that has it (python tools/prepare_data.py toy makes the toy data, subset --for mini that of scale mini)."
     )

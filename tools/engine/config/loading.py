@@ -1,12 +1,13 @@
 """Read config files: the values that a person may change, checked against the schema of their task."""
 
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from backbones.common.config_reader import read_config
-from backbones.common.project import ROOT
+from backbones.common.project import ROOT, data_root
 from backbones.common.schema import accept, field_names
 from tools.engine.config.structures import Imports
 from tools.engine.config.tasks import task_of
@@ -40,19 +41,27 @@ def untrusted_notice(name: str | Path) -> str:
 def read(path: str | Path):
     """Read a config file and the files under it, unchecked, as an MMEngine Config.
 
-    A config is Python code, which is run.
+    A config is Python code, which is run. Of several folders in ``data_root`` the first that exists is kept, or else the first.
 
     Raises:
         ValueError: there is no such file, or it is no config.
     """
     file = find_config(path)
     try:
-        return read_config(file)
+        cfg = read_config(file)
     except RecursionError:
         raise ValueError(f"{path} is a base of itself (_base_); take it out of the list.") from None
     except Exception as error:  # whatever the code of a config raises
         said = (str(error).strip().splitlines() or ["no message"])[0]
         raise ValueError(f"{path} cannot be read as a config ({type(error).__name__}: {said}); correct it.") from None
+    if folders := _texts(cfg.get("data_root")):
+        cfg.data_root = next((folder for folder in folders if os.path.isdir(os.path.join(data_root(), folder))), folders[0])
+    return cfg
+
+
+def _texts(value: Any) -> list[str]:
+    """Return a list of text as it is, and nothing for any other value."""
+    return list(value) if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value) else []
 
 
 def load(path: str | Path, changes: Mapping[str, Any] | None = None):

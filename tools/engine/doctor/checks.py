@@ -26,6 +26,7 @@ NEEDED = (
 OPENCV = ("opencv-python", "opencv-python-headless")
 # The two lines of OpenMMLab share their import names, so the one installed last overwrites files of the other.
 FROZEN_LINE = ("mmengine", "mmengine-lite", "mmcv", "mmcv-full", "mmcv-lite", "mmdet", "mmsegmentation")
+MADE_BY = {"toy": "toy", "mini": "subset --for mini"}  # scale -> command of tools/prepare_data.py
 INSTALL = 'pip install -c constraints.txt -e ".[test]"'
 INSTALL_ANY = 'pip install -e ".[test]"'
 
@@ -241,7 +242,7 @@ def _data_of(item: str, path: Path) -> Finding:
     try:
         task.check_data(cfg)
     except ValueError as error:
-        hint = "; generate it with python tools/prepare_data.py toy" if cfg.scale == "toy" else ""
+        hint = f"; generate it with python tools/prepare_data.py {MADE_BY[cfg.scale]}" if cfg.scale in MADE_BY else ""
         return Finding(item, f"{re.split('[;.] ', str(error))[0].rstrip('.')}{hint}", note=True)
     return Finding(item, f"found in {os.path.commonpath(task.data_folders(cfg))}")
 

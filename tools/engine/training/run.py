@@ -6,6 +6,9 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from backbones.common.dataset_checks import first_names
 from backbones.common.fact_cache import check_device
@@ -25,6 +28,7 @@ from tools.engine.run_folder import (
     skipped_images,
 )
 from tools.engine.stopping import StopSignals, stop_now
+from tools.engine.subset.recipe import read_recipe
 from tools.engine.training.building import build_runner
 from tools.engine.training.checkpoints import check_folder
 from tools.engine.training.record import describe, peak_memory_gb
@@ -76,7 +80,8 @@ def run(
     check_device()
     check_processes()
     set_threads(resolved)
-    remarks = resolved.task.check_data(resolved.cfg)
+    subset = read_recipe(Path(resolved.data_folder))
+    remarks = [*resolved.task.check_data(resolved.cfg), *([subset.sentence()] if subset else [])]
     check_certificate(resolved.cfg)
     rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) if launcher != "none" else 0
     with held_folder(folder) if rank == 0 else nullcontext(), StopSignals(stop_now):
@@ -99,7 +104,7 @@ def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]
     from tools.engine.training.checkpoints import check_fit
 
     keep_freed_memory()
-    started = time.time()
+    started, data = time.time(), _data_facts(resolved)
     with explained():
         runner = build_runner(cfg, resume, remarks, resolved.key)
     if record := _record_of_main(folder):
@@ -115,7 +120,7 @@ def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]
     outcome = _train_and_test(runner, remarks)
     record = describe(cfg, resolved.key.name, outcome.status, outcome.metrics)
     record |= {"remarks": outcome.remarks, "resumed_from": resumed_from, "updates": runner.max_iters}
-    record["data"] = _data_facts(resolved)
+    record["data"] = data
     record |= {"epochs": runner.max_iters / len(runner.train_dataloader), "peak_memory_gb": peak_memory_gb()}
     record["seconds"] = {
         "earlier": runner.spent,
@@ -202,10 +207,15 @@ def _add_skipped_images(record: dict, runner, folder: Path) -> None:
         runner.logger.warning(remark)
 
 
-def _data_facts(resolved: Resolved) -> dict[str, str | None]:
-    """Return the fingerprint of the data and, if ``prepare_data.py check`` has read this very data, the digest of all content."""
+def _data_facts(resolved: Resolved) -> dict[str, Any]:
+    """Return the fingerprint of the data and, if ``prepare_data.py`` made or checked this very data, its recipe and digest.
+
+    The digest is of all content; the recipe says of what the data is a subset.
+    """
     fingerprint = resolved.key.content["data"]
-    return {"fingerprint": fingerprint, "digest": read_digest(resolved.data_folder, fingerprint)}
+    facts = {"fingerprint": fingerprint, "digest": read_digest(resolved.data_folder, fingerprint)}
+    subset = read_recipe(Path(resolved.data_folder))
+    return facts | ({"subset": msgspec.to_builtins(subset)} if subset else {})
 
 
 def _hub_facts() -> dict[str, dict]:
