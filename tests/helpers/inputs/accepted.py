@@ -86,6 +86,8 @@ COMMANDS = (  # tool, command line, and parts of the output
     ("study", ("plan", "configs/studies/table8.py", "--scale", "paper"), ("D-efficient",)),
     ("study", ("status", "configs/studies/demo.py", "--jobs", "2"), ("waiting",)),
     ("prepare_data", ("check", "voc", "--help"), ("VOC2007",)),
+    ("prepare_data", ("subset", "--help"), ("--for mini", "--every 10 --short-side 160")),
+    ("prepare_data", ("subset", "voc", "--help"), ("--years", "lanczos")),
     ("train", ("--help",), ("--cfg-options",)),
     ("study", ("run", "--help"), ("--executor",)),
 )

@@ -8,6 +8,7 @@ from tests.helpers.inputs.rows import Row
 C, D, S = CONFIGS.values()
 DEMO = "configs/studies/demo.py"
 STUDY = ("status", DEMO)
+OUT = ("--out", "small")
 T8 = ("plan", "configs/studies/table8.py", "--scale", "paper")
 
 REFUSED = {  # tool: command lines and words of the answer
@@ -151,7 +152,7 @@ REFUSED = {  # tool: command lines and words of the answer
         (("README.md", "--out", "card"), ("no checkpoint README.md",)),
     ),
     "prepare_data": (
-        ((), ("required: {toy,check}",)),
+        ((), ("required: {toy,subset,check}",)),
         (("toys",), ("invalid choice: 'toys'",)),
         (("toy", "--seed", "x"), ("--seed",)),
         (("toy", "--seed", "-1"), ("seed", "-1")),
@@ -164,6 +165,28 @@ REFUSED = {  # tool: command lines and words of the answer
         (("check", "voc", ".", "--workers", "0"), ("workers", "0")),
         (("check", "voc", ".", "--workers", "-2"), ("workers", "-2")),
         (("check", "voc", ".", "--workers", "x"), ("--workers",)),
+        (("subset",), ("Say what to copy: subset {imagenet",)),
+        (("subset", "coco"), ("invalid choice: 'coco'",)),
+        (("subset", "--for", "paper"), ("--for", "'paper'")),
+        (("subset", "--for", "mini"), ("holds none of imagenet, VOCdevkit, ADEChallengeData2016",)),
+        (("subset", "--for", "mini", "imagenet", *OUT), ("leave out imagenet, or --for",)),
+        (("subset", "imagenet"), ("required: --out",)),
+        (("subset", "imagenet", *OUT), ("imagenet does not exist",)),
+        (("subset", "voc", "nowhere", *OUT), ("nowhere",)),
+        (("subset", "ade20k", ".", *OUT), ("neither may lie in the other",)),
+        (("subset", "imagenet", *OUT, "--every", "0"), ("--every", "'0'")),
+        (("subset", "imagenet", *OUT, "--classes"), ("--classes", "expected at least one")),
+        (("subset", "imagenet", *OUT, "--images", "200"), ("--images", "'200' is not a split and a number")),
+        (("subset", "imagenet", *OUT, "--images", "train=0"), ("--images", "'train=0'")),
+        (("subset", "imagenet", *OUT, "--images", "train=1", "train=2"), ("--images names a split twice",)),
+        (("subset", "imagenet", *OUT, "--short-side", "4"), ("--short-side", "'4'")),
+        (("subset", "imagenet", *OUT, "--short-side", "160px"), ("--short-side", "'160px'")),
+        (("subset", "imagenet", *OUT, "--resampler", "nearest"), ("--resampler", "invalid choice: 'nearest'")),
+        (("subset", "imagenet", *OUT, "--quality", "101"), ("--quality", "'101'")),
+        (("subset", "imagenet", *OUT, "--seed", "-1"), ("--seed", "'-1'")),
+        (("subset", "voc", *OUT, "--every", "2"), ("unrecognized arguments: --every",)),
+        (("subset", "ade20k", *OUT, "--years", "VOC2007"), ("unrecognized arguments: --years",)),
+        (("subset", "imagenet", *OUT, "--workers", "0"), ("--workers", "'0'")),
     ),
     "benchmark": (
         ((), ("required: STAGE",)),
