@@ -7,7 +7,7 @@ _base_ = [
     "../_base_/default_runtime.py",
     "../_base_/models/classifier.py",
     "../_base_/datasets/toy_imagenet.py",
-    "../_base_/schedules/toy_4e.py",
+    "../_base_/schedules/toy_12e.py",
 ]
 
 size = 80

@@ -281,10 +281,10 @@ def folder_scene(rng: np.random.Generator, label: int) -> Scene:
     """Return a cluttered scene of FOLDER_SIDE px square with one object of class index `label`."""
     side = FOLDER_SIDE
     scene = _cluttered(rng, side, side)
-    size = rng.uniform(0.6, 1.0) * side
+    size = rng.uniform(0.55, 1.0) * side
     drawn = draw_thing(rng, scene, label, size, _place(rng, side, side, size, 0.25))
     assert drawn
-    if rng.random() < 0.25:
+    if rng.random() < 0.3:
         _draw_occluder(rng, scene, rng.uniform(0.2, 0.45) * side, 0.5)
     return scene
 

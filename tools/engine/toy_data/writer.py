@@ -45,7 +45,7 @@ __all__ = [
     "make_toy",
 ]
 
-VERSION = 3  # raise it whenever a pixel (see scenes) or a file name changes
+VERSION = 4  # raise it whenever a pixel (see scenes) or a file name changes
 SPLITS = (  # append only: the index in this tuple is part of every image's random key
     *("imagenet/train", "imagenet/val", "voc/train", "voc/val", "voc/test"),
     *("ade/training", "ade/validation"),
