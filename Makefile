@@ -20,7 +20,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 
 demo: setup ## make the toy data and run the study `demo` through all tasks
 	$(BIN)/python tools/prepare_data.py toy
-	$(BIN)/python tools/study.py run configs/studies/demo.py --scale toy
+	$(BIN)/python tools/study.py run configs/studies/demo.py --scale toy --seeds 3
 
 test: setup ## run the fast tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"

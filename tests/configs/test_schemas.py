@@ -118,7 +118,7 @@ def test_weights_that_mmengine_would_load_as_far_as_they_fit_are_refused():
 
 
 OWN_CONFIG = """_base_ = ["{root}/configs/_base_/default_runtime.py", "{root}/configs/_base_/models/resnet50.py",
-          "{root}/configs/_base_/datasets/toy_imagenet.py", "{root}/configs/_base_/schedules/toy_4e.py"]
+          "{root}/configs/_base_/datasets/toy_imagenet.py", "{root}/configs/_base_/schedules/toy_12e.py"]
 {lines}
 """
 

@@ -94,14 +94,14 @@ def tree(tmp_path_factory, toy_root) -> Path:
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     narrow = "base_channels=16", "base_channels=8"
     edits = {
-        "_base_/schedules/toy_4e": [
-            ("epochs = 4,", "epochs = 20,"),
+        "_base_/schedules/toy_12e": [
+            ("warmup_epochs = 12,", "warmup_epochs = 20,"),
             ("\nbatch = 16", "\nbatch = 4"),
             ("_batch = 16", "_batch = 2"),
         ],
         "classification/resnet50_toy": [narrow],
-        "detection/faster_rcnn_fpn_toy": [("batch=8", "batch=2"), ("epochs=4", "epochs=1"), narrow],
-        "segmentation/fcn_toy": [("batch=4", "batch=2"), ("epochs=2", "epochs=1"), narrow],
+        "detection/faster_rcnn_fpn_toy": [("batch=8", "batch=2"), ("epochs=10", "epochs=1"), narrow],
+        "segmentation/fcn_toy": [("batch=8", "batch=2"), ("epochs=8", "epochs=1"), narrow],
     }
     for name, pairs in edits.items():
         path = tree / f"configs/{name}.py"

@@ -27,13 +27,13 @@ def tree(tmp_path_factory, toy_root) -> Path:
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(toy_root, tree / "data/toy")
     edits = {
-        "configs/_base_/schedules/toy_4e.py": [("batch = 16  # over", "batch = 2  # over"), ("= 4, 0.5", "= 1, 0.5")],
+        "configs/_base_/schedules/toy_12e.py": [("batch = 16  # over", "batch = 2  # over"), ("= 12, 1", "= 1, 0.5")],
         "configs/classification/resnet50_toy.py": [("base_channels=16", "base_channels=8")],
         "configs/detection/faster_rcnn_fpn_toy.py": [
-            *(("batch=8", "batch=2"), ("epochs=4", "epochs=1"), ("base_channels=16", "base_channels=8")),
+            *(("batch=8", "batch=2"), ("epochs=10", "epochs=1"), ("base_channels=16", "base_channels=8")),
         ],
         "configs/segmentation/fcn_toy.py": [
-            *(("batch=4", "batch=2"), ("epochs=2", "epochs=1"), ("base_channels=16", "base_channels=8")),
+            *(("batch=8", "batch=2"), ("epochs=8", "epochs=1"), ("base_channels=16", "base_channels=8")),
         ],
         "configs/studies/demo.py": [
             ('("scratch", "b_standard", "smooth")', '("scratch", "smooth")'),
