@@ -20,6 +20,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 
 demo: setup ## make the toy data and run the study `demo` through all tasks
 	$(BIN)/python tools/prepare_data.py toy
+	@sed -n '/^With three seeds/,/^+ smooth/p' configs/studies/demo.py
 	$(BIN)/python tools/study.py run configs/studies/demo.py --scale toy --seeds 3
 
 test: setup ## run the fast tests
