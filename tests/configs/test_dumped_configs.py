@@ -80,7 +80,7 @@ def test_a_key_edited_by_hand_counts_as_an_override_and_is_reported(tmp_path):
     assert "momentum=0.9" in text and "interval=20" in text
     file.write_text(text.replace("momentum=0.9", "momentum=0.8", 1).replace("persistent_workers=True,\n", "", 1))
     resolved_again = resolve(file, Options(overrides={"batch": 32}))
-    assert resolved_again.cfg.optim_wrapper.optimizer.momentum == 0.8 and resolved_again.cfg.optim_wrapper.optimizer.lr == 0.025
+    assert resolved_again.cfg.optim_wrapper.optimizer.momentum == 0.8 and resolved_again.cfg.optim_wrapper.optimizer.lr == 0.00625
     assert "persistent_workers" not in resolved_again.cfg.train_dataloader
     (notice,) = resolved_again.notices
     assert "was edited by hand" in notice and "optim_wrapper.optimizer.momentum, train_dataloader.persistent_workers" in notice
@@ -90,8 +90,8 @@ def test_a_key_edited_by_hand_counts_as_an_override_and_is_reported(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("max_epochs=4", "max_epochs=9", "/config.py, edited by hand: train_cfg.max_epochs: it follows from epochs"),
-        ("lr=0.0125", "lr='fast'", "/config.py, edited by hand: .*the config has 0.0125 there; give a number"),
+        ("max_epochs=12", "max_epochs=9", "/config.py, edited by hand: train_cfg.max_epochs: it follows from epochs"),
+        ("lr=0.003125", "lr='fast'", "/config.py, edited by hand: .*the config has 0.003125 there; give a number"),
         ("drop_last=True,\n", "", "train_dataloader.drop_last: it follows from batch"),
         (
             "type='backbones.ShuffleSampler'",

@@ -18,7 +18,7 @@ FCN = "configs/segmentation/fcn_toy.py --backbone scratch"
 
 ACTING = [
     # values of a classifier, and what follows from them
-    (CLASSIFIER, "batch=32", {"batch": 32, "optim_wrapper.optimizer.lr": 0.025, "train_dataloader.batch_size": 32}),
+    (CLASSIFIER, "batch=32", {"batch": 32, "optim_wrapper.optimizer.lr": 0.00625, "train_dataloader.batch_size": 32}),
     (CLASSIFIER, "micro_batch=8", {"model.micro_batch": 8, "optim_wrapper.accumulative_counts": 2}),
     (CLASSIFIER, "lr_at_256=0.1", {"optim_wrapper.optimizer.lr": 0.00625}),
     (CLASSIFIER, "epochs=8", {"train_cfg.max_epochs": 8, "param_scheduler.0.milestones": [2, 4, 6]}),
@@ -54,11 +54,11 @@ ACTING = [
     (CLASSIFIER, "default_hooks.logger.interval=5", {"default_hooks.logger.interval": 5}),
     (CLASSIFIER, "env_cfg.cudnn_benchmark=False", {"env_cfg.cudnn_benchmark": False}),
     # with tricks, which see the overridden values
-    (f"{CLASSIFIER} --tricks large_batch", "batch=8", {"batch": 32, "optim_wrapper.optimizer.lr": 0.025}),
+    (f"{CLASSIFIER} --tricks large_batch", "batch=8", {"batch": 32, "optim_wrapper.optimizer.lr": 0.00625}),
     (f"{CLASSIFIER} --tricks large_batch", "optim_wrapper.optimizer.lr=0.1", {"batch": 64, "optim_wrapper.optimizer.lr": 0.1}),
     (f"{CLASSIFIER} --tricks cosine", "epochs=8", {"param_scheduler.0.end": 8}),
     (f"{CLASSIFIER} --tricks cosine", "param_scheduler.0.eta_min=0.001", {"param_scheduler.0.eta_min": 0.001}),
-    (f"{CLASSIFIER} --tricks warmup", "warmup_epochs=1", {"param_scheduler.0.end": 1}),
+    (f"{CLASSIFIER} --tricks warmup", "warmup_epochs=2", {"param_scheduler.0.end": 2}),
     (f"{CLASSIFIER} --tricks mixup", "epochs=6", {"epochs": 10, "param_scheduler.0.milestones": [2, 5, 7]}),
     (f"{CLASSIFIER} --tricks label_smoothing", "num_classes=4", {"model.loss.label_smoothing": pytest.approx(0.4 / 3)}),
     # values of a protocol, whose name then lists them; the learning rate follows the batch
@@ -67,9 +67,9 @@ ACTING = [
         "protocol.batch=4",
         {
             "batch": 4,
-            "optim_wrapper.optimizer.lr": 0.01,
-            "protocol.lr": 0.01,
-            "protocol.name": "faster_rcnn_fpn_toy, batch=4, lr=0.01 by the batch",
+            "optim_wrapper.optimizer.lr": 0.005,
+            "protocol.lr": 0.005,
+            "protocol.name": "faster_rcnn_fpn_toy, batch=4, lr=0.005 by the batch",
         },
     ),
     (
@@ -78,9 +78,9 @@ ACTING = [
         {"optim_wrapper.optimizer.lr": 0.03, "protocol.name": "faster_rcnn_fpn_toy, batch=4, lr=0.03"},
     ),
     (FPN, "protocol.lr=0.5", {"optim_wrapper.optimizer.lr": 0.5, "protocol.name": "faster_rcnn_fpn_toy, lr=0.5"}),
-    (FPN, "protocol.length.epochs=10", {"train_cfg.max_epochs": 10, "param_scheduler.1.milestones": [7, 9]}),
+    (FPN, "protocol.length.epochs=20", {"train_cfg.max_epochs": 20, "param_scheduler.1.milestones": [14, 18]}),
     (FPN, "protocol.length.updates=100", {"train_cfg.max_iters": 100, "param_scheduler.1.milestones": [70, 90]}),
-    (FPN, "protocol.steps=[0.5]", {"param_scheduler.1.milestones": [2]}),
+    (FPN, "protocol.steps=[0.5]", {"param_scheduler.1.milestones": [5]}),
     (FPN, "protocol.roi_sample.num=16", {"model.train_cfg.rcnn.sampler.num": 16}),
     (FPN, "protocol.norm=sync", {"sync_bn": "torch", "protocol.name": "faster_rcnn_fpn_toy, norm=sync"}),
     (FPN, "protocol.clip=None", {"optim_wrapper.clip_grad": None}),
@@ -96,11 +96,11 @@ ACTING = [
     (C4, "protocol.roi_size=14", {"model.roi_head.bbox_head.roi_feat_size": 7}),
     (
         FCN,
-        "protocol.crop=64",
-        {"model.data_preprocessor.size": (64, 64), "train_dataloader.dataset.pipeline.5.crop_size": (64, 64)},
+        "protocol.crop=96",
+        {"model.data_preprocessor.size": (96, 96), "train_dataloader.dataset.pipeline.5.crop_size": (96, 96)},
     ),
-    (FCN, "protocol.batch=8", {"optim_wrapper.optimizer.lr": 0.04, "train_dataloader.batch_size": 8}),
-    (FCN, "protocol.inference=slide", {"model.test_cfg.mode": "slide", "model.test_cfg.crop_size": (128, 128)}),
+    (FCN, "protocol.batch=4", {"optim_wrapper.optimizer.lr": 0.025, "train_dataloader.batch_size": 4}),
+    (FCN, "protocol.inference=slide", {"model.test_cfg.mode": "slide", "model.test_cfg.crop_size": (64, 64)}),
     (FCN, "protocol.aux_weight=0.2", {"model.auxiliary_head.loss_decode.loss_weight": 0.2}),
     (FCN, "protocol.photometric=True", {"train_dataloader.dataset.pipeline.6.type": "PhotoMetricDistortion"}),
     (FCN, "protocol.metric_classes=all", {"test_evaluator.classes": "all"}),
@@ -130,7 +130,7 @@ REFUSED = [
     (CLASSIFIER, "warmup_epochs=1", NOTHING),
     (CLASSIFIER, "seconds=50", NOTHING),
     (CLASSIFIER, "batch=8 micro_batch=8", f"--cfg-options micro_batch=8 {NOTHING}"),
-    (FPN, "protocol.lr=0.02", NOTHING),
+    (FPN, "protocol.lr=0.01", NOTHING),
     (FPN, "protocol.extra_norm=True", "--cfg-options protocol.extra_norm=True changes nothing"),
     # contradicting: a key that follows from a value, a trick that would be undone
     (CLASSIFIER, "network=resnet152", "it follows from model.backbone; change that instead."),
@@ -165,7 +165,7 @@ REFUSED = [
     (FCN, "model.backbone.frozen_stages=2", "--backbone scratch trains all of the backbone; leave out what freezes it"),
     (FCN, "model.backbone.norm_eval=True", "--backbone scratch trains all of the backbone; leave out what freezes it"),
     (FCN, "model.auxiliary_head=None", "keep it, and give protocol.aux_weight=0 to train without it."),
-    (f"{CLASSIFIER} --tricks warmup", "warmup_epochs=4", "The warmup takes warmup_epochs=4 of epochs=4; lower warmup_epochs"),
+    (f"{CLASSIFIER} --tricks warmup", "warmup_epochs=12", "The warmup takes warmup_epochs=12 of epochs=12; lower warmup_epochs"),
     (f"{CLASSIFIER} --tricks warmup cosine", "epochs=2 warmup_epochs=3", "The warmup takes warmup_epochs=3 of epochs=2"),
     (FPN, "protocol.source=me", NOTHING),
     (FPN, "protocol.frozen_stages=2", NOTHING),  # from scratch nothing is frozen
@@ -173,7 +173,7 @@ REFUSED = [
     (FPN, "protocol.selection=last", NOTHING),
     (FPN, "protocol.rpn_sample.low=0.9", "rpn_sample.low=0.9 above high=0.7; an anchor would be both."),
     (FPN, "protocol.clip.clip_value=5", "protocol.clip.clip_value, which is unknown; allowed: max_norm, norm_type."),
-    (FCN, "protocol.min_lr=1", "The protocol has min_lr=1 above lr=0.02; lower protocol.min_lr."),
+    (FCN, "protocol.min_lr=1", "The protocol has min_lr=1 above lr=0.05; lower protocol.min_lr."),
     (CLASSIFIER, "batch=8 batch=32", "--cfg-options batch is given twice, as 8 and as 32; give it once."),
     (CLASSIFIER, "batch=8 --cfg-options batch=32", "--cfg-options batch is given twice, as 8 and as 32; give it once."),
     # not of the form KEY=VALUE
@@ -243,7 +243,7 @@ REFUSED = [
     (CLASSIFIER, "num_workers=-1", "num_workers=-1; give a whole number from 0 to 1024."),
     (CLASSIFIER, "train_dataloader.num_workers=1.5", "train_dataloader.num_workers=1.5; give a whole number from 0 to 1024."),
     (CLASSIFIER, "tf32=maybe", "tf32='maybe'; give one of convolutions, all, none or None."),
-    (CLASSIFIER, "optim_wrapper.optimizer.lr=abc", "the config has 0.0125 there; give a number."),
+    (CLASSIFIER, "optim_wrapper.optimizer.lr=abc", "the config has 0.003125 there; give a number."),
     (CLASSIFIER, "optim_wrapper.optimizer.momentum=nan", "give a finite number."),
     (CLASSIFIER, "crop_scale=0.5,inf", "give a finite number."),
     (CLASSIFIER, "param_scheduler.0.milestones=abc", "give a list, such as [1,2]."),

@@ -107,7 +107,7 @@ def test_an_override_of_a_key_that_a_class_takes_is_accepted(overrides):
     resolved = resolve(CLASSIFIER, Options(overrides=overrides))
     check_signatures(resolved.cfg, CLASSIFIER)
     if "optim_wrapper.optimizer._delete_" in overrides:  # replaced as a whole; the learning rate still follows the batch
-        assert resolved.cfg.optim_wrapper.optimizer == dict(type="AdamW", eps=1e-6, lr=0.0125)
+        assert resolved.cfg.optim_wrapper.optimizer == dict(type="AdamW", eps=1e-6, lr=0.003125)
 
 
 def test_weights_that_mmengine_would_load_as_far_as_they_fit_are_refused():
@@ -242,7 +242,7 @@ def test_a_protocol_states_only_what_differs_from_its_base():
     differ = {key for key in moco if moco[key] != detectron2.get(key)}
     assert differ == {"name", "source", "chosen", "length", "steps", "frozen_stages", "norm", "extra_norm"}
     toy = resolve(FPN, Options(backbone="scratch")).cfg.protocol
-    assert toy.roi_sample == dict(num=32, positive=0.25, iou=0.5) and toy.length == dict(epochs=4)
+    assert toy.roi_sample == dict(num=32, positive=0.25, iou=0.5) and toy.length == dict(epochs=10)
 
 
 # ---- studies and recipes

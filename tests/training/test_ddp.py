@@ -210,7 +210,7 @@ def test_two_processes_test_as_one_and_count_no_image_twice(odd_root, tmp_path, 
         assert len(results[0][1]["rank"]) == 9
 
 
-SMALL = ["batch=4", "micro_batch=2", "epochs=15", "num_workers=1", "model.backbone.base_channels=4"]
+SMALL = ["batch=4", "micro_batch=2", "epochs=15", "num_workers=2", "model.backbone.base_channels=4"]
 
 
 def launch(folder: Path, root: Path) -> subprocess.Popen:

@@ -3,7 +3,7 @@
 _base_ = "imagenet.py"
 
 data_root = "toy/imagenet"
-num_workers = 0  # reading 16 of these images takes a quarter of an update
+num_workers = 1
 test_batch = 100
 size = 48
 crop_scale = (0.25, 1.0)  # 0.08 in the paper, but a twelfth of these small objects shows too little

@@ -13,7 +13,7 @@ C, D, S = CONFIGS.values()
 SCRATCH = ("--backbone", "scratch")
 SMALL = ("batch=4", "num_workers=0", "model.backbone.base_channels=8")
 OVERRIDES = (  # config and options, overrides, and parts of the resolved config
-    ((C,), ("batch=32",), ("batch = 32", "lr=0.025")),
+    ((C,), ("batch=32",), ("batch = 32", "lr=0.00625")),
     ((C,), ("batch=7",), ("batch = 7", "batch_size=7")),
     ((C,), ("size=96",), ("size = 96",)),
     ((C,), ("epochs=8",), ("epochs = 8", "max_epochs=8")),
@@ -58,8 +58,8 @@ OVERRIDES = (  # config and options, overrides, and parts of the resolved config
     ((D, *SCRATCH), ("protocol.anchor_scales=[4,8]",), ("scales=[",)),
     ((D, *SCRATCH), ("scratch_backbone.base_channels=8",), ("base_channels=8",)),
     ((D, *SCRATCH), ("model.neck.out_channels=32",), ("out_channels=32",)),
-    ((D, *SCRATCH, "--lr-factor", "2"), (), ("lr=0.04",)),
-    ((D, *SCRATCH, "--lr-factor", "1"), (), ("lr=0.02",)),
+    ((D, *SCRATCH, "--lr-factor", "2"), (), ("lr=0.02",)),
+    ((D, *SCRATCH, "--lr-factor", "1"), (), ("lr=0.01",)),
     ((D, *SCRATCH, "--hold-out"), (), ("held_out",)),
     ((D, *SCRATCH, "--transfer", "finetune"), (), ("transfer = 'finetune'",)),
     (("configs/detection/faster_rcnn_c4_paper.py", *SCRATCH, "--protocol", "moco"), (), ("name='moco'",)),

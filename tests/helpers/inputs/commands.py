@@ -21,7 +21,7 @@ REFUSED = {  # tool: command lines and words of the answer
         ((D, "--backbone", "scratch", "--transfer", "frozen"), ("never train the backbone",)),
         ((C, "--backbone", "scratch"), ("classification trains its own backbone",)),
         ((C, "--cfg-options", "batch=16"), ("batch=16 changes nothing",)),
-        ((C, "--cfg-options", "batch=32", "epochs=4"), ("epochs=4 changes nothing",)),
+        ((C, "--cfg-options", "batch=32", "epochs=12"), ("epochs=12 changes nothing",)),
         ((C, "--cfg-options", "train_cfg.max_epochs=2"), ("follows from epochs",)),
         ((C, "--tricks", "cosine", "--cfg-options", "param_scheduler=[]"), ("param_scheduler",)),
         ((C, "--tricks", "resnet_d", "--cfg-options", "model.backbone.variant=b"), ("the trick resnet_d sets that",)),
