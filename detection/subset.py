@@ -1,7 +1,8 @@
 """Copy a part of a VOCdevkit, with smaller images and the boxes that fit them. Loads neither torch nor mmdet."""
 
+import difflib
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from backbones.common.data_files import is_hidden
@@ -29,27 +30,42 @@ EDGES = ("xmin", "ymin", "xmax", "ymax")
 def choose(root: Path, options: SubsetOptions) -> Choice:
     """Choose images of the lists in ImageSets/Main; all lists lose the images that one of them loses.
 
-    A list of which a number of images is asked gives the images of each class in turns, so that rare classes stay.
+    Of named classes, all images are left out that show none. A list of which a number of images is asked gives images of each
+    class in turns, so that rare classes stay.
 
     Raises:
-        ValueError: a year or a list is missing or cannot be read, or the XML of a listed image.
+        ValueError: a year, a list or a class is missing, a list or the XML of a listed image cannot be read, or a list loses all.
     """
     names, texts = [], {}
     chosen, available = {}, {}
     years = {year: _read_lists(root / year) for year in _years(root, options.years)}
-    splits = {name for lists in years.values() for name, lines in lists.items() if not _is_of_class(lines)}
-    refuse_splits(options.images, sorted(splits), root)
+    refuse_splits(options.images, sorted({name for lists in years.values() for name in _plain(lists)}), root)
+    classes: set[str] = set()
     for year, lists in years.items():
-        images = {name: list(dict.fromkeys(lines)) for name, lines in lists.items() if not _is_of_class(lines)}
-        left_out = _left_out(root / year, images, options)
+        images = _plain(lists)
+        listed_once = list(dict.fromkeys(image for listed in images.values() for image in listed))
+        things = _objects(root / year, listed_once, options)
+        classes |= {thing.name for objects in things.values() for thing in objects}
+        left_out = _left_out(images, things, options)
         for name, lines in lists.items():
-            kept = [line for line in lines if (line if name in images else line.rsplit(maxsplit=1)[0]) not in left_out]
-            texts[f"{year}/{LISTS}/{name}.txt"] = "".join(f"{line}\n" for line in kept)
+            if name in images or options.classes is None or name.rpartition("_")[0] in options.classes:
+                kept = [line for line in lines if (line if name in images else line.rsplit(maxsplit=1)[0]) not in left_out]
+                texts[f"{year}/{LISTS}/{name}.txt"] = "".join(f"{line}\n" for line in kept)
         for name, listed in images.items():
             available[f"{year} {name}"], chosen[f"{year} {name}"] = len(listed), sum(image not in left_out for image in listed)
-        listed_once = dict.fromkeys(image for listed in images.values() for image in listed)
         names += [f"{year}/{image}" for image in listed_once if image not in left_out]
+    _refuse_empty(chosen, classes, root, options)
     return Choice(names, chosen, available, texts)
+
+
+def _refuse_empty(chosen: Mapping[str, int], classes: Collection[str], root: Path, options: SubsetOptions) -> None:
+    """Raise ValueError if no listed image shows a class that is asked for, or if a list has lost all its images."""
+    for name in options.classes or ():
+        if name not in classes:
+            near = difflib.get_close_matches(name, sorted(classes), n=3, cutoff=0.5) or sorted(classes)[:3]
+            raise ValueError(f"No image in a list of {root} shows the class {name!r}; nearest: {', '.join(near)}.")
+    if empty := [split for split, count in chosen.items() if not count]:
+        raise ValueError(f"The subset would have no image in the list {empty[0]}; take more classes or images.")
 
 
 def _years(root: Path, asked: tuple[str, ...] | None) -> list[str]:
@@ -83,26 +99,41 @@ def _is_of_class(lines: list[str]) -> bool:
     return all(len(parts := line.rsplit(maxsplit=1)) == 2 and parts[1] in FLAGS for line in lines)
 
 
-def _left_out(folder: Path, images: Mapping[str, list[str]], options: SubsetOptions) -> set[str]:
+def _plain(lists: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return the images of the lists that are not of one class, each image once."""
+    return {name: list(dict.fromkeys(lines)) for name, lines in lists.items() if not _is_of_class(lines)}
+
+
+def _objects(folder: Path, images: list[str], options: SubsetOptions) -> dict[str, list[Thing]]:
+    """Return the objects in each image of a year; nothing if the choice does not depend on them."""
+    if options.classes is None and not options.images:
+        return {}
+    return {image: _read(folder / XMLS / f"{image}.xml")[1] for image in images}
+
+
+def _left_out(images: Mapping[str, list[str]], things: Mapping[str, list[Thing]], options: SubsetOptions) -> set[str]:
     """Return the images of a year that are not taken."""
     left_out: set[str] = set()
+    if options.classes is not None:
+        wanted = set(options.classes)
+        left_out = {image for image, objects in things.items() if wanted.isdisjoint(thing.name for thing in objects)}
     for name, count in sorted(options.images.items()):
-        listed = [image for image in images.get(name, ()) if image not in left_out]
+        listed = {image: things[image] for image in images.get(name, ()) if image not in left_out}
         if count < len(listed):
-            left_out |= set(listed) - _taken(folder, listed, count, options.seed)
+            left_out |= set(listed) - _taken(listed, count, options)
     return left_out
 
 
-def _taken(folder: Path, listed: list[str], count: int, seed: int) -> set[str]:
+def _taken(listed: Mapping[str, list[Thing]], count: int, options: SubsetOptions) -> set[str]:
     """Return ``count`` of the images of a list: in turns one of each class, the rarest class first."""
     groups: dict[str, list[str]] = {}
     others = []
-    for image in shuffled(listed, seed):
-        _, things = _read(folder / XMLS / f"{image}.xml")
-        classes = sorted({thing.name for thing in things if thing.difficult != "1"})
-        for name in classes:
+    for image in shuffled(listed, options.seed):
+        names = sorted({thing.name for thing in listed[image] if thing.difficult != "1"})
+        names = [name for name in names if options.classes is None or name in options.classes]
+        for name in names:
             groups.setdefault(name, []).append(image)
-        if not classes:
+        if not names:
             others.append(image)
     rarest_first = dict(sorted(groups.items(), key=lambda group: (len(group[1]), group[0])))
     taken = draw_evenly(rarest_first, count)
@@ -144,10 +175,10 @@ def write(source: Path, target: Path, name: str, options: SubsetOptions) -> None
         raise ValueError(f"{source / xml} has {REFUSED[fault]}: {detail}; correct the file.")
     new_size = options.size(size)
     save_image(image, new_size, source / photo, target / photo, options)
-    if new_size == size:
+    if new_size == size and (options.classes is None or all(thing.name in options.classes for thing in things)):
         copy_file(source / xml, target / xml)
     else:
-        write_text(target / xml, resized_xml(source / xml, size, new_size))
+        write_text(target / xml, changed_xml(source / xml, size, new_size, options.classes))
 
 
 def _faults(things: list[Thing], size: Size) -> Iterator[tuple[str, str]]:
@@ -158,9 +189,15 @@ def _faults(things: list[Thing], size: Size) -> Iterator[tuple[str, str]]:
                 yield fault, detail
 
 
-def resized_xml(path: Path, size: Size, new_size: Size) -> str:
-    """Return the text of an XML for its image at ``new_size``; all but the size, boxes and points stays as it is."""
+def changed_xml(path: Path, size: Size, new_size: Size, classes: Collection[str] | None) -> str:
+    """Return the text of an XML for its image at ``new_size``, without objects of other classes than ``classes``.
+
+    All but the size, boxes and points stays as it is.
+    """
     root = parse_annotation(path)
+    for element in root.findall("object"):
+        if classes is not None and element.findtext("name", "") not in classes:
+            root.remove(element)
     for side, length in zip(("width", "height"), new_size, strict=True):
         _set(root, (f"size/{side}",), [length])
     for element in root.iter("bndbox"):  # of objects, and of their parts

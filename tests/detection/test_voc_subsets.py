@@ -60,7 +60,7 @@ def test_a_box_stays_in_its_image_and_keeps_two_pixels(box, expected):
 
 @pytest.fixture
 def devkit(tmp_path) -> Path:
-    return make_devkit(tmp_path / "VOCdevkit", dict(train=20, val=10, test=15))
+    return make_devkit(tmp_path / "VOCdevkit", dict(train=10, val=5, test=10))
 
 
 def boxless(xml: Path) -> list[tuple[str, str]]:
@@ -90,7 +90,7 @@ def test_a_subset_passes_the_check_and_keeps_all_but_sizes_and_boxes(toy_root, t
 def test_all_lists_follow_the_choice(devkit, tmp_path):
     recipe = take("voc", devkit, tmp_path / "out", images=dict(train=6, val=3)).recipe
     lists = {path.stem: path.read_text().splitlines() for path in (tmp_path / "out" / MAIN).iterdir()}
-    assert {name: len(lines) for name, lines in lists.items() if "_" not in name} == dict(train=6, val=3, trainval=9, test=15)
+    assert {name: len(lines) for name, lines in lists.items() if "_" not in name} == dict(train=6, val=3, trainval=9, test=10)
     assert lists["trainval"] == lists["train"] + lists["val"]
     for name in ("train", "val", "trainval", "test"):
         original = (devkit / MAIN / f"dog_{name}.txt").read_text().splitlines()
@@ -105,6 +105,33 @@ def test_rare_classes_stay_in_each_list(devkit, tmp_path):
         names = (tmp_path / "out" / MAIN / f"{name}.txt").read_text().split()
         things = [read_annotation(tmp_path / f"out/VOC2007/Annotations/{image}.xml")[1] for image in names]
         assert Counter(thing.name for image in things for thing in image if thing.difficult == "0")["dog"] >= 1
+
+
+def test_named_classes_keep_the_images_and_objects_that_show_them(devkit, tmp_path):
+    take("voc", devkit, tmp_path / "out", classes=("dog",))
+    xmls = sorted((tmp_path / "out/VOC2007/Annotations").iterdir())
+    assert [xml.stem for xml in xmls] == [f"{number:06d}" for number in range(5, 26, 5)]
+    for xml in xmls:
+        (thing,) = read_annotation(xml)[1]
+        original = read_annotation(devkit / "VOC2007/Annotations" / xml.name)[1]
+        assert thing.name == "dog" and thing in original and len(original) == 2
+    take("voc", devkit, tmp_path / "cats", classes=("cat",), images=dict(train=4))
+    lists = {path.stem for path in (tmp_path / "cats" / MAIN).iterdir()}
+    assert lists == {"train", "val", "trainval", "test"}  # those of dogs are gone
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (dict(classes=("cow",)), "No image in a list of .* shows the class 'cow'; nearest: cat, dog"),
+        (dict(images=dict(vall=2)), "--images names 'vall', which .* does not have; allowed: test, train, trainval, val"),
+        (dict(classes=("dog",), images=dict(trainval=1)), "The subset would have no image in the list VOC2007 (train|val); take"),
+    ],
+)
+def test_what_leaves_a_list_empty_or_is_not_there_is_refused(devkit, tmp_path, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        take("voc", devkit, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_only_the_years_that_are_asked_for_are_taken(devkit, tmp_path):
@@ -151,5 +178,5 @@ def test_a_faulty_xml_is_named(devkit, tmp_path, name):
     old, new, sentence = FAULTS[name]
     xml = devkit / "VOC2007/Annotations/000007.xml"
     xml.write_text(xml.read_text().replace(old, new, 1))
-    with pytest.raises(ValueError, match=f"1 of the 45 images cannot be used, such as: .*000007.xml {sentence}"):
+    with pytest.raises(ValueError, match=f"1 of the 25 images cannot be used, such as: .*000007.xml {sentence}"):
         take("voc", devkit, tmp_path / "out", short_side=45)

@@ -11,17 +11,15 @@ from tests.helpers.voc import annotation
 from tools.engine.subset.arguments import KINDS
 from tools.engine.subset.making import Order, Outcome, make
 
+DATA = Path(os.environ.get("DATA_ROOT", "data")).absolute()  # before tests change it
 REAL = {"imagenet": "imagenet-mini/train", "voc": "VOCdevkit/VOC2007", "ade20k": "camvid-as-ade/ADEChallengeData2016/images"}
 TOY = {"imagenet": "imagenet", "voc": "VOCdevkit", "ade20k": "ADEChallengeData2016"}
 
 
 def source_of(kind: str, toy_root: Path) -> Path:
-    """Return real data of scale mini in DATA_ROOT, as it was when the tests began, or the toy data in its stead."""
-    real = ROOT / REAL[kind]
+    """Return real data of scale mini in DATA_ROOT, or the toy data in its stead."""
+    real = DATA / REAL[kind]
     return real.parent if real.is_dir() else toy_root / TOY[kind]
-
-
-ROOT = Path(os.environ.get("DATA_ROOT", "data")).absolute()
 
 
 def take(kind: str, source: Path, out: Path, workers: int = 1, **options) -> Outcome:

@@ -18,7 +18,7 @@ from tests.helpers.subsets import contents, make_class_folders, make_devkit, siz
 from tools.engine.config import Options, load, resolve
 from tools.engine.config.fingerprint import forget
 from tools.engine.subset.recipe import RECIPE, read_recipe
-from tools.engine.subset.scales import MINI_CLASSES
+from tools.engine.subset.scales import MINI_CLASSES, SCALES
 
 assert world
 KINDS = ("imagenet", "voc", "ade20k")
@@ -240,8 +240,8 @@ def test_a_run_on_a_subset_has_the_recipe_in_its_record_and_not_in_its_key(world
 
 def test_the_data_of_mini_is_made_by_one_command(tmp_path, toy_root, monkeypatch):
     data = tmp_path / "data"
-    make_class_folders(data / "imagenet", (*MINI_CLASSES, "n00000001"), 2, 1, (160, 150))
-    make_devkit(data / "VOCdevkit", dict(train=197, val=96, test=141))
+    make_class_folders(data / "imagenet", (*MINI_CLASSES, "n00000001"), 1, 1, (160, 150))
+    make_devkit(data / "VOCdevkit", dict(train=4, val=2, test=3))
     (data / "ADEChallengeData2016").symlink_to(toy_root / "ADEChallengeData2016")
     given = answer("prepare_data", ("subset", "--for", "mini", "--workers", "1"), {"DATA_ROOT": str(data)})
     assert given.status == 0 and f"Train on them with DATA_ROOT={data / 'mini'}" in given.out, given.err
@@ -255,11 +255,22 @@ def test_the_data_of_mini_is_made_by_one_command(tmp_path, toy_root, monkeypatch
         resolved = resolve(path, Options(backbone=backbone, overrides=changes))
         resolved.task.check_data(resolved.cfg)
         counts[config] = read_recipe(Path(resolved.data_folder)).chosen
-    assert counts["classification/resnet50"] == {"classes": 20, "train": 40, "val": 20}
-    assert counts["detection/faster_rcnn_fpn"] == {
-        f"VOC2007 {k}": n for k, n in dict(test=140, train=195, trainval=290, val=95).items()
+    lists = dict(test=3, train=4, trainval=6, val=2)
+    assert counts == {
+        "classification/resnet50": {"classes": 20, "train": 20, "val": 20},
+        "detection/faster_rcnn_fpn": {f"VOC2007 {name}": count for name, count in lists.items()},
+        "segmentation/fcn": {"training": 4, "validation": 2},
     }
-    assert counts["segmentation/fcn"] == {"training": 4, "validation": 2}
+
+
+def test_mini_asks_for_as_many_images_as_its_configs_name():
+    images = {part.layout: part.options.images for part in SCALES["mini"]}
+    assert images["imagenet"] == dict(train=200, val=40) and images["voc"] == dict(train=195, val=95, test=140)
+    for config, split in (("detection/faster_rcnn_fpn", ("voc", 290, 140)), ("segmentation/fcn", ("ade20k", 357, 85))):
+        layout, training, testing = split
+        text = (ROOT / f"configs/{config}_mini.py").read_text()
+        assert f"{training} training and {testing} test images" in text
+        assert sum(images[layout].values()) == training + testing
 
 
 def test_the_segmenter_of_mini_reads_ade20k_or_else_camvid(tmp_path, monkeypatch):

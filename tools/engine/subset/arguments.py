@@ -48,7 +48,7 @@ class Kind(NamedTuple):
 KINDS = {
     "imagenet": Kind(CLASS_FOLDERS, "imagenet", "class of a split", ("every", "classes")),
     "places365": Kind(CLASS_FOLDERS, "places365_standard", "class of a split", ("every", "classes")),
-    "voc": Kind(DEVKIT, "VOCdevkit", "list of ImageSets/Main; classes take turns", ("years",)),
+    "voc": Kind(DEVKIT, "VOCdevkit", "list of ImageSets/Main; classes take turns", ("classes", "years")),
     "ade20k": Kind(ADE20K, "ADEChallengeData2016", "split", ()),
 }
 
@@ -78,6 +78,7 @@ def add_kind(kinds, name: str, kind: Kind) -> None:
     add_common(parser, required=True, out_help="folder to make")
     if "every" in kind.choosing:
         parser.add_argument("--every", type=whole_number(1), metavar="K", help="take every K-th of the sorted classes")
+    if "classes" in kind.choosing:
         text = "classes to take, or a text file that begins each line with one"
         parser.add_argument("--classes", nargs="+", metavar="CLASS", help=text)
     if "years" in kind.choosing:

@@ -137,12 +137,14 @@ def _locked(folder: Path) -> Iterator[None]:
 def _clean(folder: Path, layout: Layout, choice: Choice) -> None:
     """Remove what an earlier process left half written, and files that are not chosen (any more)."""
     wanted = {file for name in choice.names for file in layout.files(name)} | {RECIPE, LOCK}
-    for place, _, files in os.walk(folder):
+    for place, _, files in os.walk(folder, topdown=False):
         remove_parts(place)
         below = os.path.relpath(place, folder)
         for file in files:
             if os.path.normpath(os.path.join(below, file)) not in wanted:
                 Path(place, file).unlink(missing_ok=True)
+        if place != str(folder) and not os.listdir(place):
+            os.rmdir(place)
 
 
 def _write(order: Order, choice: Choice, target: Path, workers: int) -> int:
