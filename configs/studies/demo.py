@@ -10,9 +10,9 @@ scratch     -             15.3 to 20.3   7.8 to 9.3
 B-standard  69.3 to 80.3  28.7 to 37.1  12.4 to 17.4
 + smooth    83.5 to 90.3  44.0 to 49.6  24.2 to 27.7
 
-Another CPU rounds otherwise and gives other figures of these ranges. Both pretrained rows are better than scratch in mAP and mIoU,
-and + smooth is better than B-standard; docs/results/demo-toy has the table of one run of the demo. At mini it takes about an hour
-with one seed. Tables 8 and 9 of the paper have B-standard and + smooth, but not scratch.
+Another CPU rounds otherwise and gives other figures of these ranges. Both pretrained rows are better than scratch in mAP and
+mIoU, and + smooth is better than B-standard; docs/results/demo-toy has the table of one run of the demo. At mini it takes about
+an hour with one seed. Tables 8 and 9 of the paper have B-standard and + smooth, but not scratch.
 """
 
 name = "demo"
