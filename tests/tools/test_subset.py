@@ -14,10 +14,11 @@ from backbones.common.project import ROOT
 from backbones.common.subsets import draw
 from tests.helpers.bad_input import CLASSIFIER, world
 from tests.helpers.inputs.calls import answer
+from tests.helpers.inputs.rows import faults
 from tests.helpers.subsets import contents, make_class_folders, make_devkit, size_of, source_of, take, unfinished
 from tools.engine.config import Options, load, resolve
 from tools.engine.config.fingerprint import forget
-from tools.engine.subset.recipe import RECIPE, read_recipe
+from tools.engine.subset.recipe import RECIPE, Recipe, read_recipe
 from tools.engine.subset.scales import MINI_CLASSES, SCALES
 
 assert world
@@ -125,6 +126,17 @@ def test_a_complete_subset_is_left_as_it_is(folders, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
 
 
+def test_another_pillow_leaves_a_complete_subset_and_does_not_go_on_with_an_unfinished_one(folders, tmp_path, monkeypatch):
+    take("imagenet", folders, tmp_path / "complete")
+    (folders / "val/dog/val_1.JPEG").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="val_1.JPEG"):
+        take("imagenet", folders, tmp_path / "begun")
+    monkeypatch.setattr("PIL.__version__", "99.0")
+    assert take("imagenet", folders, tmp_path / "complete").written == 0
+    with pytest.raises(ValueError, match="another subset .versions.pillow: .* there, 99.0 now.; finish that one with"):
+        take("imagenet", folders, tmp_path / "begun")
+
+
 def test_an_image_that_changed_after_an_interruption_is_written_again(folders, tmp_path):
     last, first = folders / "val/dog/val_1.JPEG", folders / "train/cat/train_0.JPEG"
     last.rename(tmp_path / "kept.JPEG")
@@ -208,6 +220,17 @@ def test_a_damaged_recipe_is_refused(tmp_path, text, word):
     (tmp_path / RECIPE).write_text(text)
     with pytest.raises(ValueError, match=f"{RECIPE}.*{word}"):
         read_recipe(tmp_path)
+
+
+def test_each_wrong_field_of_a_recipe_is_refused(folders, tmp_path):
+    take("imagenet", folders, tmp_path / "out", images=dict(train=2), short_side=20)
+    file = tmp_path / "out" / RECIPE
+    wrong = list(faults(Recipe, json.loads(file.read_text())))
+    for fault in wrong:
+        file.write_text(json.dumps(fault.content))
+        with pytest.raises(ValueError, match=f"{RECIPE} .*{fault.path[-1]}"):
+            read_recipe(tmp_path / "out")
+    assert len(wrong) > 40
 
 
 def test_a_run_on_a_subset_has_the_recipe_in_its_record_and_not_in_its_key(world, tmp_path, monkeypatch):  # noqa: F811

@@ -121,18 +121,22 @@ def class_list(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def make_one(name: str, layout: Layout, kind: str, scale: str | None, root: Path, out: Path, workers: int, **given) -> None:
-    """Make one subset from the options of a command line, and print what was made."""
+def make_one(name: str, layout: Layout, **given) -> None:
+    """Make one subset and print what was made; ``given`` are the arguments of ``add_subset`` and ``add_kind``.
+
+    Raises:
+        ValueError: see ``make``; a scale, or a split twice, is given.
+    """
+    kind, scale, root, out, workers, images = (given.pop(key) for key in ("kind", "scale", "root", "out", "workers", "images"))
     if scale:
         raise ValueError(f"--for {scale} makes three datasets by itself; leave out {kind}, or --for.")
+    if len(dict(images)) < len(images):
+        typed = " ".join(f"{split}={count}" for split, count in images)
+        raise ValueError(f"--images names a split twice ({typed}); give one number for each split.")
     if given.get("classes"):
         given["classes"] = class_list(given["classes"])
     if given.get("years"):
         given["years"] = tuple(sorted(set(given["years"])))
-    images = given.pop("images")
-    if len(dict(images)) < len(images):
-        typed = " ".join(f"{split}={count}" for split, count in images)
-        raise ValueError(f"--images names a split twice ({typed}); give one number for each split.")
     order = Order(name, layout, root, out, SubsetOptions(images=dict(sorted(images)), **given))
     print(summary(out, make(order, workers)))
 

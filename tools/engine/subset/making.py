@@ -112,7 +112,8 @@ def _complete(out: Path, recipe: Recipe) -> Recipe | None:
     there = read_recipe(out) if out.is_dir() else None
     if there is None:
         raise ValueError(f"{out} exists and is no subset (it has no {RECIPE}); give a new or empty folder with --out.")
-    refuse_other(there, recipe, out, "give another --out, or remove that folder")
+    same_versions = msgspec.structs.replace(recipe, versions=there.versions)  # a newer Pillow does not make it incomplete
+    refuse_other(there, same_versions, out, "give another --out, or remove that folder")
     return there
 
 
