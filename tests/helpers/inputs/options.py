@@ -172,7 +172,7 @@ REFUSED = {  # tool: command lines and words of the answer
         ((S, *SCRATCH, "--cfg-options", "protocol.num_convs=0"), ("num_convs", "at least 1")),
         ((S, *SCRATCH, "--cfg-options", "protocol.inference=Slide"), ("protocol.inference", "slide")),
         ((S, *SCRATCH, "--cfg-options", "protocol.batch=400"), ("400",)),
-        ((S, *SCRATCH, "--cfg-options", "model.backbone.output_stride=7"), ("output_stride",)),
+        ((S, *SCRATCH, "--cfg-options", "protocol.batch=2", "model.backbone.output_stride=7"), ("output_stride",)),
         ((S, *SCRATCH, "--cfg-options", "model.decode_head.in_channels=7"), ("in_channels",)),
     ),
 }
