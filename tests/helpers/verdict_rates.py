@@ -1,8 +1,4 @@
-"""Simulate how often verdicts are wrong. ``python -m tests.helpers.verdict_rates`` prints the tables of docs/verdicts.md.
-
-Runs of a recipe with seed s score m + seed effect + common effect of s + luck of a teacher: all normal, in units of the
-deviation between seeds. The common effect is what a seed does to both sides, such as its data order.
-"""
+"""Simulate how often verdicts are wrong. ``python -m tests.helpers.verdict_rates`` prints the tables of docs/verdicts.md."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +10,43 @@ from tests.helpers.two_scales import random_sides
 from tools.engine.analysis.differences import difference
 from tools.engine.analysis.fidelity import agreement
 from tools.engine.analysis.rank_correlation import correlation_of_gains
+from tools.engine.analysis.verdicts import ALPHA, FEWEST_PAIRS, holm
 
 SIMULATIONS = 10_000
+PAGES, DOZEN = 2000, 12  # simulated pages, and the recipes that each compares with its reference
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Describe recipes by the scores of their runs, which are normal, in units of the deviation between seeds.
+
+    Args:
+        gain: of the first recipe over the reference; all others are equal to the reference.
+        common: share of the variance between seeds that a seed has in all recipes, such as by its data order; 0..1.
+        teacher: deviation of the luck of the first recipe's only teacher.
+        images: variance of a difference over test images, in shares of that over seeds without a common effect.
+        wide: deviation between seeds of the reference, where the other recipes have 1; the common effect excluded.
+    """
+
+    gain: float = 0.0
+    common: float = 0.0
+    teacher: float = 0.0
+    images: float = 0.0
+    wide: float = 1.0
+
+    def scores(self, simulations: int, recipes: int, n: int) -> np.ndarray:
+        """Draw float64 (simulations, 1 + recipes, n): the reference, then the recipes, with ``n`` seeds each."""
+        rng = np.random.default_rng(n)
+        own = rng.normal(0, np.sqrt(1 - self.common), (simulations, 1 + recipes, n))
+        own[:, 0] *= self.wide
+        scores = own + rng.normal(0, np.sqrt(self.common), (simulations, 1, n))
+        scores += rng.normal(0, np.sqrt(self.images / n), (simulations, 1 + recipes, 1))
+        scores[:, 1] += self.gain + rng.normal(0, self.teacher, (simulations, 1))
+        return scores
+
+    def variance(self, n: int) -> float | None:
+        """Return the variance of a difference over test images; None without."""
+        return self.images * 2 / n or None
 
 
 @dataclass(frozen=True)
@@ -26,22 +57,24 @@ class Rates:
     detected: float
 
 
-def rates(n: int, common: float, paired: bool, gain: float = 0.0, teacher: float = 0.0, simulations: int = SIMULATIONS) -> Rates:
-    """Simulate comparisons of two recipes with ``n`` seeds each; the six parameters describe one experiment.
+def rates(n: int, truth: Truth, paired: bool, simulations: int = SIMULATIONS) -> Rates:
+    """Simulate comparisons of a recipe with the reference, ``n`` seeds each, by pairs or by Welch's interval."""
+    images = truth.variance(n)
+    diffs = [difference(a, b, images, paired=paired) for b, a in truth.scores(simulations, 1, n).tolist()]
+    inside = [low <= truth.gain <= high for low, high in (diff.interval for diff in diffs)]
+    return Rates(float(np.mean(inside)), float(np.mean([diff.p < ALPHA for diff in diffs])))
 
-    Args:
-        common: share of the variance between seeds that both sides have in common, 0..1.
-        paired: compare by pairs.
-        gain: true difference, in deviations between seeds.
-        teacher: deviation of the luck of one side's only teacher, in deviations between seeds.
+
+def found_on_pages(n: int, truth: Truth, paired: bool, pages: int = PAGES) -> tuple[float, float]:
+    """Simulate pages that compare a dozen recipes with a reference, with p adjusted by Holm's method in one family.
+
+    Return the share of pages on which the first recipe is found to differ, and the share on which any recipe is.
     """
-    rng = np.random.default_rng(n)
-    shared = rng.normal(0, np.sqrt(common), (simulations, 1, n))
-    sides = shared + rng.normal(0, np.sqrt(1 - common), (simulations, 2, n))
-    sides[:, 0] += gain + rng.normal(0, teacher, (simulations, 1))
-    diffs = [difference(a, b, paired=paired) for a, b in sides.tolist()]
-    inside = [low <= gain <= high for low, high in (diff.interval for diff in diffs)]
-    return Rates(float(np.mean(inside)), float(np.mean([diff.p < 0.05 for diff in diffs])))
+    images, found = truth.variance(n), []
+    for base, *recipes in truth.scores(pages, DOZEN, n).tolist():
+        ps = holm([difference(recipe, base, images, paired=paired).p for recipe in recipes])
+        found.append([p < ALPHA for p in ps])
+    return float(np.mean([page[0] for page in found])), float(np.mean([any(page) for page in found]))
 
 
 def lucky_recipes(studies: int, recipes: int, seeds: int, shared: float) -> Iterator[dict[str, dict[str, tuple[float, float]]]]:
@@ -73,18 +106,33 @@ def found_alike(recipes: int, spread: float, steps: bool = False, studies: int =
     return float(np.mean([f.ranks.rho for f in found])), float(np.mean(ranks)), float(np.mean(signs))
 
 
-def main() -> None:
+def print_verdicts() -> None:
+    """Print the tables of the section 'How often it is wrong'."""
+    names = {True: "pairs", False: "Welch"}
     print(f"{SIMULATIONS} simulations a line: coverage of 95 %, false verdicts, and found gains of 3 deviations")
-    for n in (2, 3, 5):
-        for common in (0.0, 0.5, 0.8):
-            for paired in (True, False):
-                null, real = rates(n, common, paired), rates(n, common, paired, gain=3.0)
-                name = "paired" if paired else "Welch "
-                print(f"n={n} common={common} {name} {null.coverage:.3f} {null.detected:.3f} {real.detected:.3f}")
-    for n in (3, 5):
-        for teacher in (0.0, 0.5, 1.0):
-            parts = [rates(n, 0.0, paired, teacher=teacher).detected for paired in (True, False)]
-            print(f"teacher's luck {teacher} of a seed's, n={n}: false verdicts paired {parts[0]:.3f}, Welch {parts[1]:.3f}")
+    for n, common, paired in product((2, 3, 4, 5), (0.0, 0.5, 0.8), (False, True)):
+        null, real = (rates(n, Truth(gain, common), paired) for gain in (0.0, 3.0))
+        print(f"n={n} common={common} {names[paired]} {null.coverage:.3f} {null.detected:.3f} {real.detected:.3f}", flush=True)
+    print(f"{PAGES} pages of a dozen comparisons: pages of equal recipes with a false verdict, found gains of 6 deviations")
+    for (n, paired), common in product(((2, False), (3, False), (3, True), (4, True), (5, True)), (0.0, 0.5, 0.8)):
+        (_, false), (found, _) = (found_on_pages(n, Truth(gain, common), paired) for gain in (0.0, 6.0))
+        print(f"n={n} common={common} {names[paired]} {false:.3f} {found:.3f}", flush=True)
+    print("With a variance over test images of so many times that over seeds: coverage, pages with a false verdict")
+    for n, common, images in product((2, 3, 4, 5), (0.0, 0.8), (1 / 16, 1 / 4, 1.0, 4.0)):
+        truth, paired = Truth(common=common, images=images), n >= FEWEST_PAIRS
+        shares = f"{rates(n, truth, paired).coverage:.3f} {found_on_pages(n, truth, paired)[1]:.3f}"
+        print(f"n={n} common={common} images={images:g} {names[paired]} {shares}", flush=True)
+    print("A reference with another deviation between seeds than the recipes: false verdicts, pages with a false verdict")
+    for n, wide in product((2, 3), (1 / 3, 1 / 2, 2.0, 3.0)):
+        shares = f"{rates(n, Truth(wide=wide), False).detected:.3f} {found_on_pages(n, Truth(wide=wide), False)[1]:.3f}"
+        print(f"n={n} deviation={wide:.2f} Welch {shares}", flush=True)
+    for n, teacher in product((3, 5), (0.0, 0.5, 1.0)):
+        false = rates(n, Truth(teacher=teacher), n >= FEWEST_PAIRS).detected
+        print(f"teacher's luck {teacher} of a seed's, n={n}: false verdicts {false:.3f}", flush=True)
+
+
+def main() -> None:
+    print_verdicts()
     for shared in (0.0, 0.5, 1.0):
         for steps in ("reference", "parent"):
             alarms, rho, chance = false_alarms(lucky_recipes(2000, 7, 3, shared), steps)

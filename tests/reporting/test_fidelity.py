@@ -20,7 +20,7 @@ MAPS = {  # recipe: mAP of three seeds
     "d_efficient": [56.0, 57.1, 56.4],
     "cosine": [54.0, 55.1, 54.5],
     "smooth": [58.0, 58.9, 58.5],
-    "mixup": [49.0, 50.2, 49.5],
+    "mixup": [45.0, 46.2, 45.5],
 }
 PAPER = {"b_standard": 77.54, "d_efficient": 78.30, "cosine": 79.23, "smooth": 80.71, "mixup": 81.10}
 
@@ -159,7 +159,7 @@ def test_seeds_that_rank_recipes_alike_agree_with_themselves():
 def test_a_study_against_the_published_numbers(tmp_path):
     comparison = compared(study(tmp_path, "toy"), "published")
     (found,) = comparison.metrics
-    ours, published = [6.0, 4.0333, 7.9667, -0.9333], [0.76, 1.69, 3.17, 3.56]
+    ours, published = [6.0, 4.0333, 7.9667, -4.9333], [0.76, 1.69, 3.17, 3.56]
     assert [found.a.gains[pair].diff.mean for pair in found.whole.pairs] == pytest.approx(ours, abs=1e-3)
     assert [found.b.gains[pair].diff.mean for pair in found.whole.pairs] == pytest.approx(published)
     assert found.whole.ranks.rho == pytest.approx(stats.spearmanr(ours, published).statistic)
@@ -170,8 +170,7 @@ def test_a_study_against_the_published_numbers(tmp_path):
 
 
 def test_two_scales_have_a_table_of_verdicts(tmp_path):
-    noisy = {recipe: [value + (-3) ** seed for seed, value in enumerate(values)] for recipe, values in MAPS.items()}
-    noisy["smooth"] = [30.0, 60.0, 90.0]
+    noisy = {recipe: [value - 20 for value in values] for recipe, values in MAPS.items()} | {"smooth": [10.0, 40.0, 70.0]}
     (found,) = compared(study(tmp_path, "toy"), study(tmp_path, "mini", noisy)).metrics
     assert found.verdicts == {("better", "better"): 2, ("better", "undecided"): 1, ("worse", "worse"): 1}
     assert (found.whole.same, found.whole.decided, found.whole.confirmed) == (4, 4, 4)

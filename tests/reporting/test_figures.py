@@ -74,7 +74,7 @@ def test_a_forest_has_the_numbers_of_the_gains(results, drawn):
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert rows == ["scratch", "+ smooth"]
     a, b = VALUES["smooth"]["mAP"], VALUES["b_standard"]["mAP"]
-    diff = difference(a, b, paired=True)
+    diff = difference(a, b)
     assert [place for place in marks_of(panels["mAP"])] == [(pytest.approx(diff.mean), 1.0)]
     assert ([pytest.approx(end) for end in diff.interval], [1.0, 1.0]) in lines_of(panels["mAP"])
     spans = [patch.get_extents().transformed(panels["mAP"].transData.inverted()) for patch in panels["mAP"].patches]

@@ -18,7 +18,7 @@ from tools.engine.analysis.gains import (
     pairs_of,
 )
 from tools.engine.analysis.results import Column, Results
-from tools.engine.reporting.gain_tables import gain_cells, ledger_table
+from tools.engine.reporting.gain_tables import gain_cells, gain_table, ledger_table
 from tools.engine.reporting.result_tables import spread_table
 
 RECIPES = ["base", "a", "b", "c"]
@@ -54,18 +54,25 @@ def holm_by_definition(ps: list[float]) -> list[float]:
     return list(out)
 
 
+def scipys_test(a: list[float], b: list[float]):
+    """Test two sides of equal seeds as the verdicts do: pairs from four seeds on, Welch's test with two or three."""
+    return stats.ttest_rel(a, b) if len(a) >= 4 else stats.ttest_ind(a, b, equal_var=False)
+
+
 PARENTS = {"a": ["base"], "b": ["a"], "c": ["b", "a"]}
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5, 8])
-def test_p_is_that_of_pairs_adjusted_over_all_pairs_of_the_task(seeds):
+@pytest.mark.parametrize("seeds", [2, 3, 4, 5, 8])
+def test_p_is_welchs_below_four_seeds_and_else_that_of_pairs_adjusted_over_the_task(seeds):
     values = random_values(seeds)
     results = results_of(values, parents=PARENTS)
     pairs = [("a", "base"), ("b", "base"), ("c", "base"), ("b", "a"), ("c", "b"), ("c", "a")]  # ("a", "base") is in both tables
     table = gains(results, pairs)
     for metric in ("top1", "mAP", "mIoU"):
         family = [g for g in table if g.column.metric == metric]
-        raw = [stats.ttest_rel(values[g.recipe][metric], values[g.base][metric]).pvalue for g in family]
+        tests = [scipys_test(values[g.recipe][metric], values[g.base][metric]) for g in family]
+        raw = [test.pvalue for test in tests]
+        assert [g.diff.interval for g in family] == [pytest.approx(tuple(test.confidence_interval(0.95))) for test in tests]
         assert [g.p for g in family] == pytest.approx(holm_by_definition(raw), rel=1e-9)
         for g in family:
             low, high = g.diff.interval
@@ -95,7 +102,7 @@ def test_a_task_has_verdicts_in_its_first_metric_alone():
     assert [c.metric for c in decisive(results)] == ["top1", "mAP", "mIoU"]
     area = next(g for g in gains(results, [("c", "base")]) if g.column.metric == "mAP_area")
     assert (area.verdict, area.words, area.p) == ("", "", None) and area.diff.interval
-    assert gain_cells(results, area)[2:] == ["3 pairs", "—", "—"]
+    assert gain_cells(results, area)[2:] == ["3 vs 3", "—", "—"]
 
 
 def test_the_first_metric_is_the_tasks_and_not_the_studys():
@@ -126,18 +133,49 @@ def test_p_alone_would_decide_what_holms_leaves_open():
     alone = gains(results_of(values), [("a", "base")])
     many = results_of(values | {name: {"top1": [50.1, 51.2, 52.4]} for name in ("b", "c", "d")})
     first = gains(many, over(many, "base"))[0]
-    assert alone[0].p == pytest.approx(stats.ttest_rel([53.0, 56.5, 55.2], [50.0, 51.0, 52.0]).pvalue)
+    assert alone[0].p == pytest.approx(scipys_test([53.0, 56.5, 55.2], [50.0, 51.0, 52.0]).pvalue)
     assert alone[0].p < 0.05 and alone[0].verdict == "better"
     assert first.p == pytest.approx(4 * alone[0].p) and first.verdict == "undecided"
     assert first.diff.interval == alone[0].diff.interval
 
 
 def test_seeds_that_differ_are_not_paired():
-    values = {"base": {"mAP": [50.0, 51.0, 52.5]}, "a": {"mAP": [53.0, 54.0]}}
+    values = {"base": {"mAP": [50.0, 51.0, 52.5, 50.5, 51.5]}, "a": {"mAP": [53.0, 54.0, 53.2, 54.4]}}
     (gain,) = gains(results_of(values), [("a", "base")])
     welch = stats.ttest_ind(values["a"]["mAP"], values["base"]["mAP"], equal_var=False)
     assert not gain.diff.paired and gain.p == pytest.approx(welch.pvalue)
-    assert gain.words == f"{gain.verdict} (2 of 3 seeds of a)" and gain_cells(results_of(values), gain)[2] == "2 vs 3"
+    assert gain.words == f"{gain.verdict} (4 of 5 seeds of a)" and gain_cells(results_of(values), gain)[2] == "4 vs 5"
+    results = results_of(values)
+    results.rows[:] = [row for row in results.rows if (row["recipe"], row["pretrain_seed"]) != ("base", "0")]
+    (gain,) = gains(results, [("a", "base")])  # four seeds each: 0 to 3 and 1 to 4
+    assert not gain.diff.paired and gain_cells(results, gain)[2] == "4 vs 4"
+
+
+@pytest.mark.parametrize("spread", [1e-6, 1e-3, 1.0, 100.0])
+@pytest.mark.parametrize("seeds, n", [(2, "2 vs 2"), (3, "3 vs 3"), (4, "4 pairs"), (5, "5 pairs")])
+def test_the_number_of_seeds_alone_says_if_runs_are_paired(seeds, n, spread):
+    rng = np.random.default_rng(seeds)
+    common = rng.normal(50, 1, seeds)  # with a small spread, nearly all of a run is what its seed does to both sides
+    values = {r: {"mAP": list(common + rng.normal(0, spread, seeds))} for r in ("base", "a")}
+    (gain,) = gains(results_of(values), [("a", "base")])
+    assert gain.diff.paired == (seeds >= 4) and gain_cells(results_of(values), gain)[2] == n
+
+
+@pytest.mark.parametrize("tunings", [1, 3])
+@pytest.mark.parametrize("seeds, n", [(3, "3 vs 3"), (4, "4 pairs")])
+def test_pretrainings_count_for_pairs_and_not_their_fine_tunings(seeds, n, tunings):
+    rng = np.random.default_rng(0)
+    values = {r: {"mAP": rng.normal(50, 1, (seeds, tunings)).tolist()} for r in ("base", "a")}
+    (gain,) = gains(results_of(values), [("a", "base")])
+    assert gain_cells(results_of(values), gain)[2] == n
+    a, b = ([mean(group) for group in values[r]["mAP"]] for r in ("a", "base"))
+    assert gain.p == pytest.approx(scipys_test(a, b).pvalue)
+
+
+def test_the_note_of_a_table_says_when_runs_are_paired():
+    results = results_of(random_values(3))
+    note = gain_table(results, gains(results, over(results, "base")), "Gains").note
+    assert "the same seeds and 4 or more (n is '4 pairs')" in note and "(n is '3 vs 3'), by Welch's interval" in note
 
 
 def test_runs_are_paired_by_their_seeds_and_not_by_their_order():
@@ -174,7 +212,7 @@ def test_a_transfer_whose_pretraining_diverged_is_undecided():
 
 
 def test_rows_that_rest_on_one_teacher_or_one_pretraining_say_so():
-    values = {name: {"mAP": [50.0 + 9 * i, 50.1 + 9 * i, 50.3 + 9 * i]} for i, name in enumerate(("base", "a", "b"))}
+    values = {name: {"mAP": [50.0 + 9 * i] * 3} for i, name in enumerate(("base", "a", "b"))}
     tricks = {"base": [["resnet_b", {}]], "a": [["distillation", {"teacher": ""}]], "b": "timm/x: by others"}
     words = [g.words for g in gains(results_of(values, tricks=tricks), [("a", "base"), ("b", "base")])]
     assert words == ["better (one teacher, no spread between seeds)", "better (one pretraining, no spread between seeds)"]
@@ -199,13 +237,15 @@ def images(a: str, b: str, metric: str, total: float, common: float) -> dict:
     return dict(recipe=a, base=b, metric=metric, network="net", protocol="p", split="val", total=total, common=common)
 
 
-@pytest.mark.parametrize("seeds", [2, 4])
+@pytest.mark.parametrize("seeds", [2, 3, 4])
 def test_the_variance_over_images_widens_the_interval(seeds):
     values = random_values(seeds, ("mAP",))
     results = results_of(values, images=[images("a", "base", "mAP", 4.0, 2.25)])
     (with_images,) = gains(results, [("a", "base")])
     (without,) = gains(results_of(values), [("a", "base")])
-    seed_variance = variance([x - y for x, y in zip(values["a"]["mAP"], values["base"]["mAP"], strict=True)]) / seeds
+    a, b = values["a"]["mAP"], values["base"]["mAP"]
+    pairs, welch = variance([x - y for x, y in zip(a, b, strict=True)]) / seeds, (variance(a) + variance(b)) / seeds
+    seed_variance = pairs if seeds == 4 else welch
     assert with_images.diff.error == pytest.approx((seed_variance + 2.25) ** 0.5)
     assert without.diff.error == pytest.approx(seed_variance**0.5) and with_images.diff.half > without.diff.error * 1.96
     assert with_images.diff.kind == "seeds and images"

@@ -18,20 +18,34 @@ def test_seeds_needed_are_the_published_ones():
         seeds = seeds_needed(d, 1.0, power)
         assert 0 <= seeds - n <= 2 and seeds_needed(0.3 * d, 0.3, power) == seeds
         assert power_of(seeds - 1, d, 1.0) < power <= power_of(seeds, d, 1.0)
-    for n in (2, 3, 12, 40, 400):  # the power of a paired test is a noncentral t
-        away, reach = 2.8, stats.t.ppf(0.975, n - 1)
-        expected = stats.nct.sf(reach, n - 1, away) + stats.nct.cdf(-reach, n - 1, away)
-        assert power_of(n, away * math.sqrt(2 / n), 1.0) == pytest.approx(expected, abs=0.001)
 
 
-@pytest.mark.parametrize("n, detect, image_std", [(2, 3.0, 0.0), (3, 2.0, 0.0), (3, 2.0, 0.5), (8, 1.0, 0.3), (3, 0.0001, 0.3)])
+@pytest.mark.parametrize("n", [4, 5, 12, 40, 400])
+def test_from_four_seeds_on_the_power_is_a_noncentral_t_of_pairs(n):
+    away, reach = 2.8, stats.t.ppf(0.975, n - 1)
+    expected = stats.nct.sf(reach, n - 1, away) + stats.nct.cdf(-reach, n - 1, away)
+    assert power_of(n, away * math.sqrt(2 / n), 1.0) == pytest.approx(expected, abs=0.001)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("detect", [0.0001, 1.5, 3.0, 6.0])
+def test_with_two_or_three_seeds_the_power_is_that_of_welchs_test(n, detect):
+    a, b = np.random.default_rng(1).normal(0, 1, (2, 60_000, n))
+    ps = stats.ttest_ind(a + detect, b, axis=1, equal_var=False).pvalue
+    for alpha in (0.05, 0.05 / 12):
+        assert power_of(n, detect, 1.0, alpha) == pytest.approx(np.mean(ps < alpha), abs=0.007)
+
+
+SETTINGS = [(2, 3.0, 0.0), (3, 2.0, 0.0), (3, 2.0, 0.5), (4, 2.0, 0.5), (8, 1.0, 0.3), (3, 0.0001, 0.3)]
+
+
+@pytest.mark.parametrize("n, detect, image_std", SETTINGS)
 def test_power_is_how_often_a_difference_is_found(n, detect, image_std):
     rng, repeats = np.random.default_rng(1), 4000
     a, b = rng.normal(0, 1, (2, repeats, n))
     a += detect + rng.normal(0, image_std, (repeats, 1))
-    detected = np.mean(
-        [difference(x, y, image_std**2, paired=True).p < 0.05 for x, y in zip(a.tolist(), b.tolist(), strict=True)]
-    )
+    sides = zip(a.tolist(), b.tolist(), strict=True)
+    detected = np.mean([difference(x, y, image_std**2, paired=n >= 4).p < 0.05 for x, y in sides])
     assert power_of(n, detect, 1.0, image_std=image_std) == pytest.approx(detected, abs=0.025)
 
 

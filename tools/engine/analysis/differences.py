@@ -96,8 +96,9 @@ def difference(
         paired:           S = s_d^2 / n of the differences d_k = a_k - b_k,  dof_S = n - 1
         half = t(dof) * sqrt(S + I),  dof = dof_S * (1 + I / (c * S))^2,  c = (1 + 2 / dof_S)^2
 
-    Pairs are right where value k of both sides has the same seed, and so the same data order: what a seed does to both sides
-    cancels. ``tests/helpers/verdict_rates.py`` measures the coverage of both.
+    Pairs are possible where value k of both sides has the same seed, and so the same data order: what a seed does to both sides
+    cancels. ``verdicts.FEWEST_PAIRS`` says from how many seeds on verdicts use them. ``tests/helpers/verdict_rates.py`` measures
+    the coverage of both.
 
     c = 1 would be the rule of Welch and Satterthwaite with I as a term of infinitely many degrees of freedom. Such a term adds
     nothing to the sum below the fraction, which is right: a bootstrap of 1,000 replicates knows I to 4 %, and two seeds know S

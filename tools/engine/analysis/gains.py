@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from tools.engine.analysis.differences import Difference, ImageVariance, difference
 from tools.engine.analysis.rank_correlation import Correlation, correlation_of_gains
 from tools.engine.analysis.results import SCRATCH, Column, Results
-from tools.engine.analysis.verdicts import MARGINS, holm, margin_of, verdict
+from tools.engine.analysis.verdicts import FEWEST_PAIRS, MARGINS, holm, margin_of, verdict
 
 Pairs = Iterable[tuple[str, str]]  # (recipe, the one that it is compared with)
 Comparison = tuple[frozenset[str], Column]  # two recipes in one column, in either direction
@@ -88,11 +88,15 @@ def _gain(
 
 
 def _difference(results: Results, recipe: str, base: str, column: Column) -> Difference | None:
-    """Return the difference of two recipes in a column, paired if both have the same seeds; None without a number."""
+    """Return the difference of two recipes in a column; None without a number.
+
+    It is paired if both have the same seeds and at least ``FEWEST_PAIRS``, whatever their values are.
+    """
     a, b = results.cell(recipe, column), results.cell(base, column)
     if not a.groups or not b.groups:
         return None
-    return difference(a.groups, b.groups, image_variance(results, recipe, base, column), paired=a.design == b.design)
+    paired = a.design == b.design and len(a.design) >= FEWEST_PAIRS
+    return difference(a.groups, b.groups, image_variance(results, recipe, base, column), paired=paired)
 
 
 def decisive(results: Results) -> list[Column]:

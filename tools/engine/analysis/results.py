@@ -54,7 +54,7 @@ class Cell:
 
     @property
     def design(self) -> dict[str, set[str]]:
-        """Return the fine-tuning seeds of each independent seed; two cells of one design are paired."""
+        """Return the fine-tuning seeds of each independent seed; two cells of one design can be paired."""
         return {seed: set(values) for seed, values in self.runs.items()}
 
     @property

@@ -7,6 +7,7 @@ from tools.engine.analysis.differences import BY_SEEDS, Difference
 
 VERDICTS = ("better", "worse", "equivalent", "undecided")
 ALPHA = 0.05
+FEWEST_PAIRS = 4  # seeds from which runs of equal seeds are compared as pairs; two or three take Welch's interval
 MARGINS = {"top1": 0.2, "mAP": 0.3, "pixAcc": 0.2, "mIoU": 0.5}  # points; a smaller difference counts as none
 
 

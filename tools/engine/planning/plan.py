@@ -6,6 +6,7 @@ from math import sqrt
 from rich.table import Table
 
 from tools.engine.analysis.results import DASH, heading_of
+from tools.engine.analysis.verdicts import FEWEST_PAIRS
 from tools.engine.config import task_of
 from tools.engine.planning.cost import Costs, amount, elapsed, multiply_adds, parameters, past_runs, size_of
 from tools.engine.planning.power_analysis import ASSUMED, POWER, Need, needs, together
@@ -230,7 +231,7 @@ def detect_lines(detect: float, found: list[Need], costs: Costs) -> Iterator[str
             text += f", {amount(seconds, scale)} in all, finished runs included"
         yield f"{text}."
     yield (
-        "One difference of two recipes, each at these seeds, by a two-sided t test of pairs at 5 % on the test images as "
-        "they are. A page's adjusted p asks for more, and so does the claim that other images would show it. What a seed does to "
-        "both sides alike cancels and asks for less."
+        "One difference of two recipes, each at these seeds, by the two-sided t test of its verdict at 5 % (Welch's below "
+        f"{FEWEST_PAIRS} seeds, else of pairs) on the test images as they are. A page's adjusted p asks for more, and so does the "
+        "claim that other images would show it. What a seed does to both sides alike cancels in pairs and asks for less."
     )

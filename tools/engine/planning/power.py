@@ -6,27 +6,43 @@ import numpy as np
 from scipy.special import gammaincinv, ndtr, ndtri, stdtrit  # scipy.stats takes four times as long to import
 
 from tools.engine.analysis.differences import with_images
-from tools.engine.analysis.verdicts import ALPHA
+from tools.engine.analysis.verdicts import ALPHA, FEWEST_PAIRS
 
 
 def power_of(n: int, detect: float, std: float, alpha: float = ALPHA, image_std: float = 0.0) -> float:
-    """Return the probability that ``difference`` of ``n`` pairs of pretrainings has a p below ``alpha``.
+    """Return the probability that a verdict on ``n`` pretrainings a side, of equal seeds, has a p below ``alpha``.
 
-    The recipes of a study share their seeds, so their runs are paired. The two sides truly differ by ``detect`` points. The power
-    is the mean over S of P(|d| > t(dof) * sqrt(S + I)) for d normal around ``detect`` with the variance 2 * std^2 / n + I, where
-    S varies as chi^2(n - 1), on a grid of its quantiles. Without images this is a noncentral t. Nothing is assumed of what a
-    seed does to both sides alike: it cancels, and leaves a smaller ``std``.
+    The two sides truly differ by ``detect`` points. With S from ``_spreads`` and I = image_std^2 the power is the mean over S of
+    P(|d| > t(dof) * sqrt(S + I)) for d normal around ``detect`` with the variance 2 * std^2 / n + I. From ``FEWEST_PAIRS`` on,
+    and without images, this is a noncentral t. Nothing is assumed of what a seed does to both sides alike: from pairs it
+    cancels, and leaves a smaller ``std``.
 
     Args:
         detect, std: the true difference, and the deviation between pretrainings of either side, in points, above 0.
         image_std: the deviation of the difference over test images, which more seeds do not reduce.
     """
-    grid, images = (np.arange(1000) + 0.5) / 1000, image_std**2
-    true = 2 * std**2 / n
-    seeds = true * gammaincinv((n - 1) / 2, grid) / ((n - 1) / 2)
-    dof = with_images(n - 1, images / seeds)
+    true, images = 2 * std**2 / n, image_std**2
+    shares, seeds_dof = _spreads(n)
+    seeds = true * shares
+    dof = with_images(seeds_dof, images / seeds)
     reach, deviation = stdtrit(dof, 1 - alpha / 2) * np.sqrt(seeds + images), sqrt(true + images)
     return float(np.mean(ndtr((detect - reach) / deviation) + ndtr((-detect - reach) / deviation)))
+
+
+def _spreads(n: int) -> tuple[np.ndarray, np.ndarray | float]:
+    """Return the variance S over seeds that a verdict may find, in shares of the true one, and its degrees of freedom.
+
+    Pairs: S varies as chi^2(n - 1) / (n - 1). Welch's interval: S is the mean of two such, s and t, one of each side, with
+    (n - 1) * (s + t)^2 / (s^2 + t^2) degrees of freedom. Both are given on grids of their quantiles.
+    """
+
+    def quantiles(count: int) -> np.ndarray:
+        return gammaincinv((n - 1) / 2, (np.arange(count) + 0.5) / count) / ((n - 1) / 2)
+
+    if n >= FEWEST_PAIRS:
+        return quantiles(1000), n - 1
+    s, t = quantiles(100)[:, None], quantiles(100)
+    return (s + t) / 2, (n - 1) * (s + t) ** 2 / (s * s + t * t)
 
 
 def seeds_needed(detect: float, std: float, power: float = 0.8, alpha: float = ALPHA, image_std: float = 0.0) -> int | None:

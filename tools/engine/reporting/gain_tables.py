@@ -5,13 +5,15 @@ from collections.abc import Iterable, Mapping
 from tools.engine.analysis.gains import Gain, correlations, primary
 from tools.engine.analysis.rank_correlation import Correlation, rank_correlation
 from tools.engine.analysis.results import DASH, PUBLISHED, Column, Results, heading_of, published_gain
+from tools.engine.analysis.verdicts import FEWEST_PAIRS
 from tools.engine.reporting.document import Table
 from tools.engine.reporting.result_tables import like_for_like, marked
 
 RULE = (
-    "Points. Interval: 95 %, over pretrainings and test images. Runs of equal seeds are paired: each recipe's run is compared "
-    "with the other's of the same seed, by a t interval of the differences; where seeds differ, Welch's interval. The variance "
-    "over test images is that of a paired bootstrap. Images only: there is one seed, so the interval does not cover the variance "
+    "Points. Interval: 95 %, over pretrainings and test images. If both recipes have the same seeds and {fewest} or more (n is "
+    "'{fewest} pairs'), each run is compared with the other recipe's of the same seed, by a t interval of the differences; with "
+    "fewer seeds, or seeds that differ (n is '3 vs 3'), by Welch's interval. The variance over test images is that of a paired "
+    "bootstrap. Images only: there is one seed, so the interval does not cover the variance "
     "over seeds. Verdict: one for each pair of recipes in a task, in its first metric ({decisive}); it is the same wherever the "
     "pair appears on this page. p: adjusted by Holm's method for all pairs of a recipe with the reference or a parent in that "
     "task (pairs with scratch: for those among themselves). Equivalent: the interval lies within the margin ({margins}). Better "
@@ -57,7 +59,7 @@ def _rule(table: list[Gain]) -> str:
     decisive = [g for g in table if g.verdict] or table
     margins = dict.fromkeys(f"{heading_of(g.column.metric)} ±{g.margin:g}" for g in decisive)
     names = dict.fromkeys(heading_of(g.column.metric) for g in decisive)
-    return RULE.format(decisive=", ".join(names), margins=", ".join(margins))
+    return RULE.format(decisive=", ".join(names), margins=", ".join(margins), fewest=FEWEST_PAIRS)
 
 
 def _gain_header(has_bases: bool, has_published: bool) -> list[str]:
