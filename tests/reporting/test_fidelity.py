@@ -304,7 +304,7 @@ def test_the_figure_has_a_point_with_both_intervals_for_each_recipe(tmp_path, mo
     write_fidelity(str(toy), str(mini))
     (axes,) = drawings[0].axes
     points = [(float(x[0]), float(y[0])) for x, y in (line.get_data() for line in axes.get_lines()) if len(x) == 1]
-    assert sorted(points) == [pytest.approx((2 * gain, gain), abs=1e-3) for gain in (-0.9333, 4.0333, 6.0, 7.9667)]
+    assert sorted(points) == [pytest.approx((2 * gain, gain), abs=1e-3) for gain in (-4.9333, 4.0333, 6.0, 7.9667)]
     lines = [line.get_data() for line in axes.get_lines() if len(line.get_xdata()) == 2]
     assert len(lines) == 2 + 8  # zero lines, and two intervals a recipe
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == (

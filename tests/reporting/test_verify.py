@@ -275,6 +275,15 @@ def test_intervals_p_and_verdicts_that_were_changed_are_found(folder, name):
     assert text.startswith(f"gains.json, smooth, b_standard, mAP, faster_rcnn, detection_p, test, {name}: ")
 
 
+def test_gains_that_were_paired_with_too_few_seeds_are_found(folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("tools.engine.analysis.gains.FEWEST_PAIRS", 2)
+        write_json(folder / GAINS, comparisons(load_results(folder)))
+    differ = verify(folder).differ
+    for name in ("low", "high", "p"):
+        assert any(f"gains.json, smooth, b_standard, mAP, faster_rcnn, detection_p, test, {name}: " in text for text in differ)
+
+
 def test_a_report_with_margins_of_its_own_is_verified_with_them(folder):
     write_json(folder / GAINS, comparisons(load_results(folder), {"mAP": 1e6}))
     assert verify(folder).differ == []

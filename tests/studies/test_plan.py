@@ -159,6 +159,7 @@ def test_the_plan_of_table_8_at_scale_paper_without_data(capsys):
     assert "Table 3 of the paper, ResNet-50, baseline" in text and "1327 s an epoch on 4 GPUs" in text
     assert "Keys are provisional: without data at hand" in text
     assert "To see 0.3 points at 80% power" in text and ">= 6" in text and "unknown" in text
+    assert "the two-sided t test of its verdict at 5 % (Welch's below 4 seeds, else of pairs)" in text
     assert "MoCo's detection/README.md" in text and "unknown until some are repeated (--seeds 2x2)" in text
 
 
