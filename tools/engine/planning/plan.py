@@ -232,6 +232,6 @@ def detect_lines(detect: float, found: list[Need], costs: Costs) -> Iterator[str
         yield f"{text}."
     yield (
         "One difference of two recipes, each at these seeds, by the two-sided t test of its verdict at 5 % (Welch's below "
-        f"{FEWEST_PAIRS} seeds, else of pairs) on the test images as they are. A page's adjusted p asks for more, and so does the "
-        "claim that other images would show it. What a seed does to both sides alike cancels in pairs and asks for less."
+        f"{FEWEST_PAIRS} seeds, else of pairs) on the test images as they are. A page's adjusted p asks for more, and so does "
+        "the claim that other images would show it. What a seed does to both sides alike cancels in pairs and asks for less."
     )
