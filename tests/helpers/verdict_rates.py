@@ -114,7 +114,7 @@ def print_verdicts() -> None:
         null, real = (rates(n, Truth(gain, common), paired) for gain in (0.0, 3.0))
         print(f"n={n} common={common} {names[paired]} {null.coverage:.3f} {null.detected:.3f} {real.detected:.3f}", flush=True)
     print(f"{PAGES} pages of a dozen comparisons: pages of equal recipes with a false verdict, found gains of 6 deviations")
-    for (n, paired), common in product(((2, False), (3, False), (3, True), (4, True), (5, True)), (0.0, 0.5, 0.8)):
+    for n, common, paired in product((2, 3, 4, 5), (0.0, 0.5, 0.8), (False, True)):
         (_, false), (found, _) = (found_on_pages(n, Truth(gain, common), paired) for gain in (0.0, 6.0))
         print(f"n={n} common={common} {names[paired]} {false:.3f} {found:.3f}", flush=True)
     print("With a variance over test images of so many times that over seeds: coverage, pages with a false verdict")
