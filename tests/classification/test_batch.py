@@ -214,7 +214,7 @@ def test_without_the_trick_everything_decays():
     toy = composed([])
     groups = build_optim_wrapper(MODELS.build(toy.model), toy.optim_wrapper).optimizer.param_groups
     assert {group["weight_decay"] for group in groups} == {1e-4}
-    assert toy.optim_wrapper.optimizer.to_dict() == dict(type="SGD", lr=0.0125, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    assert toy.optim_wrapper.optimizer.to_dict() == dict(type="SGD", lr=0.003125, momentum=0.9, nesterov=True, weight_decay=1e-4)
 
 
 # ---- precision

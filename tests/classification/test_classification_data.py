@@ -66,7 +66,7 @@ def test_the_toy_pipelines_give_square_uint8_images(toy_root, monkeypatch, split
     assert len(data) == 8 * {"train": 2, "test": 1}[split]
     for i in range(0, len(data), 5):
         item = data[i]
-        assert (item["inputs"].dtype, tuple(item["inputs"].shape)) == (torch.uint8, (3, 64, 64))
+        assert (item["inputs"].dtype, tuple(item["inputs"].shape)) == (torch.uint8, (3, 48, 48))
         assert item["inputs"].float().std() > 5
 
 

@@ -167,7 +167,7 @@ def test_mixup_can_keep_the_schedule(scale, others):
     assert (mixed.epochs, mixed.train_cfg) == (plain.epochs, plain.train_cfg)
 
 
-@pytest.mark.parametrize(("scale", "epochs", "steps"), [("mini", 13, [3, 6, 9]), ("toy", 7, [1, 3, 5])])
+@pytest.mark.parametrize(("scale", "epochs", "steps"), [("mini", 13, [3, 6, 9]), ("toy", 20, [5, 10, 15])])
 def test_mixup_scales_epochs_and_steps_at_small_scales(scale, epochs, steps):
     cfg = composed(["mixup"], scale)
     assert (cfg.epochs, cfg.train_cfg.max_epochs, cfg.param_scheduler[0].milestones) == (epochs, epochs, steps)
@@ -209,7 +209,7 @@ def test_a_runner_does_one_optimiser_step_an_iteration(toy_root, monkeypatch, tm
         watch.remove()
         assert runner.iter == 4 and runner.optim_wrapper._inner_count == 4 * 6 // micro
         results[micro] = rates, runner.model.state_dict()
-    eta = 0.2 * 6 / 256
+    eta = 0.05 * 6 / 256
     expected = [eta / 2, eta, eta, eta / 2]
     for rates, _ in results.values():
         np.testing.assert_allclose(rates, expected, rtol=1e-9)

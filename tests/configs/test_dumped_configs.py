@@ -166,7 +166,7 @@ def test_the_tools_of_mmdet_and_mmseg_train_a_printed_config(tmp_path, toy_root,
     short = [
         "protocol.batch=2",
         "protocol.length.updates=2",
-        "protocol.warmup=1" if library == "mmdet" else "protocol.crop=64",
+        "protocol.warmup=1" if library == "mmdet" else "protocol.crop=96",
         "num_workers=0",
     ]
     small = [] if backbone == "card" else ["scratch_backbone.base_channels=8"]

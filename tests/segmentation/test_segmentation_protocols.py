@@ -139,7 +139,7 @@ def test_a_crop_larger_than_its_image_is_padded_with_ignored_pixels(toy_root, mo
     ("name", "expected"),
     [
         ("whole", dict(mode="whole")),
-        ("slide", dict(mode="slide", crop_size=(128, 128), stride=(85, 85))),
+        ("slide", dict(mode="slide", crop_size=(64, 64), stride=(42, 42))),
         ("multi_scale", dict(mode="whole", scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), flip=True)),
     ],
 )

@@ -127,6 +127,7 @@ def test_a_killed_run_goes_on_to_the_same_result(toy_root, tmp_path, number):
 def test_a_study_killed_twice_ends_in_the_undisturbed_table(toy_root, tmp_path):
     def study(folder: Path, **options) -> subprocess.Popen:
         arguments = [sys.executable, ROOT / "tools/study.py", "run", ROOT / DEMO, "--recipes", "b_standard"]
+        arguments += ["--tasks", "classification", "detection"]
         return start(arguments, folder, "study", toy_root.parent, **options)
 
     def table(folder: Path) -> list[tuple]:

@@ -189,7 +189,7 @@ ONE, SHORT = {"epochs": 1}, {"protocol.length.epochs": 1}
 TASKS = {
     "classification": ["configs/classification/resnet50_toy.py", ONE],
     "detection": ["configs/detection/faster_rcnn_fpn_toy.py", SHORT],
-    "segmentation": ["configs/segmentation/fcn_toy.py", SHORT],
+    "segmentation": ["configs/segmentation/fcn_toy.py", SHORT | {"protocol.batch": 2}],
 }
 
 

@@ -26,6 +26,7 @@ from tools.engine.doctor.checks import (
     read_constraints,
     render,
 )
+from tools.engine.toy_data.writer import ToySizes, make_toy
 
 GOOD = {
     **{
@@ -148,8 +149,10 @@ def test_versions_are_those_of_the_installed_packages():
     assert have == {"pytest": pytest.__version__, "surely-not-a-package": None}
 
 
-def test_data_is_searched_under_the_data_root(toy_root, monkeypatch):
-    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+def test_data_is_searched_under_the_data_root(tmp_path, monkeypatch):
+    toy_root = tmp_path / "toy"
+    make_toy(toy_root, sizes=ToySizes(2, 1, voc_train=6, voc_val=2, voc_test=1, ade_training=8, ade_validation=1), processes=1)
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
     by_item = {f.what: f for f in check_data()}
     assert {f"data: {t}, {s}" for t in ("classification", "detection", "segmentation") for s in doctor.SCALES} == set(by_item)
     assert by_item["data: detection, toy"].found == f"found in {toy_root}/VOCdevkit/VOC2007"

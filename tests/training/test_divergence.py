@@ -54,7 +54,7 @@ def spoiled(path: str, folder, target: str, update: int, value: float) -> dict:
             "loss",
             3,
             math.nan,
-            r"loss is not finite at update 3 of 16 \(.*loss nan; learning rate 0\.001563\); the last good .* none",
+            r"loss is not finite at update 3 of 16 \(.*loss nan; learning rate 0\.0003906\); the last good .* none",
         ),
         ("loss", 10, math.inf, r"loss is not finite at update 10 of 16 \(loss inf; .* checkpoint is epoch_1\.pth\. Lower the "),
         ("loss", 16, -math.inf, r"at update 16 of 16 \(loss -inf"),
