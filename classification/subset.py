@@ -30,12 +30,12 @@ def choose(root: Path, options: SubsetOptions) -> Choice:
     images: list[str] = []
     chosen, available = {"classes": len(classes)}, {"classes": len(names["train"])}
     for split in SPLITS:
-        found = {name: class_images(root / split, name) for name in classes}
-        if empty := [name for name, files in found.items() if not files]:
+        images_of = {name: class_images(root / split, name) for name in classes}
+        if empty := [name for name, files in images_of.items() if not files]:
             raise ValueError(f"{root / split} has class folders without images: {first_names(empty)}; fill or leave them out.")
-        taken = [file for files in found.values() for file in draw(files, options.images.get(split), options.seed)]
+        taken = [file for files in images_of.values() for file in draw(files, options.images.get(split), options.seed)]
         images += [f"{split}/{file}" for file in taken]
-        chosen[split], available[split] = len(taken), sum(map(len, found.values()))
+        chosen[split], available[split] = len(taken), sum(map(len, images_of.values()))
     return Choice(images, chosen, available, {})
 
 

@@ -74,13 +74,13 @@ def _years(root: Path, asked: tuple[str, ...] | None) -> list[str]:
     Raises:
         ValueError: one that was asked for is not there, or there are none.
     """
-    found = [name for name in entries(root)[0] if not is_hidden(name) and (root / name / LISTS).is_dir()]
-    for year in found if asked is None else asked:
-        if year not in found:
-            raise ValueError(f"{root} has no {year}/{LISTS}; there are: {first_names(found) or 'none'}.")
-    if not found:
+    years = [name for name in entries(root)[0] if not is_hidden(name) and (root / name / LISTS).is_dir()]
+    for year in years if asked is None else asked:
+        if year not in years:
+            raise ValueError(f"{root} has no {year}/{LISTS}; there are: {first_names(years) or 'none'}.")
+    if not years:
         raise ValueError(missing_folder(root / "VOC2007" / LISTS, "the lists of images of a VOCdevkit"))
-    return found if asked is None else sorted(set(asked))
+    return years if asked is None else sorted(set(asked))
 
 
 def _read_lists(folder: Path) -> dict[str, list[str]]:

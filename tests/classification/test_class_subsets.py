@@ -138,8 +138,8 @@ def test_unreadable_images_are_named_and_the_same_command_goes_on(folders, tmp_p
     (folders / "val/eel/val_0.JPEG").write_bytes(b"")
     with pytest.raises(ValueError, match="2 of the 25 images cannot be used, such as: .*train_1.JPEG cannot be decoded"):
         take("imagenet", folders, tmp_path / "out")
-    said = capsys.readouterr().out
-    assert f"{bad} cannot be decoded (" in said and "val_0.JPEG cannot be read (it is empty)." in said
+    output = capsys.readouterr().out
+    assert f"{bad} cannot be decoded (" in output and "val_0.JPEG cannot be read (it is empty)." in output
     assert not (tmp_path / "out").exists() and len(list(unfinished(tmp_path / "out").rglob("*.JPEG"))) == 23
     bad.write_bytes(sound)
     (folders / "val/eel/val_0.JPEG").unlink()

@@ -58,17 +58,17 @@ def test_ranks_and_their_chance_are_scipys(random):
     a, b = two_sides(6, 3, random)
     pairs = list(a.gains)
     x, y = ([s.gains[pair].diff.mean for pair in pairs] for s in (a, b))
-    found = agreement(pairs, a, b).ranks
-    assert found.rho == pytest.approx(stats.spearmanr(x, y).statistic)
+    agreed = agreement(pairs, a, b).ranks
+    assert agreed.rho == pytest.approx(stats.spearmanr(x, y).statistic)
     exact = stats.permutation_test(
         (x,), lambda x: stats.spearmanr(x, y).statistic, permutation_type="pairings", alternative="greater"
     )
     null = exact.null_distribution
     assert len(null) == 120
-    higher, equal = np.mean(null > found.rho + 1e-9), np.mean(np.abs(null - found.rho) < 1e-9)
-    assert found.chance.p == pytest.approx(higher + equal / 2)
-    assert found.chance.mean == pytest.approx(0, abs=1e-9)
-    assert (found.chance.low, found.chance.high) == pytest.approx(tuple(np.quantile(null, (0.025, 0.975))), abs=0.1)
+    higher, equal = np.mean(null > agreed.rho + 1e-9), np.mean(np.abs(null - agreed.rho) < 1e-9)
+    assert agreed.chance.p == pytest.approx(higher + equal / 2)
+    assert agreed.chance.mean == pytest.approx(0, abs=1e-9)
+    assert (agreed.chance.low, agreed.chance.high) == pytest.approx(tuple(np.quantile(null, (0.025, 0.975))), abs=0.1)
 
 
 def test_names_permuted_within_seeds_give_the_same_chance():
@@ -81,8 +81,8 @@ def test_names_permuted_within_seeds_give_the_same_chance():
         means = (scores[list(first), 0] + scores[list(second), 1]) / 2
         rhos.append(stats.spearmanr(means[1:], y).statistic)
         same.append(np.sum(np.sign(means[1:] - means[0]) == np.sign(y)))
-    found = agreement(pairs, a, b)
-    for figure, chance, null in ((found.ranks.rho, found.ranks.chance, rhos), (found.same, found.chance, same)):
+    agreed = agreement(pairs, a, b)
+    for figure, chance, null in ((agreed.ranks.rho, agreed.ranks.chance, rhos), (agreed.same, agreed.chance, same)):
         null = np.array(null)
         share = np.mean(null > figure + 1e-9) + np.mean(np.abs(null - figure) < 1e-9) / 2
         assert (chance.mean, chance.p) == (pytest.approx(null.mean(), abs=1e-9), pytest.approx(share))
@@ -92,11 +92,11 @@ def test_gains_over_parents_move_with_their_parents():
     pairs = [("b", "a"), ("c", "b"), ("d", "c")]
     a = side({"a": [1.0], "b": [4.0], "c": [2.0], "d": [3.0]}, pairs)
     b = side({"a": [0.0], "b": [3.0], "c": [5.0], "d": [6.0]}, pairs)
-    found = agreement(pairs, a, b)
+    agreed = agreement(pairs, a, b)
     orders = [np.diff(order) for order in permutations([1.0, 4.0, 2.0, 3.0])]
     null = [stats.spearmanr(steps, [3.0, 2.0, 1.0]).statistic for steps in orders if np.ptp(steps)]
-    assert found.ranks.rho == pytest.approx(stats.spearmanr([3.0, -2.0, 1.0], [3.0, 2.0, 1.0]).statistic)
-    assert found.ranks.chance.mean == pytest.approx(np.mean(null))
+    assert agreed.ranks.rho == pytest.approx(stats.spearmanr([3.0, -2.0, 1.0], [3.0, 2.0, 1.0]).statistic)
+    assert agreed.ranks.chance.mean == pytest.approx(np.mean(null))
 
 
 def test_signs_that_one_reference_makes_equal_are_no_evidence():
@@ -104,9 +104,9 @@ def test_signs_that_one_reference_makes_equal_are_no_evidence():
     a, b = (
         over("r0", {f"r{i}": [float(value)] for i, value in enumerate(values)}) for values in ([0, 3, 1, 2, 6, 5, 4], range(7))
     )
-    found = agreement(list(a.gains), a, b)
-    assert (found.same, found.chance.mean, found.chance.low, found.chance.high) == (6, 3.0, 0.0, 6.0)
-    assert found.chance.p == pytest.approx(0.5 / 7)
+    agreed = agreement(list(a.gains), a, b)
+    assert (agreed.same, agreed.chance.mean, agreed.chance.low, agreed.chance.high) == (6, 3.0, 0.0, 6.0)
+    assert agreed.chance.p == pytest.approx(0.5 / 7)
 
 
 def test_a_gain_of_exactly_zero_has_no_sign():
@@ -117,9 +117,9 @@ def test_a_gain_of_exactly_zero_has_no_sign():
 
 def test_recipes_with_other_seeds_and_many_recipes_have_a_sampled_chance():
     a, b = two_sides(12, 2, 1)
-    found = agreement(list(a.gains), a, b).ranks
+    agreed = agreement(list(a.gains), a, b).ranks
     x, y = ([s.gains[pair].diff.mean for pair in a.gains] for s in (a, b))
-    assert found.chance.p == pytest.approx(stats.spearmanr(x, y, alternative="greater").pvalue, abs=0.03)
+    assert agreed.chance.p == pytest.approx(stats.spearmanr(x, y, alternative="greater").pvalue, abs=0.03)
     a, b = two_sides(5, 2, 1)
     a.scores["r1"].pop("1")
     assert 0 < agreement(list(a.gains), a, b).ranks.chance.p < 1
@@ -127,16 +127,16 @@ def test_recipes_with_other_seeds_and_many_recipes_have_a_sampled_chance():
 
 def test_fewer_than_three_gains_have_signs_and_no_rank_correlation():
     a, b = two_sides(3, 2, 0)
-    found = agreement(list(a.gains), a, b)
-    assert found.ranks.rho is None and found.ranks.chance is None and 0 <= found.chance.p <= 1
+    agreed = agreement(list(a.gains), a, b)
+    assert agreed.ranks.rho is None and agreed.ranks.chance is None and 0 <= agreed.chance.p <= 1
 
 
 @pytest.mark.parametrize("steps", [False, True])
 def test_equal_recipes_raise_few_alarms(steps):
     """Six equal recipes, three seeds: p of the ranks is uniform, so that 5 % are below 0.05, and signs raise no more alarms."""
-    found = [agreement(*sides) for sides in random_sides(400, recipes=6, seeds=3, steps=steps)]
+    agreed = [agreement(*sides) for sides in random_sides(400, recipes=6, seeds=3, steps=steps)]
     ranks, signs = (
-        np.array([part.p for part in parts]) for parts in ([f.ranks.chance for f in found], [f.chance for f in found])
+        np.array([part.p for part in parts]) for parts in ([f.ranks.chance for f in agreed], [f.chance for f in agreed])
     )
     assert 0.025 < np.mean(ranks < 0.05) < 0.08 and 0.025 < np.mean(ranks > 0.95) < 0.08
     assert tuple(np.quantile(ranks, (0.25, 0.5, 0.75))) == pytest.approx((0.25, 0.5, 0.75), abs=0.07)
@@ -158,34 +158,34 @@ def test_seeds_that_rank_recipes_alike_agree_with_themselves():
 
 def test_a_study_against_the_published_numbers(tmp_path):
     comparison = compared(study(tmp_path, "toy"), "published")
-    (found,) = comparison.metrics
+    (fidelity,) = comparison.metrics
     ours, published = [6.0, 4.0333, 7.9667, -4.9333], [0.76, 1.69, 3.17, 3.56]
-    assert [found.a.gains[pair].diff.mean for pair in found.whole.pairs] == pytest.approx(ours, abs=1e-3)
-    assert [found.b.gains[pair].diff.mean for pair in found.whole.pairs] == pytest.approx(published)
-    assert found.whole.ranks.rho == pytest.approx(stats.spearmanr(ours, published).statistic)
-    assert found.whole.same == 3 and found.steps.same == 2  # d_efficient and smooth
-    decided = {recipe: gain.verdict for (recipe, base), gain in found.a.gains.items() if base == "b_standard"}
+    assert [fidelity.a.gains[pair].diff.mean for pair in fidelity.whole.pairs] == pytest.approx(ours, abs=1e-3)
+    assert [fidelity.b.gains[pair].diff.mean for pair in fidelity.whole.pairs] == pytest.approx(published)
+    assert fidelity.whole.ranks.rho == pytest.approx(stats.spearmanr(ours, published).statistic)
+    assert fidelity.whole.same == 3 and fidelity.steps.same == 2  # d_efficient and smooth
+    decided = {recipe: gain.verdict for (recipe, base), gain in fidelity.a.gains.items() if base == "b_standard"}
     assert decided == {"d_efficient": "better", "cosine": "better", "smooth": "better", "mixup": "worse"}
-    assert (found.whole.decided, found.whole.confirmed, dict(found.verdicts)) == (4, 3, {})
+    assert (fidelity.whole.decided, fidelity.whole.confirmed, dict(fidelity.verdicts)) == (4, 3, {})
 
 
 def test_two_scales_have_a_table_of_verdicts(tmp_path):
     noisy = {recipe: [value - 20 for value in values] for recipe, values in MAPS.items()} | {"smooth": [10.0, 40.0, 70.0]}
-    (found,) = compared(study(tmp_path, "toy"), study(tmp_path, "mini", noisy)).metrics
-    assert found.verdicts == {("better", "better"): 2, ("better", "undecided"): 1, ("worse", "worse"): 1}
-    assert (found.whole.same, found.whole.decided, found.whole.confirmed) == (4, 4, 4)
+    (fidelity,) = compared(study(tmp_path, "toy"), study(tmp_path, "mini", noisy)).metrics
+    assert fidelity.verdicts == {("better", "better"): 2, ("better", "undecided"): 1, ("worse", "worse"): 1}
+    assert (fidelity.whole.same, fidelity.whole.decided, fidelity.whole.confirmed) == (4, 4, 4)
 
 
 def test_scratch_is_no_trick(tmp_path):
     folder = study(tmp_path, "toy", MAPS | {"scratch": [10.0, 11.0, 12.0]})
-    (found,) = compared(folder, study(tmp_path, "mini", MAPS | {"scratch": [20.0, 21.0, 22.0]})).metrics
-    assert "scratch" not in dict(found.whole.pairs) and "no trick" in found.left_out["scratch"]
+    (fidelity,) = compared(folder, study(tmp_path, "mini", MAPS | {"scratch": [20.0, 21.0, 22.0]})).metrics
+    assert "scratch" not in dict(fidelity.whole.pairs) and "no trick" in fidelity.left_out["scratch"]
 
 
 def test_recipes_of_one_scale_only_are_named(tmp_path):
     fewer = {recipe: values for recipe, values in MAPS.items() if recipe != "mixup"}
-    (found,) = compared(study(tmp_path, "toy", fewer), study(tmp_path, "mini")).metrics
-    assert found.left_out == {"mixup": "no number at toy"} and len(found.whole.pairs) == 3
+    (fidelity,) = compared(study(tmp_path, "toy", fewer), study(tmp_path, "mini")).metrics
+    assert fidelity.left_out == {"mixup": "no number at toy"} and len(fidelity.whole.pairs) == 3
 
 
 def test_a_recipe_that_lost_a_seed_to_divergence_is_left_out(tmp_path):
@@ -193,9 +193,9 @@ def test_a_recipe_that_lost_a_seed_to_divergence_is_left_out(tmp_path):
     lines = (folder / "results.csv").read_text().splitlines()
     lines = [x.replace("54.0,done", ",diverged") if "cosine" in x and "mAP" in x else x for x in lines]
     (folder / "results.csv").write_text("\n".join(lines) + "\n")
-    (found,) = compared(folder, "published").metrics
-    assert found.left_out == {"cosine": "1 diverged at toy"}
-    assert not any("cosine" in pair for pair in (*found.whole.pairs, *found.steps.pairs))
+    (fidelity,) = compared(folder, "published").metrics
+    assert fidelity.left_out == {"cosine": "1 diverged at toy"}
+    assert not any("cosine" in pair for pair in (*fidelity.whole.pairs, *fidelity.steps.pairs))
 
 
 def test_metrics_of_one_scale_only_are_named(tmp_path):
@@ -203,7 +203,7 @@ def test_metrics_of_one_scale_only_are_named(tmp_path):
     mini = write_study(tmp_path / "demo-mini", rows, scale="mini")
     toy = write_study(tmp_path / "demo-toy", [row for row in made_rows() if row["task"] == "detection"], metrics=["mAP"])
     comparison = compared(toy, mini)
-    assert [found.a.column.metric for found in comparison.metrics] == ["mAP"]
+    assert [fidelity.a.column.metric for fidelity in comparison.metrics] == ["mAP"]
     assert [(scale.name, column.metric) for scale, column in comparison.unmatched] == [
         ("mini", "top1"),
         ("mini", "pixAcc"),

@@ -6,4 +6,4 @@ threads = 1
 epochs, warmup_epochs = 12, 1
 batch = 16  # over all processes
 micro_batch = 16  # number of images that BN computes its statistics over
-lr_at_256 = 0.05  # half the paper's: B-standard learns more evenly from seed to seed than with 0.1 and 0.2 (docs/LOG.md)
+lr_at_256 = 0.05  # half the paper's: smooth keeps more room below 100 %, and B-standard loses little (docs/LOG.md)

@@ -166,8 +166,8 @@ def compare_scales(a: Scale, b: Scale, margins: Mapping[str, float] | None = Non
     """
     tables = [_gains_at(scale, margins or {}) for scale in (a, b)]
     columns = _common_columns(*tables)
-    found = [_fidelity(_side(a, one, tables[0]), _side(b, other, tables[1])) for one, other in columns]
-    metrics = tuple(fidelity for fidelity in found if fidelity.whole.pairs)
+    fidelities = [_fidelity(_side(a, one, tables[0]), _side(b, other, tables[1])) for one, other in columns]
+    metrics = tuple(fidelity for fidelity in fidelities if fidelity.whole.pairs)
     if not metrics:
         names = [", ".join(dict.fromkeys(c.metric for c in table)) or "no metric" for table in tables]
         raise ValueError(
@@ -321,5 +321,5 @@ def agreement_of_seeds(recipes: Sequence[Mapping[str, float]]) -> float | None:
     values = np.array([[*runs.values()] for runs in recipes])  # recipe, seed
     rests = [np.delete(values, seed, axis=1).mean(axis=1) for seed in range(values.shape[1])]
     rhos = [rank_correlation(values[:, seed].tolist(), rest.tolist()).rho for seed, rest in enumerate(rests)]
-    known = [rho for rho in rhos if rho is not None]
-    return fmean(known) if len(known) == len(rhos) else None
+    defined = [rho for rho in rhos if rho is not None]
+    return fmean(defined) if len(defined) == len(rhos) else None

@@ -66,8 +66,8 @@ def print_fidelity(report: Report) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    words, agreement, *_ = report.findings
-    print("\n".join([report.title, report.lead, "", *(f"{metric}: {text}" for metric, text in words.rows)]))
+    sentences, agreement, *_ = report.findings
+    print("\n".join([report.title, report.lead, "", *(f"{metric}: {text}" for metric, text in sentences.rows)]))
     grid = Grid(box=SIMPLE, show_edge=False, padding=0, title=Text(agreement.title))
     shown = [i for i, name in enumerate(agreement.header) if name != "by chance"]
     for i in shown:
@@ -80,8 +80,8 @@ def print_fidelity(report: Report) -> None:
 def make_fidelity(comparison: Comparison) -> Report:
     """Build the report of two scales."""
     a, b = comparison.a, comparison.b
-    words = Table("In words", "ll", ["metric", "what it says"], [[heading(f), sentence(f)] for f in comparison.metrics])
-    tables = [words, agreement_table(comparison), verdict_table(comparison), gains_table(comparison)]
+    sentences = Table("In words", "ll", ["metric", "what it says"], [[heading(f), sentence(f)] for f in comparison.metrics])
+    tables = [sentences, agreement_table(comparison), verdict_table(comparison), gains_table(comparison)]
     basis = [basis_table(comparison), left_out_table(comparison)]
     return Report(
         f"{a.results.study['name']}: {a.name} against {b.name}",
@@ -99,10 +99,10 @@ def make_fidelity(comparison: Comparison) -> Report:
 def lead(comparison: Comparison) -> str:
     """Return one sentence: in which metrics both scales rank the recipes alike."""
     a, groups = comparison.a, dict[str, list[str]]()
-    for found in comparison.metrics:
-        word, chance = answer(found.whole), found.whole.ranks.chance
+    for fidelity in comparison.metrics:
+        word, chance = answer(fidelity.whole), fidelity.whole.ranks.chance
         p = f" (p {p_value(chance.p)})" if chance and word in (ALIKE, REVERSE) else ""
-        groups.setdefault(word, []).append(f"{heading(found)}{p}")
+        groups.setdefault(word, []).append(f"{heading(fidelity)}{p}")
     parts = [f"{word} in {_listed(groups[word])}" for word in (ALIKE, REVERSE, CHANCE, NONE) if word in groups]
     reference = a.results.label(a.results.reference)
     return f"{_both(a, comparison.b)}, gains over {reference} rank the recipes {'; '.join(parts)}."
@@ -118,9 +118,9 @@ def answer(whole: Agreement) -> str:
     return REVERSE if chance.p > 1 - ALPHA else CHANCE
 
 
-def sentence(found: Fidelity) -> str:
+def sentence(fidelity: Fidelity) -> str:
     """Return what a metric says: the answer, and the figures that it rests on."""
-    whole, a, b = found.whole, found.a.scale, found.b.scale
+    whole, a, b = fidelity.whole, fidelity.a.scale, fidelity.b.scale
     n, rho, chance = len(whole.pairs), whole.ranks.rho, whole.ranks.chance
     recipes = "1 recipe" if n == 1 else f"{n} recipes"
     if rho is None or chance is None:
@@ -129,9 +129,13 @@ def sentence(found: Fidelity) -> str:
     else:
         ranks = f"the {recipes} rank {answer(whole)}: rho {rho:+.2f} (by chance {_range(chance, '+.2f')})"
     signs = f"{whole.same} of {n} gains have the same sign (by chance {_range(whole.chance, '.0f')})"
-    own = "" if found.own_ranks is None else f" One seed {a.at} ranks them as its other seeds do with rho {found.own_ranks:+.2f}."
-    text = f"{_both(a, b)}, {ranks}; {signs}.{own}"
-    if not any(found.a.gains[pair].verdict for pair in whole.pairs):
+    self_ranks = (
+        ""
+        if fidelity.own_ranks is None
+        else f" One seed {a.at} ranks them as its other seeds do with rho {fidelity.own_ranks:+.2f}."
+    )
+    text = f"{_both(a, b)}, {ranks}; {signs}.{self_ranks}"
+    if not any(fidelity.a.gains[pair].verdict for pair in whole.pairs):
         return text
     if not whole.decided:
         return f"{text} None of these gains is decided {a.at}."
@@ -155,9 +159,9 @@ def _listed(names: list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def heading(found: Fidelity) -> str:
+def heading(fidelity: Fidelity) -> str:
     """Return the name of a metric, and what sets it apart where a scale has several columns of it."""
-    names = [side.scale.results.heading(side.column) for side in (found.a, found.b) if not side.scale.published]
+    names = [side.scale.results.heading(side.column) for side in (fidelity.a, fidelity.b) if not side.scale.published]
     return " and ".join(dict.fromkeys(names))
 
 
@@ -174,11 +178,13 @@ def _changed(a: Scale, b: Scale) -> list[str]:
 def agreement_table(comparison: Comparison) -> Table:
     """Return the rank correlation and the agreement of signs in each metric, over the reference and over the parents."""
     a, b, rows = comparison.a, comparison.b, []
-    for found in comparison.metrics:
-        own = DASH if found.own_ranks is None else f"{found.own_ranks:+.2f}"
-        rows.append([heading(found), a.results.label(a.results.reference), *_agreement_cells(found, found.whole), own])
-        if found.steps:
-            rows.append([heading(found), "the parent", *_agreement_cells(found, found.steps), DASH])
+    for fidelity in comparison.metrics:
+        self_ranks = DASH if fidelity.own_ranks is None else f"{fidelity.own_ranks:+.2f}"
+        rows.append(
+            [heading(fidelity), a.results.label(a.results.reference), *_agreement_cells(fidelity, fidelity.whole), self_ranks]
+        )
+        if fidelity.steps:
+            rows.append([heading(fidelity), "the parent", *_agreement_cells(fidelity, fidelity.steps), DASH])
     header = [
         *("metric", "gains over", "n", "rank correlation", "by chance", "p", "same sign", "by chance", "p"),
         *(f"decided {a.at}, same sign {b.at}", f"{a.name} with itself"),
@@ -187,9 +193,9 @@ def agreement_table(comparison: Comparison) -> Table:
     return Table("Agreement", "ll" + "r" * 9, header, rows, note)
 
 
-def _agreement_cells(found: Fidelity, part: Agreement) -> list[str]:
+def _agreement_cells(fidelity: Fidelity, part: Agreement) -> list[str]:
     n, rho = len(part.pairs), part.ranks.rho
-    has_verdicts = any(found.a.gains[pair].verdict for pair in part.pairs)
+    has_verdicts = any(fidelity.a.gains[pair].verdict for pair in part.pairs)
     return [
         *(str(n), DASH if rho is None else f"{rho:+.2f}", *_chance_cells(part.ranks.chance, "+.2f")),
         *(f"{part.same} of {n}", *_chance_cells(part.chance, ".1f")),
@@ -209,9 +215,9 @@ def verdict_table(comparison: Comparison) -> Table:
     """Return how many gains over the reference have each pair of verdicts; no rows where a scale has none."""
     a, b = comparison.a, comparison.b
     rows = [
-        [heading(found), verdict, *(str(found.verdicts.get((verdict, other), 0)) for other in VERDICTS)]
-        for found in comparison.metrics
-        if found.verdicts
+        [heading(fidelity), verdict, *(str(fidelity.verdicts.get((verdict, other), 0)) for other in VERDICTS)]
+        for fidelity in comparison.metrics
+        if fidelity.verdicts
         for verdict in VERDICTS
     ]
     note = f"The number of gains over the reference by their verdict {a.at} (rows) and {b.at} (columns)."
@@ -221,18 +227,18 @@ def verdict_table(comparison: Comparison) -> Table:
 def gains_table(comparison: Comparison) -> Table:
     """Return every comparison with its gain, interval and verdict at both scales."""
     a, b, rows = comparison.a, comparison.b, []
-    for found in comparison.metrics:
-        for pair in _all_pairs(found):
+    for fidelity in comparison.metrics:
+        for pair in _all_pairs(fidelity):
             labels = [a.results.label(name) for name in pair]
-            cells = [cell for side in (found.a, found.b) for cell in _gain_cells(side.gains[pair])]
-            rows.append([heading(found), *labels, *cells])
+            cells = [cell for side in (fidelity.a, fidelity.b) for cell in _gain_cells(side.gains[pair])]
+            rows.append([heading(fidelity), *labels, *cells])
     header = [text for scale in (a, b) for text in (f"gain {scale.at}", "95 % interval", "verdict")]
     note = " The published numbers are single runs: they have neither intervals nor verdicts." if b.published else ""
     return Table("Gains at both scales", "lllrrlrrl", ["metric", "recipe", "over", *header], rows, f"Points.{note}")
 
 
-def _all_pairs(found: Fidelity) -> list[Pair]:
-    return list(dict.fromkeys([*found.whole.pairs, *(found.steps.pairs if found.steps else ())]))
+def _all_pairs(fidelity: Fidelity) -> list[Pair]:
+    return list(dict.fromkeys([*fidelity.whole.pairs, *(fidelity.steps.pairs if fidelity.steps else ())]))
 
 
 def _gain_cells(gain: Gain) -> list[str]:
@@ -245,15 +251,15 @@ def basis_table(comparison: Comparison) -> Table:
     """Return by which network and protocol, on which split and with how many seeds each metric was measured at both scales."""
     rows = [
         [
-            heading(found),
+            heading(fidelity),
             side.scale.name,
             side.column.network,
             side.column.protocol or DASH,
             side.column.split or DASH,
             _seeds(side),
         ]
-        for found in comparison.metrics
-        for side in (found.a, found.b)
+        for fidelity in comparison.metrics
+        for side in (fidelity.a, fidelity.b)
     ]
     note = f"Published: {comparison.a.results.study['published']['source']}." if comparison.b.published else ""
     return Table("Measured by", "lllllr", ["metric", "scale", "network", "protocol", "split", "seeds"], rows, note)
@@ -269,7 +275,7 @@ def left_out_table(comparison: Comparison) -> Table:
     """Return the recipes and metrics that cannot be compared, and why."""
     a, b = comparison.a, comparison.b
     labels = {recipe: results.label(recipe) for results in (b.results, a.results) for recipe in results.study["recipes"]}
-    rows = [[heading(found), labels[r], reason] for found in comparison.metrics for r, reason in found.left_out.items()]
+    rows = [[heading(fidelity), labels[r], reason] for fidelity in comparison.metrics for r, reason in fidelity.left_out.items()]
     for scale, column in comparison.unmatched:
         reason = f"measured {scale.at} by {column.network}, and has no gain to compare {(b if scale is a else a).at}"
         rows.append([heading_of(column.metric), "all", reason])
@@ -285,11 +291,11 @@ def _figure(comparison: Comparison) -> Figure:
     first, second = one_line(a.at), one_line(b.at)
     corners = {(1, 1): "better at both", (0, 0): "worse at both", (0, 1): f"better {first} only", (1, 0): f"better {second} only"}
     panels = []
-    for found in comparison.metrics:
-        pairs = [(found.b.gains[pair], found.a.gains[pair]) for pair in found.whole.pairs]
+    for fidelity in comparison.metrics:
+        pairs = [(fidelity.b.gains[pair], fidelity.a.gains[pair]) for pair in fidelity.whole.pairs]
         points = [Point(x, y, name_of(a.results, [y], y.recipe, y.base)) for x, y in pairs]
-        rho = found.whole.ranks.rho
-        title = heading(found) + ("" if rho is None else f", rho {rho:+.2f}")
+        rho = fidelity.whole.ranks.rho
+        title = heading(fidelity) + ("" if rho is None else f", rho {rho:+.2f}")
         panels.append(Panel(title, f"gain {second}, points", f"gain {first}, points", points, corners))
     caption = (
         f"Gains over {a.results.label(a.results.reference)}. The mark shows the verdict {a.at} (triangle up: better, down: "
@@ -303,7 +309,9 @@ def _figure(comparison: Comparison) -> Figure:
 def content(comparison: Comparison) -> dict:
     """Return the content of fidelity.json: every figure of the report."""
     a, b = comparison.a, comparison.b
-    metrics = [{"metric": found.a.column.metric, "says": sentence(found)} | _entry(found) for found in comparison.metrics]
+    metrics = [
+        {"metric": fidelity.a.column.metric, "says": sentence(fidelity)} | _entry(fidelity) for fidelity in comparison.metrics
+    ]
     return {
         "study": a.results.study["name"],
         "scales": [a.name, b.name],
@@ -313,20 +321,20 @@ def content(comparison: Comparison) -> dict:
     }
 
 
-def _entry(found: Fidelity) -> dict:
+def _entry(fidelity: Fidelity) -> dict:
     """Return a metric as fidelity.json has it; lists of two are of the first scale and of the second."""
-    sides = (found.a, found.b)
+    sides = (fidelity.a, fidelity.b)
     return {
         "columns": [asdict(side.column) for side in sides],
-        "over_reference": asdict(found.whole),
-        "over_parents": asdict(found.steps) if found.steps else None,
-        "own_rank_correlation": found.own_ranks,
-        "verdicts": [{"at": words, "count": count} for words, count in found.verdicts.items()],
+        "over_reference": asdict(fidelity.whole),
+        "over_parents": asdict(fidelity.steps) if fidelity.steps else None,
+        "own_rank_correlation": fidelity.own_ranks,
+        "verdicts": [{"at": verdicts, "count": count} for verdicts, count in fidelity.verdicts.items()],
         "gains": [
             {"recipe": pair[0], "base": pair[1], "at": [_numbers(side.gains[pair]) for side in sides]}
-            for pair in _all_pairs(found)
+            for pair in _all_pairs(fidelity)
         ],
-        "left_out": found.left_out,
+        "left_out": fidelity.left_out,
     }
 
 
