@@ -23,6 +23,6 @@ protocol = dict(
     blur=0.0,
     batch=8,  # over all processes
     length=dict(epochs=8),
-    lr=0.05,
+    lr=0.02,
     head_lr_mult=1.0,  # with 10 the gain of pretraining is smaller (docs/LOG.md)
 )

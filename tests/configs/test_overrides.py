@@ -99,7 +99,7 @@ ACTING = [
         "protocol.crop=96",
         {"model.data_preprocessor.size": (96, 96), "train_dataloader.dataset.pipeline.5.crop_size": (96, 96)},
     ),
-    (FCN, "protocol.batch=4", {"optim_wrapper.optimizer.lr": 0.025, "train_dataloader.batch_size": 4}),
+    (FCN, "protocol.batch=4", {"optim_wrapper.optimizer.lr": 0.01, "train_dataloader.batch_size": 4}),
     (FCN, "protocol.inference=slide", {"model.test_cfg.mode": "slide", "model.test_cfg.crop_size": (64, 64)}),
     (FCN, "protocol.aux_weight=0.2", {"model.auxiliary_head.loss_decode.loss_weight": 0.2}),
     (FCN, "protocol.photometric=True", {"train_dataloader.dataset.pipeline.6.type": "PhotoMetricDistortion"}),
@@ -173,7 +173,7 @@ REFUSED = [
     (FPN, "protocol.selection=last", NOTHING),
     (FPN, "protocol.rpn_sample.low=0.9", "rpn_sample.low=0.9 above high=0.7; an anchor would be both."),
     (FPN, "protocol.clip.clip_value=5", "protocol.clip.clip_value, which is unknown; allowed: max_norm, norm_type."),
-    (FCN, "protocol.min_lr=1", "The protocol has min_lr=1 above lr=0.05; lower protocol.min_lr."),
+    (FCN, "protocol.min_lr=1", "The protocol has min_lr=1 above lr=0.02; lower protocol.min_lr."),
     (CLASSIFIER, "batch=8 batch=32", "--cfg-options batch is given twice, as 8 and as 32; give it once."),
     (CLASSIFIER, "batch=8 --cfg-options batch=32", "--cfg-options batch is given twice, as 8 and as 32; give it once."),
     # not of the form KEY=VALUE
