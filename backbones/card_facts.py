@@ -3,8 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,11 +11,12 @@ import msgspec
 from msgspec import Meta
 
 from backbones.common.files import read_json, sha256
-from backbones.common.project import RECORD, RUNS
+from backbones.common.project import RECORD, RUNS, SCRATCH
 from backbones.common.schema import Count, Number, Positive, accept
-from backbones.networks.architecture import Architecture, check_arch, type_of
+from backbones.networks.architecture import Architecture, check_arch
 
 FORMAT = 2
+LIKE = f"{SCRATCH}:"  # before a card: its network and input format, with random weights
 KEY = re.compile("[0-9a-f]{12}")  # a run's key
 ANEW = "write the card anew with tools/export_backbone.py, or import_backbone.py if it was imported"  # in messages
 JSON, WEIGHTS, PROBE, CLASSIFIER = "card.json", "weights.safetensors", "probe.safetensors", "classifier.safetensors"
@@ -61,6 +61,7 @@ class CardFacts:
         channel_order: 'rgb' or 'bgr'.
         folder: of the card, even if the upstream run has yet to write it.
         identity: stands for the card in run keys, see ``identity_of``.
+        random: the weights are not used: only the network and its input format are those of the card.
     """
 
     arch: Mapping[str, Any]
@@ -69,23 +70,25 @@ class CardFacts:
     channel_order: str
     folder: str
     identity: str = field(default="", compare=False)
-
-    @cached_property
-    def type(self) -> str:
-        """Return the ``type`` of the network in a config."""
-        return type_of(self.arch)
+    random: bool = False
 
     @classmethod
     def read(cls, path: str | Path) -> "CardFacts":
-        """Read the facts of the card at ``path``, which ``find_card`` explains.
+        """Read the facts of the card at ``path``, which ``find_card`` explains; 'scratch:CARD' stands for random weights.
 
         Raises:
             ValueError: there is no card, or its card.json is invalid.
         """
+        if str(path).startswith(LIKE):
+            return cls.read(str(path).removeprefix(LIKE)).with_random_weights()
         folder = find_card(path)
         about = read_card_json(folder / JSON)
         identity = identity_of(folder, about["source"].get("run"))
         return cls(about["arch"], about["mean"], about["std"], about["channel_order"], str(folder), identity)
+
+    def with_random_weights(self) -> "CardFacts":
+        """Return these facts for a training from scratch: neither the weights of the card nor its folder count."""
+        return replace(self, random=True, identity=SCRATCH)
 
 
 def identity_of(folder: Path, run: Any) -> str:

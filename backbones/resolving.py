@@ -47,8 +47,8 @@ class Request:
         machine: on which the config runs.
         seed: of initial values, data order and augmentation; a placeholder in a study's plan.
         tricks: names, or pairs of a name and its options, of a pretraining.
-        card: facts of the card of a transfer; None from scratch.
-        backbone: path of the card as the user gave it, or 'scratch'; None if nothing was given.
+        card: facts of the card of a transfer, or of the one whose network trains from scratch; None for the config's own network.
+        backbone: path of the card as the user gave it, 'scratch' or 'scratch:CARD'; None if nothing was given.
         transfer: 'finetune', 'frozen', or None for the default.
         protocol: name of the protocol, or None for the config's own.
         protocol_changes: values of the protocol, by dotted key.
@@ -103,7 +103,8 @@ def check_backbone(task: str, request: Request) -> None:
         )
     if request.transfer not in (None, *MODES):
         raise ValueError(f"--transfer is {request.transfer!r}; allowed: {', '.join(MODES)}.")
-    if request.backbone == SCRATCH and request.transfer == "frozen":
+    random = request.card.random if request.card else request.backbone == SCRATCH
+    if random and request.transfer == "frozen":
         raise ValueError("--backbone scratch with --transfer frozen would never train the backbone; leave one out.")
 
 

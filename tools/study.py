@@ -124,7 +124,7 @@ def run(study, args: argparse.Namespace) -> int:
         refuse_missing(args.vis)
     refuse_damaged(study)
     check(study)
-    make_cards(study.cards(), print)
+    make_cards(study.needed_cards(), print)
     nodes = nodes_of(study)
     if not slurm:
         refuse_queued(nodes, print)

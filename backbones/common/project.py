@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
-SCRATCH = "scratch"  # as the name of a backbone: random weights
+SCRATCH = "scratch"  # as the name of a backbone: random weights; scratch:CARD is the network of that card with random weights
 SCALES = ("toy", "mini", "paper")
 RUNS, RECORD = Path("work_dirs/runs"), "record.json"  # folder of all runs, and the file that a finished run leaves in its own
 

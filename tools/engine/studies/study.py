@@ -59,6 +59,7 @@ class CardSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     file: str
     label: str
     about: str
+    package: str | None = None
     top1: float | int | None = None
 
 
@@ -164,6 +165,16 @@ class Study:
     def cards(self) -> list[Weights]:
         """Return the published weights of all requested rows."""
         return [weights for name in self.recipes if (weights := self.catalogue[name].weights)]
+
+    def scratch_network(self) -> Weights | None:
+        """Return the weights whose network trains from scratch: the first of the file; None where no row is published weights."""
+        return self.catalogue[next(iter(self.file.cards))].weights if self.file.cards else None
+
+    def needed_cards(self) -> list[Weights]:
+        """Return the published weights whose cards the requested rows need, each once."""
+        cards = self.cards()
+        network = self.scratch_network() if SCRATCH in self.recipes else None
+        return cards if network is None or network in cards else [network, *cards]
 
     def transfers(self) -> dict[str, str]:
         """Return the requested tasks that transfer a backbone, with the patterns of their configs."""
@@ -280,7 +291,7 @@ def _rows_of_file(file: StudySchema, catalogue: Mapping[str, Recipe]) -> dict[st
     """Return the rows that a study's file itself defines: its published weights, and recipes with a label of its own."""
     rows = {}
     for name, card in file.cards.items():
-        weights = Weights(name, card.source, card.file, card.about, card.top1)
+        weights = Weights(name, card.source, card.file, card.about, card.top1, card.package)
         rows[name] = Recipe(name, card.label, (), weights=weights)
     for name, label in file.labels.items():
         refuse_unknown_name(f"recipe for a label of {file.name}", name, catalogue | rows)
