@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from backbones import BackboneCard
 from backbones.common.files import sha256
+from classification.tricks import difference, flatten
 from tests.helpers.networks import randomise_norms
 from tools.engine.config import Options, resolve
 from tools.engine.planning.cost import Costs, past_runs
@@ -121,9 +122,10 @@ def test_its_runs_are_transfers_alone():
     assert all(bool(row.card) == (row.recipe != "scratch") for row in rows)
     several = load_study(STUDY, "paper", ["tv_v1"], seeds=1, fine_tunings=3, tasks=["detection"])
     assert [row.options.seed for row in rows_of(several)] == [0, 100, 200]
-    segmentation = dict(scale="paper", recipes=["scratch"], tasks=["segmentation"])  # the control is that of other studies
-    nodes, demo_nodes = (nodes_of(load_study(path, **segmentation)) for path in (STUDY, "configs/studies/demo.py"))
-    assert [node.key for node in nodes] == [node.key for node in demo_nodes]
+    segmentation = dict(scale="paper", recipes=["scratch"], tasks=["segmentation"])
+    ((own,), (control,)) = (nodes_of(load_study(path, **segmentation)) for path in ("configs/studies/demo.py", STUDY))
+    keys = difference(flatten(own.plan.to_dict()), flatten(control.plan.to_dict()))
+    assert keys == [f"model.data_preprocessor.{name}" for name in ("mean", "std")]  # those of the rows beside it
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,9 @@ def test_missing_files_are_all_named_at_once():
     text = str(error.value)
     assert text.startswith("3 of 3 weight files are missing and could not be downloaded: checkpoints/")
     assert all(f"checkpoints/{row.file} (from {row.url})" in text for row in study.cards())
-    assert text.endswith("Put them there and start the same command again, or leave their rows out with --recipes NAME, a row whose file is there.")
+    assert text.endswith(
+        "Put them there and start the same command again, or leave their rows out with --recipes NAME, a row whose file is there."
+    )
     assert "\n" not in text
     assert not Path("work_dirs").exists() and not Path("checkpoints").exists()
 

@@ -100,7 +100,7 @@ def _recipe_nodes(study: Study, network: Network, recipe: Recipe, seed: int) -> 
 
 
 def _backbone(card: CardFacts | None, folder: str) -> str:
-    """Return what --backbone is for a card in ``folder``, for its network with random weights, or for the config's own network."""
+    """Return what --backbone is for a card in ``folder``, for its network from scratch, or for the config's own network."""
     if card is None:
         return SCRATCH
     return LIKE + folder if card.random else folder
