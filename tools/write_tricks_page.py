@@ -5,6 +5,7 @@ python tools/write_tricks_page.py
 
 import argparse
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -28,12 +29,16 @@ SHOWN = {
 }
 HEAD = """# The tricks
 
-In the order in which they are applied, whatever the order given. This page is written by `python -m tools.write_tricks_page`
-from the functions in `classification/tricks/`. Gains are the paper's own, in points of ImageNet top-1: single runs, some within
-the noise (one recipe spreads by about 0.5 from run to run), and not measured here; what was is in [LOG.md](LOG.md).
+Each trick is one function in `classification/tricks/` that edits a config. Add tricks to a pretraining by name, with options
+after a colon: `--tricks resnet_d cosine mixup:alpha=0.4`. They are applied in the order of this page, whatever the order given.
+A trick that would change nothing is refused.
 
-| trick | what it does | options | keys of the config | excludes | gain in the paper |
-| --- | --- | --- | --- | --- | --- |
+Gains are the paper's own, in points of ImageNet top-1. They are single runs, and some lie within the noise (one recipe spreads by
+about 0.5 from run to run). They were not measured here; what was is in [results](results/README.md). This page is written by
+`python tools/write_tricks_page.py` from the functions.
+
+| trick | what it does | gain in the paper |
+| --- | --- | --- |
 """
 TAIL = """
 ## Schedules
@@ -61,30 +66,64 @@ The published numbers come from the code's forms where the two differ.
 
 def page() -> str:
     """Return the text of docs/tricks.md."""
-    return HEAD + "".join(_row(name) for name in TRICKS) + TAIL.replace("{HSV}", HSV)
+    rows = "".join(_row(name) for name in TRICKS)
+    return HEAD + rows + "".join(_section(name) for name in TRICKS) + TAIL.replace("{HSV}", HSV)
 
 
 def _row(name: str) -> str:
     function = TRICKS[name]
-    cells = (
-        f"[`{name}`](../classification/tricks/{name}.py)",
-        summary(function),
-        _options(function),
-        ", ".join(f"`{key}`" for key in function.sets),
-        _excludes(name),
-        _gain(function.gain),
-    )
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |\n"
+    return f"| [`{name}`](#{name}) | {summary(function)} | {_gain(function.gain)} |\n"
 
 
 def summary(function) -> str:
     """Return the first paragraph of a docstring on one line."""
-    return " ".join(inspect.getdoc(function).split("\n\n")[0].split())
+    return _paragraphs(function)[0]
 
 
-def _options(function) -> str:
-    options = list(inspect.signature(function).parameters.values())[1:]
-    return ", ".join(f"`{p.name}={p.default}`" if p.default != "" else f"`{p.name}` (required)" for p in options) or "-"
+def why(function) -> str:
+    """Return the reason for a trick, the paragraph of its docstring that begins with "Why:"."""
+    reason = next(text for text in _paragraphs(function) if text.startswith("Why: ")).removeprefix("Why: ")
+    return reason[0].upper() + reason[1:]
+
+
+def _section(name: str) -> str:
+    """Return the section of a trick: what it does, why, its options, its gain and its code."""
+    function = TRICKS[name]
+    details = [text for text in _paragraphs(function)[1:] if not text.startswith("Why: ")]
+    facts = [
+        ("Gain in the paper", _gain(function.gain)),
+        ("Excludes", _excludes(name)),
+        ("Changes", ", ".join(f"`{key}`" for key in function.sets)),
+        ("Code", f"[`classification/tricks/{name}.py`](../classification/tricks/{name}.py)"),
+    ]
+    lines = "".join(f"- **{label}**: {text}\n" for label, text in facts if text != "-")
+    return "\n\n".join([f"\n## {name}", summary(function), f"**Why.** {why(function)}", *details, *_options(function), lines])
+
+
+def _options(function) -> list[str]:
+    """Return the table of a trick's options, or nothing."""
+    rows = [f"| `{name}` | {default} | {text} |" for name, default, text in options(function)]
+    return ["\n".join(["| option | default | meaning |", "| --- | --- | --- |", *rows])] if rows else []
+
+
+def options(function) -> list[tuple[str, str, str]]:
+    """Return (name, default, meaning) of each option of a trick."""
+    described = dict(re.findall(r"^    (\w+): (.*?)(?=\n    \w+: |\Z)", _part(function, "Args"), re.S | re.M))
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    defaults = {p.name: f"`{p.default}`" if p.default != "" else "required" for p in parameters}
+    return [(name, default, " ".join(described[name].split())) for name, default in defaults.items()]
+
+
+def _paragraphs(function) -> list[str]:
+    """Return the paragraphs of a docstring before its parts "Args" and "Raises", each on one line."""
+    text = re.split(r"\n\n(?:Args|Raises):\n", inspect.getdoc(function))[0]
+    return [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+
+
+def _part(function, title: str) -> str:
+    """Return the part of a docstring under ``title``, or an empty text."""
+    found = re.search(rf"\n\n{title}:\n(.*?)(?=\n\n|\Z)", inspect.getdoc(function), re.S)
+    return found[1] if found else ""
 
 
 def _excludes(name: str) -> str:

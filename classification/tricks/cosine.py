@@ -11,6 +11,8 @@ from classification.tricks.declare import Gain, trick
 def cosine(cfg) -> None:
     """Decay the learning rate by a cosine instead of steps: 0.5 (1 + cos(pi t / T)) eta at update t of T (equation 2).
 
+    Why: the rate stays high for longer at first, and falls without the jumps of a step schedule.
+
     T does not count the updates of the trick warmup.
     """
     cfg.param_scheduler = [

@@ -15,6 +15,8 @@ FORMS = ("paper", "gluoncv")
 def distillation(cfg, teacher: str = "", temperature: float = 20.0, form: str = "paper") -> None:
     """Train with l(p, softmax(z)) + T^2 l(softmax(r / T), softmax(z / T)), z from the student, r from the teacher (equation 6).
 
+    Why: the probabilities of a stronger network tell the student how alike the classes of an image are, which a label does not.
+
     The targets p are smoothed and mixed as without the trick. The teacher gets the same batch as the student, mixed if mixup is
     on. The paper's teacher is a ResNet-152-D with cosine decay and label smoothing, and with mixup if the student has mixup.
 

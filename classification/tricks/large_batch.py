@@ -11,6 +11,8 @@ from classification.tricks.declare import Gain, trick
 def large_batch(cfg, factor: int = 4) -> None:
     """Multiply the batch b and the micro-batch of BN statistics by ``factor``, and set lr = ``cfg.lr_at_256`` * b / 256.
 
+    Why: a large batch keeps many GPUs busy. Its gradient has less noise, so the learning rate may grow with it.
+
     b counts images over all devices and accumulation steps. In the paper b = 1024, with lr 0.4 and micro-batches of 128.
 
     Args:

@@ -10,6 +10,8 @@ from classification.tricks.declare import Gain, trick
 def no_bias_decay(cfg) -> None:
     """Apply weight decay to the weights of convolutions and fully connected layers only, not to biases, gamma and beta.
 
+    Why: decay regularises the many weights; the few other parameters gain nothing from being drawn to 0.
+
     MMEngine's optimiser constructor recognises norm layers by their type, so the BN of a shortcut is one of them.
     """
     cfg.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)

@@ -12,6 +12,8 @@ from classification.tricks.resnet_b import VARIANT, set_variant
 def resnet_d(cfg) -> None:
     """Use ResNet-D: ResNet-C with an average pool before the convolution of a shortcut that halves the map (figure 2c).
 
+    Why: the 1x1 convolution of that shortcut has stride 2 and ignores three quarters of its input; the pool reads all of it.
+
     Raises:
         ValueError: the network is not one of this project's ResNets.
     """

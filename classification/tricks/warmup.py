@@ -13,6 +13,8 @@ STARTS = ("first", "zero")
 def warmup(cfg, start: str = "first") -> None:
     """Raise the learning rate linearly over the first m updates: i * eta / m, i = 1..m (5 of the 120 epochs).
 
+    Why: the weights are random at first and gradients large, so that the full rate of a large batch can diverge.
+
     m is the number of updates in ``cfg.warmup_epochs``; they are part of the total. A cosine decay starts after the warmup. Steps
     do not move: they are counted from the first epoch.
 

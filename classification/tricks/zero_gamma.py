@@ -10,6 +10,8 @@ from classification.tricks.declare import Gain, trick
 def zero_gamma(cfg) -> None:
     """Initialise gamma to 0 in the last BN of each residual block, so that every block starts as its shortcut.
 
+    Why: the network starts as if it had fewer layers, which is easier to train at first.
+
     Raises:
         ValueError: the network has no residual block that ends in a BN.
     """

@@ -1,7 +1,12 @@
 """Test that the documents agree with the code."""
 
+import contextlib
+import functools
 import inspect
+import itertools
 import re
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +16,7 @@ from classification.schedule import learning_rates
 from classification.tricks import TRICKS
 from detection.schema import DetectionProtocol
 from segmentation.schema import SegmentationProtocol
+from tests.helpers.inputs.calls import answer
 from tools.engine.config import Options, resolve
 from tools.write_tricks_page import BASE, SHOWN, UPDATES, draw, page
 
@@ -19,12 +25,15 @@ def test_the_page_of_tricks_agrees_with_the_docstrings():
     """Run python tools/write_tricks_page.py if this fails."""
     text = (ROOT / "docs/tricks.md").read_text()
     assert text == page()
-    rows = re.findall(r"^\| \[`(\w+)`\]", text, re.MULTILINE)
-    assert rows == list(TRICKS)
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.M | re.S))
+    assert list(sections)[: len(TRICKS)] == list(TRICKS)
     for name, function in TRICKS.items():
-        line = next(line for line in text.splitlines() if line.startswith(f"| [`{name}`]"))
-        assert " ".join(inspect.getdoc(function).split("\n\n")[0].split()) in line
-        assert all(f"`{key}`" in line for key in function.sets)
+        section = sections[name]
+        assert " ".join(inspect.getdoc(function).split("\n\n")[0].split()) in section
+        assert "**Why.** " in section and f"(../classification/tricks/{name}.py)" in section
+        assert all(f"`{key}`" in section for key in function.sets)
+        assert all(f"| `{option}` |" in section for option in list(inspect.signature(function).parameters)[1:])
+        assert (f"{function.gain.points:+.2f}" in section) if function.gain else "Gain in the paper" not in section
 
 
 def test_the_figure_is_drawn_from_the_schedulers(tmp_path):
@@ -34,10 +43,69 @@ def test_the_figure_is_drawn_from_the_schedulers(tmp_path):
     assert len(rates) == 120 * UPDATES and max(rates) == rates[5 * UPDATES - 1] == 0.4
 
 
-def test_every_file_that_the_documents_link_to_exists():
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\((?!http)([^)#]+)", document.read_text()):
-            assert (document.parent / link).exists(), f"{document.name}: {link}"
+def documents() -> list[Path]:
+    """Return the Markdown files that people write; those in docs/results/NAME are written by tools."""
+    return [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "docs/results/README.md"]
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of the headings of a Markdown file, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", path.read_text(), flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
+def test_every_link_of_a_document_leads_to_a_file_and_a_heading(document):
+    text = document.read_text()
+    links = [
+        *re.findall(r"\]\((?!\w+:)([^)#\s]*)#?([^)\s]*)\)", text),
+        *re.findall(r"^\[[^\]]+\]: (?!\w+:)([^#\s]*)#?(\S*)$", text, re.M),
+    ]
+    for file, anchor in links:
+        target = document.parent / file if file else document
+        assert target.exists(), f"{document.name}: {file}"
+        assert not anchor or anchor in anchors(target), f"{document.name}: {file}#{anchor}"
+
+
+def test_every_page_is_in_the_site_and_in_its_navigation():
+    text = (ROOT / "mkdocs.yml").read_text()
+    listed = set(re.findall(r"[\w/-]+\.md", text[text.index("nav:") : text.index("theme:")]))
+    assert listed == {"index.md", "CONTRIBUTING.md", "CHANGELOG.md", "results/README.md"} | {
+        path.name for path in (ROOT / "docs").glob("*.md")
+    }
+
+
+def commands() -> dict[str, tuple[str, ...]]:
+    """Return tool and arguments of every command in the documents, by its text; the log and the changelog have older ones."""
+    found = {}
+    for document in set(documents()) - {ROOT / "CHANGELOG.md", ROOT / "docs/LOG.md"}:
+        text = document.read_text().replace("\\\n", " ")
+        for command in re.findall(r"(?<![\w/])tools/(\w+\.py(?: [^`\n>|;&]*)?)", text):
+            with contextlib.suppress(ValueError):  # a quotation mark of the sentence around it
+                found[command] = tuple(shlex.split(command, comments=True))
+    return found
+
+
+@functools.cache
+def options_of(tool: str, subcommand: str | None) -> set[str]:
+    """Return the options that the help of a tool, or of its subcommand, names."""
+    given = answer(tool, [subcommand, "--help"] if subcommand else ["--help"], {})
+    assert given.status == 0, given
+    return {*re.findall(r"--[\w-]+", given.out), "--help"}
+
+
+@pytest.mark.parametrize("command", sorted(commands()))
+def test_a_command_of_the_documents_has_options_and_files_that_exist(command):
+    script, *args = commands()[command]
+    tool = script.removesuffix(".py")
+    assert (ROOT / "tools" / script).is_file()
+    subcommand = args[0] if args and tool in ("study", "prepare_data") and not args[0].startswith("-") else None
+    assert {arg.split("=")[0] for arg in args if re.match("--[a-z]", arg)} <= options_of(tool, subcommand)
+    configs = [arg for arg in args if arg.startswith("configs/") and not re.search("[A-Z]{4}", arg)]
+    assert all((ROOT / config).is_file() for config in configs)
+    tricks = args[args.index("--tricks") + 1 :] if "--tricks" in args else []
+    for trick in itertools.takewhile(lambda arg: not arg.startswith("-"), tricks):
+        assert trick.split(":")[0] in TRICKS
 
 
 def protocol_rows():

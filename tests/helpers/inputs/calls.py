@@ -16,6 +16,7 @@ FUNCTIONS = {
     "import_backbone": "bring_in",
     "export_backbone": "export",
     "prepare_data": "prepare",
+    "write_tricks_page": "write",
 }  # where it is not the tool's name
 SECONDS = 30  # an answer that takes longer counts as a hang
 STARTED = "training has started"  # the answer of tools/train.py to an input that it accepts
