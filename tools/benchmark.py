@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # import the packages of this tree, even if others are installed
 
-from tools.engine.cli import HelpFormatter, main
+from tools.engine.cli import CommandParser, main
 from tools.engine.config.arguments import whole_number
 
 STAGES = {
@@ -32,9 +32,9 @@ STAGES = {
 
 def parse(args: list[str] | None = None) -> argparse.Namespace:
     stages = "\n".join(f"  {name:9} {text}" for name, text in STAGES.items())
-    parser = argparse.ArgumentParser(description=f"{__doc__}\nstages:\n{stages}", formatter_class=HelpFormatter)
+    parser = CommandParser(description=f"{__doc__}\nstages:\n{stages}")
     parser.add_argument("stage", nargs="+", choices=(*STAGES, "all"), metavar="STAGE", help="one of the stages above, or all")
-    out = "file of all measurements"
+    out = "file to write all measurements to"
     rounds = "number of rounds after two warm-up rounds; 5 give a stable median"
     parser.add_argument("--rounds", type=whole_number(1), default=5, metavar="N", help=rounds)
     parser.add_argument("--threads", type=whole_number(1), metavar="N", help="number of torch threads (default: all cores)")

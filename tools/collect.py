@@ -1,24 +1,23 @@
-"""Collect the records of a study's runs into work_dirs/STUDY-SCALE/results.csv, one unrounded value per row.
+"""Collect the finished runs of a study into work_dirs/STUDY-SCALE/results.csv, one unrounded value per row.
 
-python tools/collect.py configs/studies/demo.py --scale toy --seeds 3
+  python tools/collect.py demo --scale toy --seeds 3
 
-What earlier calls with other recipes, tasks or seeds collected stays in the table. Rows whose run the study would run otherwise
-today (another config, other data, another RESULT_VERSION) are dropped and named.
+tools/study.py run does this at its end. What earlier calls with other recipes, tasks or seeds collected stays in the table. Rows
+whose run the study would run otherwise today (another config, other data, another RESULT_VERSION) are dropped and named.
 """
 
-import argparse
 import sys
 from functools import partial
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import HelpFormatter, main
+from tools.engine.cli import CommandParser, main
 from tools.engine.studies.arguments import add_study_arguments, set_environment, study_of
 
 
 def collect() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     add_study_arguments(parser)
     args = parser.parse_args()
     set_environment(args)

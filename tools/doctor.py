@@ -9,21 +9,20 @@ run with an uninterrupted one, and verifies the transfer certificate.
 The exit status is 1 if there is a problem.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import HelpFormatter, main
+from tools.engine.cli import CommandParser, main
 
 
 def doctor() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         "--selftest",
         action="store_true",
-        help="run computations with known results instead of the checks; takes less than a minute",
+        help="compute what has a known result instead of the checks, which takes less than a minute",
     )
     args = parser.parse_args()
     from tools.engine.doctor.checks import diagnose, render

@@ -5,7 +5,6 @@
 A package stands one floor above the highest one that it imports. The script fails where packages import each other in a circle.
 """
 
-import argparse
 import ast
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 
 from backbones.common.files import atomic
 from backbones.common.project import ROOT
-from tools.engine.cli import main
+from tools.engine.cli import CommandParser, main
 
 GROUPS = ("backbones", "tools/engine")  # folders whose packages and modules are drawn one by one
 OTHERS = ("classification", "detection", "segmentation")  # packages that are drawn as one box
@@ -110,7 +109,7 @@ def draw(path: Path) -> None:
 
 
 def draw_architecture() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    CommandParser(description=__doc__).parse_args()
     draw(FIGURE)
     print(FIGURE)
 

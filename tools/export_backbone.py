@@ -1,7 +1,7 @@
 """Export a checkpoint as a backbone card, or a card as a file for timm, torchvision or OpenMMLab (mm).
 
+  python tools/export_backbone.py KEY --format timm --out resnet50d.safetensors
   python tools/export_backbone.py work_dirs/runs/KEY/epoch_8.pth --out cards/mine
-  python tools/export_backbone.py work_dirs/runs/KEY --format timm --out resnet50d.safetensors
   python tools/export_backbone.py cards/mine --format mm --out resnet50d_mm.pth
 
 A card is a folder with a backbone's weights, its input format, and a probe: an input with the features expected for it. A
@@ -9,39 +9,42 @@ finished pretraining already has a card (work_dirs/runs/KEY/card); use the first
 only after the library's own network has loaded every tensor and reproduced the card's probe.
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import HelpFormatter, main
+from tools.engine.cli import CommandParser, main
+from tools.engine.config.arguments import card_path
 
 
 def export() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
-        "source", type=Path, help="a checkpoint of a pretraining run, a card, or the folder of a run that has a card"
+        "source",
+        metavar="RUN|CARD|CHECKPOINT",
+        help="a run that has a card (its folder, its key or the beginning of its key), a card, or a checkpoint of a pretraining",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="folder of the new card, or the new file")
     parser.add_argument("--format", choices=("card", "timm", "torchvision", "mm"), default="card", help="format of the output")
     parser.add_argument("--force", action="store_true", help="replace a card or file that is at --out")
     args = parser.parse_args()
+    source = Path(card_path(args.source))
 
     from backbones.card import BackboneCard, refuse_existing
     from backbones.networks.factory import describe
 
     refuse_existing(args.out, args.force)
     if args.format == "card":
-        card = write_card(args.source, args.out)
+        card = write_card(source, args.out)
         print(f"{args.out}: {describe(card.arch)}")
         return
     from backbones.interchange.exporter import export_card
 
     with tempfile.TemporaryDirectory() as folder:
-        is_checkpoint = args.source.is_file() and args.source.suffix == ".pth"
-        card = write_card(args.source, Path(folder) / "card") if is_checkpoint else BackboneCard.load(args.source)
+        is_checkpoint = source.is_file() and source.suffix == ".pth"
+        card = write_card(source, Path(folder) / "card") if is_checkpoint else BackboneCard.load(source)
         print(*export_card(card, args.format, args.out), sep="\n")
 
 

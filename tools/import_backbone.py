@@ -19,11 +19,11 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import HelpFormatter, main
+from tools.engine.cli import CommandParser, main
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("source", help="timm:NAME[.TAG], torchvision:NAME[.WEIGHTS], or a .safetensors or torch file")
     parser.add_argument("--out", type=Path, required=True, metavar="CARD", help="folder of the new card")
     parser.add_argument("--variant", choices=("a", "b", "c", "d"), help="variant of a ResNet file whose tensors do not show it")

@@ -16,7 +16,6 @@ and shrinks images, boxes and masks. check compares layout, lists and counts wit
 writes a digest of all content to the file .content.json, which records of runs carry.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
 from backbones.common.project import data_root
-from tools.engine.cli import HelpFormatter, main
+from tools.engine.cli import CommandParser, main
 from tools.engine.config.arguments import MOST_SEED, whole_number
 from tools.engine.subset.arguments import add_subset
 
@@ -51,8 +50,8 @@ READERS = {  # the configs that read a dataset
 
 
 def prepare() -> int | None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="{toy,subset,check}")
+    parser = CommandParser(description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="{toy,subset,check}", title="commands")
     add_toy(commands)
     add_subset(commands)
     add_check(commands)
@@ -61,8 +60,9 @@ def prepare() -> int | None:
 
 
 def add_toy(commands) -> None:
-    toy = commands.add_parser("toy", help="generate the synthetic toy data", formatter_class=HelpFormatter)
-    toy.add_argument("--seed", type=whole_number(0, MOST_SEED), default=0, metavar="N", help="random seed")
+    text = "generate the synthetic toy data"
+    toy = commands.add_parser("toy", help=text, description=f"{text[0].upper()}{text[1:]}, from which scale toy learns.")
+    toy.add_argument("--seed", type=whole_number(0, MOST_SEED), default=0, metavar="N", help="random seed of the images")
     toy.add_argument("--out", type=Path, default=Path(data_root()) / "toy", metavar="DIR", help="folder to make")
     toy.set_defaults(run=make)
 
@@ -72,9 +72,8 @@ def add_check(commands) -> None:
     from detection import dataset_check as voc
     from segmentation import dataset_check as ade
 
-    raw = HelpFormatter
-    parser = commands.add_parser("check", help="check that downloaded data is complete", description=CHECK, formatter_class=raw)
-    kinds = parser.add_subparsers(required=True, metavar="{imagenet,places365,voc,ade20k}")
+    parser = commands.add_parser("check", help="check that downloaded data is complete", description=CHECK)
+    kinds = parser.add_subparsers(required=True, metavar="{imagenet,places365,voc,ade20k}", title="datasets")
     for name, folder, expected in (
         ("imagenet", "imagenet", check.IMAGENET),
         ("places365", "places365_standard", check.PLACES365),
@@ -94,11 +93,13 @@ def add_kind(kinds, name: str, folder: str, title: str, layout: str, check: Call
         title, layout: help text, and the layout that its own help shows.
         check: yields the findings for a folder and a number of processes.
     """
-    kind = kinds.add_parser(name, help=title, description=layout, formatter_class=HelpFormatter)
+    kind = kinds.add_parser(name, help=title, description=layout)
     kind.add_argument("root", metavar="DIR", nargs="?", type=Path, default=Path(data_root()) / folder, help="folder to check")
     own_help = "the data is a part of the dataset, or your own in its layout: do not compare counts, names and classes"
     kind.add_argument("--own", action="store_true", help=own_help)
-    kind.add_argument("--workers", type=whole_number(1), default=os.cpu_count() or 1, metavar="N", help="number of processes")
+    kind.add_argument(
+        "--workers", type=whole_number(1), default=os.cpu_count() or 1, metavar="N", help="number of processes that decode"
+    )
     kind.set_defaults(run=partial(report, check, READERS[name]))
 
 

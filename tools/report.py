@@ -1,12 +1,13 @@
 """Write the report of a study from its table (report.html, .md, .tex, gains.json, figures), without running anything.
 
-  python tools/report.py work_dirs/demo-toy
-  python tools/report.py work_dirs/demo-toy --verify
-  python tools/report.py --fidelity work_dirs/table8-toy work_dirs/table8-paper
-  python tools/report.py --fidelity work_dirs/table8-toy published
+  python tools/report.py demo                                      # work_dirs/demo-toy
+  python tools/report.py demo-toy --verify
+  python tools/report.py --fidelity table8-toy table8-paper
+  python tools/report.py --fidelity table8-toy published
 
-The folder holds results.csv and study.json, which tools/collect.py writes from the finished runs. After more runs, collect and
-report again. Neither torch nor mmengine is needed, so the folder can be copied and reported elsewhere.
+The folder of a study, work_dirs/STUDY-SCALE, holds results.csv and study.json, which tools/collect.py writes from the finished
+runs. After more runs, collect and report again. Neither torch nor mmengine is needed, so the folder can be copied and reported
+elsewhere.
 
 --verify writes nothing. It recomputes every number of results.csv, the variances over test images in study.json, and the
 intervals, p and verdicts in gains.json from the per-image results of the runs (ranks.npz, detections.npz, confusion.npz) in
@@ -26,7 +27,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import HelpFormatter, main
+from tools.engine.cli import CommandParser, main
+from tools.engine.study_folder.files import folder_of
 
 
 def report() -> int:
@@ -34,7 +36,7 @@ def report() -> int:
     if args.verify:
         from tools.engine.analysis.verify import verify
 
-        findings = verify(args.folder)
+        findings = verify(Path(folder_of(args.folder)))
         print("\n".join(findings.lines()))
         return 1 if findings.differ else 0
 
@@ -45,13 +47,14 @@ def report() -> int:
     if args.fidelity:
         from tools.engine.reporting.fidelity_report import print_fidelity, write_fidelity
 
-        fidelity, files = write_fidelity(*args.fidelity, margins)
+        fidelity, files = write_fidelity(*map(folder_of, args.fidelity), margins)
         print_fidelity(fidelity)
     else:
         from tools.engine.reporting.report import terminal_table, write_report
 
-        files = write_report(args.folder, margins)
-        terminal_table(args.folder, margins=margins)
+        folder = Path(folder_of(args.folder))
+        files = write_report(folder, margins)
+        terminal_table(folder, margins=margins)
     print("\n".join(map(str, files.values())))
     return 0
 
@@ -62,14 +65,18 @@ def arguments() -> argparse.Namespace:
     Raises:
         ValueError: two options exclude each other.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="folder of a study at a scale: work_dirs/STUDY-SCALE")
-    parser.add_argument("--verify", action="store_true", help="recompute every number from the per-image results of the runs")
+    parser = CommandParser(description=__doc__)
+    parser.add_argument(
+        "folder", nargs="?", help="a study at a scale: STUDY-SCALE, its folder, or STUDY alone if it has one scale"
+    )
+    parser.add_argument(
+        "--verify", action="store_true", help="write nothing, and recompute every number from the per-image results"
+    )
     parser.add_argument(
         "--fidelity",
         nargs=2,
         metavar=("A", "B"),
-        help="compare two scales of a study: two folders, or a folder and the word published",
+        help="compare two scales of a study, or one with the word published",
     )
     parser.add_argument(
         "--margin",

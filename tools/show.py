@@ -1,6 +1,6 @@
 """Draw a finished run's predictions on test images beside the ground truth, or those of two runs side by side.
 
-  python tools/show.py work_dirs/runs/KEY              # writes work_dirs/runs/KEY/pictures.png
+  python tools/show.py KEY                             # writes work_dirs/runs/KEY/pictures.png
   python tools/show.py KEY --num 24 --out sheet.png
   python tools/show.py KEY_A KEY_B                     # writes work_dirs/runs/KEY_A/beside_KEY_B.png
 
@@ -9,23 +9,27 @@ and for each task the reference beside the recipe that gained most. The report s
 (tools/collect.py, tools/report.py) after drawing others.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import HelpFormatter, main
+from tools.engine.cli import CommandParser, main
 from tools.engine.config.arguments import whole_number
 
 
 def show() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="one or two finished runs of the same task, each by its folder or key"
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="one finished run, or two of one task, each by its folder, its key or the beginning of its key",
     )
     parser.add_argument("--num", type=whole_number(1), default=12, metavar="N", help="number of images")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="output file (default: a file in the folder of the first run)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="PNG file to write (default: a file in the folder of the first run)"
+    )
     args = parser.parse_args()
 
     from tools.engine.reporting.image_sheets import show

@@ -1,14 +1,13 @@
 """Run a study: its recipes through pretraining, detection and segmentation, then the table and the report.
 
-  python tools/study.py run configs/studies/demo.py --scale toy
-  python tools/study.py run configs/studies/demo.py --scale toy --seeds 3
-  DATA_ROOT=... python tools/study.py run configs/studies/demo.py --scale mini --recipes scratch smooth
-  python tools/study.py run configs/studies/table6.py --scale paper --executor slurm --gpus 8 --time 480
-  python tools/study.py status configs/studies/demo.py --scale toy
-  python tools/study.py status configs/studies/demo.py --scale toy --json
-  python tools/study.py plan configs/studies/table6.py --scale paper
-  python tools/study.py plan configs/studies/transfer.py --scale paper --detect 0.3
-  python tools/study.py why configs/studies/demo.py KEY
+  python tools/study.py run demo
+  python tools/study.py run demo --seeds 3
+  python tools/study.py status demo --seeds 3
+  DATA_ROOT=data/mini python tools/study.py run demo --scale mini --recipes scratch smooth
+  python tools/study.py plan table6 --scale paper
+  python tools/study.py plan transfer --scale paper --detect 0.3
+  python tools/study.py run table6 --scale paper --executor slurm --gpus 8 --time 480
+  python tools/study.py why demo KEY
 
 Each run goes to work_dirs/runs/KEY, where KEY is a hash of everything that affects the result; finished runs are reused, also by
 other studies. On SIGTERM, SIGINT (Ctrl-C) or SIGHUP the runs finish their updates and save checkpoints, and the study exits with
@@ -24,64 +23,66 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import HelpFormatter, main
+from tools.engine.cli import CommandParser, main
 from tools.engine.config.arguments import positive_number, whole_number
 from tools.engine.stopping import STOPPED
 from tools.engine.studies.arguments import add_study_arguments, jobs_of, set_environment, study_of
 
+COMMANDS = {
+    "run": "Run everything that has not finished, then draw pictures, collect the table and write the report.",
+    "status": "Show the state and result of each run, and how long the rest takes.",
+    "plan": "Show, before anything runs and without data, the rows of a study, how they train and what they cost.",
+    "why": "Show how a run differs from the closest finished run, and so why it is not reused.",
+}
 JSON = """print one JSON document instead: study, scale, missing_data (folders without which keys are provisional) and runs, each
 with name, key, task, recipe, network, pretrain_seed, finetune_seed, upstream (key of the run that it rests on), state, folder and
 metrics (in percent; empty unless it is done)"""
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run|status|plan|why")
-    texts = dict(
-        run="run everything that has not finished, then draw pictures, collect and report",
-        status="show the state of each run",
-        plan="show the rows, their training and their cost, without data",
-        why="show how a run differs from the closest finished run",
-    )
-    for name, text in texts.items():
-        command = commands.add_parser(name, help=text, description=text, formatter_class=HelpFormatter)
-        add_study_arguments(command)
+    parser = CommandParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run|status|plan|why", title="commands")
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=f"{text[0].lower()}{text[1:-1]}", description=text)
         if name == "run":
             add_run_options(command)
         if name in ("status", "plan"):
             command.add_argument("--json", action="store_true", help=JSON)
-        if name == "why":
-            command.add_argument("node", metavar="KEY", help="key of a run, as status shows it")
         if name == "plan":
             command.add_argument(
                 "--detect",
                 type=positive_number(below=100),
                 metavar="POINTS",
-                help="also show how many seeds are needed to detect such a difference, and their cost",
+                help="difference for which to show how many seeds detect it, and what they cost (default: not shown)",
             )
+        add_study_arguments(command)
+        if name == "why":
+            command.add_argument("node", metavar="KEY", help="key of a run, as status shows it, or the beginning of the key")
     return parser.parse_args()
 
 
 def add_run_options(command: argparse.ArgumentParser) -> None:
     """Add the options of ``run`` alone."""
-    command.add_argument("--executor", choices=("local", "slurm"), default="local", help="where to run")
-    command.add_argument("--partition", metavar="NAME", help="Slurm partition of the jobs (default: that of the cluster)")
-    command.add_argument(
-        "--time",
-        type=whole_number(1, most=60 * 24 * 366),
-        metavar="MINUTES",
-        help="Slurm time limit of one start of a job, which is then resumed (default: 240)",
-    )
-    cpus = "Slurm CPUs of each run (default: 8 for each of its processes)"
-    command.add_argument("--cpus", type=whole_number(1), metavar="N", help=cpus)
-    command.add_argument("--retry", type=whole_number(0), default=0, metavar="N", help="number of retries of a failed run")
+    retry = "number of new starts of a run that failed"
+    command.add_argument("--retry", type=whole_number(0), default=0, metavar="N", help=retry)
     command.add_argument(
         "--vis",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="backends that receive the scalars besides the run's folder: tensorboard, wandb, ...",
+        help="trackers that receive the scalars besides the run's folder: tensorboard, wandb, mlflow, ... (default: none)",
     )
+    command.add_argument("--executor", choices=("local", "slurm"), default="local", help="where to run: here, or on a cluster")
+    slurm = command.add_argument_group("Slurm (with --executor slurm)")
+    slurm.add_argument("--partition", metavar="NAME", help="partition of the jobs (default: that of the cluster)")
+    slurm.add_argument(
+        "--time",
+        type=whole_number(1, most=60 * 24 * 366),
+        metavar="MINUTES",
+        help="time limit of one start of a job, which is then resumed (default: 240)",
+    )
+    cpus = "number of CPUs of each run (default: 8 for each of its processes)"
+    slurm.add_argument("--cpus", type=whole_number(1), metavar="N", help=cpus)
 
 
 def study() -> int:
@@ -98,7 +99,7 @@ def study() -> int:
 
         show_plan(study, args.detect, jobs_of(args, nodes_of(study)))
         return 0
-    return show_why(study, args.node) if args.command == "why" else show_status(study)
+    return show_why(study, args.node) if args.command == "why" else show_status(study, args)
 
 
 def run(study, args: argparse.Namespace) -> int:
@@ -167,17 +168,16 @@ def show_json(study) -> int:
     return 0
 
 
-def show_status(study) -> int:
-    """Print the state of each run, and how its curve compares with the published one."""
-    from tools.engine.analysis.curves import against_published
+def show_status(study, args: argparse.Namespace) -> int:
+    """Print the state and result of each run, and how long the rest takes."""
     from tools.engine.launching.slurm import waiting_jobs
-    from tools.engine.studies.graph import nodes_of
+    from tools.engine.planning.cost import Costs, past_runs
+    from tools.engine.planning.status_table import status_lines
+    from tools.engine.runs.lines import width
 
-    jobs = waiting_jobs(print)
-    for node in nodes_of(study):
-        note = node.fault or against_published(node, study.scale)
-        note = f" ({note})" if note else ""
-        print(f"{node.key}  {node.state(jobs.get(node.key)):21}  {node.name}{note}")
+    costs = Costs(study, past_runs())
+    for line in status_lines(costs, waiting_jobs(print), jobs_of(args, costs.nodes), width()):
+        print(line)
     return 0
 
 
@@ -185,15 +185,17 @@ def show_why(study, key: str) -> int:
     """Print how the run ``key`` differs from the closest finished run.
 
     Raises:
-        ValueError: the study has no such run.
+        ValueError: the study has no run whose key begins so, or several.
     """
     from tools.engine.studies.graph import nodes_of, why
 
-    nodes = {node.key: node for node in nodes_of(study)}
-    if key not in nodes:
-        raise ValueError(f"{study.name} has no run {key!r}; give one of {', '.join(nodes)}.")
-    print(f"{nodes[key].name}: {nodes[key].state()}")
-    for line in why(nodes[key]):
+    nodes = nodes_of(study)
+    matches = [node for node in nodes if node.key.startswith(key)]
+    if len(matches) != 1:
+        number = f"{len(matches)} runs whose keys begin with {key}" if matches else f"no run {key!r}"
+        raise ValueError(f"{study.name} has {number}; give one of {', '.join(node.key for node in matches or nodes)}.")
+    print(f"{matches[0].name}: {matches[0].state()}")
+    for line in why(matches[0]):
         print(f"  {line}")
     return 0
 

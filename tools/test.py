@@ -1,12 +1,14 @@
-"""Test a checkpoint with the config of its run and print the metrics.
+"""Test a checkpoint of a run with the config of the run, and print the metrics.
 
+  python tools/test.py KEY                             # the last checkpoint of a run; the beginning of a key is enough
+  python tools/test.py KEY epoch_8.pth --out again/
   python tools/test.py work_dirs/runs/KEY/config.py work_dirs/runs/KEY/epoch_8.pth
-  python tools/test.py work_dirs/runs/KEY/config.py work_dirs/runs/KEY/epoch_8.pth --out again/
 
 The run is not changed. With --out, metrics.json and the per-image results are written to that folder.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -14,29 +16,60 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import HelpFormatter, explained, main
+from backbones.common.project import find_run
+from tools.engine.cli import CommandParser, explained, main
+from tools.engine.openmmlab_flags import TEST, add_counterparts
+from tools.engine.run_folder import CONFIG, checkpoints_in
 
 
-def test() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("config", help="the config.py of a run; it is Python code, which is run")
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint of that run")
-    parser.add_argument("--out", type=Path, help="folder for metrics.json and the per-image results")
+def parse() -> argparse.Namespace:
+    parser = CommandParser(description=__doc__)
+    run = "a run, by its folder, its key or the beginning of its key, or the config.py of one, which is Python code that is run"
+    parser.add_argument("config", metavar="RUN|CONFIG", help=run)
+    checkpoint = "a checkpoint of the run: a path, or the name of a file in its folder (default: the last one)"
+    parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help=checkpoint)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for metrics.json and the per-image results (default: none)"
+    )
     parser.add_argument(
         "--inference", metavar="NAME", help="segmentation only: whole, slide or multi_scale (default: that of the config)"
     )
-    launcher = "what started the processes"
+    launcher = "program that started the processes of the test"
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help=launcher)
-    args = parser.parse_args()
+    add_counterparts(parser, TEST)
+    return parser.parse_args()
+
+
+def files_of(config: str, checkpoint: str | None) -> tuple[str, Path]:
+    """Return the config and the checkpoint that the command line names.
+
+    Raises:
+        ValueError: there is no such run, or it has no checkpoint.
+    """
+    if not (os.path.isfile(config) or config.endswith(".py")):
+        config = str(find_run(config) / CONFIG)
+    folder = Path(config).parent
+    if checkpoint is None:
+        paths = sorted(checkpoints_in(folder), key=lambda path: path.stat().st_mtime)
+        if not paths:
+            raise ValueError(f"{folder} holds no checkpoint of a run; name the checkpoint that is to be tested.")
+        return config, paths[-1]
+    beside = folder / checkpoint
+    return config, beside if not os.path.exists(checkpoint) and beside.is_file() else Path(checkpoint)
+
+
+def test() -> None:
+    args = parse()
+    config, checkpoint = files_of(args.config, args.checkpoint)
 
     from backbones.common.files import atomic_path, write_json
     from tools.engine.config import untrusted_notice
     from tools.engine.training.building import build_runner, load_run
     from tools.engine.training.starting import set_threads
 
-    if notice := untrusted_notice(args.config):
+    if notice := untrusted_notice(config):
         print(notice, file=sys.stderr)
-    resolved = load_run(args.config, args.checkpoint, args.launcher)
+    resolved = load_run(config, checkpoint, args.launcher)
     for notice in resolved.notices:
         print(notice, file=sys.stderr)
     cfg, task = resolved.cfg, resolved.task
@@ -47,7 +80,7 @@ def test() -> None:
         task.set_inference(cfg, args.inference)
     task.check_data(cfg)
     with tempfile.TemporaryDirectory() as scratch:
-        cfg.work_dir, cfg.launcher, cfg.load_from = scratch, args.launcher, str(args.checkpoint)
+        cfg.work_dir, cfg.launcher, cfg.load_from = scratch, args.launcher, str(checkpoint)
         with explained():
             metrics = {name: float(value) for name, value in build_runner(cfg).test().items()}
         per_image = Path(scratch) / task.PER_IMAGE

@@ -1,12 +1,14 @@
-"""Train and test one config: a classifier with tricks, or a detector or segmenter on a backbone card.
+r"""Train and test one config: a classifier with tricks, or a detector or segmenter on a backbone card.
 
-  python tools/train.py configs/classification/resnet50_toy.py --tricks resnet_d cosine warmup
-  python tools/train.py configs/detection/faster_rcnn_fpn_toy.py --backbone work_dirs/runs/KEY/card
-  torchrun --nproc_per_node 8 tools/train.py configs/classification/resnet50_paper.py --launcher pytorch
+  python tools/train.py configs/classification/resnet50_toy.py \
+      --tricks resnet_d cosine warmup
+  python tools/train.py configs/detection/faster_rcnn_fpn_toy.py --backbone KEY
+  torchrun --nproc_per_node 8 tools/train.py \
+      configs/classification/resnet50_paper.py --launcher pytorch
 
 The run goes to work_dirs/runs/KEY: config.py, checkpoint, per-image results, record.json (metrics and facts of the run), and for
 a classifier its card, the folder from which a detector or segmenter loads the backbone. KEY is a hash of everything that affects
-the result.
+the result; the beginning of it is enough on a command line.
 
 On SIGTERM, SIGINT (Ctrl-C) or SIGHUP a run finishes its update, saves a checkpoint and exits with status 75; a second signal ends
 it at once. After that, or after a kill, the same command goes on from the last checkpoint.
@@ -18,31 +20,44 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from tools.engine.cli import HelpFormatter, main
+from tools.engine.cli import CommandParser, main
 from tools.engine.config.arguments import add_run_arguments, resolved_of
+from tools.engine.openmmlab_flags import TRAIN, add_counterparts
 from tools.engine.stopping import stop_with_launcher
 
 
 def parse(args: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser(description=__doc__)
     add_run_arguments(parser)
-    parser.add_argument("--work-dir", metavar="D", help="folder of the run (default: work_dirs/runs/KEY)")
+    parser.add_argument("--work-dir", metavar="DIR", help="folder of the run (default: work_dirs/runs/KEY)")
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint of the run, if it has one: the default"
+        "--resume", action="store_true", help="go on from the last checkpoint of the run if it has one, as without the option"
     )
-    start.add_argument("--restart", action="store_true", help="start a stopped run over and remove its checkpoints")
+    start.add_argument("--restart", action="store_true", help="start a stopped run over, and remove its checkpoints")
     parser.add_argument(
         "--vis",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="backends that receive the scalars besides the run's folder: tensorboard, wandb, ...",
+        help="trackers that receive the scalars besides the run's folder: tensorboard, wandb, mlflow, ... (default: none)",
     )
-    parser.add_argument("--rescan", action="store_true", help="read all data again for the run's key, whatever is cached")
-    parser.add_argument("--expect-key", metavar="KEY", help="refuse to start unless this is the run's key, as a study does")
+    parser.add_argument(
+        "--rescan", action="store_true", help="read all data again to tell whether it has changed, whatever is cached"
+    )
+    parser.add_argument("--expect-key", metavar="KEY", help="refuse to start unless the run has this key, as a study does")
+    add_counterparts(parser, TRAIN)
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
-    return parser.parse_args(args)
+    parser.complete()
+    given, rest = parser.parse_known_args(args)
+    if given.resume and len(rest) == 1 and not rest[0].startswith("-"):
+        raise ValueError(
+            f"--resume takes no path ({rest[0]}): a run goes on from the last checkpoint in its own folder, work_dirs/runs/KEY "
+            "or --work-dir."
+        )
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return given
 
 
 def train() -> int:

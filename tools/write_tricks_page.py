@@ -3,7 +3,6 @@
 python tools/write_tricks_page.py
 """
 
-import argparse
 import inspect
 import re
 import sys
@@ -14,7 +13,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 from backbones.common.files import atomic, write_text
 from backbones.common.project import ROOT
 from classification.tricks import TRICKS
-from tools.engine.cli import main
+from tools.engine.cli import CommandParser, main
 from tools.engine.config import Options, resolve
 
 DOCS = ROOT / "docs"
@@ -159,7 +158,7 @@ def draw(path: Path) -> None:
 
 
 def write() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    CommandParser(description=__doc__).parse_args()
     write_text(DOCS / "tricks.md", page())
     draw(DOCS / "schedules.png")
 

@@ -1,14 +1,19 @@
 """Define the paths of the project, and the names that all packages share."""
 
+import difflib
 import os
+import re
 import stat
 from pathlib import Path
 
+VERSION = "0.1.0"  # of the project; pyproject.toml reads it here
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 SCRATCH = "scratch"  # as the name of a backbone: random weights; scratch:CARD is the network of that card with random weights
 SCALES = ("toy", "mini", "paper")
-RUNS, RECORD = Path("work_dirs/runs"), "record.json"  # folder of all runs, and the file that a finished run leaves in its own
+WORK = Path("work_dirs")
+RUNS, RECORD = WORK / "runs", "record.json"  # folder of all runs, and the file that a finished run leaves in its own
+KEY_START = re.compile("[0-9a-f]{1,12}")  # a run's key, or the beginning of one
 
 
 def data_root() -> str:
@@ -36,3 +41,37 @@ def data_root() -> str:
     if reason:
         raise ValueError(f"The variable DATA_ROOT is {root!r:.80} ({reason}); set it to the folder that holds the datasets.")
     return root
+
+
+def run_with_key(text: str | Path) -> Path | None:
+    """Return the folder of the run whose key is ``text`` or begins with it; None if there is none.
+
+    Raises:
+        ValueError: the keys of several runs begin so; names the first ones.
+    """
+    if not KEY_START.fullmatch(str(text)):
+        return None
+    if (RUNS / text).is_dir():
+        return RUNS / text
+    runs = sorted(path for path in RUNS.glob(f"{text}*") if path.is_dir())
+    if len(runs) > 1:
+        keys = ", ".join(path.name for path in runs[:5])
+        more = f" and {len(runs) - 5} more" if len(runs) > 5 else ""
+        raise ValueError(f"The keys of {len(runs)} runs begin with {text}: {keys}{more}; give more of the key.")
+    return runs[0] if runs else None
+
+
+def find_run(name: str | Path) -> Path:
+    """Return the folder of the run that ``name`` names: a folder, a key, or the beginning of a key.
+
+    Raises:
+        ValueError: there is no such run, or several; names the nearest.
+    """
+    if os.path.isdir(name):
+        return Path(name)
+    if run := run_with_key(name):
+        return run
+    keys = sorted(path.name for path in RUNS.glob("*") if path.is_dir())
+    nearest = difflib.get_close_matches(Path(name).name, keys, n=3, cutoff=0.4)
+    hint = f"nearest: {', '.join(nearest)}" if nearest else f"{len(keys)} runs are in {RUNS}; tools/runs.py list shows them"
+    raise ValueError(f"There is no run {name}; give a run's folder, its key or the beginning of its key ({hint}).")

@@ -18,7 +18,7 @@ from tests.helpers.show import classified as classified
 from tests.helpers.show import detected as detected
 from tests.helpers.show import world as world
 from tools.engine.config import Options, RunKey, resolve
-from tools.engine.reporting.image_sheets import find_run, pictures_of, sheet, show
+from tools.engine.reporting.image_sheets import finished_run, pictures_of, sheet, show
 from tools.engine.run_folder import SHEET
 from tools.engine.studies.about import about
 from tools.engine.studies.node import Node
@@ -198,7 +198,7 @@ def test_what_cannot_be_shown_is_refused(detected):
         show(detected, 1)
     (detected / "record.json").unlink()
     with pytest.raises(ValueError, match="no run in work_dirs/runs has finished"):
-        find_run(detected)
+        finished_run(detected)
 
 
 def test_a_study_says_where_the_pictures_of_its_runs_lie(world):

@@ -163,8 +163,16 @@ def test_help_shows_usage_and_an_example(tool):
 
 
 def test_help_shows_a_default_that_is_a_value_and_no_other():
-    parser = argparse.ArgumentParser(prog="x", description="a\nb", formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(prog="x", formatter_class=HelpFormatter)
     for number, value in enumerate((0, "local", Path("data"), None, False, [], {})):
         parser.add_argument(f"--o{number}", default=value, help=f"o{number}")
     text = parser.format_help()
-    assert re.findall(r"o\d \(default: (.*)\)", text) == ["0", "local", "data"] and "a\nb\n" in text
+    assert re.findall(r"o\d \(default: (.*)\)", text) == ["0", "local", "data"]
+
+
+def test_help_fills_paragraphs_and_keeps_indented_lines(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    command = "  python tools/train.py configs/classification/resnet50_toy.py"
+    description = f"a b\nc\n\n{command}\n  python\n\nwords of a paragraph that is longer than a narrow terminal"
+    text = argparse.ArgumentParser(prog="x", description=description, formatter_class=HelpFormatter).format_help()
+    assert f"\na b c\n\n{command}\n  python\n\nwords of a paragraph that is longer\nthan a narrow terminal\n" in text

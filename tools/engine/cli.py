@@ -1,4 +1,4 @@
-"""Run a script of tools/: errors that a user can fix end in one sentence and exit status 2."""
+"""Parse the command line of a script of tools/ and run it: errors that a user can fix end in one sentence and exit status 2."""
 
 import argparse
 import codecs
@@ -8,28 +8,61 @@ import logging
 import os
 import select
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from locale import getencoding
 from pathlib import Path
 
-from backbones.common.project import ROOT
+from backbones.common.project import CONFIGS, ROOT, VERSION
 
 # OpenMP reads this when torch is loaded: idle threads that spin cost more than they save when loader workers or another run
 # need the same cores (two runs on two cores took ten times as long).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 LINE_ENDS = {ord("\n"): "\\n", ord("\r"): "\\r"}  # in a name that an error quotes
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)  # full, over a limit, read-only
+COMPLETING = "_ARGCOMPLETE"  # environment variable that is set while a shell completes a command line
 CLOSED_PIPE = 141  # exit status after the reader of the output has gone, as a shell gives it for SIGPIPE
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keep the line breaks of a description, and show the default of each option that has a value by default."""
+    """Fit a description to the terminal, and show the default of each option that has a value by default.
+
+    Indented lines of a description, such as commands, stay as they are.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines: list[str] = []
+        for stays, group in groupby(text.strip().splitlines(), key=lambda line: not line or line[0] == " "):
+            block = list(group)
+            lines += block if stays else textwrap.wrap(" ".join(block), width, break_on_hyphens=False)
+        return "\n".join(f"{indent}{line}" for line in lines)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        has_value = action.default not in (None, [], {}) and action.default is not False
+        has_value = action.default not in (None, [], {}, argparse.SUPPRESS) and action.default is not False
         return super()._get_help_string(action) if has_value else action.help
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parse the command line of a script, or of one of its commands: with ``--version``, and a help that fits the terminal."""
+
+    def __init__(self, **options):
+        super().__init__(**{"formatter_class": HelpFormatter} | options)
+        version = f"TrickTransfer {VERSION} in {ROOT}"
+        self.add_argument("--version", action="version", version=version, help="show the version and its folder, and exit")
+
+    def parse_args(self, args=None, namespace=None):
+        self.complete()
+        return super().parse_args(args, namespace)
+
+    def complete(self) -> None:
+        """Answer a shell that completes a command line, if one asks, and exit."""
+        if COMPLETING in os.environ:
+            import argcomplete  # installed where a shell asks
+
+            argcomplete.autocomplete(self)
 
 
 def main(function: Callable[[], int | None]) -> None:
@@ -56,6 +89,11 @@ def main(function: Callable[[], int | None]) -> None:
 def _status_of(function: Callable[[], int | None]) -> int:
     """Return the exit status of ``function``; print errors that a user can fix."""
     try:
+        if not CONFIGS.is_dir():
+            raise ValueError(
+                "TrickTransfer is used from a clone of its repository, whose configs/ it reads, and not from an installed copy: "
+                "clone it and run make setup there, or pip install -e ."
+            )
         return function() or 0
     except ValueError as error:
         print(f"error: {sentence(error).translate(LINE_ENDS)}", file=sys.stderr)

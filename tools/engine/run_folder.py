@@ -153,6 +153,16 @@ def read_progress(folder: Path) -> Progress | None:
         return None
 
 
+def unfinished_state(folder: Path) -> str:
+    """Return the state of a run without a record: 'running 40 %', 'failed', 'stopped, 40 %' or 'waiting'."""
+    progress = read_progress(folder)
+    if is_locked(folder):
+        return f"running {100 * progress.part if progress else 0:.0f} %"
+    if failure_of(folder).is_file():
+        return "failed"
+    return f"stopped, {100 * progress.saved_part:.0f} %" if progress else "waiting"
+
+
 def checkpoints_in(folder: Path) -> list[Path]:
     """Return the checkpoints of a run, sorted by name: files that have the names which a run gives to its own."""
     return sorted(path for path in Path(folder).glob("*.pth") if CHECKPOINT.fullmatch(path.name) and path.is_file())

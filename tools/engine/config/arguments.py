@@ -2,9 +2,12 @@
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from backbones.common.project import SCRATCH, run_with_key
 
 MOST = 1024  # processes, threads, images and the like that one option may ask for
 MOST_SEED = 2**32 - 1  # numpy's largest
@@ -46,40 +49,59 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     from classification.tricks import TRICKS
 
     parser.add_argument("config", help="a file of configs/, or the config.py of an earlier run; it is Python code, which is run")
-    tricks = f"of a classifier, in any order: {', '.join(TRICKS)}"
-    parser.add_argument("--tricks", nargs="+", default=[], metavar="NAME[:OPTION=VALUE]", help=tricks)
-    parser.add_argument(
-        "--backbone",
-        metavar="CARD|scratch|scratch:CARD",
-        help="a card's folder, scratch for random weights, or scratch:CARD for random weights in the network of that card; "
-        "required downstream",
-    )
-    parser.add_argument("--transfer", metavar="finetune|frozen", help="fine-tune or freeze the backbone (default: finetune)")
-    parser.add_argument(
-        "--protocol", metavar="NAME", help="a file of configs/TASK/protocols, at scale paper (default: that of the config)"
-    )
-    factor = "multiply the protocol's learning rate (default: 1)"
-    parser.add_argument("--lr-factor", type=positive_number(), metavar="F", help=factor)
-    parser.add_argument("--hold-out", action="store_true", help="downstream: test on a fifth of the training data")
-    seed = "random seed (default: 0, or that of the run whose config.py is given)"
+    seed = "random seed of initial weights, data order and augmentation (default: 0, or that of the run whose config.py is given)"
     parser.add_argument("--seed", type=whole_number(0, MOST_SEED), metavar="N", help=seed)
-    parser.add_argument(
-        "--on-bad-image",
-        choices=("stop", "skip"),
-        help="stop at a training image that cannot be read, or replace it by the next one and list it in the record "
-        "(default: stop, or that of the run whose config.py is given)",
-    )
-    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="what started the processes")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="change values of the config, of its protocol, or of what follows from them, such as batch=32 (the learning rate "
+        help="values to change in the config, in its protocol, or in what follows from them, such as batch=32 (the learning rate "
         "follows), model.backbone.depth=101, protocol.lr=0.01 or optim_wrapper.optimizer.momentum=0.8; tools/print_config.py "
         "shows the result",
     )
+    parser.add_argument(
+        "--on-bad-image",
+        choices=("stop", "skip"),
+        help="what to do with a training image that cannot be read: stop the run, or take the next image and list the bad one "
+        "in the record (default: stop, or that of the run whose config.py is given)",
+    )
+    parser.add_argument(
+        "--launcher", choices=("none", "pytorch", "slurm"), default="none", help="program that started the processes of the run"
+    )
+    pretraining = parser.add_argument_group("pretraining (configs/classification)")
+    tricks = f"tricks to train with, in any order (default: none): {', '.join(TRICKS)}; docs/tricks.md lists their options"
+    pretraining.add_argument("--tricks", nargs="+", default=[], metavar="NAME[:OPTION=VALUE]", help=tricks)
+    _add_transfer_arguments(parser.add_argument_group("transfer (configs/detection, configs/segmentation)"))
+
+
+def _add_transfer_arguments(group) -> None:
+    """Add the options of a detector or segmenter."""
+    backbone = (
+        "the pretrained backbone (required): the key of a pretraining or the beginning of it, the folder of a card, scratch for "
+        "random weights, or scratch:CARD for random weights in the network of that card"
+    )
+    group.add_argument("--backbone", metavar="RUN|CARD|scratch", help=backbone)
+    transfer = "train the whole backbone, or freeze it (default: finetune)"
+    group.add_argument("--transfer", metavar="finetune|frozen", help=transfer)
+    protocol = "how it is trained and tested at scale paper: a file of configs/TASK/protocols (default: that of the config)"
+    group.add_argument("--protocol", metavar="NAME", help=protocol)
+    factor = "number by which the learning rate of the protocol is multiplied (default: 1)"
+    group.add_argument("--lr-factor", type=positive_number(), metavar="F", help=factor)
+    group.add_argument("--hold-out", action="store_true", help="test on a fifth of the training data, which is not trained on")
+
+
+def card_path(text: str) -> str:
+    """Return the path of the card that ``text`` names: a path as it is, or the card of the run whose key begins with it.
+
+    Raises:
+        ValueError: the keys of several runs begin so.
+    """
+    if text.startswith(f"{SCRATCH}:"):
+        return f"{SCRATCH}:{card_path(text.removeprefix(f'{SCRATCH}:'))}"
+    run = None if os.path.exists(text) else run_with_key(text)
+    return str(run / "card") if run else text
 
 
 def overrides_of(texts: Sequence[str]) -> dict[str, Any]:
@@ -119,7 +141,7 @@ def resolved_of(args: argparse.Namespace):
 
     options = Options(
         tricks=[parse_trick(text) for text in args.tricks],
-        backbone=args.backbone,
+        backbone=args.backbone and card_path(args.backbone),
         transfer=args.transfer,
         protocol=args.protocol,
         lr_factor=args.lr_factor,

@@ -11,6 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from backbones.common.drawing import run_labels
 from backbones.common.files import atomic
+from backbones.common.project import run_with_key
 from tools.engine.analysis.breakdowns import run_folders
 from tools.engine.analysis.results import SCRATCH, Column, Results, column_of, load_results, seed_of
 from tools.engine.config import having, part_of, resolve, task_of
@@ -39,7 +40,7 @@ def show(runs: Sequence[str | Path] | str | Path, num: int, out: Path | None = N
     runs = [runs] if isinstance(runs, str | Path) else list(runs)
     if not 1 <= len(runs) <= 2:
         raise ValueError(f"{len(runs)} runs are named; give one, or two to see them side by side.")
-    folders = [find_run(run) for run in runs]
+    folders = [finished_run(run) for run in runs]
     records = [read_record(folder) for folder in folders]
     if len(tasks := {record["task"] for record in records}) > 1:
         raise ValueError(f"The runs are of {' and '.join(sorted(tasks))}; give two of one task.")
@@ -139,17 +140,17 @@ def caption_of(path: Path) -> str | None:
         return None
 
 
-def find_run(run: str | Path) -> Path:
-    """Return the folder of a finished run.
+def finished_run(run: str | Path) -> Path:
+    """Return the folder of a finished run, by its path, its key or the beginning of its key.
 
     Raises:
         ValueError: no run has this name (the message suggests the nearest), it has not finished, or it diverged.
     """
-    for folder in (Path(run), RUNS / run):
-        if record := read_record(folder):
-            if record["status"] != "done" or not (folder / record["per_image"]).is_file():
-                raise ValueError(f"The run {folder} has no {record['per_image']} (status: {record['status']}); choose another.")
-            return folder
+    folder = Path(run) if Path(run).is_dir() else run_with_key(run)
+    if folder and (record := read_record(folder)):
+        if record["status"] != "done" or not (folder / record["per_image"]).is_file():
+            raise ValueError(f"The run {folder} has no {record['per_image']} (status: {record['status']}); choose another.")
+        return folder
     finished = sorted(path.parent.name for path in RUNS.glob(f"*/{RECORD}"))
     nearest = difflib.get_close_matches(Path(run).name, finished, n=3) or finished[:3]
     hint = f"finished runs in {RUNS}: {', '.join(nearest)}" if nearest else f"no run in {RUNS} has finished"

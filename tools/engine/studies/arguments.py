@@ -1,58 +1,92 @@
 """Add and read the command-line arguments that name a study or a part of one."""
 
 import argparse
+import difflib
 import os
 
 from backbones.common.fact_cache import DEVICE, machine
-from tools.engine.config.arguments import whole_number
+from backbones.common.project import ROOT, SCALES, WORK
+from tools.engine.config.arguments import card_path, whole_number
+from tools.engine.openmmlab_flags import STUDY, add_counterparts
 
 MOST_JOBS = 8  # runs at once, unless --jobs asks for more
 MOST_SEEDS = 100  # distance between the seeds of the fine-tunings of a backbone
+STUDIES = ROOT / "configs/studies"
+RECIPES = STUDIES / "recipes.py"
 
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``load_study``, which name a study or a part of one on every command line."""
-    parser.add_argument("study", help="a file of configs/studies/")
-    parser.add_argument("--scale", default="toy", help="size of configs and data: toy, mini or paper")
-    parser.add_argument("--recipes", nargs="+", metavar="NAME", help="rows of the study (default: all of the study's own)")
-    parser.add_argument(
+    study = "name of a study (a file of configs/studies, such as demo or table8), or the path of a study's file"
+    parser.add_argument("study", help=study).completer = lambda **_: study_names()
+    part = parser.add_argument_group("which runs of the study")
+    part.add_argument("--scale", default="toy", help=f"size of data and networks: {', '.join(SCALES)}").completer = lambda **_: (
+        SCALES
+    )
+    part.add_argument("--recipes", nargs="+", metavar="NAME", help="rows of the study (default: all that its file names)")
+    part.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks whose results are asked for (default: all of the study)")
+    seeds_help = "number of pretrainings of each recipe, P, and of fine-tunings of each of these, F"
+    part.add_argument("--seeds", type=seeds, default="1x1", metavar="P[xF]", help=seeds_help)
+    part.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help="how detectors and segmenters are trained and tested at scale paper; a task without a protocol of this name keeps "
+        "that of its config (default: those of the configs)",
+    )
+    part.add_argument(
+        "--tune-lr", action="store_true", help="show each transfer also at the best of 1/2, 1 and 2 times its learning rate"
+    )
+    part.add_argument(
         "--teachers",
         nargs="+",
         default=[],
         metavar="RECIPE=CARD",
-        help="backbone cards used instead of training the teachers",
+        help="cards of backbones that serve as teachers of distillation instead of training these (default: train them)",
     )
-    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks whose rows are included (default: all of the study)")
-    parser.add_argument(
-        "--protocol",
-        metavar="NAME",
-        help="protocol for every transfer task that defines it, at scale paper (default: that of the config)",
+    part.add_argument(
+        "--rescan", action="store_true", help="read all data again to tell whether it has changed, whatever is cached"
     )
-    parser.add_argument(
-        "--seeds",
-        type=seeds,
-        default="1x1",
-        metavar="P[xF]",
-        help="number of pretrainings P, and of fine-tunings F of each",
-    )
-    parser.add_argument(
+    _add_machine_arguments(parser.add_argument_group("how the runs share the machine (part of what a run's key stands for)"))
+    add_counterparts(parser, STUDY)
+
+
+def _add_machine_arguments(group) -> None:
+    """Add the options that divide cores and GPUs among the runs of a study."""
+    group.add_argument(
         "--jobs",
         type=whole_number(1),
-        help="number of runs at once, each with its share of threads or its GPUs; on CPUs the number of threads is part of a "
-        f"run's key (default: the number of cores, at most {MOST_JOBS}, at scale toy on CPUs; else 1)",
+        metavar="N",
+        help="number of runs at once, each with its share of the threads or GPUs (default: at scale toy on CPUs the number of "
+        f"cores, at most {MOST_JOBS}; else 1)",
     )
-    gpus, processes = (
-        "number of GPUs of each run; several share its batch, and in detection and segmentation their number is part of its key",
-        "number of processes of each run on CPUs, which share its batch, as --gpus",
-    )
-    device = parser.add_mutually_exclusive_group()
+    device = group.add_mutually_exclusive_group()
+    gpus = "number of GPUs of each run, which share its batch; 0 takes one if there is one"
     device.add_argument("--gpus", type=whole_number(0), default=0, metavar="N", help=gpus)
+    processes = "number of processes of each run on CPUs, which share its batch"
     device.add_argument("--processes", type=whole_number(1), default=1, metavar="N", help=processes)
-    rescan = "read all data again for the keys of runs, whatever is cached"
-    parser.add_argument("--rescan", action="store_true", help=rescan)
-    parser.add_argument(
-        "--tune-lr", action="store_true", help="also show each transfer at the best of 1/2, 1 and 2 times its learning rate"
-    )
+
+
+def study_names() -> list[str]:
+    """Return the names of the studies of configs/studies."""
+    return sorted(path.stem for path in STUDIES.glob("*.py") if path != RECIPES)
+
+
+def find_study(name: str) -> str:
+    """Return the path of a study's file: ``name`` itself, that of a study of configs/studies, or one in a folder of work_dirs.
+
+    Raises:
+        ValueError: a name without a path names no study; names the nearest.
+    """
+    stem = name.removesuffix(".py")
+    if os.path.isfile(name) or not stem or os.path.basename(name) != name:
+        return name
+    for path in (STUDIES / f"{stem}.py", WORK / stem / "study.py"):
+        if path.is_file():
+            return str(path)
+    names = study_names()
+    nearest = difflib.get_close_matches(stem, names, n=3, cutoff=0.4)
+    hint = f"nearest: {', '.join(nearest)}" if nearest else f"all: {', '.join(names)}"
+    raise ValueError(f"There is no study {name}; {hint}.")
 
 
 def set_environment(args: argparse.Namespace) -> None:
@@ -100,13 +134,13 @@ def study_of(args: argparse.Namespace):
     for recipe, _, card in pairs:
         if not card:
             raise ValueError(f"--teachers {recipe!r} has no card; give RECIPE=CARD, as in smooth=cards/resnet152d.")
-    cards = {recipe: card for recipe, _, card in pairs}
+    cards = {recipe: card_path(card) for recipe, _, card in pairs}
     if len(cards) < len(pairs):
         raise ValueError("--teachers has two cards for one recipe; give one RECIPE=CARD for each.")
     if args.rescan:
         rescan()
     return load_study(
-        args.study,
+        find_study(args.study),
         args.scale,
         args.recipes,
         args.seeds[0],

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.engine.config import Options, Resolved, RunKey
-from tools.engine.run_folder import RUNS, failure_of, is_locked, log_of, read_progress, read_record
+from tools.engine.run_folder import RUNS, failure_of, log_of, read_progress, read_record, unfinished_state
 
 
 @dataclass(frozen=True)
@@ -109,16 +109,10 @@ class Node:
             return "unreadable"
         if record := self.record:
             return record["status"]
-        percent = f"{100 * self.progress():.0f} %"
         if job:
-            state = f"running {percent}" if job.state == "RUNNING" else "queued"
+            state = f"running {100 * self.progress():.0f} %" if job.state == "RUNNING" else "queued"
             return f"{state} (job {job.id})"
-        if is_locked(self.folder):
-            return f"running {percent}"
-        if self.failure.is_file():
-            return "failed"
-        progress = read_progress(self.folder)
-        return f"stopped, {100 * progress.saved_part:.0f} %" if progress else "waiting"
+        return unfinished_state(self.folder)
 
     def progress(self) -> float:
         """Return the part of the run that is done, 0..1, as the run last wrote it."""

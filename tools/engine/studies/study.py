@@ -8,15 +8,13 @@ from typing import Any
 
 import msgspec
 
-from backbones.common.project import ROOT, SCALES, SCRATCH
+from backbones.common.project import SCALES, SCRATCH
 from backbones.common.schema import MOST_LISTED, accept
 from backbones.transfer.protocols import protocol_files
 from tools.engine.config import find_config, task_of
 from tools.engine.config.loading import read
-from tools.engine.studies.arguments import MOST_SEEDS
+from tools.engine.studies.arguments import MOST_SEEDS, RECIPES
 from tools.engine.studies.published_weights import Weights
-
-RECIPES = ROOT / "configs/studies/recipes.py"
 
 
 class RecipeSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -12,7 +12,6 @@ from backbones.common.subsets import Layout, SubsetOptions
 from classification.subset import LAYOUT as CLASS_FOLDERS
 from detection.subset import LAYOUT as DEVKIT
 from segmentation.subset import LAYOUT as ADE20K
-from tools.engine.cli import HelpFormatter
 from tools.engine.config.arguments import MOST_SEED, whole_number
 from tools.engine.subset.making import Order, Outcome, make
 from tools.engine.subset.scales import SCALES
@@ -56,10 +55,10 @@ KINDS = {
 def add_subset(commands) -> None:
     """Add the command to the commands of a parser."""
     text = "make a smaller copy of a dataset"
-    parser = commands.add_parser("subset", help=text, description=SUBSET, formatter_class=HelpFormatter)
-    parser.add_argument("--for", dest="scale", choices=sorted(SCALES), help="make the three datasets of this scale")
+    parser = commands.add_parser("subset", help=text, description=SUBSET)
+    parser.add_argument("--for", dest="scale", choices=sorted(SCALES), help="scale whose three datasets to make")
     add_common(parser, required=False, out_help="folder of the three datasets (default: DATA_ROOT/SCALE)")
-    kinds = parser.add_subparsers(metavar=f"{{{','.join(KINDS)}}}", dest="kind")
+    kinds = parser.add_subparsers(metavar=f"{{{','.join(KINDS)}}}", dest="kind", title="layouts")
     parser.set_defaults(run=make_scale)
     for name, kind in KINDS.items():
         add_kind(kinds, name, kind)
@@ -72,14 +71,17 @@ def add_common(parser, required: bool, out_help: str) -> None:
 
 def add_kind(kinds, name: str, kind: Kind) -> None:
     """Add the command ``subset NAME``."""
-    parser = kinds.add_parser(name, help=f"source with {kind.layout.holds}", formatter_class=HelpFormatter)
+    holds = f"source with {kind.layout.holds}"
+    parser = kinds.add_parser(name, help=holds, description=f"Make a smaller copy of a {holds}.")
     default = Path(data_root()) / kind.folder
     parser.add_argument("root", metavar="SOURCE", nargs="?", type=Path, default=default, help="folder to copy from")
     add_common(parser, required=True, out_help="folder to make")
     if "every" in kind.choosing:
-        parser.add_argument("--every", type=whole_number(1), metavar="K", help="take every K-th of the sorted classes")
+        parser.add_argument(
+            "--every", type=whole_number(1), metavar="K", help="take every K-th of the sorted classes (default: all)"
+        )
     if "classes" in kind.choosing:
-        text = "classes to take, or a text file that begins each line with one"
+        text = "classes to take, or a text file that begins each line with one (default: all)"
         parser.add_argument("--classes", nargs="+", metavar="CLASS", help=text)
     if "years" in kind.choosing:
         parser.add_argument("--years", nargs="+", metavar="YEAR", help="folders to take, such as VOC2007 (default: all)")
@@ -90,8 +92,12 @@ def add_kind(kinds, name: str, kind: Kind) -> None:
     resamplers = get_args(get_type_hints(SubsetOptions)["resampler"])
     text = "Pillow's filter, antialiased; masks take the nearest pixel"
     parser.add_argument("--resampler", choices=resamplers, default="lanczos", help=text)
-    parser.add_argument("--quality", type=whole_number(1, 100), default=90, metavar="N", help="of JPEG files that are shrunk")
-    parser.add_argument("--seed", type=whole_number(0, MOST_SEED), default=0, metavar="N", help="of the choice of images")
+    parser.add_argument(
+        "--quality", type=whole_number(1, 100), default=90, metavar="N", help="quality of JPEG files that are shrunk"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(0, MOST_SEED), default=0, metavar="N", help="random seed of the choice of images"
+    )
     parser.set_defaults(run=partial(make_one, name, kind.layout))
 
 

@@ -1,0 +1,80 @@
+"""Test that every command and every sub-command describes itself and all its options, and fits a terminal of 80 columns."""
+
+import argparse
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from backbones.common.project import ROOT, VERSION
+from tests.helpers.inputs.calls import FUNCTIONS
+from tools.engine.cli import CommandParser
+from tools.engine.program import scripts
+
+TOOLS = sorted(scripts())
+
+
+class Parsed(Exception):
+    """Carry the parser of a tool out of it."""
+
+
+def parser_of(tool: str) -> argparse.ArgumentParser:
+    """Return the parser that a tool builds, before it parses anything."""
+
+    def stop(parser, *_):
+        raise Parsed(parser)
+
+    module = importlib.import_module(f"tools.{tool}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [f"{tool}.py"])
+        patch.setattr(CommandParser, "parse_args", stop)
+        patch.setattr(CommandParser, "parse_known_args", stop)
+        with pytest.raises(Parsed) as stopped:
+            getattr(module, FUNCTIONS.get(tool, tool))()
+    return stopped.value.args[0]
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield a parser and those of its commands, at any depth."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from parsers(command)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_option_and_command_is_described(tool):
+    for parser in parsers(parser_of(tool)):
+        assert parser.description, parser.prog
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                assert {choice.dest for choice in action._choices_actions if choice.help} == set(action.choices), parser.prog
+            else:
+                assert action.help, f"{parser.prog}: {action.option_strings or action.dest}"
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_command_has_a_version(tool, capsys):
+    for parser in parsers(parser_of(tool)):
+        with pytest.raises(SystemExit) as stop:
+            argparse.ArgumentParser.parse_args(parser, ["--version"])
+        assert stop.value.code == 0 and capsys.readouterr().out.split() == ["TrickTransfer", VERSION, "in", str(ROOT)]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_help_fits_80_columns_but_for_commands_to_copy(tool, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for parser in parsers(parser_of(tool)):
+        long = [line for line in parser.format_help().splitlines() if len(line) > 80 and not line.startswith("  ")]
+        assert long == [], parser.prog
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_named_default_is_stated_once(tool):
+    for parser in parsers(parser_of(tool)):
+        for action in parser._actions:
+            text = parser.formatter_class(parser.prog)._get_help_string(action) if action.help else ""
+            assert len(re.findall(r"\(default: ", text)) <= 1, f"{parser.prog}: {text}"
