@@ -21,7 +21,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 demo: setup ## make the toy data and run the study `demo` through all tasks
 	$(BIN)/python tools/prepare_data.py toy
 	@sed -n '/^With three seeds/,/^+ smooth/p' configs/studies/demo.py
-	$(BIN)/python tools/study.py run configs/studies/demo.py --scale toy --seeds 3
+	$(BIN)/python tools/study.py run demo --scale toy --seeds 3
 
 test: setup ## run the fast tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"

@@ -1,7 +1,7 @@
 """Run the whole pipeline on few rows: two pretrainings and a control from scratch, each through detection and segmentation.
 
-python tools/study.py run configs/studies/demo.py --scale toy --seeds 3
-python tools/study.py run configs/studies/demo.py --scale mini --recipes scratch smooth
+python tools/study.py run demo --scale toy --seeds 3
+python tools/study.py run demo --scale mini --recipes scratch smooth
 
 With three seeds at toy it is 24 runs, about 8 minutes on 2 cores. What to expect, lowest to highest of eight runs a row (five
 seeds with AVX-512, three of them with ATEN_CPU_CAPABILITY=avx2 too):

@@ -1,7 +1,7 @@
 """Leave out one trick at a time from the last row of Table 6, which has all tricks, through all three tasks.
 
-python tools/study.py plan configs/studies/leave_one_out.py --scale paper
-python tools/study.py run configs/studies/leave_one_out.py --scale toy
+python tools/study.py plan leave_one_out --scale paper
+python tools/study.py run leave_one_out --scale toy
 
 The row without resnet_d has resnet_b. A loss here is the gain of a trick on top of all others. The paper has no such table.
 """

@@ -1,7 +1,7 @@
 """Add each trick alone to B-standard, through all three tasks, with a control from scratch.
 
-python tools/study.py plan configs/studies/one_at_a_time.py --scale paper
-python tools/study.py run configs/studies/one_at_a_time.py --scale toy
+python tools/study.py plan one_at_a_time --scale paper
+python tools/study.py run one_at_a_time --scale toy
 
 resnet_c and resnet_d replace resnet_b. A trick that helps only together with another one (large_batch without warmup) can show a
 loss. The paper has no such table: its rows are cumulative.

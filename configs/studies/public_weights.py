@@ -1,8 +1,8 @@
 """Transfer published ResNet-50 weights to detection and segmentation, which one GPU can do without any pretraining.
 
-python tools/study.py plan configs/studies/public_weights.py --scale paper
-python tools/study.py run configs/studies/public_weights.py --scale paper --seeds 3 --recipes scratch tv_v1 tv_v2 gluon_d_mixup
-python tools/study.py run configs/studies/public_weights.py --scale toy --recipes scratch tv_v1
+python tools/study.py plan public_weights --scale paper
+python tools/study.py run public_weights --scale paper --seeds 3 --recipes scratch tv_v1 tv_v2 gluon_d_mixup
+python tools/study.py run public_weights --scale toy --recipes scratch tv_v1
 
 The command uses files in checkpoints/ or in torch's cache and downloads the others. Without a network it tells which files to
 put where. The networks have full width at every scale, so a detection takes minutes even at toy. Each row is one pretraining by

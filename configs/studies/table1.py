@@ -1,7 +1,7 @@
 """Reproduce Table 1: networks of 2016 to 2018 beside ResNet-50 with all tricks; top-1, parameters and multiply-adds.
 
-python tools/study.py plan configs/studies/table1.py --scale paper
-python tools/study.py run configs/studies/table1.py --scale toy
+python tools/study.py plan table1 --scale paper
+python tools/study.py run table1 --scale toy
 
 The paper quotes the authors of the other networks; this study trains them with the baseline recipe.
 """

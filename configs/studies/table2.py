@@ -1,7 +1,7 @@
 """Reproduce Table 2: the baseline of ResNet-50, Inception-V3 and MobileNet, beside the figures of their authors.
 
-python tools/study.py plan configs/studies/table2.py --scale paper
-python tools/study.py run configs/studies/table2.py --scale toy
+python tools/study.py plan table2 --scale paper
+python tools/study.py run table2 --scale toy
 """
 
 name = "table2"

@@ -1,7 +1,7 @@
 """Reproduce Table 3: efficient (large batch, low precision and the tricks for them) against the baseline, with minutes per epoch.
 
-python tools/study.py plan configs/studies/table3.py --scale paper
-python tools/study.py run configs/studies/table3.py --scale toy
+python tools/study.py plan table3 --scale paper
+python tools/study.py run table3 --scale toy
 """
 
 name = "table3"

@@ -1,7 +1,7 @@
 """Reproduce Table 4: the parts of efficient one by one on ResNet-50, at the base batch and at four times that batch.
 
-python tools/study.py plan configs/studies/table4.py --scale paper
-python tools/study.py run configs/studies/table4.py --scale toy
+python tools/study.py plan table4 --scale paper
+python tools/study.py run table4 --scale toy
 """
 
 name = "table4"

@@ -1,7 +1,7 @@
 """Reproduce Table 5: ResNet-50 and its variants B, C and D, all with efficient.
 
-python tools/study.py plan configs/studies/table5.py --scale paper
-python tools/study.py run configs/studies/table5.py --scale toy
+python tools/study.py plan table5 --scale paper
+python tools/study.py run table5 --scale toy
 """
 
 name = "table5"

@@ -1,7 +1,7 @@
 """Reproduce Table 6: cosine decay, label smoothing, distillation and mixup on ResNet-50-D, Inception-V3 and MobileNet.
 
-python tools/study.py plan configs/studies/table6.py --scale paper
-python tools/study.py run configs/studies/table6.py --scale toy
+python tools/study.py plan table6 --scale paper
+python tools/study.py run table6 --scale toy
 
 The rows with mixup train 5/3 as many epochs as the others, as in the paper. One teacher with seed 0 teaches all seeds of a row.
 """

@@ -1,7 +1,7 @@
 """Reproduce Table 7: ResNet-50-D on Places365, efficient against all refinements except distillation.
 
-python tools/study.py plan configs/studies/table7.py --scale paper
-python tools/study.py run configs/studies/table7.py --scale toy
+python tools/study.py plan table7 --scale paper
+python tools/study.py run table7 --scale toy
 
 At toy there is no second synthetic dataset, so the runs are those of Table 6.
 """

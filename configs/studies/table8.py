@@ -1,7 +1,7 @@
 """Reproduce Table 8: Faster-RCNN C4 on Pascal VOC from the paper's seven ResNet-50 backbones.
 
-python tools/study.py plan configs/studies/table8.py --scale paper
-python tools/study.py run configs/studies/table8.py --scale toy --seeds 3
+python tools/study.py plan table8 --scale paper
+python tools/study.py run table8 --scale toy --seeds 3
 
 table9.py uses the same seven pretrainings. The rows with mixup train 5/3 as many epochs as the others, as in the paper.
 """

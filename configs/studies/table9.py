@@ -1,7 +1,7 @@
 """Reproduce Table 9: an FCN with dilated stages 3 and 4 on ADE20K from the paper's seven ResNet-50 backbones.
 
-python tools/study.py plan configs/studies/table9.py --scale paper
-python tools/study.py run configs/studies/table9.py --scale toy --seeds 3
+python tools/study.py plan table9 --scale paper
+python tools/study.py run table9 --scale toy --seeds 3
 
 table8.py uses the same seven pretrainings. The rows with mixup train 5/3 as many epochs as the others, as in the paper.
 """

@@ -1,7 +1,7 @@
 """Reproduce Tables 8 and 9 side by side: the gain of each recipe on ImageNet, on VOC (Faster-RCNN C4) and on ADE20K (FCN).
 
-python tools/study.py plan configs/studies/transfer.py --scale paper
-python tools/study.py run configs/studies/transfer.py --scale toy --seeds 3
+python tools/study.py plan transfer --scale paper
+python tools/study.py run transfer --scale toy --seeds 3
 
 It shares its runs with table8.py and table9.py: after these two nothing is left to run, and its report compares all tasks.
 """

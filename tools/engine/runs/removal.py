@@ -67,10 +67,10 @@ def remove(run: RunFacts) -> None:
     """
     folder = run.folder
     with locked(folder, wait=0):
-        (folder / RECORD).unlink(missing_ok=True)
-        if folder.is_symlink():
+        if folder.is_symlink():  # what it leads to stays
             folder.unlink()
         else:
+            (folder / RECORD).unlink(missing_ok=True)
             shutil.rmtree(folder)
     for path in (early_log(folder), early_log(folder).with_suffix(".failed.txt"), expected_key(folder)):
         path.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ SUBSET = """Make a smaller copy of a dataset: fewer classes or images, shrunk im
   python tools/prepare_data.py subset ade20k --short-side 256 --out data/ade20k-256/ADEChallengeData2016
 
   python tools/prepare_data.py subset --for mini       # from DATA_ROOT to DATA_ROOT/mini, for the configs of scale mini
-  DATA_ROOT=data/mini python tools/study.py run configs/studies/demo.py --scale mini
+  DATA_ROOT=data/mini python tools/study.py run demo --scale mini
 
 Images whose short side is longer than --short-side are decoded as in training, shrunk and saved under their names; all others are
 copied byte for byte. The same source, options and versions of Pillow and libjpeg give the same bytes, however many --workers.
