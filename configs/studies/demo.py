@@ -7,13 +7,13 @@ With three seeds at toy it is 24 runs, about 8 minutes on 2 cores. What to expec
 seeds with AVX-512, three of them with ATEN_CPU_CAPABILITY=avx2 too):
 
             top-1         mAP           mIoU
-scratch     -             13.7 to 20.4   7.8 to 12.6
-B-standard  69.3 to 80.3  27.5 to 37.1  11.6 to 18.5
-+ smooth    83.5 to 90.3  41.8 to 49.6  24.2 to 27.7
+scratch     -             13.7 to 20.4   5.3 to  7.0
+B-standard  69.3 to 80.3  27.5 to 37.1  10.6 to 14.5
++ smooth    83.5 to 90.3  41.8 to 49.6  23.1 to 27.5
 
-Another CPU rounds otherwise and gives other figures. + smooth was better than scratch in mAP and mIoU with both instruction sets.
-B-standard, which lay above scratch in all eight, was better in mAP with both, and in mIoU with AVX-512 alone: three seeds are few
-(docs/LOG.md). docs/results/demo-toy has the table of one run of the demo. At mini it takes about an hour with one seed.
+Another CPU rounds otherwise and gives other figures. With both instruction sets both pretrained rows were better than scratch in
+mAP and in mIoU, and + smooth was better than B-standard in all three tasks (docs/LOG.md). docs/results/demo-toy has the table of
+one run of the demo. At mini it takes about an hour with one seed.
 Tables 8 and 9 of the paper have B-standard and + smooth, but not scratch.
 """
 
