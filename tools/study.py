@@ -105,9 +105,12 @@ def study() -> int:
 def run(study, args: argparse.Namespace) -> int:
     """Run what has not finished, then draw, collect and report; return 1 if a run failed, 75 if one was stopped."""
     from tools.engine.launching import fork_server
-    from tools.engine.launching.local import Share, run_study, slots_of, was_stopped
-    from tools.engine.launching.progress_bar import Screen
+    from tools.engine.launching.events import was_stopped
+    from tools.engine.launching.local import Share, run_study, slots_of
+    from tools.engine.launching.screen import Screen
     from tools.engine.launching.slurm import refuse_queued, run_on_slurm, settings_of
+    from tools.engine.planning.cost import Costs, past_runs
+    from tools.engine.planning.remaining import TimeLeft
     from tools.engine.reporting.image_sheets import draw_pairs, draw_sheets
     from tools.engine.reporting.report import terminal_table, write_report
     from tools.engine.studies.collect import collect
@@ -129,12 +132,12 @@ def run(study, args: argparse.Namespace) -> int:
     nodes = nodes_of(study)
     if not slurm:
         refuse_queued(nodes, print)
-    with Screen(nodes) as screen:
+    jobs = 1 if slurm else jobs_of(args, nodes)
+    with Screen(study, rows_of(study), TimeLeft(Costs(study, past_runs())), jobs) as screen:
         if slurm:
-            failed = run_on_slurm(study, screen.watch, screen.log, slurm, args.retry)
+            failed = run_on_slurm(study, screen, slurm, args.retry)
         else:
-            share = Share(jobs_of(args, nodes), args.gpus, args.retry)
-            failed = run_study(study, screen.watch, screen.log, share)
+            failed = run_study(study, screen, Share(jobs, args.gpus, args.retry))
     try:
         draw_sheets(rows_of(study), print)
         folder = collect(study)

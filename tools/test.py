@@ -4,7 +4,7 @@
   python tools/test.py KEY epoch_8.pth --out again/
   python tools/test.py work_dirs/runs/KEY/config.py work_dirs/runs/KEY/epoch_8.pth
 
-The run is not changed. With --out, metrics.json and the per-image results are written to that folder.
+The run is not changed. With --out, metrics.json, the per-image results and log.txt are written to that folder.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def parse() -> argparse.Namespace:
     checkpoint = "a checkpoint of the run: a path, or the name of a file in its folder (default: the last one)"
     parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help=checkpoint)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for metrics.json and the per-image results (default: none)"
+        "--out", type=Path, metavar="DIR", help="folder for metrics.json, the per-image results and log.txt (default: none)"
     )
     parser.add_argument(
         "--inference", metavar="NAME", help="segmentation only: whole, slide or multi_scale (default: that of the config)"
@@ -61,10 +61,10 @@ def files_of(config: str, checkpoint: str | None) -> tuple[str, Path]:
 def test() -> None:
     args = parse()
     config, checkpoint = files_of(args.config, args.checkpoint)
-
-    from backbones.common.files import atomic_path, write_json
     from tools.engine.config import untrusted_notice
-    from tools.engine.training.building import build_runner, load_run
+    from tools.engine.console import run_console
+    from tools.engine.training.building import load_run
+    from tools.engine.training.run import rank_of
     from tools.engine.training.starting import set_threads
 
     if notice := untrusted_notice(config):
@@ -72,23 +72,38 @@ def test() -> None:
     resolved = load_run(config, checkpoint, args.launcher)
     for notice in resolved.notices:
         print(notice, file=sys.stderr)
-    cfg, task = resolved.cfg, resolved.task
     set_threads(resolved)
     if args.inference:
-        if not hasattr(task, "set_inference"):
-            raise ValueError(f"--inference is for segmentation; leave it out for {cfg.task}.")
-        task.set_inference(cfg, args.inference)
-    task.check_data(cfg)
+        if not hasattr(resolved.task, "set_inference"):
+            raise ValueError(f"--inference is for segmentation; leave it out for {resolved.cfg.task}.")
+        resolved.task.set_inference(resolved.cfg, args.inference)
+    resolved.task.check_data(resolved.cfg)
+    with run_console(None, rank_of(args.launcher)) as console:
+        metrics = measure(resolved, checkpoint, args, console)
+    print(", ".join(f"{name} {value:.2f}" for name, value in metrics.items()))
+
+
+def measure(resolved, checkpoint: Path, args: argparse.Namespace, console) -> dict[str, float]:
+    """Test a checkpoint, show that on ``console``, write what --out asks for, and return the metrics."""
+    from backbones.common.files import atomic_path, write_json
+    from tools.engine.run_folder import LOG
+    from tools.engine.training.building import build_runner
+
+    cfg = resolved.cfg
+    console.say(f"{cfg.task}: {cfg.network} at scale {cfg.scale}\ncheckpoint: {checkpoint}\ndata: {resolved.data_folder}")
     with tempfile.TemporaryDirectory() as scratch:
         cfg.work_dir, cfg.launcher, cfg.load_from = scratch, args.launcher, str(checkpoint)
         with explained():
-            metrics = {name: float(value) for name, value in build_runner(cfg).test().items()}
-        per_image = Path(scratch) / task.PER_IMAGE
+            runner = build_runner(cfg)
+            runner.watch = console.show
+            metrics = {name: float(value) for name, value in runner.test().items()}
+        per_image = Path(scratch) / resolved.task.PER_IMAGE
         if args.out and per_image.is_file():  # the first process has written it
-            with atomic_path(args.out / task.PER_IMAGE) as part:
+            with atomic_path(args.out / resolved.task.PER_IMAGE) as part:
                 shutil.copyfile(per_image, part)
             write_json(args.out / "metrics.json", metrics | {"inference": args.inference} if args.inference else metrics)
-    print(", ".join(f"{name} {value:.2f}" for name, value in metrics.items()))
+            console.keep_log(args.out / LOG)
+    return metrics
 
 
 if __name__ == "__main__":

@@ -64,9 +64,10 @@ def train() -> int:
     args = parse()
     stop_with_launcher()
     from tools.engine.config.fingerprint import rescan
+    from tools.engine.console import run_console
     from tools.engine.run_folder import RUNS, read_record
     from tools.engine.training.checkpoints import check_expected, check_folder
-    from tools.engine.training.run import run
+    from tools.engine.training.run import Start, rank_of, run
     from tools.engine.training.visualizers import missing_named, refuse_missing, visualizer
 
     if args.rescan:
@@ -82,8 +83,8 @@ def train() -> int:
             raise ValueError(f"{folder} holds a finished run, which --restart does not touch. Remove the folder to repeat it.")
         print(f"{folder} holds a finished run; it is not run again. Remove the folder to repeat it.")
         return 0
-    with missing_named(args.vis):
-        record = run(resolved, folder, args.launcher, not args.restart, scalars)
+    with missing_named(args.vis), run_console(folder, rank_of(args.launcher)) as console:
+        record = run(resolved, folder, Start(args.launcher, not args.restart, scalars, console))
     figures = ", ".join(f"{name} {value:.2f}" for name, value in record["metrics"].items())
     print(f"{record['status']}: {figures}\n{folder}")
     return 0 if record["status"] == "done" else 1

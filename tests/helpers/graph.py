@@ -2,6 +2,7 @@
 
 import sys
 
+from tools.engine.launching.events import Events, outcome_line
 from tools.engine.launching.local import Share, run_study
 from tools.engine.studies.graph import nodes_of
 from tools.engine.studies.study import load_study
@@ -23,6 +24,19 @@ record = dict(status="done", metrics={}, seconds=dict(total=1), start=start, end
 """
 
 
+class Lines(Events):
+    """Keep the outcome of each run and each line about the study in ``lines``."""
+
+    def __init__(self, lines: list[str]):
+        self.lines = lines
+
+    def ended(self, node, outcome: str) -> None:
+        self.log(f"{node.name}: {outcome_line(node, outcome)}")
+
+    def log(self, line: str) -> None:
+        self.lines.append(line)
+
+
 def run_fakes(monkeypatch, failures=None, **options) -> tuple[list, list[str], list]:
     """Run a study whose runs only write a record; return its nodes, its log, and the nodes that failed."""
     study = load_study(DEMO, "toy", ["scratch", "b_standard", "smooth"])
@@ -32,5 +46,5 @@ def run_fakes(monkeypatch, failures=None, **options) -> tuple[list, list[str], l
         lambda node: [sys.executable, "-c", FAKE, str(node.folder), str(counts.get(node.name, 0))],
     )
     lines = []
-    failed = run_study(study, lambda *_: None, lines.append, Share(**options))
+    failed = run_study(study, Lines(lines), Share(**options))
     return nodes_of(study), lines, failed

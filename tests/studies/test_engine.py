@@ -16,6 +16,7 @@ from tools.engine.config import Options, find_config, resolve
 from tools.engine.config.fingerprint import forget
 from tools.engine.launching.local import run_node
 from tools.engine.studies.graph import nodes_of, rows_of
+from tools.engine.studies.node import brief_names
 from tools.engine.studies.study import load_study
 from tools.engine.training.building import build_model
 
@@ -134,18 +135,18 @@ def test_a_finished_node_is_not_run_and_a_failed_one_leaves_its_last_lines(data_
     monkeypatch.setattr(
         "tools.engine.launching.local.command", lambda *_: [sys.executable, "-c", "print('why'); raise SystemExit(3)"]
     )
-    assert not run_node(node, lambda *_: None)
+    assert not run_node(node)
     assert node.state() == "failed" and node.failure.read_text() == "why\n" == node.log.read_text()
     assert not node.folder.exists()  # neither the run nor its launcher has created it
     code = f"import os; os.makedirs({str(node.folder)!r}); print('why not'); raise SystemExit(3)"
     monkeypatch.setattr("tools.engine.launching.local.command", lambda *_: [sys.executable, "-c", code])
-    assert not run_node(node, lambda *_: None)
+    assert not run_node(node)
     assert node.state() == "failed" and (node.folder / "failed.txt").read_text() == "why not\n"
     assert (node.folder / "log.txt").read_text() == "why not\n" and not any((tmp_path / "work_dirs/logs").iterdir())
     (node.folder / "record.json").write_text(json.dumps({"status": "done"}))
     assert node.state() == "done"
     monkeypatch.setattr("tools.engine.launching.local.command", lambda *_: pytest.fail("it was run again"))
-    assert run_node(node, lambda *_: None)
+    assert run_node(node)
 
 
 def test_the_sentence_of_a_loaders_worker_is_without_its_traceback():
@@ -176,3 +177,12 @@ def test_help_fills_paragraphs_and_keeps_indented_lines(monkeypatch):
     description = f"a b\nc\n\n{command}\n  python\n\nwords of a paragraph that is longer than a narrow terminal"
     text = argparse.ArgumentParser(prog="x", description=description, formatter_class=HelpFormatter).format_help()
     assert f"\na b c\n\n{command}\n  python\n\nwords of a paragraph that is longer\nthan a narrow terminal\n" in text
+
+
+def test_the_names_of_runs_are_shortened_alike_until_they_fit():
+    nodes = nodes_of(load_study(DEMO, "toy", ["b_standard"]))
+    names = {width: list(brief_names(nodes, width).values()) for width in (32, 31, 22, 21, 17)}
+    assert names[32] == [node.name for node in nodes]
+    assert names[31] == ["cla. b_standard seed 0", "det. b_standard seed 0", "seg. b_standard seed 0"]
+    assert names[22] == names[31] and names[21] == ["cla. b_standard s0", "det. b_standard s0", "seg. b_standard s0"]
+    assert names[17] == ["cla. b_…andard s0", "det. b_…andard s0", "seg. b_…andard s0"]

@@ -73,7 +73,7 @@ def test_two_processes_of_a_study_write_the_record_of_its_key(toy_root, tmp_path
     study = small_study(2)
     (node,) = nodes_of(study)
     (digest,) = write_digests([node.plan], tmp_path / "data/toy/imagenet", 1)
-    assert run_node(node, lambda *_: None), node.log.read_text()[-2000:]
+    assert run_node(node), node.log.read_text()[-2000:]
     record = read_record(node.folder)
     assert record["key"] == node.key and record["machine"]["processes"] == 2 and not expected_key(node.folder).exists()
     assert record["data"] == {"fingerprint": node.run_key.content["data"], "digest": digest}

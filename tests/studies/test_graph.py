@@ -61,7 +61,7 @@ with filelock.FileLock({str(node.folder / LOCK)!r}):
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     monkeypatch.setattr("tools.engine.launching.local.command", lambda *_: pytest.fail("it was run twice"))
-    assert run_node(node, lambda *_: None) and node.state() == "done"
+    assert run_node(node) and node.state() == "done"
     process.wait()
 
 
@@ -214,7 +214,7 @@ with held_folder(pathlib.Path(sys.argv[1])):
 """
     monkeypatch.setattr("tools.engine.launching.local.command", lambda node, *_: [sys.executable, "-c", code, str(node.folder)])
     for _ in range(2):  # a second start begins the log anew
-        assert not run_node(nodes[0], lambda *_: None) and not nodes[0].folder.exists()
+        assert not run_node(nodes[0]) and not nodes[0].folder.exists()
         assert nodes[0].log.read_text() == nodes[0].failure.read_text() == "no room\n"
 
 

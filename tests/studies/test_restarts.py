@@ -13,6 +13,7 @@ import pytest
 from tests.helpers.exact import CLASSIFIER, assert_same, config, resolved_config, trained
 from tests.helpers.graph import run_fakes
 from tools.engine.config import Options, resolve
+from tools.engine.launching.events import Events
 from tools.engine.launching.local import run_study
 from tools.engine.reporting.report import write_report
 from tools.engine.run_folder import LOCK, RECORD, is_locked, read_record
@@ -21,7 +22,7 @@ from tools.engine.studies.graph import nodes_of, rows_of
 from tools.engine.studies.study import load_study
 from tools.engine.training.building import build_model
 from tools.engine.training.checkpoints import check_checkpoint, last_checkpoint
-from tools.engine.training.run import run
+from tools.engine.training.run import Start, run
 
 DEMO = "configs/studies/demo.py"
 
@@ -55,7 +56,7 @@ def test_two_launchers_on_one_folder_run_each_node_once(here, monkeypatch):
     for recipes in (["b_standard", "scratch"], ["scratch", "b_standard", "smooth"]):  # both need the nodes of the first recipe
         if not (pid := os.fork()):
             try:
-                os._exit(len(run_study(load_study(DEMO, "toy", recipes), lambda *_: None, lambda _: None)))
+                os._exit(len(run_study(load_study(DEMO, "toy", recipes), Events())))
             finally:
                 os._exit(99)
         pids.append(pid)
@@ -74,7 +75,7 @@ def test_a_run_of_a_dead_process_is_resumed(here):
         (here / "run" / name).write_text("")
     assert not is_locked(here / "run")
     saved = check_checkpoint(here / "run/iter_3.pth")["seconds"]
-    record = run(resolved_config(CLASSIFIER), here / "run", resume=True)
+    record = run(resolved_config(CLASSIFIER), here / "run", Start(resume=True))
     assert record["status"] == "done" and record["resumed_from"] == "iter_3.pth" and record["remarks"] == []
     seconds = record["seconds"]
     assert seconds["earlier"] == saved > 0 and seconds["total"] >= saved + seconds["train"] + seconds["test"]
@@ -90,7 +91,7 @@ def test_a_checkpoint_that_cannot_be_read_is_in_the_record(here, whole, start):
     (folder / "iter_9.pth").write_bytes((folder / "iter_3.pth").read_bytes()[:1000])
     if not whole:
         (folder / "iter_3.pth").unlink()
-    record = run(resolved_config(CLASSIFIER), folder, resume=True)
+    record = run(resolved_config(CLASSIFIER), folder, Start(resume=True))
     assert record["remarks"] == [f"iter_9.pth could not be read as a checkpoint, so the run {start}."]
     assert record["resumed_from"] == ("iter_3.pth" if whole else None) and record["status"] == "done"
     assert (record["seconds"]["earlier"] > 0) == whole and [p.name for p in folder.glob("*.pth")] == ["epoch_2.pth"]

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from backbones.common.fact_cache import DEVICE
+from tests.helpers.graph import Lines
 from tools.engine.launching import local as launch
 from tools.engine.launching import slurm as launcher
 from tools.engine.launching.local import last_lines, run_node
@@ -87,7 +88,7 @@ def test_a_host_without_a_gpu_is_told_what_its_keys_say(programs, monkeypatch, g
     if device:
         monkeypatch.setenv(DEVICE, device)
     lines = []
-    assert launcher.run_on_slurm(None, None, lines.append, Settings(gpus, 8, 60, None)) == []
+    assert launcher.run_on_slurm(None, Lines(lines), Settings(gpus, 8, 60, None)) == []
     assert [f"`export {DEVICE}=cuda`" in line for line in lines] == ([True] if hinted else [])
 
 
@@ -193,7 +194,7 @@ def three(tmp_path, monkeypatch):
 
     def make(retry: int = 0):
         nodes = nodes_of(load_study(DEMO, "toy", ["b_standard"]))
-        return nodes, Jobs(nodes, Settings(0, 1, 60, None), retry, lambda *_: None, lines.append), lines, fake
+        return nodes, Jobs(nodes, Settings(0, 1, 60, None), retry, Lines(lines)), lines, fake
 
     return make
 
@@ -338,4 +339,4 @@ def test_a_run_has_a_session_of_its_own(tmp_path, monkeypatch):
     node = nodes_of(load_study(DEMO, "toy", ["scratch"]))[0]
     code = "import os; print(os.getsid(0) == os.getpid())"
     monkeypatch.setattr(launch, "command", lambda *_: [sys.executable, "-c", code])
-    assert not run_node(node, lambda *_: None) and node.failure.read_text() == "True\n"
+    assert not run_node(node) and node.failure.read_text() == "True\n"

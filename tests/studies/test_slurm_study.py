@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.graph import Lines
 from tests.helpers.networks import ROOT
 from tests.helpers.slurm import slurm as slurm  # noqa: F401  (a fixture, by its name)
 from tests.helpers.slurm import until
@@ -48,7 +49,7 @@ def fakes(slurm, tmp_path, monkeypatch):  # noqa: F811
 
         monkeypatch.setattr(launcher, "command", command)
         lines = []
-        return run_on_slurm(study, lambda *_: None, lines.append, Settings(0, 1, 30, None), retry), lines
+        return run_on_slurm(study, Lines(lines), Settings(0, 1, 30, None), retry), lines
 
     return run
 
@@ -83,7 +84,7 @@ def test_what_slurm_refuses_is_one_sentence(slurm, tmp_path, monkeypatch):  # no
     monkeypatch.chdir(tmp_path)
     study = load_study(DEMO, "toy", ["scratch"])
     with pytest.raises(ValueError, match="Slurm takes no job for .*: error: invalid partition specified: nowhere"):
-        run_on_slurm(study, lambda *_: None, lambda *_: None, Settings(0, 1, 30, "nowhere"))
+        run_on_slurm(study, Lines([]), Settings(0, 1, 30, "nowhere"))
 
 
 @pytest.fixture(scope="module")

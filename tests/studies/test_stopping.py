@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from backbones.common.project import ROOT
-from tests.helpers.graph import DEMO, run_fakes
+from tests.helpers.graph import DEMO, Lines, run_fakes
 from tests.helpers.processes import MARK, marked
 from tools.engine.launching.local import Share, run_study
 from tools.engine.run_folder import LOCK, PROGRESS, RECORD, is_locked, locked, read_progress
@@ -43,11 +43,15 @@ with locked(folder):
 LAUNCHER = f"""
 import sys
 sys.path[:0] = [{str(ROOT)!r}]
+from tests.helpers.graph import Lines
 from tools.engine.launching import local
 from tools.engine.studies.study import load_study
 local.command = lambda node, *_: [sys.executable, "-c", {RUN!r}, str(node.folder), sys.argv[1]]
 study = load_study({DEMO!r}, "toy", ["b_standard"])
-local.run_study(study, lambda *_: None, lambda line: print(line, flush=True))
+class Printed(Lines):
+    def log(self, line):
+        print(line, flush=True)
+local.run_study(study, Printed([]))
 """
 
 
@@ -166,7 +170,7 @@ def test_nothing_starts_after_a_stop(here, monkeypatch):
             lambda node, *_: [sys.executable, "-c", "import os, signal; os.kill(os.getppid(), signal.SIGTERM)"],
         )
         with pytest.raises(Stopped) as stop:
-            run_study(load_study(DEMO, "toy", ["b_standard"]), lambda *_: None, lines.append, share)
+            run_study(load_study(DEMO, "toy", ["b_standard"]), Lines(lines), share)
         assert stop.value.code == STOPPED
         return lines
 

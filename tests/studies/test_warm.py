@@ -183,7 +183,7 @@ if __name__ == "__main__":
     options = Options(seed=0, backbone=None if task == "classification" else "scratch", overrides=overrides)
     resolved = resolve(config, options)
     node = Node(resolved.key, "scratch", "", config, options, resolved)
-    print(run_node(node, lambda *_: None), node.folder)
+    print(run_node(node), node.folder)
 """
 ONE, SHORT = {"epochs": 1}, {"protocol.length.epochs": 1}
 TASKS = {

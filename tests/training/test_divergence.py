@@ -109,7 +109,8 @@ def small_runner(scale: float | None = None) -> SimpleNamespace:
     if scale is not None:
         wrapper.loss_scaler = SimpleNamespace(get_scale=lambda: wrapper.scale)
         wrapper.scale = scale
-    return SimpleNamespace(iter=0, max_iters=40, optim_wrapper=wrapper, last="epoch_2.pth", model=torch.nn.Linear(2, 2))
+    facts = dict(iter=0, max_iters=40, last="epoch_2.pth", losses=[])
+    return SimpleNamespace(**facts, optim_wrapper=wrapper, model=torch.nn.Linear(2, 2))
 
 
 def test_a_scaler_that_halves_without_end_has_diverged():
@@ -137,6 +138,7 @@ def test_the_first_bad_term_of_several_unread_updates_is_named(monkeypatch):
         runner.iter += 1
     with pytest.raises(Diverged, match=r"at update 2 of 40 \(loss inf, loss_cls 0\.5; learning rate 0\.25\)"):
         hook.before_saving(runner)
+    assert runner.losses == [1.0]  # what is shown of a run is finite
 
 
 def test_weights_that_are_not_finite_are_named():

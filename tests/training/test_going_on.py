@@ -1,6 +1,7 @@
 """Check that train.py goes on from the checkpoint of a stopped run by itself, and what --restart does."""
 
 import json
+import math
 import signal
 import sys
 from pathlib import Path
@@ -66,6 +67,17 @@ def test_a_stopped_run_goes_on_by_itself_and_says_so(train, tmp_path):
     assert json.loads((folder / "record.json").read_text())["resumed_from"] == "iter_3.pth"
     status, text = train("--restart")
     assert status == 2 and "holds a finished run, which --restart does not touch" in text
+
+
+def test_the_console_has_a_few_lines_and_the_log_has_all(train, tmp_path):
+    folder = tmp_path / "run"
+    status, text = train()
+    lines, log = text.splitlines(), (folder / "log.txt").read_text()
+    assert status == 0 and "mmengine" not in text and "Epoch(train)" in log and "System environment" in log
+    assert lines[:3] == ["classification: resnet50 at scale toy, seed 0", "tricks: none", f"folder: {folder}"]
+    assert lines[3].startswith(f"data: {tmp_path / 'data/toy/imagenet'}, ") and lines[4].startswith("length: 1 epoch, ")
+    assert lines[5].startswith("iteration 1/") and lines[-2].startswith("done: top1 ") and lines[-1] == str(folder)
+    assert len(lines) < 20 and math.isfinite(read_progress(folder).loss)
 
 
 def test_restart_starts_over_and_removes_old_checkpoints_once_it_trains(train, tmp_path):

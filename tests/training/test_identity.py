@@ -10,7 +10,7 @@ from tests.helpers.exact import CLASSIFIER, config, resolved_config, trained
 from tools.engine.run_folder import CONTENT, RECORD, RUNS
 from tools.engine.training.building import load_run
 from tools.engine.training.checkpoints import check_folder, check_tested, last_checkpoint, run_of
-from tools.engine.training.run import dump, run
+from tools.engine.training.run import Start, dump, run
 
 OTHER = "0123456789ab"
 
@@ -36,7 +36,7 @@ def test_a_checkpoint_carries_the_key_of_its_run(resolved, tmp_path):
 def test_a_run_does_not_resume_from_the_checkpoint_of_another(resolved, tmp_path):
     put_checkpoint(tmp_path / "run", OTHER)
     with pytest.raises(ValueError, match=rf"iter_4.pth is of the run {OTHER}, and this run is {resolved.key}. Resume it with"):
-        run(resolved, tmp_path / "run", resume=True)
+        run(resolved, tmp_path / "run", Start(resume=True))
     assert [path.name for path in (tmp_path / "run").iterdir() if path.name != "lock"] == ["iter_4.pth"]
 
 
@@ -46,13 +46,13 @@ def test_the_refusal_of_a_checkpoint_names_what_differs_where_that_is_known(reso
     (RUNS / other.key.name).mkdir(parents=True)
     (RUNS / other.key.name / CONTENT).write_text(json.dumps(other.key.content))
     with pytest.raises(ValueError, match=r"\(config\.epochs: 3 there, 2 here; .*\)\. Resume"):
-        run(resolved, tmp_path / "run", resume=True)
+        run(resolved, tmp_path / "run", Start(resume=True))
 
 
 def test_a_checkpoint_without_a_key_is_not_resumed(resolved, tmp_path):
     put_checkpoint(tmp_path / "run", None)
     with pytest.raises(ValueError, match="does not say which run wrote it, so it is not resumed"):
-        run(resolved, tmp_path / "run", resume=True)
+        run(resolved, tmp_path / "run", Start(resume=True))
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -63,7 +63,7 @@ def test_a_folder_with_the_files_of_another_run_is_refused(resolved, tmp_path, r
     with pytest.raises(
         ValueError, match=rf"holds the run {other.key}, and this run is {resolved.key} \(config.epochs: 3 there, 2"
     ):
-        run(resolved, folder, resume=resume)
+        run(resolved, folder, Start(resume=resume))
     check_folder(folder, other.key)
 
 

@@ -109,7 +109,7 @@ def one(number: int) -> tuple[str, float]:
     options = Options(seed=number, overrides=overrides, backbone=backbone)
     key = RunKey(f"run-{number}-{time.time_ns()}", {})
     node = Node(key, "scratch", "", config, options, resolve(config, options))
-    duration = seconds(lambda: run_node(node, lambda *_: None))
+    duration = seconds(lambda: run_node(node))
     if not node.record:
         raise ValueError(f"A run of {task} failed: {node.failure.read_text()}")
     return task, duration

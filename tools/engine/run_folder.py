@@ -120,9 +120,12 @@ class Progress:
     Args:
         phase: 'train' or 'test'.
         done, total: updates, or batches of the test.
-        saved, updates: updates in the last checkpoint and in the whole run.
+        saved, updates: updates in the last checkpoint and in the whole run; 0 for a test without training.
         stopped: whether a signal stopped the run here.
         pid: the process.
+        seconds: time that the run has taken so far, with its earlier starts.
+        loss: mean of the last updates in this process; None before the first one.
+        images_per_second: median pace of the last updates; None before the second one.
     """
 
     phase: Literal["train", "test"]
@@ -132,12 +135,22 @@ class Progress:
     updates: int
     stopped: bool = False
     pid: int = field(default_factory=os.getpid)
+    seconds: float = 0.0
+    loss: float | None = None
+    images_per_second: float | None = None
 
     @property
     def part(self) -> float:
-        """Return the part of the run that is done, 0..1; the test counts as the last twentieth."""
+        """Return the part of the run that is done, 0..1; the test after training counts as the last twentieth."""
         part = self.done / max(self.total, 1)
+        if not self.updates:
+            return part
         return 0.95 * part if self.phase == "train" else 0.95 + 0.05 * part
+
+    @property
+    def whole(self) -> float | None:
+        """Return the seconds that the whole run takes at its pace so far; None before its first update."""
+        return self.seconds / self.part if self.part else None
 
     @property
     def saved_part(self) -> float:
@@ -230,9 +243,8 @@ def keep_log(folder: Path) -> None:
 
 
 def put_log_out(folder: Path) -> None:
-    """Move the log of a run out of its folder, which is about to be removed."""
-    if (folder / LOG).is_file():
-        early_log(folder).parent.mkdir(parents=True, exist_ok=True)
+    """Move the log that a launcher has made out of the folder of its run, which is about to be removed."""
+    if (folder / LOG).is_file() and early_log(folder).parent.is_dir():
         os.replace(folder / LOG, early_log(folder))
 
 

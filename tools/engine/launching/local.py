@@ -6,16 +6,16 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.common.files import write_text
-from tools.engine.config import task_of
 from tools.engine.launching import fork_server
-from tools.engine.run_folder import expect_key, expected_key, forget_stop, is_locked, keep_log, open_log, read_progress
+from tools.engine.launching.events import DONE, EARLIER, FAILED, IGNORED, SKIPPED, STOPPED_RUN, Events, left_out, was_stopped
+from tools.engine.run_folder import expect_key, expected_key, forget_stop, is_locked, keep_log, open_log
 from tools.engine.stopping import LAUNCHED, SIGNALS, STOPPED, Stopped, StopSignals
 from tools.engine.studies.commands import command
 from tools.engine.studies.graph import nodes_of
@@ -27,11 +27,9 @@ TORCHRUN = re.compile(r"failed \(exitcode: -?\d+\)|Sending process \d+ closing s
 PAUSE = 0.2  # seconds between two polls of a run
 SAVING = "80"  # seconds that torchrun waits after a signal before it kills processes that are still saving; its default is 30
 
-DONE, STOPPED_RUN, FAILED = "done", "stopped", "failed"  # how a node ends
 # exit statuses of a run that a signal stopped, while it saves and before that; torchrun turns them into 1
 STOP_STATUSES = (STOPPED, *(-number for number in SIGNALS))
 
-Watch = Callable[[Node, float], None]  # gets a running node and the part of it that is done, 0..1
 Slot = dict[str, str]  # the environment variables of a run that has its share of the machine
 
 
@@ -80,7 +78,7 @@ def gpu_count() -> int:
     return torch.cuda.device_count()
 
 
-def run_study(study: Study, watch: Watch, log: Callable[[str], None], share: Share = Share()) -> list[Node]:
+def run_study(study: Study, events: Events, share: Share = Share()) -> list[Node]:
     """Run every node of a study that has not finished, each in a process of its own and after its upstream runs.
 
     On SIGTERM, SIGINT or SIGHUP no other run starts and those that go on save and end; a second signal ends them and this process
@@ -88,8 +86,7 @@ def run_study(study: Study, watch: Watch, log: Callable[[str], None], share: Sha
 
     Args:
         study: see ``load_study``.
-        watch: called about five times a second with a running node and the part of it that is done.
-        log: gets one line for each node.
+        events: receives what happens to each node.
         share: how the machine is divided.
 
     Returns:
@@ -100,14 +97,14 @@ def run_study(study: Study, watch: Watch, log: Callable[[str], None], share: Sha
     """
     running = Running()
     with StopSignals(running.stop.set, running.kill):
-        launcher = LocalLauncher(NodeRunner(watch, running), log, slots_of(share.jobs, share.gpus), share.retry)
+        launcher = LocalLauncher(NodeRunner(events, running), slots_of(share.jobs, share.gpus), share.retry)
         failed = [node for nodes in rounds(study) for node in launcher.launch(nodes)]
         if running.stop.is_set():
             raise Stopped(STOPPED)
     return failed
 
 
-def run_node(node: Node, watch: Watch, slot: Slot | None = None) -> bool:
+def run_node(node: Node, events: Events = IGNORED, slot: Slot | None = None) -> bool:
     """Run ``tools/train.py`` for one node and return True if it has a record at the end.
 
     The run goes on from its last checkpoint, and its output is appended to its log.txt. If another process already runs the
@@ -115,10 +112,10 @@ def run_node(node: Node, watch: Watch, slot: Slot | None = None) -> bool:
 
     Args:
         node: a node of a study.
-        watch: see ``run_study``.
+        events: see ``run_study``.
         slot: environment variables of the process.
     """
-    return NodeRunner(watch, Running()).run(node, slot or {}) == DONE
+    return NodeRunner(events, Running()).run(node, slot or {}) == DONE
 
 
 def rounds(study: Study) -> Iterator[list[Node]]:
@@ -148,11 +145,11 @@ class NodeRunner:
     """Run one node at a time in a process of its own.
 
     Args:
-        watch: see ``run_study``.
+        events: see ``run_study``.
         running: the processes of all nodes; once its event is set, they are asked to save and stop.
     """
 
-    watch: Watch
+    events: Events
     running: Running
 
     def run(self, node: Node, slot: Slot) -> str:
@@ -163,7 +160,7 @@ class NodeRunner:
                 status = self._run_process(node, slot)
                 if not is_locked(node.folder):  # a lock means that another launcher was faster
                     break
-            self.watch(node, node.progress())
+            self.events.watch(node)
             time.sleep(PAUSE)
         if node.record:
             return DONE
@@ -179,9 +176,10 @@ class NodeRunner:
             process = self._start(node, slot, out)
             self.running.processes.add(process)
             try:
+                self.events.started(node)
                 while process.poll() is None and not self.running.stop.is_set():
                     keep_log(node.folder)
-                    self.watch(node, node.progress())
+                    self.events.watch(node)
                     time.sleep(PAUSE)
             finally:
                 if process.poll() is None:
@@ -213,13 +211,11 @@ class LocalLauncher:
 
     Args:
         runner: runs a single node.
-        log: gets one line for each node.
         slots: see ``slots_of``.
         retry: number of times that a failed run is tried again.
     """
 
     runner: NodeRunner
-    log: Callable[[str], None]
     slots: list[Slot]
     retry: int
 
@@ -257,50 +253,21 @@ class LocalLauncher:
         while not (any(future.done() for future in running) or (stop.is_set() and not was_asked)):
             wait(running, timeout=PAUSE, return_when=FIRST_COMPLETED)
         if stop.is_set() and not was_asked:
-            self.log("Stopping: each run finishes its update and saves it. A second signal ends them at once.")
+            self.runner.events.log("Stopping: each run finishes its update and saves it. A second signal ends them at once.")
 
     def _ends_well(self, node: Node, slot: Slot) -> bool:
-        """Run a node if it has to be run, log the outcome, and return False if it failed."""
+        """Run a node if it has to be run, report the outcome, and return False if it failed."""
         if node.record:
-            self.log(f"{node.name}: done earlier ({node.folder})")
-            return True
-        if reason := left_out(node):
-            self.log(reason)
-            return True
-        for _ in range(1 + self.retry):
-            outcome = self.runner.run(node, slot)
-            if outcome != FAILED:
-                break
-        lines = {DONE: result, STOPPED_RUN: stopped, FAILED: lambda node: f"{node.name}: failed, see {node.log}"}
-        self.log(lines[outcome](node))
+            outcome = EARLIER
+        elif left_out(node):
+            outcome = SKIPPED
+        else:
+            for _ in range(1 + self.retry):
+                outcome = self.runner.run(node, slot)
+                if outcome != FAILED:
+                    break
+        self.runner.events.ended(node, outcome)
         return outcome != FAILED
-
-
-def was_stopped(node: Node) -> bool:
-    """Return whether a signal stopped the last start of a node."""
-    progress = read_progress(node.folder)
-    return bool(progress and progress.stopped)
-
-
-def stopped(node: Node) -> str:
-    """Return the log line of a run that a signal stopped: where it goes on."""
-    progress = read_progress(node.folder)
-    if progress and progress.saved:
-        return f"{node.name}: saved at update {progress.saved} of {progress.updates}; the same command goes on"
-    return f"{node.name}: stopped before its first checkpoint; the same command starts it again"
-
-
-def left_out(node: Node) -> str:
-    """Return the line that says why a node is skipped once its upstream run has ended; empty if it can run."""
-    status = (node.above.record or {}).get("status", "not finished") if node.above else "done"
-    return "" if status == "done" else f"{node.name}: skipped because upstream run {node.above.name} has {status}"
-
-
-def result(node: Node) -> str:
-    """Return the log line of a run that has finished: its seconds, and its metrics or its status."""
-    metrics, record = task_of(node.plan).METRICS, node.record
-    figures = ", ".join(f"{name} {value:.2f}" for name, value in record["metrics"].items() if name in metrics)
-    return f"{node.name}: {record['seconds']['total']:.0f} s, {figures or record['status']}"
 
 
 def last_lines(log: Path, count: int = 5) -> str:

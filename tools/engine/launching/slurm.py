@@ -13,7 +13,8 @@ from filelock import FileLock
 
 from backbones.common.fact_cache import DEVICE, machine
 from backbones.common.files import write_text
-from tools.engine.launching.local import last_lines, left_out, result, rounds
+from tools.engine.launching.events import DONE, EARLIER, FAILED, SKIPPED, Events, left_out
+from tools.engine.launching.local import last_lines, rounds
 from tools.engine.launching.slurm_job import WARNING, slurm_executor, submit
 from tools.engine.run_folder import RUNS, expect_key, is_locked
 from tools.engine.studies.commands import command
@@ -137,27 +138,21 @@ def _ids(jobs: dict[str, Job], keys: Container[str]) -> str:
     return " ".join(sorted((job.id for key, job in jobs.items() if key in keys), key=int))
 
 
-def run_on_slurm(
-    study: Study,
-    watch: Callable[[Node, float], None],
-    log: Callable[[str], None],
-    settings: Settings,
-    retry: int = 0,
-) -> list[Node]:
+def run_on_slurm(study: Study, events: Events, settings: Settings, retry: int = 0) -> list[Node]:
     """Submit every run that is neither done nor queued, and watch until all have ended; see ``local.run_study``.
 
     Ctrl-C ends the watching, not the jobs.
     """
     if settings.gpus and DEVICE not in os.environ and not machine()["cuda"]:
-        log(f"This host has no GPU, so run keys say cpu. If the jobs have GPUs, `export {DEVICE}=cuda`, for `status` too.")
+        events.log(f"This host has no GPU, so run keys say cpu. If the jobs have GPUs, `export {DEVICE}=cuda`, for `status` too.")
     failed = []
     for nodes in rounds(study):
-        jobs = Jobs(nodes, settings, retry, watch, log)
+        jobs = Jobs(nodes, settings, retry, events)
         try:
             jobs.wait()
         except KeyboardInterrupt:
-            if ids := _ids(waiting_jobs(log), jobs.waiting):
-                log(
+            if ids := _ids(waiting_jobs(events.log), jobs.waiting):
+                events.log(
                     f"The jobs continue: `study.py status` shows them, the same command watches them again, "
                     f"and `scancel {ids}` ends them."
                 )
@@ -173,7 +168,7 @@ class Jobs:
         nodes: each after its upstream node.
         settings: what each job requests.
         retry: number of times that a failed run is tried again.
-        watch, log: see ``local.run_study``.
+        events: see ``local.run_study``.
 
     Attributes:
         waiting: the nodes without an outcome, by key.
@@ -181,9 +176,9 @@ class Jobs:
         failed: the nodes that were given up.
     """
 
-    def __init__(self, nodes: list[Node], settings: Settings, retry: int, watch, log):
+    def __init__(self, nodes: list[Node], settings: Settings, retry: int, events: Events):
         self.waiting = {node.key: node for node in nodes}
-        self.settings, self.retry, self.watch, self.log = settings, retry, watch, log
+        self.settings, self.retry, self.events = settings, retry, events
         self.jobs: dict[str, Job] = {}
         self.failed: list[Node] = []
         self._tries: Counter[str] = Counter()
@@ -197,9 +192,9 @@ class Jobs:
             self.look()
             if not self.waiting:
                 return
-            running = [node for key, node in self.waiting.items() if key in self.jobs and self.jobs[key].state == "RUNNING"]
-            if running:
-                self.watch(running[0], running[0].progress())
+            for key, node in self.waiting.items():
+                if key in self.jobs and self.jobs[key].state == "RUNNING":
+                    self.events.watch(node)
             time.sleep(POLL)
 
     def look(self) -> None:
@@ -228,14 +223,10 @@ class Jobs:
                 self._submit(ready)
 
     def _done(self, node: Node) -> bool:
-        """Return True, and log the result, if the run has finished."""
+        """Return True, and report the result, if the run has finished."""
         if node.record is None:
             return False
-        if self.jobs.pop(node.key, None):
-            self.watch(node, 1.0)
-            self.log(result(node))
-        else:
-            self.log(f"{node.name}: done earlier ({node.folder})")
+        self.events.ended(node, DONE if self.jobs.pop(node.key, None) else EARLIER)
         return True
 
     def _queued(self, node: Node, queued: dict[str, Job]) -> bool:
@@ -243,9 +234,11 @@ class Jobs:
         last, job = self.jobs.get(node.key), queued.get(node.key)
         if job and job.state not in ENDED:
             if not last:
-                self.log(f"{node.name}: already in the queue, job {job.id}")
+                self.events.log(f"{node.name}: already in the queue, job {job.id}")
             if job.state == "PENDING" and job.reason not in ORDINARY:
                 self._say(f"{node.name}: job {job.id} waits; Slurm's reason: {job.reason}")
+            if job.state == "RUNNING" and not (last and last.state == "RUNNING"):
+                self.events.started(node)
             self.jobs[node.key] = job
             self._gone.pop(node.key, None)
             return True
@@ -262,11 +255,11 @@ class Jobs:
         above, job = node.above, self.jobs.pop(node.key, None)
         self._gone.pop(node.key, None)
         upstream_open = above is not None and above.key in self.waiting
-        if not upstream_open and (reason := left_out(node)):
-            self.log(reason)
+        if not upstream_open and left_out(node):
+            self.events.ended(node, SKIPPED)
             del self.waiting[node.key]
         elif job and job.reason != NEVER and (not upstream_open or job.state == "CANCELLED") and not self._again(node, job):
-            self.log(f"{node.name}: failed, see {node.log}")
+            self.events.ended(node, FAILED)
             self.failed.append(self.waiting.pop(node.key))
         elif not upstream_open or above.key in ready or above.key in self.jobs:
             ready[node.key] = node
@@ -295,17 +288,17 @@ class Jobs:
                 nodes.values(), command, settings.partition, settings.minutes, settings.gpus, LOGS, executor, queued
             )
         except ValueError as error:
-            if not _ids(waiting_jobs(self.log), self.waiting):  # no job whose end would make room
+            if not _ids(waiting_jobs(self.events.log), self.waiting):  # no job whose end would make room
                 raise
             self._say(f"{error}; trying again every minute")
             self._refused = time.monotonic()
             return
         for key, job in submitted.items():
             self.jobs[key] = Job(job.job_id, "PENDING")
-            self.log(f"{nodes[key].name}: job {job.job_id}")
+            self.events.log(f"{nodes[key].name}: job {job.job_id}")
 
     def _say(self, line: str) -> None:
         """Log a line unless it was logged before."""
         if line not in self._logged:
             self._logged.add(line)
-            self.log(line)
+            self.events.log(line)

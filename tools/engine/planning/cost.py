@@ -17,6 +17,7 @@ from tools.engine.run_folder import CONTENT, RUNS, missing_fields, read_content,
 from tools.engine.studies.graph import rows_of, runs_behind, shared
 from tools.engine.studies.node import Node
 from tools.engine.studies.study import Study
+from tools.engine.wording import duration
 
 PACE = ROOT / "configs/studies/published_pace.json"
 # what Table 3 of the paper calls the networks for which it has a pace
@@ -290,9 +291,7 @@ def _count(arch: Mapping) -> dict[str, int]:
 
 
 def amount(seconds: float, scale: str) -> str:
-    """Format seconds as '41 s', '12 min' or '3.5 h'; at scale paper as '71 GPU-h'."""
+    """Format seconds as ``duration`` does; at scale paper as '71 GPU-h'."""
     if scale == "paper":
         return f"{seconds / 3600:,.0f} GPU-h" if seconds >= 36000 else f"{seconds / 3600:.1f} GPU-h"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return duration(seconds)

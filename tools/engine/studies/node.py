@@ -1,11 +1,16 @@
 """Represent one run of a study and its progress."""
 
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tools.engine.config import Options, Resolved, RunKey
 from tools.engine.run_folder import RUNS, failure_of, log_of, read_progress, read_record, unfinished_state
+from tools.engine.wording import shortened
+
+FORMS = 3  # of a run's name, from the longest to the shortest
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,19 @@ class Node:
 
     @property
     def name(self) -> str:
-        name = " ".join(part for part in (self.task, self.network, self.recipe, f"seed {self.options.seed}") if part)
+        return self.brief_name(0)
+
+    def brief_name(self, form: int, width: int = sys.maxsize) -> str:
+        """Return the name of the run in a form of ``FORMS``: 0 is the whole name; from 1 the task and from 2 the seed is short.
+
+        A name of more than ``width`` characters loses the middle of what stands before its seed.
+        """
+        task = self.task if form < 1 else f"{self.task[:3]}."
+        words = " ".join(part for part in (task, self.network, self.recipe) if part)
         factor = "" if self.options.lr_factor is None else f", lr x{self.options.lr_factor:g}"
-        return name + factor + (", held out" if self.options.hold_out else "")
+        seed = f"seed {self.options.seed}" if form < 2 else f"s{self.options.seed}"
+        end = f" {seed}{factor}" + (", held out" if self.options.hold_out else "")
+        return shortened(words, max(width - len(end), 8)) + end
 
     @property
     def record(self) -> dict | None:
@@ -92,11 +107,6 @@ class Node:
         return ""
 
     @property
-    def expected_seconds(self) -> float:
-        """Return the expected duration of the run, the ``seconds`` of its config (60 if it has none)."""
-        return float(self.resolved.origin.values.get("seconds") or 60)
-
-    @property
     def pretrain(self) -> bool:
         return self.resolved.pretrains
 
@@ -118,3 +128,13 @@ class Node:
         """Return the part of the run that is done, 0..1, as the run last wrote it."""
         progress = read_progress(self.folder)
         return progress.part if progress else 0.0
+
+
+def brief_names(nodes: Iterable[Node], width: int) -> dict[str, str]:
+    """Return the names of runs by key, all in the longest form in which each of them has at most ``width`` characters."""
+    nodes = list(nodes)
+    for form in range(FORMS):
+        names = {node.key: node.brief_name(form) for node in nodes}
+        if all(len(name) <= width for name in names.values()):
+            return names
+    return {node.key: node.brief_name(FORMS - 1, width) for node in nodes}

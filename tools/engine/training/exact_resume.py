@@ -1,6 +1,5 @@
 """Resume a run exactly: the hook that seeds each update, restores each process's state and continues in mid-epoch."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,7 +71,7 @@ class ExactHook(Hook):
         checkpoint[RUN] = runner.cfg.get("run")
         checkpoint["ranks"] = runner.states
         average_buffers(checkpoint["state_dict"], [state[type(self).__name__] for state in runner.states])
-        checkpoint["seconds"] = runner.spent + time.time() - runner.began
+        checkpoint["seconds"] = runner.seconds()
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if not runner._resume:

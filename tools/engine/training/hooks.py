@@ -5,15 +5,18 @@ import math
 import time
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from mmengine.dist import all_reduce, barrier, get_comm_device, get_world_size
 from mmengine.hooks import Hook
 
 from backbones.common.files import write_json, write_text
+from tools.engine.console import SHOWN
 from tools.engine.run_folder import CURVE, PROGRESS, Progress, read_curve, refuse_removed
 from tools.engine.stopping import STOPPED, Stopped, StopSignals
 from tools.engine.training.record import PACES, pace
+from tools.engine.training.runner import RECENT
 
 
 class Diverged(RuntimeError):
@@ -90,9 +93,12 @@ class StopHook(Hook):
 
     def _stop(self, runner, update: int, where: str) -> None:
         if runner.rank == 0:
-            write_progress(runner, Progress("train", update, runner.max_iters, update, runner.max_iters, stopped=True))
+            progress = Progress(
+                "train", update, runner.max_iters, update, runner.max_iters, stopped=True, seconds=runner.seconds()
+            )
+            write_progress(runner, progress)
         barrier()  # when one process exits, the launcher ends all others
-        runner.logger.warning(f"Stopped by a signal {where}. The same command goes on.")
+        runner.logger.warning(f"Stopped by a signal {where}. The same command goes on.", extra=SHOWN)
         self.restore()
         raise Stopped(STOPPED)
 
@@ -102,7 +108,7 @@ class StopHook(Hook):
 
 
 def write_progress(runner, progress: Progress) -> None:
-    """Write ``progress.json``.
+    """Write ``progress.json``, and show it where the run has a console.
 
     Raises:
         ValueError: the run's folder was removed.
@@ -110,6 +116,7 @@ def write_progress(runner, progress: Progress) -> None:
     folder = Path(runner.work_dir)
     refuse_removed(folder)
     write_json(folder / PROGRESS, asdict(progress))
+    runner.watch(progress)
 
 
 class DivergenceHook(Hook):
@@ -160,6 +167,8 @@ class DivergenceHook(Hook):
                 loss = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
                 where = f"at update {update} of {runner.max_iters} ({loss}; learning rate {lr:.4g})"
                 return f"The loss is not finite {where}; {self.advice(runner)}"
+            if "loss" in values:
+                runner.losses.append(values["loss"])
         scaler = getattr(runner.optim_wrapper, "loss_scaler", None)
         if scaler is not None and unread and (scale := scaler.get_scale()) < 1:
             update, lr, _ = unread[-1]
@@ -241,8 +250,21 @@ class ProgressHook(Hook):
             self._write(runner, "test", batch_idx + 1, len(runner.test_dataloader))
 
     def _write(self, runner, phase: str, done: int, total: int) -> None:
-        if runner.rank == 0:
-            write_progress(runner, Progress(phase, done, total, runner.saved, runner.max_iters))
+        if runner.rank != 0:
+            return
+        recent = -RECENT - 1  # place of the first of the last updates, which end one after another
+        speed = pace(runner.cfg.batch, self.begins[recent:], self.ends[recent:]) if len(self.ends) > 1 else {}
+        progress = Progress(
+            phase,
+            done,
+            total,
+            runner.saved,
+            runner.max_iters,
+            seconds=runner.seconds(),
+            loss=fmean(runner.losses) if runner.losses else None,
+            images_per_second=speed.get("images_per_second"),
+        )
+        write_progress(runner, progress)
 
 
 class CurveHook(Hook):

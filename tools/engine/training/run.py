@@ -4,7 +4,7 @@ import copy
 import os
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from tools.engine.cli import explained, start_error
 from tools.engine.config import Resolved
 from tools.engine.config.dumped import dumped_text
 from tools.engine.config.fingerprint import read_digest
+from tools.engine.console import SHOWN, RunConsole
 from tools.engine.run_folder import (
     CONFIG,
     CONTENT,
+    LOG,
     PROGRESS,
     RECORD,
     SKIPPED,
@@ -32,7 +34,31 @@ from tools.engine.subset.recipe import read_recipe
 from tools.engine.training.building import build_runner
 from tools.engine.training.checkpoints import check_folder
 from tools.engine.training.record import describe, peak_memory_gb
-from tools.engine.training.starting import check_certificate, check_processes, held_folder, set_threads
+from tools.engine.training.starting import (
+    check_certificate,
+    check_processes,
+    facts_of_data,
+    facts_of_run,
+    held_folder,
+    set_threads,
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Say how a run is started; none of it changes the result.
+
+    Args:
+        launcher: 'none', 'pytorch' or 'slurm', as in MMEngine.
+        resume: continue from the last checkpoint in the run's folder.
+        visualizer: where scalars go, see ``tools.engine.training.visualizers.visualizer``; None for the folder alone.
+        console: where the run is shown; by default nowhere, and all output goes where it goes.
+    """
+
+    launcher: str = "none"
+    resume: bool = False
+    visualizer: dict | None = None
+    console: RunConsole = field(default_factory=RunConsole)
 
 
 @dataclass(frozen=True)
@@ -52,13 +78,7 @@ class Outcome:
     remarks: list[str]
 
 
-def run(
-    resolved: Resolved,
-    folder: Path,
-    launcher: str = "none",
-    resume: bool = False,
-    visualizer: dict | None = None,
-) -> dict:
+def run(resolved: Resolved, folder: Path, start: Start = Start()) -> dict:
     """Train and test the run of ``resolved`` and return its record, which is also written to ``folder/record.json``.
 
     Everything that can be checked before training is checked before the folder is made. A start that fails before its first
@@ -67,9 +87,7 @@ def run(
     Args:
         resolved: the config; the data of its task must exist.
         folder: the folder for all files of the run, made if missing. It is locked, so that no run is trained twice at once.
-        launcher: 'none', 'pytorch' or 'slurm', as in MMEngine.
-        resume: continue from the last checkpoint in ``folder``.
-        visualizer: where scalars go, see ``tools.engine.training.visualizers.visualizer``; by default only to the folder.
+        start: how it is started.
 
     Raises:
         ValueError: ``check_device`` or ``check_data`` of the task refuses, a backbone fails its certificate, another process
@@ -83,19 +101,25 @@ def run(
     subset = read_recipe(Path(resolved.data_folder))
     remarks = [*resolved.task.check_data(resolved.cfg), *([subset.sentence()] if subset else [])]
     check_certificate(resolved.cfg)
-    rank = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) if launcher != "none" else 0
-    with held_folder(folder) if rank == 0 else nullcontext(), StopSignals(stop_now):
+    for line in facts_of_run(resolved, folder):
+        start.console.say(line)
+    with held_folder(folder) if rank_of(start.launcher) == 0 else nullcontext(), StopSignals(stop_now):
         check_folder(folder, resolved.key)
-        if launcher == "none" and (record := read_record(folder)):  # made while this process waited for the lock
+        if start.launcher == "none" and (record := read_record(folder)):  # made while this process waited for the lock
             return record
         cfg = copy.deepcopy(resolved.cfg)
-        cfg.work_dir, cfg.run, cfg.launcher = str(folder), resolved.key.name, launcher
-        if visualizer:
-            cfg.visualizer = visualizer
-        return _run(resolved, cfg, folder, resume, remarks)
+        cfg.work_dir, cfg.run, cfg.launcher = str(folder), resolved.key.name, start.launcher
+        if start.visualizer:
+            cfg.visualizer = start.visualizer
+        return _run(resolved, cfg, folder, start, remarks)
 
 
-def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]) -> dict:
+def rank_of(launcher: str) -> int:
+    """Return the number of this process among those that a launcher has started for a run."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) if launcher != "none" else 0
+
+
+def _run(resolved: Resolved, cfg, folder: Path, start: Start, remarks: list[str]) -> dict:
     """Do the work of ``run`` in its locked folder; ``cfg`` is the config with the folder and launcher in it."""
     import torch
     from mmengine.dist import is_main_process
@@ -106,17 +130,22 @@ def _run(resolved: Resolved, cfg, folder: Path, resume: bool, remarks: list[str]
     keep_freed_memory()
     started, data = time.time(), _data_facts(resolved)
     with explained():
-        runner = build_runner(cfg, resume, remarks, resolved.key)
+        runner = build_runner(cfg, start.resume, remarks, resolved.key)
     if record := _record_of_main(folder):
         return record
+    start.console.keep_log(folder / LOG)
+    start.console.listen(runner.logger)
+    runner.watch = start.console.show
     resumed_from = Path(runner._load_from).name if runner._resume else None
     if runner._load_from:
         check_fit(runner._load_from, runner.model)  # before anything is written
     if is_main_process():
         _prepare_folder(runner, resolved, folder, resumed_from)
+    with explained():
+        start.console.say(facts_of_data(runner, resolved.data_folder))
     runner.logger.info(f"{cfg.task} in {cfg.get('precision', 'float32')}, seed {cfg.randomness.seed}, run {resolved.key}")
     for remark in remarks:
-        runner.logger.warning(remark)
+        runner.logger.warning(remark, extra=SHOWN)
     outcome = _train_and_test(runner, remarks)
     record = describe(cfg, resolved.key.name, outcome.status, outcome.metrics)
     record |= {"remarks": outcome.remarks, "resumed_from": resumed_from, "updates": runner.max_iters}
@@ -153,12 +182,12 @@ def _record_of_main(folder: Path) -> dict | None:
 def _prepare_folder(runner, resolved: Resolved, folder: Path, resumed_from: str | None) -> None:
     """Remove what an earlier process left half written, and write the files that say what is run."""
     if resumed_from:
-        runner.logger.warning(f"Going on from {folder / resumed_from}; --restart starts the run over.")
+        runner.logger.warning(f"Going on from {folder / resumed_from}; --restart starts the run over.", extra=SHOWN)
     else:
         for name in (SKIPPED, PROGRESS):
             (folder / name).unlink(missing_ok=True)
     for name in remove_parts(folder):
-        runner.logger.warning(f"Removed {name}, which an earlier process of this run left half written.")
+        runner.logger.warning(f"Removed {name}, which an earlier process of this run left half written.", extra=SHOWN)
     write_text(folder / CONFIG, dump(resolved))
     write_json(folder / CONTENT, resolved.key.content)
 
@@ -189,7 +218,7 @@ def _train_and_test(runner, remarks: list[str]) -> Outcome:
         if not reason:
             raise start_error(error) from error
         trained = time.time()
-        runner.logger.error(reason)
+        runner.logger.error(reason, extra=SHOWN)
         return Outcome("diverged", {}, trained, [*remarks, reason])
     finally:
         end_workers(runner)
@@ -204,7 +233,7 @@ def _add_skipped_images(record: dict, runner, folder: Path) -> None:
     if skipped:
         remark = f"Training images that could not be read were replaced by the next ones ({len(skipped)}): {first_names(skipped)}"
         record["remarks"] = [*record["remarks"], remark]
-        runner.logger.warning(remark)
+        runner.logger.warning(remark, extra=SHOWN)
 
 
 def _data_facts(resolved: Resolved) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Random draws follow three rules, see ``tools.engine.training.seeding``; checkpoi
 
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,12 +18,13 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 
 from backbones.common.files import atomic_path
-from tools.engine.run_folder import checkpoints_in, refuse_removed
+from tools.engine.run_folder import Progress, checkpoints_in, refuse_removed
 from tools.engine.training.acceleration import TF32_DEFAULT, set_tf32
 from tools.engine.training.checkpoints import check_fit
 from tools.engine.training.seeding import EpochBatchSampler, SeededDataset
 
 GRACE = 10  # seconds that a worker outlives SIGTERM
+RECENT = 20  # updates whose mean loss and median pace are shown while a run goes on
 
 
 def end_workers(runner: Runner) -> None:
@@ -65,6 +67,15 @@ class ExactRunner(Runner):
     spent = 0.0  # seconds that the run took up to the checkpoint from which this process resumed
     began = 0.0  # time at which this process set up the run
     states: Sequence[dict] = ()  # the state of each process's hooks, for the checkpoint being saved
+    watch: Callable[[Progress], None] = staticmethod(lambda progress: None)  # gets what is written to progress.json
+
+    def __init__(self, *args, **kwargs):
+        self.losses: deque[float] = deque(maxlen=RECENT)  # of the last updates whose losses were read
+        super().__init__(*args, **kwargs)
+
+    def seconds(self) -> float:
+        """Return the time that the run has taken so far, with its earlier starts."""
+        return self.spent + time.time() - self.began
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the environment as MMEngine does, note the time, and set TF32 as the config says."""

@@ -64,6 +64,37 @@ def held_folder(folder: Path) -> Iterator[None]:
             raise
 
 
+def facts_of_run(resolved: Resolved, folder: Path) -> list[str]:
+    """Return what a run trains, where it starts from and where it goes, each in a line for the console."""
+    cfg = resolved.cfg
+    if resolved.pretrains:
+        origin = f"tricks: {', '.join(name for name, _ in cfg.get('tricks', [])) or 'none'}"
+    else:
+        origin = f"backbone: {cfg.backbone}"
+    return [f"{cfg.task}: {cfg.network} at scale {cfg.scale}, seed {cfg.randomness.seed}", origin, f"folder: {folder}"]
+
+
+def facts_of_data(runner, folder: str) -> str:
+    """Return the data of a run, and how long it trains on which device, in lines for the console; this builds its datasets.
+
+    Args:
+        runner: MMEngine's, before it trains.
+        folder: of the data.
+    """
+    import torch
+
+    train, test = runner.train_loop.dataloader, runner.test_loop.dataloader
+    threads = torch.get_num_threads()
+    cpu = f"CPU with {threads} thread{'s' if threads > 1 else ''}"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
+    epochs = f"{runner.max_iters / len(train):.3g}"
+    return (
+        f"data: {folder}, {len(train.dataset):,} images to train on and {len(test.dataset):,} to test on\n"
+        f"length: {epochs} epoch{'' if epochs == '1' else 's'}, {runner.max_iters:,} iterations of {runner.cfg.batch} images, "
+        f"on {device}"
+    )
+
+
 def check_processes() -> None:
     """Refuse several processes of torchrun on a host that does not have a GPU for each, unless CPUs were asked for.
 

@@ -1,0 +1,26 @@
+"""Word durations and names so that they fit a line of a terminal."""
+
+MINUTE, HOUR, DAY = 60, 3600, 86400  # seconds
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as '41 s', '12 min', '3.5 h' or '2.1 days'."""
+    if seconds < 1.5 * MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 1.5 * HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    return f"{seconds / HOUR:.1f} h" if seconds < 2 * DAY else f"{seconds / DAY:.1f} days"
+
+
+def shortened(text: str, width: int) -> str:
+    """Return ``text``, or its beginning and end with an ellipsis between them if it has more than ``width`` characters."""
+    if len(text) <= width:
+        return text
+    kept = max(width - 1, 0)
+    end = kept // 2
+    return text[: kept - end] + "…" + text[len(text) - end :]
+
+
+def number(value: float) -> str:
+    """Return a loss or a pace in four significant digits, as '0.5123', '55.12' or '12345'."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
