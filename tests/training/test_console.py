@@ -7,7 +7,10 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -18,26 +21,57 @@ from tools.engine.run_folder import LOG, Progress
 TRAINING = Progress("train", 312, 480, 0, 480, seconds=60.0, loss=2.31449, images_per_second=55.123)
 
 
+@contextmanager
+def output_of(capfd) -> Iterator[list[str]]:
+    """Yield a list that has the lines of this process's output, of both descriptors, after the block."""
+    lines: list[str] = []
+    with capfd.disabled(), tempfile.TemporaryFile("w+") as file:  # else Python's output would not pass through the descriptors
+        saved = [os.dup(1), os.dup(2)]
+        try:
+            for descriptor in (1, 2):
+                os.dup2(file.fileno(), descriptor)
+            yield lines
+        finally:
+            sys.stdout.flush()
+            for descriptor, before in zip((1, 2), saved, strict=True):
+                os.dup2(before, descriptor)
+                os.close(before)
+        file.seek(0)
+        lines += file.read().splitlines()
+
+
+def waiting_in(terminal: int) -> str:
+    """Return what was written to a pseudo-terminal and not read yet."""
+    os.set_blocking(terminal, False)
+    text = b""
+    with suppress(BlockingIOError):
+        while part := os.read(terminal, 1 << 16):
+            text += part
+    return text.decode()
+
+
 def test_all_output_but_what_is_said_goes_to_the_log(tmp_path, capfd):
     (tmp_path / LOG).write_text("of an earlier start\n")
-    with run_console(tmp_path) as console:
-        print("of Python")
-        os.write(2, b"of a library in C\n")
-        console.say("network")
-        console.keep_log(tmp_path / LOG)
-        subprocess.run([sys.executable, "-c", "print('of a child')"], check=True)
-        console.say("folder")
-    print("after it")
-    assert capfd.readouterr() == ("network\nfolder\nafter it\n", "")
+    with output_of(capfd) as out:
+        with run_console(tmp_path) as console:
+            print("of Python")
+            os.write(2, b"of a library in C\n")
+            console.say("network")
+            console.keep_log(tmp_path / LOG)
+            subprocess.run([sys.executable, "-c", "print('of a child')"], check=True)
+            console.say("folder")
+        print("after it")
+    assert out == ["network", "folder", "after it"]
     assert (tmp_path / LOG).read_text() == "of an earlier start\nof Python\nof a library in C\nof a child\n"
 
 
 def test_an_error_ends_the_redirection(tmp_path, capfd):
-    with pytest.raises(KeyError), run_console(tmp_path):
-        print("of a library")
-        raise KeyError
-    print("error: the data is missing", file=sys.stderr)
-    assert capfd.readouterr() == ("", "error: the data is missing\n") and not (tmp_path / LOG).exists()
+    with output_of(capfd) as out:
+        with pytest.raises(KeyError), run_console(tmp_path):
+            print("of a library")
+            raise KeyError
+        print("error: the data is missing", file=sys.stderr)
+    assert out == ["error: the data is missing"] and not (tmp_path / LOG).exists()
 
 
 def test_a_run_of_a_launcher_says_all_in_the_log_that_its_output_goes_to(tmp_path):
@@ -58,10 +92,10 @@ with run_console(pathlib.Path({str(tmp_path)!r})) as console:
 
 
 def test_only_the_first_process_of_a_run_says_anything(tmp_path, capfd):
-    with run_console(tmp_path, rank=1) as console:
+    with output_of(capfd) as out, run_console(tmp_path, rank=1) as console:
         console.say("network")
         console.show(TRAINING)
-    assert capfd.readouterr() == ("", "")
+    assert out == []
 
 
 def test_only_messages_for_the_console_are_shown():
@@ -75,12 +109,12 @@ def test_only_messages_for_the_console_are_shown():
 def test_a_run_goes_on_when_nobody_reads_its_console():
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "w") as out:
-        console = RunConsole(out, True)
-        console.say("network")
-        console.show(TRAINING)
-        out.detach().detach()  # what could not be written is not written at the end either
-    os.close(writing)
+    out = open(writing, "w")
+    console = RunConsole(out, True)
+    console.say("network")
+    console.show(TRAINING)
+    with pytest.raises(BrokenPipeError):
+        out.close()
 
 
 def test_progress_is_a_line_now_and_then_without_a_terminal(monkeypatch):
@@ -109,7 +143,7 @@ def test_progress_is_one_bar_that_fits_a_terminal(width):
         console.say("a warning with its path: " + "x" * 60 + "/log.txt")
         console.show(TRAINING)
         console.close()
-        text = os.read(reading, 1 << 16).decode()
+        text = waiting_in(reading)
     os.close(reading)
     assert "iteration 312/480" in text and "loss 2.314  55.12 images/s  37 s left" in text
     assert "x" * 60 + "/log.txt\r\n" in text  # the terminal breaks it, and not we

@@ -3,11 +3,13 @@
 import json
 import math
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from backbones.common.project import ROOT
 from tests.helpers.bad_input import CLASSIFIER, SMALL
 from tests.helpers.bad_input import world as world
 from tools import train as train_tool
@@ -69,9 +71,11 @@ def test_a_stopped_run_goes_on_by_itself_and_says_so(train, tmp_path):
     assert status == 2 and "holds a finished run, which --restart does not touch" in text
 
 
-def test_the_console_has_a_few_lines_and_the_log_has_all(train, tmp_path):
+def test_the_console_has_a_few_lines_and_the_log_has_all(world, tmp_path):
     folder = tmp_path / "run"
-    status, text = train()
+    line = [sys.executable, ROOT / "tools/train.py", CLASSIFIER, *SMALL, "model.backbone.base_channels=8", "--work-dir", folder]
+    process = subprocess.run(list(map(str, line)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    status, text = process.returncode, process.stdout
     lines, log = text.splitlines(), (folder / "log.txt").read_text()
     assert status == 0 and "mmengine" not in text and "Epoch(train)" in log and "System environment" in log
     assert lines[:3] == ["classification: resnet50 at scale toy, seed 0", "tricks: none", f"folder: {folder}"]

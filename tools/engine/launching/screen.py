@@ -169,7 +169,8 @@ class Screen(Events):
         width = self.console.width
         title = shortened(self.title, max(width - len(state) - len(end) - GAP, LEAST)) + state
         head = Text(title + " " * max(width - len(title) - len(end), GAP) + end)
-        bar = ProgressBar(total=len(self.nodes), completed=parts)
+        bar = Table.grid(expand=True)  # in which a bar ends with a line break
+        bar.add_row(ProgressBar(total=len(self.nodes), completed=parts))
         return Group(head, bar, self._grid(runs, lines)) if runs else Group(head, bar)
 
     def _grid(self, runs: Sequence[Running], lines: Sequence[Sequence[str]]) -> Table:
