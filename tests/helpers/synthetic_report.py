@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 from tools.engine.analysis.results import Column
@@ -99,7 +100,13 @@ def write_study(folder: Path, rows, **changes) -> Path:
 
 def line(markdown: str, section: str, *cells: str) -> list[str]:
     """Return the cells of the one row of a section's table that starts with ``cells``."""
-    part = markdown.split(f"## {section}\n", 1)[1].split("\n## ", 1)[0]
+    part = re.split(r"\n#+ |\n</details>", markdown.split(f"### {section}\n", 1)[1])[0]
     rows = [[cell.strip() for cell in text.strip("|").split(" | ")] for text in part.splitlines() if text[:1] == "|"]
     (matching,) = [row for row in rows if row[: len(cells)] == list(cells)]
     return matching
+
+
+def cell(markdown: str, recipe: str, metric: str, section: str = "Gains over B-standard") -> list[str]:
+    """Return the lines of a cell in the table of gains: level, gain with interval, verdict with p, remarks."""
+    row = line(markdown, section, recipe)
+    return row[line(markdown, section, "recipe").index(metric)].split("<br>")

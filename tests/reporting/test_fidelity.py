@@ -11,7 +11,7 @@ from scipy import stats
 from tests.helpers.synthetic_report import line, made_rows, write_study
 from tests.helpers.two_scales import random_sides, side
 from tools.engine.analysis.fidelity import Comparison, Side, agreement, agreement_of_seeds, compare_scales, load_scales
-from tools.engine.reporting import scatter
+from tools.engine.reporting.drawing import scatter
 from tools.engine.reporting.fidelity_report import print_fidelity, write_fidelity
 
 PARENTS = {"d_efficient": ["b_standard"], "cosine": ["d_efficient"], "smooth": ["cosine"], "mixup": ["smooth"]}
@@ -279,21 +279,21 @@ def test_files_hold_the_answer(tmp_path, capsys):
 def test_the_lead_says_where_scales_agree(tmp_path):
     toy, mini = study(tmp_path, "toy"), study(tmp_path, "mini")
     report, files = write_fidelity(str(toy), str(mini))
-    assert report.lead == "At toy and at mini, gains over B-standard rank the recipes alike in mAP (p 0.021)."
+    assert report.verdict[0] == "At toy and at mini, gains over B-standard rank the recipes alike in mAP (p 0.021)."
     assert line(files["fidelity.md"].read_text(), "Verdicts", "mAP", "better")[2:] == ["3", "0", "0", "0"]
     turned = {r: [100 - value for value in values] for r, values in MAPS.items()}
     report, _ = write_fidelity(str(toy), str(study(tmp_path / "turned", "mini", turned)))
-    assert "in reverse order in mAP (p 0.979)" in report.lead
+    assert "in reverse order in mAP (p 0.979)" in report.verdict[0]
     few = {r: MAPS[r] for r in ("b_standard", "smooth")}
     report, files = write_fidelity(str(toy), str(study(tmp_path / "few", "mini", few)))
-    assert "not at all (too few or equal gains) in mAP" in report.lead
+    assert "not at all (too few or equal gains) in mAP" in report.verdict[0]
     assert "1 recipe can be compared, and a rank correlation takes three" in files["fidelity.md"].read_text()
 
 
 def test_other_tricks_at_one_scale_are_named(tmp_path):
     mini = study(tmp_path, "mini", tricks={"b_standard": [["resnet_b", {}]], "smooth": [["label_smoothing", {"eps": 0.2}]]})
     report, _ = write_fidelity(str(study(tmp_path, "toy")), str(mini))
-    assert report.caveats[-1] == "Not the same tricks at both scales: + smooth."
+    assert report.sections[-1].blocks[0].texts[-1] == "Not the same tricks at both scales: + smooth."
 
 
 def test_the_figure_has_a_point_with_both_intervals_for_each_recipe(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from tools.engine.analysis.gains import (
     pairs_of,
 )
 from tools.engine.analysis.results import Column, Results
-from tools.engine.reporting.gain_tables import gain_cells, gain_table, ledger_table
+from tools.engine.reporting.gain_tables import gain_cells, rank_table, rules
 from tools.engine.reporting.result_tables import spread_table
 
 RECIPES = ["base", "a", "b", "c"]
@@ -172,10 +172,10 @@ def test_pretrainings_count_for_pairs_and_not_their_fine_tunings(seeds, n, tunin
     assert gain.p == pytest.approx(scipys_test(a, b).pvalue)
 
 
-def test_the_note_of_a_table_says_when_runs_are_paired():
+def test_the_rules_say_when_runs_are_paired():
     results = results_of(random_values(3))
-    note = gain_table(results, gains(results, over(results, "base")), "Gains").note
-    assert "the same seeds and 4 or more (n is '4 pairs')" in note and "(n is '3 vs 3'), by Welch's interval" in note
+    text = " ".join(rules(gains(results, over(results, "base"))))
+    assert "the same seeds and 4 or more ('4 pairs')" in text and "('3 vs 3'), by Welch's interval" in text
 
 
 def test_runs_are_paired_by_their_seeds_and_not_by_their_order():
@@ -294,21 +294,18 @@ def test_recipes_are_paired_with_base_parents_and_scratch():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_ledgers_rank_correlation_is_scipys(seed):
+def test_the_rank_correlation_of_gains_is_scipys(seed):
     values = random_values(3, ("top1", "mAP", "mIoU"), seed)
     results = results_of(values, published={"values": []})
     all_gains = gains(results, over(results, "base"))
     gain = {m: [mean(values[r][m]) - mean(values["base"][m]) for r in RECIPES[1:]] for m in ("top1", "mAP", "mIoU")}
-    table = ledger_table(results, all_gains, "Ledger")
-    assert table.header == ["recipe", "top-1 gain", "mAP gain", "mIoU gain"]
-    assert table.rows[0][1].startswith(f"{gain['top1'][0]:+.2f} ")
-    for i, metric in enumerate(("mAP", "mIoU")):
+    table = rank_table(results, {"base": all_gains})
+    for metric, row in zip(("mAP", "mIoU"), table.rows, strict=True):
         rho = stats.spearmanr(gain["top1"], gain[metric]).statistic
         correlation = correlations(results, all_gains)[COLUMNS[metric]]
         assert correlation.rho == pytest.approx(rho) and correlation.chance.low <= correlation.chance.mean
-        assert table.rows[-2][2 + i] == f"{rho:+.2f} (of 3)"
-        assert table.rows[-1][2 + i].startswith(f"{correlation.chance.mean:+.2f} [{correlation.chance.low:+.2f}, ")
-    assert [row[:2] for row in table.rows[-2:]] == [["rank correlation with top-1", "—"], ["the same by chance", "—"]]
+        assert row[:3] == [metric, "base", f"{rho:+.2f} (of 3)"]
+        assert row[3].startswith(f"{correlation.chance.mean:+.2f} [{correlation.chance.low:+.2f}, ")
 
 
 def test_only_pretrainings_with_both_figures_are_ranked():
@@ -322,7 +319,7 @@ def test_only_pretrainings_with_both_figures_are_ranked():
 
 def test_one_seed_has_no_chance_and_the_note_says_why():
     results = results_of(random_values(1, ("top1", "mAP")))
-    table = ledger_table(results, gains(results, over(results, "base")), "Ledger")
+    table = rank_table(results, {"base": gains(results, over(results, "base"))})
     assert table.rows[-1][-1] == "—" and "With one seed, luck and gain cannot be separated" in table.note
 
 

@@ -36,7 +36,8 @@ def test_files_that_disagree_are_refused(tmp_path):
 def test_a_study_without_a_finished_run_has_a_report_of_dashes(tmp_path):
     folder = write_study(tmp_path / "s", [], recipes=["b_standard", "smooth"])
     text = write_report(folder)["report.md"].read_text()
-    assert line(text, "Results", "+ smooth")[1:] == ["—", "*80.71 (+3.17)*", "—", "—", "—"]
+    assert line(text, "Gains over B-standard", "+ smooth")[1:] == ["—"] * 4
+    assert line(text, "Published values", "+ smooth")[1:] == ["*80.71 (+3.17)*"] and "Nothing can be compared yet" in text
     assert make_report(load_results(folder)).title == "demo at scale toy, 0 seeds"
     terminal_table(folder)
 

@@ -8,7 +8,6 @@ import pytest
 from tools.engine.config.fingerprint import forget
 from tools.engine.planning.cost import Costs, Past, amount, elapsed, past_runs
 from tools.engine.planning.plan import cost_lines, detect_lines, show_plan
-from tools.engine.planning.power import power_of, seeds_needed
 from tools.engine.planning.power_analysis import (
     ASSUMED,
     Bill,
@@ -21,6 +20,7 @@ from tools.engine.planning.power_analysis import (
     together,
     values_so_far,
 )
+from tools.engine.power import power_of, seeds_needed
 from tools.engine.studies.graph import nodes_of
 from tools.engine.studies.study import load_study
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from tools.engine.analysis.differences import difference
-from tools.engine.planning.power import power_of, seeds_needed
+from tools.engine.power import power_of, seeds_needed
 
 
 def test_seeds_needed_are_the_published_ones():

@@ -236,7 +236,7 @@ def pairs_of(recipes: Iterable[str], reference: str, parents: Mapping[str, list[
 
 
 def primary(results: Results) -> list[Column]:
-    """Return the columns of the ledger: those of top-1, mAP, pixAcc and mIoU."""
+    """Return the columns of top-1, mAP, pixAcc and mIoU, whose gains are ranked."""
     return [c for c in results.columns if c.metric in MARGINS]
 
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from tools.engine.analysis.statistics import Groups, components
 from tools.engine.config import task_of
 from tools.engine.planning.cost import Costs
-from tools.engine.planning.power import power_of, seeds_needed
+from tools.engine.power import power_of, seeds_needed
 from tools.engine.studies.node import Node
 
 POWER = 0.8

@@ -1,16 +1,13 @@
-"""Build the tables, figures and pages of a study's report: HTML, Markdown, LaTeX."""
+"""Build a study's report: the answer first, then tables and figures by subject, as HTML, Markdown and LaTeX."""
 
 __all__ = [
     "breakdown_tables",
     "document",
     "fidelity_report",
-    "figures",
     "gain_tables",
     "image_sheets",
-    "plotting",
     "provenance_tables",
     "report",
     "result_tables",
-    "scatter",
-    "transfer_figure",
+    "sections",
 ]

@@ -1,38 +1,23 @@
-"""Print a report as Markdown, HTML and LaTeX, from tables of text, figures and image sheets."""
+"""Declare what a report is made of: sentences, tiles, tables, figures, image sheets and sections, all of text or bytes."""
 
-import base64
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader
-
-from tools.engine.analysis.results import DASH
 from tools.engine.analysis.verdicts import VERDICTS
 
 DPI = 144  # of a figure: one and a half pixels for each pixel of a page, which has 96 to the inch
-LONG = 45  # rows; a longer table is folded in the page
-TEX = {c: "\\" + c for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"$\pm$",
-    "—": "---",
-    "[": "{[}",  # a row that starts with [ would be read as the optional argument of the \\ before it
-}
 
 
 @dataclass(frozen=True)
 class Table:
-    """Hold a titled table of text.
+    """Hold a titled table of text. A cell may have several lines; the first is its value.
 
     Attributes:
         align: an l or r for each column, as in LaTeX.
         grey: indices of the columns whose numbers are not like for like with the others.
+        best: (row, column) of the cells in bold.
+        hidden: indices of the columns that are shown on demand, and ``hidden_note`` what they are.
     """
 
     title: str
@@ -41,11 +26,29 @@ class Table:
     rows: list[list[str]]
     note: str = ""
     grey: tuple[int, ...] = ()
+    best: frozenset[tuple[int, int]] = frozenset()
+    hidden: tuple[int, ...] = ()
+    hidden_note: str = ""
+
+    kind = "table"
 
     @property
     def anchor(self) -> str:
         """Return the id that links in the page use for the table."""
-        return _anchor(self.title)
+        return anchor(self.title)
+
+    def columns(self, indices: list[int], title: str, note: str) -> "Table":
+        """Return a table of some of the columns."""
+        places = {old: new for new, old in enumerate(indices)}
+        return Table(
+            title,
+            "".join(self.align[i] for i in indices),
+            [self.header[i] for i in indices],
+            [[row[i] for i in indices] for row in self.rows],
+            note,
+            tuple(places[i] for i in self.grey if i in places),
+            frozenset((row, places[i]) for row, i in self.best if i in places),
+        )
 
 
 @dataclass(frozen=True)
@@ -55,24 +58,26 @@ class Figure:
     Attributes:
         name: file name without .png.
         png: the file's content, drawn at ``DPI``.
-        after: title of the table that the figure follows. A figure whose table is not in the report follows the first table.
+        html: the same drawing as HTML, which the page shows instead; '' if there is none.
     """
 
     name: str
     title: str
     caption: str
     png: bytes
-    after: str = ""
+    html: str = ""
+
+    kind = "figure"
+
+    @property
+    def anchor(self) -> str:
+        """Return the id that links in the page use for the figure."""
+        return anchor(f"figure {self.name}")
 
     @property
     def words(self) -> str:
         """Return the title and the caption as one text."""
         return f"{self.title}. {self.caption}"
-
-    @property
-    def inlined(self) -> str:
-        """Return the file in base64."""
-        return base64.b64encode(self.png).decode()
 
     @property
     def width(self) -> int:
@@ -94,21 +99,52 @@ class Sheet:
     link: str
     caption: str
 
-    def jpeg(self) -> str:
-        """Return the sheet as JPEG in base64. It is a third as large as PNG, and the page holds one for each recipe and task.
+    kind = "sheet"
 
-        Raises:
-            ValueError: the file is not a readable image.
-        """
-        from PIL import Image
 
-        file = io.BytesIO()
-        try:
-            with Image.open(self.path) as image:
-                image.convert("RGB").save(file, "JPEG", quality=85, subsampling=0)  # subsampling would smear thin coloured lines
-        except (OSError, SyntaxError) as error:  # PIL raises either for a broken PNG
-            raise ValueError(f"{self.path} cannot be read ({error}); draw it again with tools/show.py, or remove it.") from None
-        return base64.b64encode(file.getvalue()).decode()
+@dataclass(frozen=True)
+class Notes:
+    """Hold paragraphs of text."""
+
+    texts: tuple[str, ...]
+
+    kind = "notes"
+
+
+Block = Table | Figure | Sheet | Notes
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Hold the answer in one metric: the best recipe, its gain, the interval, and the verdict.
+
+    Attributes:
+        verdict: one of ``VERDICTS``, or '' without a gain.
+        words: the verdict with its p and remarks.
+        levels: 'text' on both levels.
+    """
+
+    metric: str
+    recipe: str
+    gain: str
+    interval: str
+    verdict: str
+    words: str
+    levels: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """Hold one subject of a report, which the page folds under its title and a summary of one line."""
+
+    title: str
+    summary: str
+    blocks: tuple[Block, ...]
+
+    @property
+    def anchor(self) -> str:
+        """Return the id that links in the page use for the section."""
+        return anchor(self.title)
 
 
 @dataclass(frozen=True)
@@ -116,109 +152,46 @@ class Report:
     """Hold all that a report says.
 
     Attributes:
-        findings: tables of results and gains.
-        basis: tables of what the findings rest on.
-        figures: drawings, each of which names the table that it follows.
-        sheets: image sheets of runs.
+        verdict: the answer in plain words; the first sentence is the headline.
+        lead: a sentence on what was evaluated.
+        first: figures and tables of the first screen.
+        sections: all else, by subject.
+        tiles: the answer in each metric.
+        paper: tables of results and gains for LaTeX.
     """
 
     title: str
+    verdict: tuple[str, ...]
     lead: str
-    findings: list[Table]
-    basis: list[Table]
-    caveats: tuple[str, ...]
-    sheets: tuple[Sheet, ...] = ()
-    figures: tuple[Figure, ...] = ()
+    first: tuple[Block, ...]
+    sections: tuple[Section, ...]
+    tiles: tuple[Tile, ...] = ()
+    paper: tuple[Table, ...] = ()
 
     @property
-    def tables(self) -> list[Table]:
-        """Return all tables in the order of the report."""
-        return [*self.findings, *self.basis]
+    def blocks(self) -> list[Block]:
+        """Return all tables, figures, sheets and notes in the order of the report."""
+        return [*self.first, *(block for section in self.sections for block in section.blocks)]
 
-    def figures_after(self, table: Table) -> list[Figure]:
-        """Return the figures that follow a table of this report."""
-        titles = [other.title for other in self.tables]
-        return [f for f in self.figures if (f.after if f.after in titles else titles[0]) == table.title]
-
-
-def markdown(report: Report) -> str:
-    """Return the report in GitHub's Markdown. It links to the figures beside it and to the sheets in the folders of the runs."""
-    parts = [f"# {_md(report.title)}", _md(report.lead)]
-    for table in report.tables:
-        parts += [_markdown_table(table), *map(_markdown_figure, report.figures_after(table))]
-    if report.sheets:
-        parts.append("## Pictures")
-        parts += [f"{_md(sheet.caption)}:\n\n![pictures]({quote(sheet.link)})" for sheet in report.sheets]
-    caveats = "\n".join(f"- {text}" for text in report.caveats)
-    return "\n\n".join([*parts, f"## Caveats\n\n{caveats}"]) + "\n"
+    @property
+    def figures(self) -> list[Figure]:
+        """Return the figures in the order of the report."""
+        return [block for block in self.blocks if isinstance(block, Figure)]
 
 
-def _markdown_table(table: Table) -> str:
-    rules = ["---:" if letter == "r" else "---" for letter in table.align]
-    rows = [
-        [_md(cell) if cell in ("", DASH) or i not in table.grey else f"*{_md(cell)}*" for i, cell in enumerate(row)]
-        for row in table.rows
-    ]
-    body = "\n".join(f"| {' | '.join(line)} |" for line in [map(_md, table.header), rules, *rows])
-    parts = [f"## {_md(table.title)}", body]
-    if table.note:
-        parts.append(_md(table.note))
-    return "\n\n".join(parts)
-
-
-def _markdown_figure(figure: Figure) -> str:
-    return f"![{_md(figure.title)}]({quote(figure.name)}.png)\n\n{_md(figure.words)}"
-
-
-def _md(text: str) -> str:
-    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("](", "]\\(")
-
-
-def html(report: Report) -> str:
-    """Return the report as one page that needs no other file: figures and sheets are inlined, and every value is escaped."""
-    pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page = pages.get_template("report.html.jinja")
-    return page.render(report=report, verdicts=VERDICTS, long=LONG)
-
-
-def _anchor(title: str) -> str:
+def anchor(title: str) -> str:
     """Return the title in lower case with hyphens: 'Gains over + smooth' becomes 'gains-over-smooth'."""
     return "-".join(re.findall(r"\w+", title.lower()))
 
 
-def latex(report: Report) -> str:
-    r"""Return the findings as booktabs tables, to \input in a paper.
+def verdict_of(text: str) -> str:
+    """Return the verdict that a cell or one of its lines states, or ''.
 
-    Figures become comments, since a paper chooses its own places for them.
+    >>> verdict_of("+14.1 [+5.0, +23.3]\\nbetter (one teacher), p 0.028")
+    'better'
     """
-    packages = [r"\usepackage{booktabs}"]
-    if any(table.grey for table in report.findings):
-        packages.append(r"\usepackage{xcolor}")
-    parts = ["% needs " + " and ".join(packages)]
-    for table in report.findings:
-        parts += [_latex_table(table), *map(_latex_figure, report.figures_after(table))]
-    return "\n".join(parts)
-
-
-def _latex_figure(figure: Figure) -> str:
-    return rf"% \includegraphics[width=\linewidth]{{{figure.name}}} % {' '.join(figure.words.split())}" + "\n"
-
-
-def _latex_table(table: Table) -> str:
-    header, *rows = [" & ".join(_latex_cells(line, table.grey)) + r" \\" for line in (table.header, *table.rows)]
-    begin = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_tex(table.title)}. {_tex(table.note)}}}",
-        rf"\begin{{tabular}}{{{table.align}}}",
-    ]
-    end = [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join([*begin, r"\toprule", header, r"\midrule", *rows, *end]) + "\n"
-
-
-def _latex_cells(line: list[str], grey: tuple[int, ...]) -> list[str]:
-    return [rf"\textcolor{{gray}}{{{_tex(cell)}}}" if i in grey else _tex(cell) for i, cell in enumerate(line)]
-
-
-def _tex(text: str) -> str:
-    return "".join(TEX.get(character, character) for character in text)
+    for line in text.splitlines():
+        words = re.findall(r"\w+", line.split(" (")[0])
+        if found := [word for word in VERDICTS if words and word in (words[0], words[-1])]:
+            return found[0]
+    return ""

@@ -11,10 +11,13 @@ from tools.engine.analysis.gains import Gain
 from tools.engine.analysis.rank_correlation import DIGITS, Chance
 from tools.engine.analysis.results import DASH, heading_of
 from tools.engine.analysis.verdicts import ALPHA, VERDICTS
-from tools.engine.reporting.document import Figure, Report, Table, html, markdown
+from tools.engine.reporting.answer.wording import listed
+from tools.engine.reporting.document import Figure, Notes, Report, Section, Table
+from tools.engine.reporting.drawing.plotting import name_of, one_line
+from tools.engine.reporting.drawing.scatter import Panel, Point, scatter
+from tools.engine.reporting.formats.html import html
+from tools.engine.reporting.formats.markdown import markdown
 from tools.engine.reporting.gain_tables import p_value
-from tools.engine.reporting.plotting import name_of, one_line
-from tools.engine.reporting.scatter import Panel, Point, scatter
 
 NAME = "fidelity"  # of the files, without suffix
 ALIKE, REVERSE, CHANCE, NONE = "alike", "in reverse order", "no more alike than by chance", "not at all (too few or equal gains)"
@@ -66,8 +69,9 @@ def print_fidelity(report: Report) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    sentences, agreement, *_ = report.findings
-    print("\n".join([report.title, report.lead, "", *(f"{metric}: {text}" for metric, text in sentences.rows)]))
+    sentences, agreement = report.first[-1], report.sections[0].blocks[0]
+    assert isinstance(sentences, Table) and isinstance(agreement, Table)
+    print("\n".join([report.title, *report.verdict, "", *(f"{metric}: {text}" for metric, text in sentences.rows)]))
     grid = Grid(box=SIMPLE, show_edge=False, padding=0, title=Text(agreement.title))
     shown = [i for i, name in enumerate(agreement.header) if name != "by chance"]
     for i in shown:
@@ -81,16 +85,17 @@ def make_fidelity(comparison: Comparison) -> Report:
     """Build the report of two scales."""
     a, b = comparison.a, comparison.b
     sentences = Table("In words", "ll", ["metric", "what it says"], [[heading(f), sentence(f)] for f in comparison.metrics])
-    tables = [sentences, agreement_table(comparison), verdict_table(comparison), gains_table(comparison)]
+    tables = [verdict_table(comparison), gains_table(comparison)]
     basis = [basis_table(comparison), left_out_table(comparison)]
-    return Report(
-        f"{a.results.study['name']}: {a.name} against {b.name}",
-        lead(comparison),
-        [table for table in tables if table.rows],
-        [table for table in basis if table.rows],
-        (*CAVEATS, *_changed(a, b)),
-        figures=(_figure(comparison),),
+    sections = (
+        Section("Agreement", "rank correlation and signs, with what both would be by chance", (agreement_table(comparison),)),
+        Section("Gains and verdicts", f"each comparison {a.at} and {b.at}", tuple(t for t in tables if t.rows)),
+        Section("What is compared", "networks, protocols, splits and seeds", tuple(t for t in basis if t.rows)),
+        Section("How to read this report", "what agreement says and what it does not", (Notes((*CAVEATS, *_changed(a, b))),)),
     )
+    title, scales = f"{a.results.study['name']}: {a.name} against {b.name}", f"{a.name} and {b.name}"
+    compared = f"Gains of one study at two scales, {scales}, over {a.results.label(a.results.reference)} and over the parents."
+    return Report(title, (lead(comparison),), compared, (_figure(comparison), sentences), sections)
 
 
 # --- in words -----------------------------------------------------------------------------------------------
@@ -103,7 +108,7 @@ def lead(comparison: Comparison) -> str:
         word, chance = answer(fidelity.whole), fidelity.whole.ranks.chance
         p = f" (p {p_value(chance.p)})" if chance and word in (ALIKE, REVERSE) else ""
         groups.setdefault(word, []).append(f"{heading(fidelity)}{p}")
-    parts = [f"{word} in {_listed(groups[word])}" for word in (ALIKE, REVERSE, CHANCE, NONE) if word in groups]
+    parts = [f"{word} in {listed(groups[word])}" for word in (ALIKE, REVERSE, CHANCE, NONE) if word in groups]
     reference = a.results.label(a.results.reference)
     return f"{_both(a, comparison.b)}, gains over {reference} rank the recipes {'; '.join(parts)}."
 
@@ -152,11 +157,6 @@ def _range(chance: Chance | None, form: str) -> str:
     """Return a range by chance, and p: '-0.83 to +0.83, p 0.357'."""
     assert chance is not None
     return f"{chance.low:{form}} to {chance.high:{form}}, p {p_value(chance.p)}"
-
-
-def _listed(names: list[str]) -> str:
-    """Return names as a text: 'a, b and c'."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def heading(fidelity: Fidelity) -> str:
@@ -303,7 +303,7 @@ def _figure(comparison: Comparison) -> Figure:
         "seeds, dashed over test images only; an arrowhead means that the interval continues. Shaded: the margins within which a "
         "difference counts as none. The axes have different ranges."
     )
-    return Figure(NAME, f"Gains {a.at} against those {b.at}", caption, scatter(panels), "In words")
+    return Figure(NAME, f"Gains {a.at} against those {b.at}", caption, scatter(panels))
 
 
 def content(comparison: Comparison) -> dict:

@@ -1,4 +1,4 @@
-"""Build the tables of gains: each with its interval and verdict, and the ledger of all tasks with its rank correlations."""
+"""Build the tables of gains, each with its interval and verdict, and that of their rank correlations."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,23 +9,23 @@ from tools.engine.analysis.verdicts import FEWEST_PAIRS
 from tools.engine.reporting.document import Table
 from tools.engine.reporting.result_tables import like_for_like, marked
 
-RULE = (
-    "Points. Interval: 95 %, over pretrainings and test images. If both recipes have the same seeds and {fewest} or more (n is "
-    "'{fewest} pairs'), each run is compared with the other recipe's of the same seed, by a t interval of the differences; with "
-    "fewer seeds, or seeds that differ (n is '3 vs 3'), by Welch's interval. The variance over test images is that of a paired "
-    "bootstrap. Images only: there is one seed, so the interval does not cover the variance "
-    "over seeds. Verdict: one for each pair of recipes in a task, in its first metric ({decisive}); it is the same wherever the "
-    "pair appears on this page. p: adjusted by Holm's method for all pairs of a recipe with the reference or a parent in that "
-    "task (pairs with scratch: for those among themselves). Equivalent: the interval lies within the margin ({margins}). Better "
-    "or worse: p below 0.05. Undecided: all other gains, all with n = 1, and all in which a seed diverged. One teacher: all "
-    "seeds of a distilled row learn from one network, whose luck no interval covers."
+RULES = (
+    "Gains are in points. The 95 % interval covers the variance between pretrainings and that of the test images, by a paired "
+    "bootstrap. If both recipes have the same seeds and {fewest} or more ('{fewest} pairs'), each run is compared with the other "
+    "recipe's of the same seed, by a t interval of the differences; with fewer seeds, or seeds that differ ('3 vs 3'), by "
+    "Welch's interval. Images only: there is one seed, so the interval does not cover the variance over seeds.",
+    "There is one verdict for each pair of recipes in a task, in its first metric ({decisive}); it is the same wherever the pair "
+    "appears in this report. p is adjusted by Holm's method for all pairs of a recipe with the reference or a parent in that "
+    "task (pairs with scratch: for those among themselves).",
+    "Equivalent: the interval lies within the margin ({margins}). Better or worse: p below 0.05. Undecided: all other gains, all "
+    "with one seed, and all in which a seed diverged.",
 )
 RANKS = (
-    "Points gained in each task, with the verdict. Rank correlation: Spearman's rho between the gains above and those in top-1, "
-    "from -1 to 1. By chance: what rho would be if all recipes were equal, as its mean and the range of 95 %, from 4,000 "
-    "permutations of the recipes' names over the pretrainings (within each seed where all recipes have the same seeds). It is "
-    "not 0, since a lucky pretraining has a higher top-1 and a better transfer. p: the share of permutations with a higher rho "
-    "(of those with an equal one half count); only a p below 0.05 says that what gains in top-1 also gains in the transfer."
+    "Rank correlation: Spearman's rho between the gains in top-1 and those in the transfer, from -1 to 1. By chance: what rho "
+    "would be if all recipes were equal, as its mean and the range of 95 %, from 4,000 permutations of the recipes' names over "
+    "the pretrainings (within each seed where all recipes have the same seeds). It is not 0, since a lucky pretraining has a "
+    "higher top-1 and a better transfer. p: the share of permutations with a higher rho (of those with an equal one half "
+    "count); only a p below 0.05 says that what gains in top-1 also gains in the transfer."
 )
 
 
@@ -51,15 +51,16 @@ def gain_table(results: Results, table: list[Gain], title: str, note: str = "") 
     grey = (header.index(f"{PUBLISHED} gain"),) if unlike else ()
     texts = ("recipe", "over", "metric", "verdict")
     align = "".join("l" if name in texts else "r" for name in header)
-    return Table(title, align, header, rows, note + _rule(table), grey)
+    return Table(title, align, header, rows, note, grey)
 
 
-def _rule(table: list[Gain]) -> str:
+def rules(table: list[Gain]) -> tuple[str, ...]:
     """Return how the verdicts of a table are made, with its metrics and margins."""
     decisive = [g for g in table if g.verdict] or table
     margins = dict.fromkeys(f"{heading_of(g.column.metric)} ±{g.margin:g}" for g in decisive)
     names = dict.fromkeys(heading_of(g.column.metric) for g in decisive)
-    return RULE.format(decisive=", ".join(names), margins=", ".join(margins), fewest=FEWEST_PAIRS)
+    words = dict(decisive=", ".join(names), margins=", ".join(margins), fewest=FEWEST_PAIRS)
+    return tuple(rule.format(**words) for rule in RULES)
 
 
 def _gain_header(has_bases: bool, has_published: bool) -> list[str]:
@@ -90,49 +91,36 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def ledger_table(results: Results, table: list[Gain], title: str) -> Table:
-    """Return the gains of each step in all tasks side by side.
+def rank_table(results: Results, tables: Mapping[str, list[Gain]]) -> Table:
+    """Return Spearman's rho between the gains in top-1 and those in each transfer, and what it would be by chance.
 
-    Two last rows have Spearman's rho between the gains in top-1 and those in each transfer, and what it would be by chance.
+    Args:
+        tables: gains by the name of their base.
     """
-    columns = [c for c in primary(results) if any(g.column == c for g in table)]
-    by_pair: dict[tuple[str, str], dict[Column, Gain]] = {}
-    for g in table:
-        by_pair.setdefault((g.recipe, g.base), {})[g.column] = g
-    has_bases = len({base for _, base in by_pair}) > 1
-    rows = []
-    for (recipe, base), of_pair in by_pair.items():
-        names = [marked(results, recipe), results.label(base)] if has_bases else [marked(results, recipe)]
-        rows.append([*names, *(_ledger_cell(of_pair.get(c)) for c in columns)])
-    ranks = correlations(results, table)
-    has_ranks = len(columns) > 1 and bool(ranks)
-    if has_ranks:
-        blank = [""] if has_bases else []
-        rows.append(["rank correlation with top-1", *blank, *(_rho(ranks.get(c)) for c in columns)])
-        rows.append(["the same by chance", *blank, *(_chance(ranks.get(c)) for c in columns)])
-    note = RANKS if has_ranks else "Points gained in each task, with the verdict."
-    if has_ranks and any(rank.rho is not None and rank.chance is None for rank in ranks.values()):
-        note += " With one seed, luck and gain cannot be separated, and no chance is given."
-    if rhos := _published_rhos(results, by_pair, columns):
-        note += f" The published numbers give {rhos}."
-    header = [*(["recipe", "over"] if has_bases else ["recipe"]), *(f"{results.heading(c)} gain" for c in columns)]
-    return Table(title, ("ll" if has_bases else "l") + "r" * len(columns), header, rows, note)
+    rows, published, no_chance = [], [], False
+    for name, table in tables.items():
+        for column, rank in correlations(results, table).items():
+            if rank.rho is not None:
+                rows.append([results.heading(column), name, _rho(rank), *_chance(rank)])
+                no_chance |= rank.chance is None
+        pairs = list(dict.fromkeys((g.recipe, g.base) for g in table))
+        if rhos := _published_rhos(results, pairs, primary(results)):
+            published.append(f" The published gains over {name} give {rhos}.")
+    note = RANKS + (" With one seed, luck and gain cannot be separated, and no chance is given." if no_chance else "")
+    header = ["transfer to", "gains over", "rank correlation with top-1", "by chance", "p"]
+    return Table("Rank correlation of gains", "llrrr", header, rows, note + "".join(published))
 
 
-def _ledger_cell(gain: Gain | None) -> str:
-    return DASH if gain is None or gain.diff is None else f"{gain.diff.mean:+.2f} {gain.words}".rstrip()
+def _rho(correlation: Correlation) -> str:
+    return DASH if correlation.rho is None else f"{correlation.rho:+.2f} (of {correlation.n})"
 
 
-def _rho(correlation: Correlation | None) -> str:
-    return DASH if correlation is None or correlation.rho is None else f"{correlation.rho:+.2f} (of {correlation.n})"
-
-
-def _chance(correlation: Correlation | None) -> str:
-    """Return what rho would be by chance: '+0.45 [-0.43, +0.94], p 0.212'."""
-    if correlation is None or correlation.chance is None:
-        return DASH
+def _chance(correlation: Correlation) -> list[str]:
+    """Return what rho would be by chance, and p: ['+0.45 [-0.43, +0.94]', '0.212']."""
+    if correlation.chance is None:
+        return [DASH, DASH]
     chance = correlation.chance
-    return f"{chance.mean:+.2f} [{chance.low:+.2f}, {chance.high:+.2f}], p {p_value(chance.p)}"
+    return [f"{chance.mean:+.2f} [{chance.low:+.2f}, {chance.high:+.2f}]", p_value(chance.p)]
 
 
 def _published_rhos(results: Results, pairs: Iterable[tuple[str, str]], columns: list[Column]) -> str:

@@ -5,6 +5,7 @@ from statistics import fmean
 
 from tools.engine.analysis.gains import Gain, decisive
 from tools.engine.analysis.results import DASH, PUBLISHED, SCRATCH, Results, heading_of, published_value, seed_of
+from tools.engine.reporting.answer.wording import number, unit_of
 from tools.engine.reporting.document import Table
 
 
@@ -53,12 +54,16 @@ def protocol_table(results: Results) -> Table:
 
 def _protocol_value(key: str, value: object) -> str:
     """Return a value of a protocol as text; values that are chosen for one reason stand together."""
-    if key != "chosen" or not isinstance(value, dict):
-        return str(value)
-    reasons: dict[str, list[str]] = {}
-    for name, reason in value.items():
-        reasons.setdefault(reason, []).append(name)
-    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+    if key == "chosen" and isinstance(value, dict):
+        reasons: dict[str, list[str]] = {}
+        for name, reason in value.items():
+            reasons.setdefault(reason, []).append(name)
+        return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return {True: "yes", False: "no", None: "none"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def cost_table(results: Results, found: list[Gain]) -> Table:
@@ -72,51 +77,71 @@ def cost_table(results: Results, found: list[Gain]) -> Table:
         runs = groups.setdefault((row["recipe"], row["task"], row["network"]), {})
         runs[row["run"]] = results.study.get("runs", {}).get(row["run"], {})
     order = sorted(groups, key=lambda g: results.study["recipes"].index(g[0]))
-    rows = [[results.label(g[0]), *g[1:], *_cost(results, found, g, groups)] for g in order]
+    hourly = {g: _per_hour(results, found, g[0], g[1]) for g in order}
+    times = [seconds for g in order for seconds in results.seconds(g[0]).get(g[1], {}).values()]
+    epochs = [60 * run["speed"]["minutes_per_epoch"] for g in order for run in groups[g].values() if _has_epochs(run)]
+    is_fast = max((abs(value) for value in hourly.values() if value is not None), default=0) >= 100
+    units = {"time": unit_of(times), "epoch": unit_of(epochs), "gain": ("minute", 60) if is_fast else ("hour", 1)}
+    rows = [[results.label(g[0]), *g[1:], *_cost(results, g, list(groups[g].values()), hourly[g], units)] for g in order]
     note = (
         "Means of the runs. Multiply-adds: per image, in convolutions and the last layer. Images/s: from the median time between "
-        "updates, which includes waiting for data; in brackets without that wait. GB: peak memory of the GPU, or of the process "
-        "without a GPU. Points per hour: the gain over the reference in the task's first metric, divided by the hours of one "
-        "seed, its pretraining included. Compare times and speeds only between runs that had the machine to themselves."
+        "updates, which includes waiting for data; in brackets without that wait. Memory: the peak of the GPU, or of the process "
+        f"without a GPU. Points per {units['gain'][0]}: the gain over the reference in the task's first metric, divided by the "
+        "time of one seed, its pretraining included. Compare times and speeds only between runs that had the machine to "
+        "themselves."
     )
-    header = ["recipe", "task", "network", "parameters", "multiply-adds", "epochs", "images/s", "min/epoch"]
-    header += ["seconds", "GB", "runs", "points per hour"]
+    header = [
+        "recipe",
+        "task",
+        "network",
+        "parameters, M",
+        "multiply-adds, G",
+        "epochs",
+        "images/s",
+        f"epoch, {units['epoch'][0]}",
+    ]
+    header += [f"run, {units['time'][0]}", "memory, GB", "runs", f"points per {units['gain'][0]}"]
     return Table("Cost", "lll" + "r" * (len(header) - 3), header, rows, note)
 
 
-def _cost(results: Results, gains: list[Gain], group: tuple[str, str, str], groups: dict) -> list[str]:
-    recipe, task, _ = group
-    runs = list(groups[group].values())
+def _has_epochs(run: dict) -> bool:
+    return bool((run.get("speed") or {}).get("minutes_per_epoch"))
+
+
+def _cost(
+    results: Results, group: tuple[str, str, str], runs: list[dict], hourly: float | None, units: dict[str, tuple[str, int]]
+) -> list[str]:
+    """Return the numbers of one recipe, task and network in the units of the table; its parameters are those of one row."""
     sizes, speeds = ([run[name] for run in runs if run.get(name)] for name in ("size", "speed"))
-    images = _mean([speed["images_per_second"] for speed in speeds], "{:.3g}")
+    images = _mean([speed["images_per_second"] for speed in speeds])
     if compute := [speed["compute_images_per_second"] for speed in speeds if "compute_images_per_second" in speed]:
-        images += f" ({fmean(compute):.3g})"
-    seconds = list(results.seconds(recipe).get(task, {}).values())
+        images += f" ({number(fmean(compute))})"
+    seconds = list(results.seconds(group[0]).get(group[1], {}).values())
     return [
-        f"{sizes[0]['parameters'] / 1e6:.2f} M" if sizes else DASH,
-        f"{sizes[0]['multiply_adds'] / 1e9:.3g} G" if sizes else DASH,
-        _mean([run.get("epochs") for run in runs], "{:.3g}"),
+        number(sizes[0]["parameters"] / 1e6) if sizes else DASH,
+        number(sizes[0]["multiply_adds"] / 1e9) if sizes else DASH,
+        f"{fmean(epochs):g}" if (epochs := [run["epochs"] for run in runs if run.get("epochs")]) else DASH,
         images,
-        _mean([speed.get("minutes_per_epoch") for speed in speeds], "{:.3g}"),
-        _mean(seconds, "{:.0f}"),
-        _mean([run.get("peak_memory_gb") for run in runs], "{:.2f}"),
+        _mean([60 * speed["minutes_per_epoch"] / units["epoch"][1] for speed in speeds if speed.get("minutes_per_epoch")]),
+        _mean([second / units["time"][1] for second in seconds]),
+        _mean([run.get("peak_memory_gb") for run in runs]),
         str(len(runs)),
-        _per_hour(results, gains, recipe, task),
+        DASH if hourly is None else f"{'+' if hourly >= 0 else ''}{number(hourly / units['gain'][1])}",
     ]
 
 
-def _mean(values: list[float | None], template: str) -> str:
+def _mean(values: list[float | None]) -> str:
     numbers = [value for value in values if value is not None]
-    return template.format(fmean(numbers)) if numbers else DASH
+    return number(fmean(numbers)) if numbers else DASH
 
 
-def _per_hour(results: Results, gains: list[Gain], recipe: str, task: str) -> str:
+def _per_hour(results: Results, gains: list[Gain], recipe: str, task: str) -> float | None:
     """Return the gain in the task's first metric per hour of a pretraining and, downstream, of one run of the task."""
     first = next((c for c in decisive(results) if results.task_of(c) == task), None)
     gain = next((g for g in gains if g.recipe == recipe and g.column == first and g.diff), None)
     seconds = results.seconds(recipe)
     spent = [fmean(seconds[t].values()) for t in dict.fromkeys((*_pretraining(results), task)) if t in seconds]
-    return f"{gain.diff.mean / (sum(spent) / 3600):+.3g}" if gain and spent else DASH
+    return gain.diff.mean / (sum(spent) / 3600) if gain and spent else None
 
 
 def _pretraining(results: Results) -> list[str]:
@@ -142,10 +167,11 @@ def run_table(results: Results) -> Table:
 
 
 def _certified(runs: list[dict]) -> str:
-    """Return how many transfers reproduced the card's features, and the largest difference: '3 of 3, within 1.2e-06'."""
+    """Return how many transfers reproduced the card's features, and how closely: '3 of 3, exactly'."""
     certificates = [run["certificate"] for run in runs if run.get("certificate")]
     worst = max((c.get("max_abs_difference", 0.0) for c in certificates), default=0.0)
-    return f"{len(certificates)} of {len(runs)}, within {worst:.1e}" if certificates else DASH
+    reach = "exactly" if worst == 0 else f"within {worst:.1e}"
+    return f"{len(certificates)} of {len(runs)}, {reach}" if certificates else DASH
 
 
 def provenance_table(results: Results) -> Table:

@@ -1,44 +1,34 @@
-"""Write the report of a study: its results, the gains with their verdicts, and what they rest on.
+"""Write the report of a study: the answer first, then what it rests on.
 
 A report needs results.csv and study.json of the study's folder. It also uses details.json, curves.json and the image sheets of
 the runs, where they exist. It imports neither torch nor mmengine, so any machine can write a report.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from backbones.common.files import atomic
 from tools.engine.analysis.gains import Gain, comparisons, gains, over, over_parents
 from tools.engine.analysis.results import DASH, SCRATCH, Column, Results, load_results, seed_of
-from tools.engine.reporting import provenance_tables as basis
-from tools.engine.reporting.breakdown_tables import detail_tables
-from tools.engine.reporting.document import Report, Sheet, Table, html, latex, markdown
-from tools.engine.reporting.figures import figures_of
-from tools.engine.reporting.gain_tables import gain_table, ledger_table
+from tools.engine.reporting.answer.gain_plot import gain_plot
+from tools.engine.reporting.answer.main_table import main_table
+from tools.engine.reporting.answer.sentences import verdict
+from tools.engine.reporting.answer.tiles import tiles
+from tools.engine.reporting.document import Block, Report, Sheet, Table
+from tools.engine.reporting.drawing.figures import figures_of, plotted
+from tools.engine.reporting.formats.html import html
+from tools.engine.reporting.formats.latex import latex
+from tools.engine.reporting.formats.markdown import markdown
+from tools.engine.reporting.gain_tables import gain_table, rules
 from tools.engine.reporting.image_sheets import pair_sheets
-from tools.engine.reporting.result_tables import result_table, spread_table, tuning_table
+from tools.engine.reporting.result_tables import result_table
+from tools.engine.reporting.sections import sections_of
 from tools.engine.study_folder.files import DETAILS, GAINS, load_curves, load_json
 from tools.engine.study_folder.schema import DetailsSchema
 
 TERMINAL_GAINS = ("mAP", "mIoU")
-CAVEATS = (
-    "With one seed every verdict is undecided: a single run cannot tell a gain from noise, however large the gain is.",
-    "Rows named scratch train the whole backbone from random weights with nothing frozen. This is the only permitted difference "
-    "between rows.",
-    "n counts pretrainings. Transfers of one pretrained backbone are not independent of each other, so they are averaged first. "
-    "From scratch, n counts the runs themselves.",
-    "A run that diverged has no number. The mean beside it covers only the runs that finished, which are no fair sample, so its "
-    "gains are undecided.",
-    "Each interval is a separate 95 % interval. Only p is adjusted for the number of comparisons of its task on this page, so an "
-    "interval may exclude 0 although the verdict is undecided.",
-    "All seeds of a distilled row share one teacher, so no interval covers the effect of choosing another teacher.",
-)
-OTHERS = (
-    "Published weights come from one pretraining by others, and n counts its fine-tunings. A gain is that of these weights; it "
-    "does not prove that their recipe is better."
-)
 
 
 def find_sheets(results: Results, folder: Path) -> tuple[Sheet, ...]:
@@ -54,51 +44,50 @@ def find_sheets(results: Results, folder: Path) -> tuple[Sheet, ...]:
 
 
 def make_report(
-    results: Results, margins: Mapping[str, float] | None = None, details: dict | None = None, curves: dict | None = None
+    results: Results,
+    margins: Mapping[str, float] | None = None,
+    details: dict | None = None,
+    curves: dict | None = None,
+    sheets: Sequence[Sheet] = (),
 ) -> Report:
-    """Build the whole report, with its tables as text and its figures.
+    """Build the whole report: the answer, and sections of tables and figures.
+
+    The five parameters are the files that a report is made of.
 
     Args:
         margins: see ``gains``.
         details: content of details.json, see ``detail_tables``.
         curves: content of curves.json, see ``figures_of``.
+        sheets: image sheets.
     """
     whole, steps = (gains(results, pairs, margins) for pairs in (over(results, results.reference), over_parents(results)))
     control = gains(results, over(results, SCRATCH), margins) if SCRATCH != results.reference else []
-    findings = [result_table(results), *gain_tables(results, whole, steps, control), spread_table(results), tuning_table(results)]
-    findings += detail_tables(details, results) if details else []
-    facts = [basis.published_table, basis.recipe_table, basis.difference_table, basis.protocol_table, basis.run_table]
-    foundations = [basis.cost_table(results, whole), *(make(results) for make in facts)]
-    foundations += [basis.provenance_table(results), basis.command_table(results)]
+    if {(g.recipe, g.base) for g in steps} <= {(g.recipe, g.base) for g in whole}:
+        steps = []
+    figures = figures_of(results, whole, steps, curves or {})
+    first: list[Block] = [main_table(results, whole)]
+    if forest := figures.get("forest"):
+        first.insert(0, replace(forest, html=gain_plot(results, plotted(whole))))
     return Report(
         title_of(results),
+        verdict(results, whole),
         lead(results),
-        [table for table in findings if table.rows],
-        [table for table in foundations if table.rows],
-        _caveats(results),
-        figures=figures_of(results, whole, steps, curves or {}),
+        tuple(first),
+        sections_of(results, (whole, steps, control), figures, details, sheets),
+        tiles(results, whole),
+        paper_tables(results, whole, steps, control),
     )
 
 
-def _caveats(results: Results) -> tuple[str, ...]:
-    """Return the caveats; a recipe of published weights, whose tricks are a text, adds one, and so do rows of earlier tables."""
-    published = any(isinstance(tricks, str) for tricks in results.study.get("tricks", {}).values())
-    return (*CAVEATS, *([OTHERS] if published else []), *results.study.get("remarks", ()))
-
-
-def gain_tables(results: Results, whole: list[Gain], steps: list[Gain], control: list[Gain]) -> list[Table]:
-    """Return the tables of gains over the reference, over the parents and over scratch, with ledgers of the first two.
-
-    If every parent is the reference, the gains over the parents are skipped.
-    """
-    reference, note = results.label(results.reference), ""
-    if results.reference != (declared := results.study.get("reference")):
-        note = f"The reference {declared} has not run; these gains are over the first recipe instead. "
-    tables = [gain_table(results, whole, f"Gains over {reference}", note)]
-    tables.append(ledger_table(results, whole, f"Ledger over {reference}"))
-    if {(g.recipe, g.base) for g in steps} - {(g.recipe, g.base) for g in whole}:
-        tables += [gain_table(results, steps, "Gains over the parent"), ledger_table(results, steps, "Ledger of steps")]
-    return [*tables, gain_table(results, control, f"Gains over {results.label(SCRATCH)}")]
+def paper_tables(results: Results, whole: list[Gain], steps: list[Gain], control: list[Gain]) -> tuple[Table, ...]:
+    """Return the tables for a paper: results, and the gains over the reference, over the parents and over scratch."""
+    tables = [
+        result_table(results),
+        gain_table(results, whole, f"Gains over {results.label(results.reference)}", " ".join(rules(whole)) if whole else ""),
+        gain_table(results, steps, "Gains over the parent"),
+        gain_table(results, control, f"Gains over {results.label(SCRATCH)}"),
+    ]
+    return tuple(table for table in tables if table.rows)
 
 
 def title_of(results: Results) -> str:
@@ -125,8 +114,8 @@ def write_report(folder: Path, margins: Mapping[str, float] | None = None) -> di
     """
     folder = Path(folder)
     results = load_results(folder)
-    report = make_report(results, margins, load_details(folder / DETAILS), load_curves(folder))
-    report = replace(report, sheets=(*pair_sheets(folder), *find_sheets(results, folder)))
+    sheets = (*pair_sheets(folder), *find_sheets(results, folder))
+    report = make_report(results, margins, load_details(folder / DETAILS), load_curves(folder), sheets)
     contents = {
         GAINS: (json.dumps(comparisons(results, margins), indent=1, allow_nan=False) + "\n").encode(),
         "report.md": markdown(report).encode(),

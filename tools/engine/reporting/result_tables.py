@@ -17,7 +17,7 @@ def result_table(results: Results) -> Table:
     """
     header, columns, grey = ["recipe"], [], []
     for column in results.columns:
-        if _has_published(results, column):
+        if has_published(results, column):
             if not like_for_like(results, column):
                 grey.append(len(header))
             header.append(f"{PUBLISHED} {results.heading(column)}")
@@ -25,7 +25,10 @@ def result_table(results: Results) -> Table:
         header.append(results.heading(column))
         columns.append((False, column))
     rows = [
-        [marked(results, r), *(_published(results, r, c) if published else str(results.cell(r, c)) for published, c in columns)]
+        [
+            marked(results, r),
+            *(published_cell(results, r, c) if published else str(results.cell(r, c)) for published, c in columns),
+        ]
         for r in results.study["recipes"]
     ]
     return Table("Results", "l" + "r" * len(columns), header, rows, _result_note(results), tuple(grey))
@@ -34,20 +37,30 @@ def result_table(results: Results) -> Table:
 def _result_note(results: Results) -> str:
     """Return the note on how to read a cell, which columns are not like for like, and which recipes train longer."""
     note = "Percent, higher is better: mean ± sample standard deviation, and n, the number of seeds."
+    return f"{note} {published_note(results)}".rstrip() + longer_note(results)
+
+
+def published_note(results: Results) -> str:
+    """Return where the published numbers come from, and which are not like for like; '' without such numbers."""
     published = results.study.get("published") or {}
-    if published.get("values"):
-        over = results.label(results.reference)
-        note += f" {PUBLISHED}: {published['source']}; in brackets the gain over {over}.{_unlike(results)}"
+    if not published.get("values"):
+        return ""
+    over = results.label(results.reference)
+    return f"{PUBLISHED}: {published['source']}; in brackets the gain over {over}.{_unlike(results)}"
+
+
+def longer_note(results: Results) -> str:
+    """Return a sentence that names the recipes that train longer than the reference, with a space before it; '' if none does."""
     longer = {r: ratio for r in results.study["recipes"] if (ratio := more_epochs(results, r))}
-    if longer:
-        note += f" {MORE}: trained more epochs than {results.label(results.reference)}: "
-        note += ", ".join(f"{results.label(r)} {ratio:.3g} times as many" for r, ratio in longer.items()) + "."
-    return note
+    if not longer:
+        return ""
+    texts = (f"{results.label(r)} {ratio:.3g} times as many" for r, ratio in longer.items())
+    return f" {MORE}: trained more epochs than {results.label(results.reference)}: {', '.join(texts)}."
 
 
 def _unlike(results: Results) -> str:
     """Return a sentence that names the protocols under which our runs differ from the published ones, or ''."""
-    columns = [c for c in results.columns if _has_published(results, c) and not like_for_like(results, c)]
+    columns = [c for c in results.columns if has_published(results, c) and not like_for_like(results, c)]
     if not columns:
         return ""
     ours = dict.fromkeys(f"{heading_of(c.metric)} by {c.protocol or 'no protocol yet'}" for c in columns)
@@ -66,11 +79,13 @@ def like_for_like(results: Results, column: Column) -> bool:
     return results.study["scale"] == "paper" and protocol is not None and column.protocol == protocol
 
 
-def _has_published(results: Results, column: Column) -> bool:
+def has_published(results: Results, column: Column) -> bool:
+    """Return True if a recipe has a published number in this column."""
     return any(published_value(results, r, column) is not None for r in results.study["recipes"])
 
 
-def _published(results: Results, recipe: str, column: Column) -> str:
+def published_cell(results: Results, recipe: str, column: Column) -> str:
+    """Return the published number of a recipe, in brackets its gain over the reference."""
     value = published_value(results, recipe, column)
     if value is None:
         return DASH

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tools.engine.analysis.gains import Gain
-from tools.engine.reporting.plotting import draw_interval, limits, make_panels, mark, png, verdict_legend
+from tools.engine.reporting.drawing.plotting import draw_interval, limits, look, make_panels, mark, png, verdict_legend
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top
+DIRECTIONS = [(x / 2, y / 2) for x in range(-2, 3) for y in range(-2, 3) if max(abs(x), abs(y)) == 2]
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,18 @@ class Point:
     x: Gain
     y: Gain
     name: str
+
+    def place(self, axes) -> tuple[float, float]:
+        """Return the point, or the place at the edge of the axes that is nearest to it if it lies beyond them."""
+        ends = [(low + 0.03 * (high - low), high - 0.03 * (high - low)) for low, high in (axes.get_xlim(), axes.get_ylim())]
+        means = self.x.diff.mean, self.y.diff.mean
+        inside = all(low <= mean <= high for mean, (low, high) in zip(means, (axes.get_xlim(), axes.get_ylim()), strict=True))
+        return means if inside else tuple(min(max(mean, low), high) for mean, (low, high) in zip(means, ends, strict=True))
+
+    def label(self, axes) -> str:
+        """Return the name, with the values in brackets if the point lies beyond the axes."""
+        means = self.x.diff.mean, self.y.diff.mean
+        return self.name if self.place(axes) == means else "{} ({:+.1f}, {:+.1f})".format(self.name, *means)
 
 
 @dataclass(frozen=True)
@@ -58,11 +71,14 @@ def _draw_panel(axes, panel: Panel) -> None:
     axes.axhspan(-ys[0].margin, ys[0].margin, color="#f1f1ee", zorder=0, linewidth=0)
     axes.axvline(0, color="#555", linewidth=0.8, zorder=1)
     axes.axhline(0, color="#555", linewidth=0.8, zorder=1)
-    for x, y in zip(xs, ys, strict=True):
-        if left <= x.diff.mean <= right and low <= y.diff.mean <= high:
-            mark(axes, x.diff.mean, y.diff.mean, y)
-            draw_interval(axes, y, x.diff, y.diff.mean, left, right, alpha=0.5)
-            draw_interval(axes, y, y.diff, x.diff.mean, low, high, upright=True, alpha=0.5)
+    for point in panel.points:
+        x, y = point.x, point.y
+        if point.place(axes) != (x.diff.mean, y.diff.mean):
+            axes.plot(*point.place(axes), "X", color=look(y)[0], markersize=6, zorder=4)
+            continue
+        mark(axes, x.diff.mean, y.diff.mean, y)
+        draw_interval(axes, y, x.diff, y.diff.mean, left, right, alpha=0.35)
+        draw_interval(axes, y, y.diff, x.diff.mean, low, high, upright=True, alpha=0.35)
 
 
 def _label(axes, panel: Panel) -> None:
@@ -71,16 +87,13 @@ def _label(axes, panel: Panel) -> None:
     Each text has several candidate places, and all texts are placed three times, so that early ones make room for later ones. A
     text far from its point gets a line to it.
     """
-    from matplotlib.patheffects import withStroke
-
     inside, pixel = axes.get_window_extent(), axes.figure.dpi / 72  # a point, the unit of type
     corners = [_sides(_corner_name(axes, corner, text)) for corner, text in panel.corners.items()]
-    points = [(p.x.diff.mean, p.y.diff.mean, p.name) for p in panel.points]
+    points = [(*point.place(axes), point.label(axes)) for point in panel.points]
     spots = {(x, y, text): axes.transData.transform((x, y)) for x, y, text in points}
-    spots = {point: spot for point, spot in spots.items() if inside.contains(*spot)}
     fixed = corners + [_box(x - 4 * pixel, y - 4 * pixel, 8 * pixel, 8 * pixel) for x, y in spots.values()]
-    halo = [withStroke(linewidth=2.5, foreground="white")]
-    style = dict(size=8, zorder=5, parse_math=False, path_effects=halo, textcoords="offset pixels")
+    ground = dict(facecolor="white", edgecolor="none", alpha=0.85, pad=0.6)  # lines below a name would strike it through
+    style = dict(size=8, zorder=5, parse_math=False, bbox=ground, textcoords="offset pixels")
     sizes = {}
     for x, y, text in spots:
         trial = axes.annotate(text, (x, y), (0, 0), **style)
@@ -107,18 +120,18 @@ def _corner_name(axes, corner: tuple[int, int], text: str):
 
 def _around(spot, size, pixel: float) -> Iterator[tuple[Box, float]]:
     """Yield boxes of ``size`` around a point, with the distance of each from it, all in pixels."""
-    for distance in (6 * pixel, 15 * pixel, 27 * pixel, 42 * pixel):
-        for x, y in ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1)):
+    for distance in (6 * pixel, 15 * pixel, 27 * pixel, 42 * pixel, 60 * pixel, 85 * pixel):
+        for x, y in DIRECTIONS:
             left = spot[0] + distance * x + (x - 1) / 2 * size.width
             bottom = spot[1] + 0.7 * distance * y + (y - 1) / 2 * size.height
             yield _box(left, bottom, size.width, size.height), distance
 
 
 def _cost(place: tuple[Box, float], occupied: list[Box], panel: Box) -> float:
-    """Return the pixels that a text would cover, plus three times those outside the panel and twice the distance."""
+    """Return four times the pixels that a text would cover, three times those outside the panel and twice the distance."""
     box, distance = place
     outside = (box[2] - box[0]) * (box[3] - box[1]) - _overlap(box, panel)
-    return sum(_overlap(box, other) for other in occupied) + 3 * outside + 2 * distance
+    return 4 * sum(_overlap(box, other) for other in occupied) + 3 * outside + 2 * distance
 
 
 def _box(left: float, bottom: float, width: float, height: float) -> Box:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from tools.engine.analysis.gains import Gain
 from tools.engine.analysis.results import Results, heading_of
 from tools.engine.analysis.verdicts import MARGINS
-from tools.engine.reporting.plotting import name_of
-from tools.engine.reporting.scatter import Panel, Point, scatter
+from tools.engine.reporting.drawing.plotting import name_of
+from tools.engine.reporting.drawing.scatter import Panel, Point, scatter
 
 QUADRANTS = {  # of the corners of a panel, x and y in its own units: 0 or 1
     (1, 1): "transfers",

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
+from statistics import median, median_low
 
 from tools.engine.analysis.differences import BY_SEEDS
 from tools.engine.analysis.gains import Gain
@@ -85,13 +86,19 @@ def name_of(results: Results, gains: Iterable[Gain], recipe: str, base: str) -> 
 def limits(gains: Sequence[Gain]) -> tuple[float, float]:
     """Return the ends of an axis of gains.
 
-    The axis includes 0, the margins, all points except those of scratch, and their intervals. An interval is cut at three times
-    the distance of the farthest point or margin from 0.
+    The axis includes 0, the margins, and all points but outliers, with their intervals. A point is an outlier if it lies four
+    times as far from 0 as the typical one, and scratch is one if it lies twice as far as the farthest of the others. An
+    interval is cut at three times the distance of the farthest point or margin from 0, unless the typical one reaches farther.
     """
-    shown = [g for g in gains if SCRATCH not in (g.recipe, g.base)] or list(gains)
-    if not shown:
+    if not gains:
         return -1, 1
-    farthest = 3 * max(max(abs(g.diff.mean), g.margin) for g in shown)
+    others = [g for g in gains if SCRATCH not in (g.recipe, g.base)] or list(gains)
+    reach = 4 * median(max(abs(g.diff.mean), g.margin, g.diff.half or 0) for g in others)
+    shown = [g for g in others if abs(g.diff.mean) <= reach]
+    farthest = max(max(abs(g.diff.mean), g.margin) for g in shown)
+    shown += [g for g in gains if g not in shown and abs(g.diff.mean) <= 2 * farthest]
+    typical = median_low(abs(g.diff.mean) + (g.diff.half or 0) for g in shown)
+    farthest = max(typical, 3 * max(max(abs(g.diff.mean), g.margin) for g in shown))
     ends = [end for g in shown for end in (g.diff.interval or ())] + [g.diff.mean for g in shown]
     margin = max(g.margin for g in shown)
     low, high = max(min(ends), -farthest), min(max(ends), farthest)

@@ -8,9 +8,9 @@ from statistics import fmean, median
 
 from tools.engine.analysis.curves import PublishedCurve, measured, published_curve
 from tools.engine.analysis.gains import Gain
-from tools.engine.analysis.results import SCRATCH, Cell, Results, heading_of
+from tools.engine.analysis.results import SCRATCH, Cell, Column, Results, heading_of
 from tools.engine.reporting.document import Figure
-from tools.engine.reporting.plotting import (
+from tools.engine.reporting.drawing.plotting import (
     LETTER,
     draw_interval,
     limits,
@@ -24,7 +24,7 @@ from tools.engine.reporting.plotting import (
     row_height,
     verdict_legend,
 )
-from tools.engine.reporting.transfer_figure import quadrant, transfer_pairs
+from tools.engine.reporting.drawing.transfer_figure import quadrant, transfer_pairs
 
 LEVELS = (
     "Each seed (orange), and the mean of a recipe (blue) with its 95 % t interval. Dashed line: the reference. Arrow: a value "
@@ -40,7 +40,11 @@ FOREST = (
     + "Shaded: the margin within which a difference counts as none. Arrowhead: the interval continues, or the point lies beyond "
     "the axis."
 )
-QUADRANT = MARKS + "Shaded: the margins. A gain on the right that survives the transfer lies above the shaded band."
+QUADRANT = (
+    MARKS
+    + "Shaded: the margins. A gain on the right that survives the transfer lies above the shaded band. Cross at an edge: the "
+    "point lies beyond the axes, at the values in brackets."
+)
 CURVES = (
     "Mean over seeds (strong) and each seed (light). The training loss uses the recipe's own targets, which label smoothing, "
     "mixup and distillation change, so compare it only between recipes with the same targets. "
@@ -49,33 +53,35 @@ CURVES = (
 
 def figures_of(
     results: Results, whole: Sequence[Gain], steps: Sequence[Gain], curves: Mapping[str, list[dict]]
-) -> tuple[Figure, ...]:
-    """Return the figures of a study's results, skipping those with nothing to show.
+) -> dict[str, Figure]:
+    """Return the figures of a study's results by their names, skipping those with nothing to show.
 
     Args:
         whole: gains over the reference.
-        steps: gains over the parents, drawn if a parent is not the reference.
+        steps: gains over the parents, empty where each parent is the reference.
         curves: thinned training curves by the key of their run, see ``tools.engine.analysis.curves.collect_curves``.
     """
-    figures = [Figure("gains", "Levels", LEVELS, draw(results))]
-    reference = results.label(results.reference)
-    figures += _gain_figures(results, whole, reference, f"Ledger over {reference}")
-    if {(g.recipe, g.base) for g in steps} - {(g.recipe, g.base) for g in whole}:
-        figures += _gain_figures(results, steps, "the parent", "Ledger of steps", "_steps")
+    figures = [Figure("gains", "Levels", LEVELS, draw(results))] if results.rows else []
+    figures += _gain_figures(results, whole, results.label(results.reference))
+    figures += _gain_figures(results, steps, "the parent", "_steps")
     if any(curves.values()):
         caption = CURVES + _published_caption(results, curves)
-        figures.append(Figure("curves", "Training curves", caption, draw_curves(results, curves), "Cost"))
-    return tuple(figures)
+        figures.append(Figure("curves", "Training curves", caption, draw_curves(results, curves)))
+    return {figure.name: figure for figure in figures}
 
 
-def _gain_figures(results: Results, gains: Sequence[Gain], over: str, ledger: str, suffix: str = "") -> Iterator[Figure]:
-    """Yield both figures of gains over one base: one follows the table of gains, the other the ledger of all tasks."""
-    if any(g.diff for g in gains):
-        title = f"Gains over {over}"
-        yield Figure(f"forest{suffix}", f"{title}, in points", FOREST, forest(results, gains), title)
+def _gain_figures(results: Results, gains: Sequence[Gain], over: str, suffix: str = "") -> Iterator[Figure]:
+    """Yield both figures of gains over one base: the gains in each task, and those in a transfer against those in top-1."""
+    if judged := plotted(gains):
+        yield Figure(f"forest{suffix}", f"Gains over {over}, in points", FOREST, forest(results, judged))
     if pairs := transfer_pairs(gains):
         title = f"Gain in transfer against gain in top-1, over {over}"
-        yield Figure(f"quadrant{suffix}", title, QUADRANT, quadrant(results, pairs), ledger)
+        yield Figure(f"quadrant{suffix}", title, QUADRANT, quadrant(results, pairs))
+
+
+def plotted(gains: Sequence[Gain]) -> list[Gain]:
+    """Return the gains that the plot of gains shows: those with a verdict; without any, those with a number."""
+    return [gain for gain in gains if gain.verdict] or [gain for gain in gains if gain.diff]
 
 
 # --- levels -------------------------------------------------------------------------------------------------
@@ -87,20 +93,34 @@ def draw(results: Results) -> bytes:
     names = [results.label(r) for r in recipes]
     figure, panels = make_panels([f"{results.heading(c)}, %" for c in columns], (2.3, row_height(names)), names)
     for axes, column in zip(panels, columns, strict=True):
-        for y, recipe in sorted(enumerate(recipes), key=lambda pair: pair[1] == SCRATCH):  # scratch last
-            _draw_cell(axes, y, results.cell(recipe, column), recipe == results.reference, recipe == SCRATCH)
+        outliers = _outliers(results, column)
+        for y, recipe in enumerate(recipes):
+            _draw_cell(axes, y, results.cell(recipe, column), recipe == results.reference, outliers.get(recipe))
     return png(figure)
 
 
-def _draw_cell(axes, y: int, cell: Cell, is_reference: bool, is_scratch: bool) -> None:
-    spread, (low, high) = cell.spread, axes.get_xlim()
-    # Far from the pretrained recipes, scratch would squeeze their gains into one dot, so its value is written as text.
-    far = spread and is_scratch and axes.has_data() and not 2 * low - high < spread.mean < 2 * high - low
-    if not spread or far:
-        text = str(cell)
-        if far:
-            arrow = "◄" if spread.mean < low else "►"
-            text = f"{arrow} {' '.join(cell.parts)}"
+def _outliers(results: Results, column: Column) -> dict[str, bool]:
+    """Return the recipes whose level would squeeze all others, and whether it lies below them.
+
+    A recipe is one if it lies four times as far from the median as the typical one (and four points), and scratch if it lies
+    twice as far as the others reach.
+    """
+    spreads = {r: spread for r in results.study["recipes"] if (spread := results.cell(r, column).spread)}
+    others = [spread for r, spread in spreads.items() if r != SCRATCH]
+    if not others:
+        return {}
+    centre = median(spread.mean for spread in others)
+    far = 4 * max(1.0, median(max(abs(spread.mean - centre), spread.half or 0) for spread in others))
+    reach = max(abs(spread.mean - centre) + (spread.half or 0) for spread in others if abs(spread.mean - centre) <= far)
+    limit = {r: 2 * max(reach, 1.0) if r == SCRATCH else far for r in spreads}
+    return {r: spread.mean < centre for r, spread in spreads.items() if abs(spread.mean - centre) > limit[r]}
+
+
+def _draw_cell(axes, y: int, cell: Cell, is_reference: bool, below: bool | None) -> None:
+    """Draw the seeds, the mean and its interval; for a level ``below`` (or above) the axis, an arrow with its value."""
+    spread = cell.spread
+    if not spread or below is not None:
+        text = str(cell) if below is None else f"{'◄' if below else '►'} {' '.join(cell.parts)}"
         style = dict(color="#666", size=8, ha="center", va="center", backgroundcolor="white", parse_math=False)
         axes.text(0.5, y, text, transform=axes.get_yaxis_transform(), **style)
         return
@@ -116,7 +136,8 @@ def _draw_cell(axes, y: int, cell: Cell, is_reference: bool, is_scratch: bool) -
 
 def forest(results: Results, gains: Sequence[Gain]) -> bytes:
     """Return a PNG with a panel for each metric and a row for each recipe: its gain, interval and verdict, the margin, and 0."""
-    columns = list(dict.fromkeys(g.column for g in gains))
+    order = {column: i for i, column in enumerate(results.columns)}
+    columns = sorted(dict.fromkeys(g.column for g in gains if g.diff), key=lambda column: order.get(column, len(order)))
     rows = list(dict.fromkeys((g.recipe, g.base) for g in gains))
     names = [name_of(results, gains, *row) for row in rows]
     figure, panels = make_panels([results.heading(c) for c in columns], (2.3, row_height(names)), names)
