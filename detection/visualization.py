@@ -26,6 +26,7 @@ from detection.image_lists import split_of
 from detection.metrics import Boxes, check_labels, load, match
 
 SCORE, BEST = 0.3, 3  # lowest score of a detection shown; number of best detections shown if none reaches it
+MORE = 3  # most detections shown beyond the number of objects
 PANEL, GAP, HEAD = (336, 252), 6, 18  # px: largest image, gap between two images, height of the text line above
 HIT, ALARM, IGNORED = RIGHT, WRONG, "#9a9a9a"
 BORDERS = {1: (HIT, False), 0: (ALARM, False), -1: (IGNORED, True)}  # result of ``match`` -> colour, dashed
@@ -35,8 +36,9 @@ def legend(cfg) -> str:
     """Return the legend of the pictures, for the head of a sheet."""
     return (
         "Left: the truth; difficult objects are dashed. Beside it, for each run: the detections with a score of at least "
-        f"{SCORE:g}, or the {BEST} best if there are none. Green border: a hit (IoU at least {_iou(cfg):g}, the first on its "
-        "object); orange-red: a false alarm; grey, dashed: on a difficult object, ignored. Labels have the colour of their class."
+        f"{SCORE:g}, at most {MORE} more than there are objects, or the {BEST} best if there are none. Green border: a hit (IoU "
+        f"at least {_iou(cfg):g}, the first on its object); orange-red: a false alarm; grey, dashed: on a difficult object, "
+        "ignored. Labels have the colour of their class."
     )
 
 
@@ -82,10 +84,14 @@ def _check_truth(path: Path, objects: Boxes, folder: Path) -> None:
         raise ValueError(f"{path} has other boxes than the run in {folder} was tested on; run it again, or restore that data.")
 
 
-def shown(found: Boxes) -> np.ndarray:
-    """Return the indices of the detections of one image to draw, the highest score last."""
+def shown(found: Boxes, objects: int) -> np.ndarray:
+    """Return the indices of the detections of one image to draw, the highest score last.
+
+    Args:
+        objects: number of true objects; with many more boxes nothing could be told apart.
+    """
     order = np.argsort(found.score, kind="stable")
-    high = order[found.score[order] >= SCORE]
+    high = order[found.score[order] >= SCORE][-(objects + MORE) :]
     return high if len(high) else order[-BEST:]
 
 
@@ -122,7 +128,7 @@ def picture(image: Image.Image, name: str, found: Sequence[Boxes], true: Boxes, 
 
 def _detections(image: Image.Image, found: Boxes, true: Boxes, classes, iou: float) -> tuple["Panel", str]:
     """Draw an image with the detections of a run, and return it with a line of text on their numbers."""
-    matches, drawn, panel = match(found, true, iou), shown(found), Panel(image)
+    matches, drawn, panel = match(found, true, iou), shown(found, len(true.box)), Panel(image)
     for i in drawn:
         panel.outline(found.box[i], *BORDERS[int(matches[i])])
     for i in drawn[::-1]:
@@ -141,7 +147,9 @@ def _of_found(found: Boxes, drawn: np.ndarray, matches: np.ndarray) -> str:
         return "nothing detected"
     if found.score[drawn].max() < SCORE:
         return f"score >= {SCORE:g}: none; shown: the best {len(drawn)} of {len(found.score)}, {hits}"
-    return f"score >= {SCORE:g}: {len(drawn)}, {hits}"
+    high = int(np.sum(found.score >= SCORE))
+    best = f", shown: the best {len(drawn)}" if high > len(drawn) else ""
+    return f"score >= {SCORE:g}: {high}{best}, {hits}"
 
 
 def colour_of(label: int) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 """Draw test images of finished runs: the image, its true classes, and the classes that each run predicted."""
 
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -25,6 +26,7 @@ from backbones.common.drawing import (
 from segmentation.metrics import confusion, mean_iou, pixel_accuracy
 
 MASKS = "masks"  # folder in a run's folder with the predicted masks of some test images, in ADE20K's numbering
+NOTE = "toy.json"  # describes the synthetic data
 IGNORED = 255  # in a mask in memory; 0 in its file
 PANEL, GAP, HEAD = (336, 252), 6, 18  # px: largest size of an image, gap between two, line of text above
 ROWS, SHARE = 2, 0.01  # names below a panel: number of rows, and the smallest share of the image that is named
@@ -35,8 +37,8 @@ def legend(cfg) -> str:
     """Return the explanation at the head of a sheet."""
     return (
         "Left: the image. Next: the ground truth, hatched where it has no label; predictions there do not count. Then, for each "
-        "run: the prediction, with the pixAcc of this image and its mIoU over the true classes. Colours and names "
-        f"are ADE20K's; below, the largest classes with their share of the image, from {percent(SHARE)} on."
+        "run: the prediction, with the pixAcc of this image and its mIoU over the true classes. Colours are ADE20K's; "
+        f"below, the largest classes with their share of the image, from {percent(SHARE)} on."
     )
 
 
@@ -58,13 +60,30 @@ def pictures(cfg, folders: Sequence[Path], num: int) -> list[Image.Image]:
 
     meta, data = ADE20KDataset.METAINFO, cfg.test_dataloader.dataset
     images, masks = (Path(data.data_root) / data.data_prefix[kind] for kind in ("img_path", "seg_map_path"))
+    classes = own_names(Path(data.data_root), meta["classes"])
     sheets = []
     for name in (saved[i] for i in evenly_spaced(len(saved), num)):
         panels = [_read(images / f"{Path(name).stem}.jpg", masks / name, folder / MASKS / name) for folder in folders]
         image, truth, _ = panels[0]
         predictions = [predicted for _, _, predicted in panels]
-        sheets.append(picture(image, Path(name).stem, truth, predictions, meta["classes"], meta["palette"]))
+        sheets.append(picture(image, Path(name).stem, truth, predictions, classes, meta["palette"]))
     return sheets
+
+
+def own_names(root: Path, classes: Sequence[str]) -> list[str]:
+    """Return the names of the classes; those of the synthetic data stand in toy.json, beside its folder, by ADE20K's ids.
+
+    Raises:
+        ValueError: toy.json cannot be read.
+    """
+    names, note = list(classes), root.parent / NOTE
+    if note.is_file():
+        try:
+            for name, number in json.loads(note.read_text(encoding="utf-8"))["ade_ids"].items():
+                names[number - 1] = name
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"{note} cannot be read ({error}); make the data again: tools/prepare_data.py toy.") from None
+    return names
 
 
 def _shared_masks(folders: Sequence[Path]) -> list[str]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from backbones.common.files import write_json, write_npz
 from backbones.common.project import ROOT
-from detection.visualization import ALARM, HIT, IGNORED, PANEL, Panel, colour_of, picture, shown
+from detection.visualization import ALARM, HIT, IGNORED, PANEL, Panel, _detections, colour_of, picture, shown
 from tests.helpers.show import CLASSIFIER, DETECTOR, TRUE, boxes, colours, make_run, rgb
 from tests.helpers.show import classified as classified
 from tests.helpers.show import detected as detected
@@ -53,9 +53,17 @@ def test_a_second_detection_of_an_object_is_a_false_alarm():
 
 def test_detections_are_shown_from_the_threshold_on_or_the_best_ones():
     rows = [(0, 0, 9, 9, 0)] * 5
-    assert shown(boxes(*rows, score=[0.1, 0.5, 0.3, 0.2, 0.29])).tolist() == [2, 1]
-    assert shown(boxes(*rows, score=[0.1, 0.2, 0.05, 0.25, 0.01])).tolist() == [0, 1, 3]
-    assert shown(boxes(score=[])).tolist() == []
+    assert shown(boxes(*rows, score=[0.1, 0.5, 0.3, 0.2, 0.29]), 2).tolist() == [2, 1]
+    assert shown(boxes(*rows, score=[0.1, 0.2, 0.05, 0.25, 0.01]), 2).tolist() == [0, 1, 3]
+    assert shown(boxes(score=[]), 2).tolist() == []
+
+
+def test_an_image_shows_at_most_three_detections_more_than_it_has_objects():
+    scores = [0.3 + i / 100 for i in range(24)]
+    detections = boxes(*[(10 + i, 10, 50 + i, 50, 0) for i in range(24)], score=scores)
+    assert shown(detections, 2).tolist() == [19, 20, 21, 22, 23] and shown(detections, 0).tolist() == [21, 22, 23]
+    panel, text = _detections(Image.new("RGB", (100, 100)), detections, TRUE, ("cat", "dog"), 0.5)
+    assert len(panel.tags) == 5 and text == "score >= 0.3: 24, shown: the best 5, hits: 0"
 
 
 def test_an_image_without_objects_or_detections_is_drawn():

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from backbones.common.drawing import FONT, GROUND, draw_tag, evenly_spaced, fitted, read_rgb, shorten
+from backbones.common.files import write_json
 from segmentation import visualization as pictures
-from segmentation.visualization import GAP, HATCH, HEAD, IGNORED, PANEL, percent, picture, scores
+from segmentation.visualization import GAP, HATCH, HEAD, IGNORED, PANEL, own_names, percent, picture, scores
 from tests.helpers.show_segmentation import CAR, SIZE, TREE, WALL, add_image, panel, save, truth_of
 from tests.helpers.show_segmentation import run as run
 from tools.engine.config import resolve
@@ -57,6 +58,20 @@ def named():
     """Return a function that writes the names below a panel for a mask, and returns them."""
     canvas = ImageDraw.Draw(Image.new("RGB", (500, 60)))
     return lambda ids, classes=CLASSES: pictures.name_largest(canvas, 0, 0, ids, classes, [*COLOURS] * 50)
+
+
+def test_the_synthetic_classes_have_their_own_names(run, monkeypatch):
+    root = run.parent / "ade"
+    assert own_names(root, ["wall", "building", "sky"]) == ["wall", "building", "sky"]
+    write_json(run.parent / "toy.json", {"ade_ids": {"solid_disc": 1, "waves": 3}})
+    assert own_names(root, ["wall", "building", "sky"]) == ["solid_disc", "building", "waves"]
+    seen = []
+    monkeypatch.setattr("segmentation.visualization.name_largest", lambda *args: seen.append(args[4]))
+    show(run, 1)
+    assert {names[0] for names in seen} == {"solid_disc"} and {names[1] for names in seen} == {"building"}
+    (run.parent / "toy.json").write_text("{")
+    with pytest.raises(ValueError, match="toy.json cannot be read .*; make the data again: tools/prepare_data.py toy"):
+        own_names(root, ["wall"])
 
 
 def test_names_come_by_size_and_small_classes_have_none(named):

@@ -93,11 +93,13 @@ class Sheet:
         path: its file.
         link: the same file, relative to the study's folder.
         caption: which run it shows.
+        task: the task of the run.
     """
 
     path: Path
     link: str
     caption: str
+    task: str
 
     kind = "sheet"
 
@@ -111,7 +113,17 @@ class Notes:
     kind = "notes"
 
 
-Block = Table | Figure | Sheet | Notes
+@dataclass(frozen=True)
+class Links:
+    """Hold links to files beside the report, under one title: (text, path relative to the study's folder)."""
+
+    title: str
+    links: tuple[tuple[str, str], ...]
+
+    kind = "links"
+
+
+Block = Table | Figure | Sheet | Notes | Links
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,10 @@ def _runs(results: Results, recipe: str, column: Column) -> dict[str, str]:
 
 def pair_sheets(folder: Path) -> tuple[Sheet, ...]:
     """Return the sheets that ``draw_pairs`` left in a study's folder, for its report."""
-    return tuple(Sheet(path, path.name, caption_of(path) or path.stem) for path in sorted(Path(folder).glob(PAIR.format("*"))))
+    prefix, suffix = PAIR.split("{}")
+    paths = sorted(Path(folder).glob(PAIR.format("*")))
+    tasks = [path.name.removeprefix(prefix).removesuffix(suffix) for path in paths]
+    return tuple(Sheet(p, p.name, caption_of(p) or p.stem, task) for p, task in zip(paths, tasks, strict=True))
 
 
 def caption_of(path: Path) -> str | None:
@@ -146,7 +149,7 @@ def finished_run(run: str | Path) -> Path:
     Raises:
         ValueError: no run has this name (the message suggests the nearest), it has not finished, or it diverged.
     """
-    folder = Path(run) if Path(run).is_dir() else run_with_key(run)
+    folder = next((path for path in (Path(run), RUNS / run) if path.is_dir()), None) or run_with_key(run)
     if folder and (record := read_record(folder)):
         if record["status"] != "done" or not (folder / record["per_image"]).is_file():
             raise ValueError(f"The run {folder} has no {record['per_image']} (status: {record['status']}); choose another.")

@@ -36,9 +36,9 @@ def find_sheets(results: Results, folder: Path) -> tuple[Sheet, ...]:
     sheets: dict[tuple, Sheet] = {}
     for row in results.runs:
         link = results.study.get("runs", {}).get(row["run"], {}).get("pictures")
-        if link and (Path(folder) / link).is_file():
+        if link and (path := Path(folder) / link).is_file():
             caption = f"{results.label(row['recipe'])}, {row['task']} by {row['network']}, seed {seed_of(row)}"
-            sheets.setdefault((row["recipe"], row["task"], row["network"]), Sheet(Path(folder) / link, link, caption))
+            sheets.setdefault((row["recipe"], row["task"], row["network"]), Sheet(path, link, caption, row["task"]))
     recipes = results.study["recipes"]
     return tuple(sheets[key] for key in sorted(sheets, key=lambda key: recipes.index(key[0])))
 

@@ -10,7 +10,7 @@ from tools.engine.reporting import provenance_tables as basis
 from tools.engine.reporting.answer.gain_plot import gain_plot
 from tools.engine.reporting.answer.wording import duration, listed
 from tools.engine.reporting.breakdown_tables import detail_tables
-from tools.engine.reporting.document import Block, Figure, Notes, Section, Sheet, Table
+from tools.engine.reporting.document import Block, Figure, Links, Notes, Section, Sheet, Table
 from tools.engine.reporting.drawing.figures import plotted
 from tools.engine.reporting.gain_tables import gain_table, rank_table, rules
 from tools.engine.reporting.result_tables import spread_table, tuning_table
@@ -63,7 +63,7 @@ def sections_of(
             [figures.get("gains"), spread_table(results)],
         ),
         *_detail_sections(results, details),
-        Section("Pictures", f"predictions of {_counted(len(sheets), 'sheet')} on test images", tuple(sheets)),
+        _picture_section(sheets),
         _section("Training curves", "loss and metrics against the epoch", [figures.get("curves")]),
         _section("Cost", _cost_summary(results), [basis.cost_table(results, whole)]),
         _settings_section(results),
@@ -108,6 +108,16 @@ def _detail_sections(results: Results, details: dict | None) -> list[Section]:
         titles = [title[:1].lower() + title[1:] if title[1:2].islower() else title for title in (t.title for t in tables)]
         sections.append(Section(f"{task.capitalize()} in detail", "; ".join(titles), tuple(tables)))
     return sections
+
+
+def _picture_section(sheets: Sequence[Sheet]) -> Section:
+    """Return the section of the first sheet of each task, which compares two runs if any does, and links to the others."""
+    first: dict[str, Sheet] = {}
+    for sheet in sheets:
+        first.setdefault(sheet.task, sheet)
+    others = tuple((sheet.caption, sheet.link) for sheet in sheets if sheet not in first.values())
+    links = [Links("More pictures, in files beside this report", others)] if others else []
+    return Section("Pictures", f"predictions on test images of {listed(list(first))}", (*first.values(), *links))
 
 
 def _cost_summary(results: Results) -> str:

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from markupsafe import Markup
 from tools.engine.reporting.document import Figure, Report, Sheet, verdict_of
 
 HERE = Path(__file__).parent
-PICTURES = 750_000  # bytes for the image sheets of a page, which share it equally; base64 makes a third more of them
-WIDTHS = (1400, 1100, 900, 700, 550, 400)  # px: widths of a sheet, of which the largest that its share allows is taken
+PICTURES = 750_000  # bytes for the image sheets of a page; base64 makes a third more of them
+WIDTHS = (1400, 1100, 900, 700, 550, 400)  # px: largest widths of a sheet, which are tried in turn
 QUALITY = 70  # of WebP
 
 
@@ -24,13 +25,12 @@ def html(report: Report) -> str:
         ValueError: an image sheet cannot be read.
     """
     sheets = [block for block in report.blocks if isinstance(block, Sheet)]
-    share = PICTURES // len(sheets) if sheets else 0
     return render(
         "report.html.jinja",
         report=report,
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "report.js").read_text(encoding="utf-8")),
-        picture=lambda sheet: inlined(sheet, share),
+        pictures=inlined(sheets),
     )
 
 
@@ -60,27 +60,36 @@ def _drawing(figure: Figure) -> Markup:
     return Markup(figure.html)
 
 
-def inlined(sheet: Sheet, share: int) -> str:
-    """Return an image sheet as a data URL of WebP, as wide as ``share`` bytes allow, but at least as the smallest of ``WIDTHS``.
+def inlined(sheets: Sequence[Sheet]) -> dict[Sheet, str]:
+    """Return image sheets as data URLs of WebP, all at most so wide that ``PICTURES`` bytes suffice or ``WIDTHS`` ends.
 
     Raises:
-        ValueError: the file is not a readable image.
+        ValueError: a file is not a readable image.
     """
+    images = [_image(sheet.path) for sheet in sheets]
+    contents: list[bytes] = []
+    for width in WIDTHS:
+        contents = [_webp(image, width) for image in images]
+        if sum(map(len, contents)) <= PICTURES:
+            break
+    return {sheet: f"data:image/webp;base64,{_base64(data)}" for sheet, data in zip(sheets, contents, strict=True)}
+
+
+def _image(path: Path):
+    """Return an image in RGB."""
     from PIL import Image
 
     try:
-        with Image.open(sheet.path) as file:
-            image = file.convert("RGB")
+        with Image.open(path) as file:
+            return file.convert("RGB")
     except (OSError, SyntaxError) as error:  # PIL raises either for a broken PNG
-        raise ValueError(f"{sheet.path} cannot be read ({error}); draw it again with tools/show.py, or remove it.") from None
-    content = b""
-    for width in WIDTHS:
-        small = image
-        if image.width > width:
-            small = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        small.save(buffer, "WEBP", quality=QUALITY, method=4)
-        content = buffer.getvalue()
-        if len(content) <= share:
-            break
-    return f"data:image/webp;base64,{_base64(content)}"
+        raise ValueError(f"{path} cannot be read ({error}); draw it again with tools/show.py, or remove it.") from None
+
+
+def _webp(image, width: int) -> bytes:
+    """Return an image as WebP, scaled down to ``width`` if it is wider."""
+    if image.width > width:
+        image = image.resize((width, max(1, round(image.height * width / image.width))))
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=QUALITY, method=4)
+    return buffer.getvalue()

@@ -4,7 +4,7 @@ from html import escape
 from urllib.parse import quote
 
 from tools.engine.analysis.results import DASH
-from tools.engine.reporting.document import Block, Figure, Notes, Report, Section, Sheet, Table
+from tools.engine.reporting.document import Block, Figure, Links, Notes, Report, Section, Sheet, Table
 
 
 def markdown(report: Report) -> str:
@@ -33,6 +33,8 @@ def _block(block: Block) -> str:
         return f"![{_md(block.title)}]({quote(block.name)}.png)\n\n{_md(block.words)}"
     if isinstance(block, Sheet):
         return f"{_md(block.caption)}:\n\n![pictures]({quote(block.link)})"
+    if isinstance(block, Links):
+        return "\n".join([f"{_md(block.title)}:\n", *(f"- [{_md(text)}]({quote(link)})" for text, link in block.links)])
     assert isinstance(block, Notes)
     return "\n".join(f"- {_md(text)}" for text in block.texts)
 
