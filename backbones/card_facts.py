@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from backbones.common.files import read_json, sha256
 from backbones.common.project import RECORD, RUNS, SCRATCH
-from backbones.common.schema import Count, Number, Positive, accept
+from backbones.common.schema import Count, Number, Positive, PositiveFraction, accept
 from backbones.networks.architecture import Architecture, check_arch
 
 FORMAT = 2
@@ -31,6 +31,7 @@ class SourceSchema(msgspec.Struct, kw_only=True):
     scale: str | None = None
     class_names: list[str] | None = None
     classes: Count | None = None
+    crop_pct: PositiveFraction | None = None
     probe: str | None = None
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backbones.card import BackboneCard
-from backbones.networks.factory import build
+from classification.card_classifier import CardClassifier
 
 
 def soft_cross_entropy(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -62,10 +62,7 @@ class Teacher(nn.Module):
 
     def __init__(self, card: BackboneCard, mean: list[float], std: list[float]):
         super().__init__()
-        self.backbone = build(card.arch)
-        card.place(self.backbone)
-        self.fc = nn.Linear(*card.classifier["weight"].shape[::-1])
-        self.fc.load_state_dict(card.classifier, strict=True)
+        self.classifier = CardClassifier(card)
         rgb = slice(None, None, 1 if card.channel_order == "rgb" else -1)
         card_mean, card_std = torch.tensor(card.mean[rgb]), torch.tensor(card.std[rgb])
         scale = torch.tensor(std) / card_std
@@ -73,14 +70,14 @@ class Teacher(nn.Module):
         self.same = list(card.mean[rgb]) == list(mean) and list(card.std[rgb]) == list(std)
         self.register_buffer("scale", scale.view(3, 1, 1))
         self.register_buffer("shift", ((torch.tensor(mean) - card_mean) / card_std).view(3, 1, 1))
-        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.eval().to(memory_format=torch.channels_last)
 
     def forward(self, inputs: Tensor) -> Tensor:
         if not self.same:
             inputs = inputs * self.scale + self.shift
         if self.flip:
             inputs = inputs.flip(1)
-        return self.fc(self.backbone(inputs)[-1].mean(dim=(2, 3)))
+        return self.classifier(inputs)
 
 
 def load_teacher(path: str, num_classes: int, class_names: list[str] | None = None) -> BackboneCard:

@@ -6,10 +6,14 @@ r"""Import the weights of a backbone, from timm, torchvision or any training scr
   python tools/import_backbone.py resnet50_caffe.pth --variant a --channel-order bgr --mean 103.53 116.28 123.675 --std 1 1 1 \
       --out cards/caffe
   python tools/import_backbone.py model.safetensors --network timm:densenet121.ra_in1k --out cards/densenet
+  python tools/import_backbone.py efficientnet-lite0.pth --out cards/lite0 --evaluate data/imagenet/val
+  python tools/import_backbone.py cards/tv --evaluate data/imagenet/val    # a card, as it is
 
 A card is a folder with a backbone's weights, its input format, and a probe: an input with the features expected for it. The
 network is found under any prefix in a file; heads beside it are left out and named. The import fails unless every tensor of the
 network is there and used. The library's own network computes the probe if it is installed.
+--evaluate shows that weights and input format are right: the top-1 and top-5 of an ImageNet classifier on your images of its
+classes.
 Runs of this project need no import: they have a card (work_dirs/runs/KEY/card), or get one from tools/export_backbone.py.
 """
 
@@ -24,8 +28,16 @@ from tools.engine.cli import CommandParser, main
 
 def parse() -> argparse.Namespace:
     parser = CommandParser(description=__doc__)
-    parser.add_argument("source", help="timm:NAME[.TAG], torchvision:NAME[.WEIGHTS], or a .safetensors or torch file")
-    parser.add_argument("--out", type=Path, required=True, metavar="CARD", help="folder of the new card")
+    parser.add_argument(
+        "source", help="timm:NAME[.TAG], torchvision:NAME[.WEIGHTS], a .safetensors or torch file, or a card to --evaluate"
+    )
+    parser.add_argument("--out", type=Path, metavar="CARD", help="folder of the new card")
+    parser.add_argument(
+        "--evaluate",
+        type=Path,
+        metavar="FOLDER",
+        help="classify the images of class folders that are named by WordNet ids (n01440764), and print top-1 and top-5",
+    )
     parser.add_argument("--variant", choices=("a", "b", "c", "d"), help="variant of a ResNet file whose tensors do not show it")
     parser.add_argument(
         "--network", metavar="timm:NAME|torchvision:NAME", help="network that a file holds; its input format is taken from there"
@@ -39,6 +51,25 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--unpickle", action="store_true", help="read a file that holds more than weights: RUNS CODE FROM THE FILE"
     )
+    add_facts(parser)
+    args = parser.parse_args()
+    if args.out is None:
+        refuse_import_options(parser, args)
+    return args
+
+
+def refuse_import_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Stop unless the command only evaluates a card, which needs no --out."""
+    if args.evaluate is None:
+        parser.error("the following arguments are required: --out, or --evaluate for a card")
+    given = [name for name in (*OPTIONS, *FACTS) if getattr(args, name) not in (None, False)]
+    if given:
+        options = ", ".join(f"--{name.removeprefix('input_').replace('_', '-')}" for name in given)
+        parser.error(f"without --out a card is evaluated as it is; leave out {options}, or give --out")
+
+
+def add_facts(parser: argparse.ArgumentParser) -> None:
+    """Add the options that describe the pretraining."""
     parser.add_argument(
         "--mean",
         nargs=3,
@@ -60,14 +91,29 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--top1", type=float, metavar="X", help="top-1 accuracy in percent on the validation set of the pretraining"
     )
-    return parser.parse_args()
 
 
+OPTIONS = ("variant", "network", "prefix", "force", "unpickle")
 FACTS = ("mean", "std", "channel_order", "input_size", "resampler", "top1")
 
 
 def bring_in() -> None:
     args = parse()
+    images = read_images(args.evaluate) if args.evaluate else None
+    card, whole = import_card(args) if args.out else open_card(args.source)
+    if images:
+        evaluate(args.evaluate, images, card, whole)
+
+
+def read_images(folder: Path) -> dict[str, list[str]]:
+    """Return the images of each class; refuse a wrong folder before anything is written."""
+    from classification.imagenet_accuracy import read_wordnet_folder
+
+    return read_wordnet_folder(folder)
+
+
+def import_card(args: argparse.Namespace):
+    """Write the card of the source; return it, and the network that computes its logits if it was filled from the source."""
     from backbones.card import refuse_existing
     from backbones.interchange.importer import import_backbone
     from backbones.networks.factory import describe
@@ -75,12 +121,47 @@ def bring_in() -> None:
     facts = {name: value for name in FACTS if (value := getattr(args, name)) is not None}
     refuse_existing(args.out, args.force)
     imported = import_backbone(args.source, args.variant, args.network, args.prefix, args.unpickle, **facts)
+    if args.evaluate:
+        from classification.imagenet_accuracy import check_classes
+
+        check_classes(args.source, imported.facts["source"]["classes"])
     card = imported.write(args.out)
     for note in imported.notes:
         print(note)
     print(f"mean {card.mean}, std {card.std} ({card.channel_order}), size {card.input_size}, resampler {card.resampler}")
     head = f"a classifier of {card.source['classes']} classes" if card.classifier else "no classifier"
     print(f"{args.out}: {describe(card.arch)}, {len(card.weights)} tensors, {head}; probe by {card.source['probe']}")
+    return card, imported.stock.logits if imported.stock else None
+
+
+def open_card(source: str):
+    """Return the card ``source``, which must have a classifier of ImageNet's classes, and no other network."""
+    from backbones.card import BackboneCard
+    from classification.imagenet_accuracy import check_classes
+
+    card = BackboneCard.load(source)
+    classes = len(card.classifier["bias"]) if card.classifier else None
+    check_classes(f"The card {source}", classes, card.source.get("class_names"))
+    return card, None
+
+
+def evaluate(folder: Path, images: dict[str, list[str]], card, whole) -> None:
+    """Print the accuracy of the card's classifier; of the network ``whole`` if the card has none."""
+    from classification.card_classifier import CardClassifier
+    from classification.imagenet_accuracy import Preprocessing, accuracy
+
+    prepare = Preprocessing(card)
+    network = "the card's classifier" if card.classifier else f"{card.source['probe']}'s whole network"
+    print(f"{folder}, by {network}: {prepare.text}")
+    figures = accuracy(CardClassifier(card) if card.classifier else whole, prepare, folder, images)
+    print(
+        f"top-1 {figures.top1:.2f}, top-5 {figures.top5:.2f} among ImageNet's 1,000 classes; top-1 {figures.top1_of_folder:.2f} "
+        f"among the {figures.classes} of the folder ({figures.images:,} images)"
+    )
+    print(
+        "On images of ImageNet's training set these figures prove that weights and input format are right, and not how accurate "
+        "the network is."
+    )
 
 
 if __name__ == "__main__":
