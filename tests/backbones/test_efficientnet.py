@@ -11,11 +11,12 @@ from backbones.interchange.efficientnet import network_of
 from backbones.interchange.importer import import_backbone
 from backbones.networks.factory import build
 from tests.helpers.convert import assert_same, calibrated, hooked
-from tests.helpers.weight_files import save, under
+from tests.helpers.weight_files import save, true_weights, under
 
 LITE = ("lite0", "lite1", "lite2", "lite3", "lite4")
 PLAIN = ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7")
 LARGE = ("b8", "l2")
+TRUE = ("lite0", "lite1", "lite2")  # whose ImageNet weights pip can install
 
 
 def source_network(member: str, **options) -> nn.Module:
@@ -53,6 +54,16 @@ def test_an_imported_network_has_the_features_and_logits_of_its_source(member, t
     imported = import_backbone(save(tmp_path / "net.pth", source.state_dict()))
     card = imported.write(tmp_path / "card")
     assert card.arch == {"name": f"tf_efficientnet_{member}", "width": 1.0}
+    assert_same_outputs(card, imported.stock.logits, source)
+
+
+@pytest.mark.parametrize("member", TRUE)
+def test_true_weights_give_the_features_and_logits_of_their_network(member, tmp_path):
+    source = source_network(member)
+    source.load_state_dict(torch.load(true_weights(member), weights_only=True), strict=True)
+    imported = import_backbone(true_weights(member))
+    card = imported.write(tmp_path / "card")
+    assert card.source["network"] == f"timm:tf_efficientnet_{member}.in1k" and card.mean == card.std == [127.5] * 3
     assert_same_outputs(card, imported.stock.logits, source)
 
 

