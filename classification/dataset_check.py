@@ -15,6 +15,7 @@ from backbones.common.dataset_checks import (
     FAULTS,
     Finding,
     Look,
+    Release,
     archives,
     entries,
     first_names,
@@ -346,3 +347,21 @@ def describe(expected: Expected) -> str:
     if expected.source:
         lines.append(expected.source)
     return "\n".join(lines)
+
+
+RELEASES = {
+    "imagenet": Release(
+        folder="imagenet",
+        title=IMAGENET.name,
+        source="Stanford and Princeton, after registering: https://image-net.org/challenges/LSVRC/2012/2012-downloads.php",
+        layout=describe(IMAGENET),
+        check=partial(check_folders, expected=IMAGENET),
+    ),
+    "places365": Release(
+        folder="places365_standard",
+        title=PLACES365.name,
+        source="MIT: http://places2.csail.mit.edu",
+        layout=describe(PLACES365),
+        check=partial(check_folders, expected=PLACES365),
+    ),
+}

@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backbones.common import dataset_checks as checking
-from backbones.common.dataset_checks import Finding, Look, entries, first_names, inspect_image, listed, map_files, refuse_root
+from backbones.common.dataset_checks import (
+    Finding,
+    Look,
+    Release,
+    entries,
+    first_names,
+    inspect_image,
+    listed,
+    map_files,
+    refuse_root,
+)
 from backbones.common.images import LONGEST_DENSE
 from detection.annotations import read_annotation, sides
 from detection.image_lists import IMAGES, LISTS, XMLS, leaves_folder, list_lines, repeated
@@ -261,3 +271,14 @@ def describe(expected: Expected) -> str:
             *archives,
         ]
     )
+
+
+RELEASES = {
+    "voc": Release(
+        folder="VOCdevkit",
+        title=VOC.name,
+        source="the University of Oxford: http://host.robots.ox.ac.uk/pascal/VOC/",
+        layout=describe(VOC),
+        check=partial(check_devkit, expected=VOC),
+    )
+}

@@ -17,7 +17,17 @@ import numpy as np
 
 from backbones.common import dataset_checks as checking
 from backbones.common.data_files import is_hidden, shared_images
-from backbones.common.dataset_checks import Finding, Look, entries, first_names, inspect_image, listed, map_files, refuse_root
+from backbones.common.dataset_checks import (
+    Finding,
+    Look,
+    Release,
+    entries,
+    first_names,
+    inspect_image,
+    listed,
+    map_files,
+    refuse_root,
+)
 from backbones.common.images import LONGEST_DENSE
 from segmentation import masks
 from segmentation.folders import IMAGE, MASK
@@ -312,3 +322,14 @@ def describe(expected: Expected) -> str:
             f"{ARCHIVE} contains all of this and unpacks to {FOLDER}, which is DIR. The full ADE20K is another dataset.",
         ]
     )
+
+
+RELEASES = {
+    "ade20k": Release(
+        folder=FOLDER,
+        title=ADE20K.name,
+        source=f"MIT: http://data.csail.mit.edu/places/ADEchallenge/{ARCHIVE}",
+        layout=describe(ADE20K),
+        check=partial(check_release, expected=ADE20K),
+    )
+}

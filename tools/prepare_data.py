@@ -18,15 +18,17 @@ writes a digest of all content to the file .content.json, which records of runs 
 
 import os
 import sys
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
+from backbones.common.dataset_checks import Release
+from backbones.common.files import MissingData
 from backbones.common.project import data_root
 from tools.engine.cli import CommandParser, main
 from tools.engine.config.arguments import MOST_SEED, whole_number
+from tools.engine.config.tasks import having, part_of
 from tools.engine.subset.arguments import add_subset
 
 CHECK = """Check that a copy of a dataset is complete. First compare its folders, names and counts with the published ones
@@ -68,39 +70,30 @@ def add_toy(commands) -> None:
 
 
 def add_check(commands) -> None:
-    from classification import dataset_check as check
-    from detection import dataset_check as voc
-    from segmentation import dataset_check as ade
-
     parser = commands.add_parser("check", help="check that downloaded data is complete", description=CHECK)
-    kinds = parser.add_subparsers(required=True, metavar="{imagenet,places365,voc,ade20k}", title="datasets")
-    for name, folder, expected in (
-        ("imagenet", "imagenet", check.IMAGENET),
-        ("places365", "places365_standard", check.PLACES365),
-    ):
-        add_kind(kinds, name, folder, expected.name, check.describe(expected), partial(check.check_folders, expected=expected))
-    check_voc = partial(voc.check_devkit, expected=voc.VOC)
-    add_kind(kinds, "voc", "VOCdevkit", voc.VOC.name, voc.describe(voc.VOC), check_voc)
-    check_ade = partial(ade.check_release, expected=ade.ADE20K)
-    add_kind(kinds, "ade20k", ade.FOLDER, ade.ADE20K.name, ade.describe(ade.ADE20K), check_ade)
+    names = ",".join(releases())
+    kinds = parser.add_subparsers(required=True, metavar=f"{{{names}}}", title="datasets")
+    for name, release in releases().items():
+        add_release(kinds, name, release)
 
 
-def add_kind(kinds, name: str, folder: str, title: str, layout: str, check: Callable[[Path, int], Iterator]) -> None:
-    """Add the command ``check NAME``; it has six parameters, which are one row of a table.
+def releases() -> dict[str, Release]:
+    """Return the published datasets that the tasks read, by the names that this command gives them."""
+    modules = [part_of(task, "dataset_check") for task in having("dataset_check").split(", ")]
+    return {name: release for module in modules for name, release in module.RELEASES.items()}
 
-    Args:
-        folder: default folder under DATA_ROOT.
-        title, layout: help text, and the layout that its own help shows.
-        check: yields the findings for a folder and a number of processes.
-    """
-    kind = kinds.add_parser(name, help=title, description=layout)
-    kind.add_argument("root", metavar="DIR", nargs="?", type=Path, default=Path(data_root()) / folder, help="folder to check")
+
+def add_release(kinds, name: str, release: Release) -> None:
+    """Add the command ``check NAME``."""
+    description = f"{release.layout}\n\nIt is published by {release.source}."
+    kind = kinds.add_parser(name, help=release.title, description=description)
+    default = Path(data_root()) / release.folder
+    kind.add_argument("root", metavar="DIR", nargs="?", type=Path, default=default, help="folder to check")
     own_help = "the data is a part of the dataset, or your own in its layout: do not compare counts, names and classes"
     kind.add_argument("--own", action="store_true", help=own_help)
-    kind.add_argument(
-        "--workers", type=whole_number(1), default=os.cpu_count() or 1, metavar="N", help="number of processes that decode"
-    )
-    kind.set_defaults(run=partial(report, check, READERS[name]))
+    workers = "number of processes that decode"
+    kind.add_argument("--workers", type=whole_number(1), default=os.cpu_count() or 1, metavar="N", help=workers)
+    kind.set_defaults(run=partial(report, release, READERS[name]))
 
 
 def make(seed: int, out: Path) -> None:
@@ -112,22 +105,30 @@ def make(seed: int, out: Path) -> None:
     print(f"\r{out}: {state}, {summary['bytes'] / 1e6:.0f} MB, {len(summary['classes'])} classes")
 
 
-def report(check: Callable[[Path, int], Iterator], readers: tuple[str, ...], root: Path, workers: int, own: bool) -> int:
+def report(release: Release, readers: tuple[str, ...], root: Path, workers: int, own: bool) -> int:
     """Print the findings of a check as they come, write a digest of the data if nothing is wrong, and return the exit status.
 
     Args:
-        check: yields the findings.
+        release: the dataset as published.
         readers: the configs that read the dataset.
         root: the folder to check.
         workers: number of processes.
         own: leave out the differences from the published dataset, and the digest, since other configs read the data.
+
+    Raises:
+        ValueError: the folder does not exist or cannot be listed, or a worker died.
     """
     wrong = 0
-    for finding in check(root, workers):
-        if own and finding.published:
-            continue
-        print(finding, flush=True)
-        wrong += finding.level == "WRONG"
+    try:
+        for finding in release.check(root, workers):
+            if own and finding.published:
+                continue
+            print(finding, flush=True)
+            wrong += finding.level == "WRONG"
+    except ValueError as error:
+        if os.path.exists(root):
+            raise
+        raise MissingData(str(error), release.lines(root)) from None
     if not wrong and not own:
         print(write_digest(readers, root, workers))
     print(f"{wrong} wrong in {root}." if wrong else f"Nothing is wrong in {root}.")

@@ -104,6 +104,10 @@ def study() -> int:
 
 def run(study, args: argparse.Namespace) -> int:
     """Run what has not finished, then draw, collect and report; return 1 if a run failed, 75 if one was stopped."""
+    from tools.engine.studies.graph import refuse_without_data
+
+    refuse_without_data(study)
+
     from tools.engine.launching import fork_server
     from tools.engine.launching.events import was_stopped
     from tools.engine.launching.local import Share, run_study, slots_of

@@ -18,6 +18,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 
 from backbones.common.project import find_run
 from tools.engine.cli import CommandParser, explained, main
+from tools.engine.config.data_needed import refuse_missing_data
 from tools.engine.openmmlab_flags import TEST, add_counterparts
 from tools.engine.run_folder import CONFIG, checkpoints_in
 
@@ -61,6 +62,8 @@ def files_of(config: str, checkpoint: str | None) -> tuple[str, Path]:
 def test() -> None:
     args = parse()
     config, checkpoint = files_of(args.config, args.checkpoint)
+    refuse_missing_data([config])  # before torch is loaded, which takes seconds
+
     from tools.engine.config import untrusted_notice
     from tools.engine.console import run_console
     from tools.engine.training.building import load_run

@@ -61,6 +61,29 @@ class Finding:
         return f"{self.level:5}  {self.text}"
 
 
+@dataclass(frozen=True)
+class Release:
+    """Describe a published dataset for people who look for it.
+
+    Args:
+        folder: name of its folder below DATA_ROOT.
+        title: its name.
+        source: who publishes it, and the address.
+        layout: its folders and counts in lines, in which DIR stands for its folder.
+        check: yields the findings for a folder and a number of processes.
+    """
+
+    folder: str
+    title: str
+    source: str
+    layout: str
+    check: Callable[[Path, int], Iterator[Finding]]
+
+    def lines(self, folder: str | Path) -> list[str]:
+        """Return what ``folder`` should hold and where that comes from."""
+        return [*self.layout.replace("DIR", str(folder)).splitlines(), "", f"It is published by {self.source}."]
+
+
 class Look(NamedTuple):
     """Hold the facts of an image: PIL's format and mode, and (width, height); or its fault, one of FAULTS."""
 

@@ -6,13 +6,23 @@ import os
 import secrets
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from backbones.common.project import data_root
+
 INFLATED, RATIO = 1 << 30, 100  # an archive may unpack to this many bytes, or to this many times its own size if that is more
 PART = ".part"  # suffix of temporary files and folders; a killed process leaves them, ``remove_parts`` deletes them
+
+
+class MissingData(ValueError):
+    """Say that data is missing; ``lines`` describe what was expected, for people."""
+
+    def __init__(self, sentence: str, lines: Iterable[str] = ()):
+        super().__init__(sentence)
+        self.lines = tuple(lines)
 
 
 @contextmanager
@@ -195,13 +205,15 @@ def missing_folder(path: str | Path, expected: str) -> str:
     parent = next(p for p in Path(path).absolute().parents if os.path.isdir(p))
     try:
         names = sorted(name for name in os.listdir(parent) if name[0] != ".")
-        content = f"holds {', '.join(names[:6]) or 'nothing'}"
+        content = f"{parent} holds {', '.join(names[:6]) or 'nothing'}"
     except OSError as error:
-        content = f"cannot be listed ({error.strerror})"
+        content = f"{parent} cannot be listed ({error.strerror})"
+    if not os.path.isdir(root := data_root()) and Path(path).absolute().is_relative_to(Path(root).absolute()):
+        content = f"There is no folder {root}"  # what lies beside it is no data
     state = "does not exist"
     if os.path.lexists(path):
         state = "is no folder" if os.path.exists(path) else "is a link that leads nowhere"
     return (
-        f"{path} {state}; it should hold {expected}. {parent} {content}. Put the data there, or set DATA_ROOT to "
+        f"{path} {state}; it should hold {expected}. {content}. Put the data there, or set DATA_ROOT to "
         "the folder that has it (python tools/prepare_data.py toy makes the toy data, subset --for mini that of scale mini)."
     )

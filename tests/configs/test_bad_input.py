@@ -15,18 +15,18 @@ from tests.helpers.bad_input import world as world
 
 def test_a_missing_data_root_says_what_was_expected_where(refused, tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nowhere"))
-    for config, part in ((CLASSIFIER, "imagenet/train"), (DETECTOR, "VOCdevkit"), (SEGMENTER, "ADEChallengeData2016")):
+    for config, part in ((CLASSIFIER, "imagenet"), (DETECTOR, "VOCdevkit"), (SEGMENTER, "ADEChallengeData2016")):
         args = [] if config == CLASSIFIER else ["--backbone", "scratch"]
         text = refused("train", config, *args)
         assert str(tmp_path / "nowhere/toy") in text and part in text and "DATA_ROOT" in text and "holds" in text
-    assert "does not exist" in refused("study", "run", "configs/studies/demo.py")
+    assert "do not exist; DATA_ROOT is" in refused("study", "run", "configs/studies/demo.py")
     assert not (tmp_path / "work_dirs").exists()
 
 
 def test_a_misplaced_data_root_says_what_was_found(refused, world, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(world))
     text = refused("train", CLASSIFIER)
-    assert "VOCdevkit" in text and "imagenet" in text and "toy/toy/imagenet/train does not exist" in text
+    assert "VOCdevkit" in text and "imagenet" in text and "toy/toy/imagenet does not exist" in text
 
 
 @pytest.mark.parametrize(

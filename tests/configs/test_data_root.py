@@ -44,9 +44,9 @@ def test_any_characters_and_any_form_of_a_path_work(world, tmp_path, monkeypatch
         ("/dev/null", "The variable DATA_ROOT is '/dev/null' (it is no folder); set it to"),
         ("notes.txt/data", "(Not a directory)"),
         ("loop", "(Too many levels of symbolic links)"),
-        ("nowhere", "nowhere/toy/imagenet/train does not exist; it should hold one folder of images per class."),
-        ("dangling", "dangling/toy/imagenet/train does not exist; it should hold"),
-        ("line\nend", "line\\nend/toy/imagenet/train does not exist"),
+        ("nowhere", "nowhere/toy/imagenet does not exist, and configs/classification/resnet50_toy.py reads it; DATA_ROOT is now"),
+        ("dangling", "dangling/toy/imagenet does not exist, and "),
+        ("line\nend", "line\\nend/toy/imagenet does not exist"),
     ],
 )
 def test_what_is_no_folder_of_datasets_is_refused_in_one_sentence(refused, tmp_path, monkeypatch, root, sentence):  # noqa: F811

@@ -16,6 +16,7 @@ from itertools import groupby
 from locale import getencoding
 from pathlib import Path
 
+from backbones.common.files import MissingData
 from backbones.common.project import CONFIGS, ROOT, VERSION
 
 # OpenMP reads this when torch is loaded: idle threads that spin cost more than they save when loader workers or another run
@@ -97,6 +98,8 @@ def _status_of(function: Callable[[], int | None]) -> int:
         return function() or 0
     except ValueError as error:
         print(f"error: {sentence(error).translate(LINE_ENDS)}", file=sys.stderr)
+        for line in error.lines if isinstance(error, MissingData) else ():
+            print(f"  {line}".rstrip(), file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno not in DISK:

@@ -9,12 +9,13 @@ from pathlib import Path
 from backbones.card_facts import LIKE, CardFacts
 from backbones.resolving import Machine
 from tools.engine.config import Options, Resolved, find_config, resolve, task_of
+from tools.engine.config.data_needed import refuse_missing_data
 from tools.engine.config.resolving import effective
 from tools.engine.config.run_key import SEED, differences
 from tools.engine.config.signatures import check_signatures
 from tools.engine.run_folder import CONTENT, RECORD, RUNS, read_content
 from tools.engine.studies.node import Node
-from tools.engine.studies.study import MOST_SEEDS, SCRATCH, Network, Recipe, Study
+from tools.engine.studies.study import MOST_SEEDS, SCRATCH, Network, Recipe, Study, pretrained
 
 _shared: dict[str, Resolved] = {}
 
@@ -159,6 +160,15 @@ def _teacher(study: Study, recipe: Recipe) -> tuple[Node | None, str]:
     name = f"teacher {resolved.cfg.network}"
     node = Node(resolved.key_of(0, None), recipe.teacher, name, config, options, resolved)
     return node, str(node.folder / "card")
+
+
+def refuse_without_data(study: Study) -> None:
+    """Raise MissingData if the data of a config of the study is nowhere, before torch is loaded and keys are computed."""
+    rows = [study.catalogue[name] for name in study.recipes]
+    patterns = list(study.transfers().values())
+    if any(row.tricks is not None and not row.weights for row in rows):
+        patterns += pretrained(study)
+    refuse_missing_data(dict.fromkeys(pattern.format(scale=study.scale) for pattern in reversed(patterns)))
 
 
 def check(study: Study) -> None:

@@ -1,0 +1,101 @@
+"""Test that missing data is told before torch and OpenMMLab are loaded, with what is expected and where it comes from."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backbones.common.files import MissingData, missing_folder
+from backbones.common.project import ROOT
+from tools.engine.config.data_needed import refuse_missing_data
+from tools.engine.studies.graph import refuse_without_data
+from tools.engine.studies.study import load_study
+
+CLASSIFIER, DETECTOR = "configs/classification/resnet50_paper.py", "configs/detection/faster_rcnn_c4_paper.py"
+HEAVY = {"torch", "mmdet", "mmseg"}
+PROBE = """import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    print(sorted({name.split(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.fixture(autouse=True)
+def empty(tmp_path, monkeypatch) -> Path:
+    """Enter an empty folder without a DATA_ROOT."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATA_ROOT", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("train.py", "configs/classification/resnet50_toy.py"),
+        ("train.py", DETECTOR, "--backbone", "scratch"),
+        ("study.py", "run", "demo"),
+        ("study.py", "run", "demo", "--scale", "paper"),
+        ("prepare_data.py", "check", "voc"),
+    ],
+    ids=" ".join,
+)
+def test_it_is_told_without_torch(line):
+    command = [sys.executable, "-c", PROBE, str(ROOT / "tools" / line[0]), *line[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "not exist" in done.stderr
+    assert not HEAVY & set(eval(done.stdout.splitlines()[-1]))
+
+
+def test_the_layout_and_the_source_of_a_published_dataset_are_shown():
+    with pytest.raises(
+        MissingData, match=f"^data/imagenet does not exist, and {CLASSIFIER} reads it; there is no folder data"
+    ) as e:
+        refuse_missing_data([CLASSIFIER])
+    lines = "\n".join(e.value.lines)
+    assert "  data/imagenet/train/CLASS/*   1,281,167 images" in lines and "image-net.org" in lines
+
+
+def test_several_datasets_are_named_at_once_with_their_sources():
+    with pytest.raises(MissingData, match="^data/imagenet, data/VOCdevkit do not exist") as error:
+        refuse_missing_data([CLASSIFIER, DETECTOR])
+    assert len(error.value.lines) == 2 and "check voc --help" in error.value.lines[1]
+
+
+def test_what_lies_in_the_folder_of_datasets_is_named_and_what_lies_beside_it_is_not(empty):
+    (empty / "LICENSE").touch()
+    with pytest.raises(MissingData, match="there is no folder data") as error:
+        refuse_missing_data([DETECTOR])
+    assert "LICENSE" not in str(error.value) and "LICENSE" not in missing_folder("data/VOCdevkit", "a part of VOC")
+    (empty / "data/VOC").mkdir(parents=True)
+    with pytest.raises(MissingData, match="data holds VOC. Put the data there"):
+        refuse_missing_data([DETECTOR])
+
+
+def test_data_that_exists_is_left_to_the_check_of_its_task(empty):
+    (empty / "data/VOCdevkit").mkdir(parents=True)
+    refuse_missing_data([DETECTOR])
+
+
+def test_an_override_of_the_folder_counts():
+    with pytest.raises(MissingData, match="^data/pets does not exist") as error:
+        refuse_missing_data([CLASSIFIER], {"data_root": "pets"})
+    assert error.value.lines == ()
+
+
+def test_the_dumped_config_of_a_run_names_its_data(empty):
+    text = 'task = "detection"\nresolved_from = dict(values=dict(task="detection", scale="toy", data_root="toy/VOCdevkit"))\n'
+    (empty / "config.py").write_text(text)
+    with pytest.raises(MissingData, match="data/toy/VOCdevkit does not exist, .*tools/prepare_data.py toy"):
+        refuse_missing_data(["config.py"])
+
+
+def test_a_study_asks_for_the_data_of_the_runs_that_it_has(empty):
+    with pytest.raises(MissingData, match="^data/imagenet, data/ADEChallengeData2016, data/VOCdevkit do not exist"):
+        refuse_without_data(load_study("configs/studies/demo.py", "paper"))
+    with pytest.raises(MissingData, match="^data/VOCdevkit does not exist"):
+        refuse_without_data(load_study("configs/studies/demo.py", "paper", recipes=["scratch"], tasks=["detection"]))
+    (empty / "data/imagenet").mkdir(parents=True)
+    refuse_without_data(load_study("configs/studies/demo.py", "paper", tasks=["classification"]))

@@ -1,0 +1,84 @@
+"""Say that the data of a config is missing, and where it comes from, before anything heavy is loaded."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from backbones.common.files import MissingData
+from backbones.common.project import data_root
+from tools.engine.config.loading import ORIGIN, read
+from tools.engine.config.tasks import part_of
+
+
+def refuse_missing_data(paths: Iterable[str | Path], overrides: Mapping[str, Any] | None = None) -> None:
+    """Refuse configs whose data is nowhere; parts of it that are missing are for the check of its task.
+
+    Args:
+        paths: of configs, or of the dumped configs of runs.
+        overrides: values by key that a user gives.
+
+    Raises:
+        MissingData: a folder of data does not exist; says what it should hold and how to get it.
+    """
+    missing: dict[str, tuple[str, dict[str, Any]]] = {}
+    for path in paths:
+        values = values_of(path, overrides or {})
+        folder = os.path.join(data_root(), Path(values.get("data_root", "")).as_posix())
+        if "task" in values and not os.path.isdir(folder):
+            missing.setdefault(folder, (str(path), values))
+    if not missing:
+        return
+    state = f"does not exist, and {next(iter(missing.values()))[0]} reads it" if len(missing) == 1 else "do not exist"
+    remedies = dict.fromkeys(remedy(values) for _, values in missing.values())
+    lines = [line for folder, (_, values) in missing.items() for line in layout(folder, values, is_short=len(missing) > 1)]
+    raise MissingData(f"{', '.join(missing)} {state}; {root_state()}. {' '.join(remedies)}", lines)
+
+
+def values_of(path: str | Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the task, the scale and the data_root of a config that it states as text."""
+    cfg = read(path)
+    origin = cfg.get(ORIGIN) or {}
+    stated = origin.get("values", cfg) if origin else cfg
+    values = {name: stated.get(name) for name in ("task", "scale", "data_root")}
+    changed = (origin.get("overrides") or {}).get("data_root")
+    values["data_root"] = overrides.get("data_root", changed or values["data_root"])
+    return {name: value for name, value in values.items() if isinstance(value, str)}
+
+
+def root_state() -> str:
+    """Return a part of a sentence on the folder of all datasets."""
+    root = data_root()
+    if not os.path.isdir(root):
+        return f"there is no folder {root}" if root == "data" else f"DATA_ROOT is {root}, which does not exist"
+    names = sorted(name for name in os.listdir(root) if name[0] != ".")
+    more = ", ..." if len(names) > 6 else ""
+    return f"{root} holds {', '.join(names[:6]) or 'nothing'}{more}"
+
+
+def remedy(values: Mapping[str, Any]) -> str:
+    """Return a sentence on how to get the data."""
+    if values["data_root"].startswith("toy/"):
+        return "Make the synthetic toy data with python tools/prepare_data.py toy, or set DATA_ROOT to the folder that holds toy."
+    if values.get("scale") == "mini":
+        return (
+            "Make the data of scale mini from the published datasets with python tools/prepare_data.py subset --for mini, and "
+            "set DATA_ROOT to data/mini."
+        )
+    return "Put the data there, or set DATA_ROOT to the folder that holds it."
+
+
+def layout(folder: str, values: Mapping[str, Any], is_short: bool = False) -> list[str]:
+    """Return lines on the published dataset that belongs into a folder; none for toy data and data of a user's own.
+
+    Args:
+        folder: where the data should be.
+        values: see ``values_of``.
+        is_short: name the source alone, and the command that shows the layout.
+    """
+    module = None if values["data_root"].startswith("toy/") else part_of(values["task"], "dataset_check")
+    for name, release in module.RELEASES.items() if module else ():
+        if release.folder in Path(folder).parts:
+            short = f"{folder}: {release.title}, by {release.source} (prepare_data.py check {name} --help shows its layout)"
+            return [short] if is_short else release.lines(folder)
+    return []
