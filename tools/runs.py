@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from backbones.common.project import RUNS, SCALES, find_run
+from backbones.common.project import RUNS, SCALES, find_run, run_keys
 from tools.engine.cli import CommandParser, main
 from tools.engine.runs.facts import STATES, RunFacts, all_runs, first_figure, read_run, runs_on, tables_by_run, unused_runs
 from tools.engine.runs.lines import in_columns, width
@@ -47,10 +47,10 @@ def parse() -> argparse.Namespace:
     text = "show what is known of a run"
     showing = commands.add_parser("show", help=text, description=f"{text[0].upper()}{text[1:]}.")
     run_help = "a run, by its key, the beginning of its key, or its folder"
-    showing.add_argument("run", metavar="KEY", help=run_help)
+    showing.add_argument("run", metavar="KEY", help=run_help).completer = run_keys
     text = "remove runs, after asking"
     removing = commands.add_parser("rm", help=text, description=f"{text[0].upper()}{text[1:]}; see runs.py --help.")
-    removing.add_argument("runs", nargs="*", metavar="KEY", help=run_help)
+    removing.add_argument("runs", nargs="*", metavar="KEY", help=run_help).completer = run_keys
     removing.add_argument("--failed", action="store_true", help="remove the runs that failed")
     removing.add_argument("--unused", action="store_true", help="remove the finished runs that nothing uses")
     removing.add_argument("--yes", action="store_true", help="remove without asking")

@@ -61,6 +61,11 @@ def run_with_key(text: str | Path) -> Path | None:
     return runs[0] if runs else None
 
 
+def run_keys(**_) -> list[str]:
+    """Return the keys of all runs, sorted; also as a completer of arguments."""
+    return sorted(path.name for path in RUNS.glob("*") if path.is_dir())
+
+
 def find_run(name: str | Path) -> Path:
     """Return the folder of the run that ``name`` names: a folder, a key, or the beginning of a key.
 
@@ -71,7 +76,7 @@ def find_run(name: str | Path) -> Path:
         return Path(name)
     if run := run_with_key(name):
         return run
-    keys = sorted(path.name for path in RUNS.glob("*") if path.is_dir())
+    keys = run_keys()
     nearest = difflib.get_close_matches(Path(name).name, keys, n=3, cutoff=0.4)
     hint = f"nearest: {', '.join(nearest)}" if nearest else f"{len(keys)} runs are in {RUNS}; tools/runs.py list shows them"
     raise ValueError(f"There is no run {name}; give a run's folder, its key or the beginning of its key ({hint}).")
