@@ -104,15 +104,16 @@ def study() -> int:
 
 def run(study, args: argparse.Namespace) -> int:
     """Run what has not finished, then draw, collect and report; return 1 if a run failed, 75 if one was stopped."""
+    from tools.engine.launching.slurm import refuse_queued, run_on_slurm, settings_of
     from tools.engine.studies.graph import refuse_without_data
 
-    refuse_without_data(study)
+    slurm = settings_of(args)
+    refuse_without_data(study)  # before anything loads torch, which takes seconds
 
     from tools.engine.launching import fork_server
     from tools.engine.launching.events import was_stopped
     from tools.engine.launching.local import Share, run_study, slots_of
     from tools.engine.launching.screen import Screen
-    from tools.engine.launching.slurm import refuse_queued, run_on_slurm, settings_of
     from tools.engine.planning.cost import Costs, past_runs
     from tools.engine.planning.remaining import TimeLeft
     from tools.engine.reporting.image_sheets import draw_pairs, draw_sheets
@@ -122,7 +123,6 @@ def run(study, args: argparse.Namespace) -> int:
     from tools.engine.studies.published_weights import make_cards
     from tools.engine.training.visualizers import refuse_missing, visualizer
 
-    slurm = settings_of(args)
     if not slurm and args.gpus:
         slots_of(args.jobs or 1, args.gpus)  # refuse too many GPUs before anything runs
     elif not slurm and args.processes == 1:

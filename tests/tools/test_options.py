@@ -103,7 +103,8 @@ def answer(monkeypatch, capsys, command: str) -> str:
 
 
 @pytest.mark.parametrize(("command", "sentence"), REFUSED, ids=[command.replace("configs/", "") for command, _ in REFUSED])
-def test_an_option_that_cannot_act_is_refused(monkeypatch, capsys, tmp_path, command, sentence):
+def test_an_option_that_cannot_act_is_refused(monkeypatch, capsys, tmp_path, toy_root, command, sentence):
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
     monkeypatch.chdir(tmp_path)
     assert sentence in answer(monkeypatch, capsys, command)
     assert list(tmp_path.iterdir()) == []

@@ -67,11 +67,11 @@ def runs(*args: str):
 def test_the_list_has_a_line_for_each_run_and_totals():
     lines = runs("list").out.splitlines()
     assert lines[0].split() == ["key", "state", "metric", "age", "run"] and len(lines) == 8
-    rows = {line.split()[0]: re.sub(r"\d+ min", "0 min", " ".join(line.split()[1:])) for line in lines[1:-1]}
-    assert rows[DETECTOR] == "done mAP 27.22 0 min toy detection resnet50 smooth seed 3"
-    assert rows[PRETRAINED] == "done top1 71.23 0 min toy classification resnet50 cosine+distillation seed 3"
-    assert rows[STOPPED] == "stopped, 38 % 0 min toy detection resnet50 scratch seed 3"
-    assert rows[FAILED] == "failed 0 min toy detection resnet50 scratch seed 3"
+    rows = {line.split()[0]: re.sub(r"\d+ (s|min) ", "0 s ", " ".join(line.split()[1:])) for line in lines[1:-1]}
+    assert rows[DETECTOR] == "done mAP 27.22 0 s toy detection resnet50 smooth seed 3"
+    assert rows[PRETRAINED] == "done top1 71.23 0 s toy classification resnet50 cosine+distillation seed 3"
+    assert rows[STOPPED] == "stopped, 38 % 0 s toy detection resnet50 scratch seed 3"
+    assert rows[FAILED] == "failed 0 s toy detection resnet50 scratch seed 3"
     assert lines[-1] == "6 runs (4 done, 1 stopped, 1 failed), 0.01 GB."
 
 
@@ -85,7 +85,7 @@ def test_the_last_run_to_change_comes_first():
     os.utime(RUNS / TEACHER / "record.json", (time.time() + 60,) * 2)
     os.utime(RUNS / LONELY / "record.json", (time.time() - 3 * 86400,) * 2)
     lines = runs("list", "--state", "done").out.splitlines()
-    assert lines[1].startswith(TEACHER) and lines[4].startswith(LONELY) and " 3 d " in lines[4]
+    assert lines[1].startswith(TEACHER) and lines[4].startswith(LONELY) and " 3.0 days " in lines[4]
 
 
 def test_a_damaged_record_is_listed_and_named():

@@ -5,10 +5,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tools.engine.analysis.curves import against_published
-from tools.engine.planning.cost import Costs, amount, elapsed
+from tools.engine.planning.cost import Costs, amount
+from tools.engine.planning.remaining import TimeLeft
+from tools.engine.run_folder import read_progress
 from tools.engine.runs.facts import first_figure
 from tools.engine.runs.lines import in_columns
 from tools.engine.studies.node import Node
+from tools.engine.wording import duration
 
 HEAD = ("key", "state", "metric", "run")
 
@@ -29,7 +32,7 @@ def status_lines(costs: Costs, queue: Mapping[str, Any], jobs: int, columns: int
     counts = Counter(state.split()[0].rstrip(",") for state in states.values())
     yield ""
     yield f"{study.name} at scale {study.scale}: {', '.join(f'{number} {kind}' for kind, number in counts.items())}."
-    yield from _time_left(costs, jobs)
+    yield from _time_left(costs, states, jobs)
 
 
 def _name(node: Node, scale: str) -> str:
@@ -38,17 +41,23 @@ def _name(node: Node, scale: str) -> str:
     return f"{node.name} ({note})" if note else node.name
 
 
-def _time_left(costs: Costs, jobs: int) -> Iterator[str]:
-    """Yield a sentence on how long the runs that are not done take, by the estimates of ``plan``."""
-    left = {node.key: (1 - node.progress()) * estimate.seconds for node in costs.left if (estimate := costs.of(node))}
+def _time_left(costs: Costs, states: Mapping[str, str], jobs: int) -> Iterator[str]:
+    """Yield a sentence on how long the runs that are not done take."""
     if not costs.left:
         return
-    known = [node for node in costs.left if node.key in left]
-    scale = costs.study.scale
-    seconds = sum(left.values()) if scale == "paper" else elapsed(known, left, jobs)
-    at_once = f" with {jobs} runs at once" if jobs > 1 and scale != "paper" else ""
-    unknown = f", without {len(costs.left) - len(known)} of unknown cost" if len(known) < len(costs.left) else ""
-    if known:
-        yield f"{len(costs.left)} to do: about {amount(seconds, scale)} left{at_once}{unknown}."
+    scale, number = costs.study.scale, f"{len(costs.left)} to do"
+    if scale == "paper":
+        known = [estimate.seconds for node in costs.left if (estimate := costs.of(node))]
+        yield f"{number}: about {amount(sum(known), scale)} left." if known else f"{number}; nothing tells how long that takes."
+        return
+    time_left = TimeLeft(costs)
+    for node in costs.nodes:
+        if node.record:
+            time_left.finished(node, node.record["seconds"]["total"])
+    running = [node for node in costs.left if states[node.key].startswith("running")]
+    waiting = [node for node in costs.left if node not in running]
+    seconds = time_left.of_study(waiting, [(node, read_progress(node.folder)) for node in running], jobs)
+    if seconds is None:
+        yield f"{number}; nothing tells how long that takes."
     else:
-        yield f"{len(costs.left)} to do; nothing is known that tells how long they take."
+        yield f"{number}: about {duration(seconds)} left{f' with {jobs} runs at once' if jobs > 1 else ''}."

@@ -14,6 +14,7 @@ from backbones.common.project import RUNS, SCRATCH, WORK
 from tools.engine.config import task_of
 from tools.engine.run_folder import CONTENT, PROGRESS, RECORD, is_locked, read_content, read_record, unfinished_state
 from tools.engine.study_folder.files import STUDY, TABLE
+from tools.engine.wording import duration
 
 KEY = re.compile(r"\b[0-9a-f]{12}\b")
 STATES = ("done", "diverged", "running", "stopped", "failed", "waiting", "unreadable")
@@ -108,11 +109,8 @@ class RunFacts:
 
     @property
     def age(self) -> str:
-        """Return how long ago it changed: '5 min', '3 h' or '12 d'."""
-        seconds = max(time.time() - self.changed, 0)
-        if seconds < 5400:
-            return f"{seconds / 60:.0f} min"
-        return f"{seconds / 3600:.0f} h" if seconds < 172800 else f"{seconds / 86400:.0f} d"
+        """Return how long ago it changed."""
+        return duration(max(time.time() - self.changed, 0))
 
     @cached_property
     def size(self) -> int:
