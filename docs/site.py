@@ -11,7 +11,8 @@ from mkdocs.structure.files import File, InclusionLevel
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = "README.md"  # the first page of the site
-LINK = re.compile(r"(\]\()(?!\w+:|#)([^)#\s]+)")  # "](" and the target of a relative link, without its anchor
+# the beginning of a relative link, or of the definition of one, and its target without the anchor
+LINK = re.compile(r"(\]\(|^\[[^\]]+\]: )(?!\w+:|#)([^)#\s]+)", re.M)
 LANGUAGES = {".py": "python", ".json": "json", ".toml": "toml", ".yml": "yaml", ".sh": "bash"}
 
 
@@ -42,7 +43,7 @@ def on_page_markdown(markdown, page, config, files):
         target = join_path(source, match[2])
         return match[1] + (relpath(uri_of(target), dirname(uri) or ".") if (ROOT / target).is_file() else match[2])
 
-    return LINK.sub(for_site, markdown)
+    return LINK.sub(for_site, markdown.replace("<details>", '<details markdown="1">'))
 
 
 def linked_from(path: str) -> list[str]:

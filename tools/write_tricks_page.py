@@ -81,8 +81,10 @@ def summary(function) -> str:
 
 def why(function) -> str:
     """Return the reason for a trick, the paragraph of its docstring that begins with "Why:"."""
-    reason = next(text for text in _paragraphs(function) if text.startswith("Why: ")).removeprefix("Why: ")
-    return reason[0].upper() + reason[1:]
+    reasons = [text.removeprefix("Why: ") for text in _paragraphs(function) if text.startswith("Why: ")]
+    if not reasons:
+        raise ValueError(f"The docstring of {function.__name__} has no paragraph that begins with 'Why: '; add one.")
+    return reasons[0][0].upper() + reasons[0][1:]
 
 
 def _section(name: str) -> str:

@@ -75,6 +75,30 @@ def test_every_page_is_in_the_site_and_in_its_navigation():
     }
 
 
+def readme() -> str:
+    """Return the README before the list of the documentation at its end."""
+    return (ROOT / "README.md").read_text().split("**Documentation:**")[0]
+
+
+def test_the_readme_has_at_most_700_words():
+    assert sum(bool(re.search(r"\w", word)) for word in readme().split()) <= 700
+
+
+def test_the_readme_links_to_every_page_and_defines_every_link():
+    text = (ROOT / "README.md").read_text()
+    targets = dict(re.findall(r"^\[([^\]]+)\]: (\S+)$", text, re.M))
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} | {"docs/results/README.md"} == set(targets.values())
+    assert set(re.findall(r"\[([a-z]+)\](?!\()", text)) == set(targets)
+
+
+def test_the_readme_expects_of_the_demo_what_the_demo_does():
+    def ranges(text: str) -> dict[str, list[str]]:
+        rows = re.findall(r"^\W*(scratch|B-standard|\+ smooth)\b(.* to .*)$", text, re.M)
+        return {name: re.findall(r"[\d.]+", figures) for name, figures in rows}
+
+    assert ranges(readme()) == ranges((ROOT / "configs/studies/demo.py").read_text())
+
+
 def commands() -> dict[str, tuple[str, ...]]:
     """Return tool and arguments of every command in the documents, by its text; the log and the changelog have older ones."""
     found = {}
