@@ -25,10 +25,14 @@ record = dict(status="done", metrics={}, seconds=dict(total=1), start=start, end
 
 
 class Lines(Events):
-    """Keep the outcome of each run and each line about the study in ``lines``."""
+    """Keep the outcome of each run and each line about the study in ``lines``, and the names of started runs in ``begun``."""
 
     def __init__(self, lines: list[str]):
         self.lines = lines
+        self.begun: list[str] = []
+
+    def started(self, node) -> None:
+        self.begun.append(node.name)
 
     def ended(self, node, outcome: str) -> None:
         self.log(f"{node.name}: {outcome_line(node, outcome)}")

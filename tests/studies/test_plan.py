@@ -151,6 +151,17 @@ def test_an_amount_has_the_unit_of_its_size_and_scale(seconds, scale, text):
     assert amount(seconds, scale) == text
 
 
+@pytest.mark.parametrize("width", [60, 80, 220])
+def test_a_plan_cuts_no_key_on_a_terminal(width, monkeypatch, capsys):
+    study = load_study(TABLE8, "toy", ["b_standard", "smooth"])
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the output for a terminal
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", str(width))
+    show_plan(study)
+    words = capsys.readouterr().out.split()
+    assert {node.key for node in nodes_of(study)} <= set(words) and words.count("waiting") == 4
+
+
 def test_the_plan_of_table_8_at_scale_paper_without_data(capsys):
     show_plan(load_study(TABLE8, "paper", ["b_standard", "mixup"]), 0.3)
     text = capsys.readouterr().out

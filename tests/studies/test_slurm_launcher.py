@@ -222,6 +222,16 @@ def test_queued_runs_are_not_submitted_twice(three):
     assert not third.waiting and sum("done earlier" in line for line in lines) == 3
 
 
+def test_a_run_has_started_once_its_job_runs(three):
+    (pretraining, *_), jobs, _, fake = three()
+    jobs.look()
+    assert jobs.events.begun == []
+    fake.end(pretraining, "RUNNING")
+    jobs.look()
+    jobs.look()
+    assert jobs.events.begun == [pretraining.name]
+
+
 def test_a_failed_run_is_tried_again_and_what_rests_on_it_waits_anew(three):
     (pretraining, detection, segmentation), jobs, lines, fake = three(retry=1)
     jobs.look()

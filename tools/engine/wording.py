@@ -22,5 +22,5 @@ def shortened(text: str, width: int) -> str:
 
 
 def number(value: float) -> str:
-    """Return a loss or a pace in four significant digits, as '0.5123', '55.12' or '12345'."""
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    """Return a loss or a pace in four digits, as '0.5120', '55.12' or '12345'."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}"

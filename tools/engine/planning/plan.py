@@ -10,6 +10,7 @@ from tools.engine.analysis.verdicts import FEWEST_PAIRS
 from tools.engine.config import task_of
 from tools.engine.planning.cost import Costs, amount, elapsed, multiply_adds, parameters, past_runs, size_of
 from tools.engine.planning.power_analysis import ASSUMED, POWER, Need, needs, together
+from tools.engine.runs.lines import WIDE, in_columns
 from tools.engine.studies.about import published_of
 from tools.engine.studies.graph import missing_data
 from tools.engine.studies.node import Node
@@ -26,7 +27,11 @@ def show_plan(study: Study, detect: float | None = None, jobs: int = 1) -> None:
     costs = Costs(study, past_runs())
     if study.cards():
         console.print(card_table(study))
-    console.print(plan_table(study, costs))
+    table = plan_table(study, costs)
+    if console.measure(table, options=console.options.update(max_width=WIDE)).maximum <= console.width:
+        console.print(table)
+    else:
+        print("\n".join(narrow_lines(table, console.width)))
     for line in (*cost_lines(costs, jobs), *provisional_lines(costs)):
         print(line)
     if detect is not None:
@@ -60,6 +65,18 @@ def plan_table(study: Study, costs: Costs | None = None) -> Table:
             state += f", {weights.state}"
         table.add_row(*_cells(study, node, cfg), *figures, _cost(node, costs, notes, study.scale), node.key, state)
     return table
+
+
+def narrow_lines(table: Table, columns: int) -> list[str]:
+    """Return a plan's table as lines for a terminal that is too narrow for it: key, cost and state of a run, then all else."""
+    cells = {str(column.header): list(map(str, column.cells)) for column in table.columns}
+    firsts = zip(*(cells.pop(name) for name in ("key", "cost", "state")), strict=True)
+    names = zip(*(cells.pop(name) for name in ("task", "network", "recipe", "seed")), strict=True)
+    rows = []
+    for i, (first, (task, network, recipe, seed)) in enumerate(zip(firsts, names, strict=True)):
+        figures = ", ".join(f"{name} {values[i]}" for name, values in cells.items() if values[i] != DASH)
+        rows.append((*first, f"{task} {network} {recipe} seed {seed}: {figures}"))
+    return [str(table.title), *in_columns(rows, ("key", "cost", "state", "run"), columns)]
 
 
 def _lines(costs: Costs) -> list[Node]:

@@ -133,16 +133,12 @@ def _run(resolved: Resolved, cfg, folder: Path, start: Start, remarks: list[str]
         runner = build_runner(cfg, start.resume, remarks, resolved.key)
     if record := _record_of_main(folder):
         return record
-    start.console.keep_log(folder / LOG)
-    start.console.listen(runner.logger)
-    runner.watch = start.console.show
+    _show(runner, start.console, folder, resolved.data_folder)
     resumed_from = Path(runner._load_from).name if runner._resume else None
     if runner._load_from:
         check_fit(runner._load_from, runner.model)  # before anything is written
     if is_main_process():
         _prepare_folder(runner, resolved, folder, resumed_from)
-    with explained():
-        start.console.say(facts_of_data(runner, resolved.data_folder))
     runner.logger.info(f"{cfg.task} in {cfg.get('precision', 'float32')}, seed {cfg.randomness.seed}, run {resolved.key}")
     for remark in remarks:
         runner.logger.warning(remark, extra=SHOWN)
@@ -177,6 +173,15 @@ def _record_of_main(folder: Path) -> dict | None:
     records = [read_record(folder)]
     broadcast_object_list(records)
     return records[0]
+
+
+def _show(runner, console: RunConsole, folder: Path, data_folder: str) -> None:
+    """Show a run on a console from here on, and keep the log of everything else in its folder."""
+    console.keep_log(folder / LOG)
+    console.listen(runner.logger)
+    runner.watch = console.show
+    with explained():
+        console.say(facts_of_data(runner, data_folder))
 
 
 def _prepare_folder(runner, resolved: Resolved, folder: Path, resumed_from: str | None) -> None:
