@@ -14,7 +14,7 @@ def test_a_duration_has_the_unit_of_its_size(seconds, text):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.51234, "0.5123"), (2.0, "2.000"), (55.123, "55.12"), (12345.6, "12346"), (1e-7, "1e-07")]
+    ("value", "text"), [(0.51234, "0.5123"), (2.0, "2.000"), (55.123, "55.12"), (12345.6, "12346"), (1e-7, "1.000e-07")]
 )
 def test_a_number_has_four_digits(value, text):
     assert number(value) == text
