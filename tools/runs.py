@@ -14,7 +14,8 @@ or all of a kind:
 
 --unused: the run finished, no study in work_dirs names it in its results.csv or study.json, and no other run that is kept rests
 on its card, as its backbone or its teacher. A study names its runs once it was collected, which tools/study.py run does at its
-end; collect an interrupted study first (tools/collect.py). Runs that were stopped halfway or are going on are never unused.
+end; so this is refused while any run is going on, and an interrupted study should be collected first (tools/collect.py). Runs that
+were stopped halfway are never unused.
 
 A run that was removed is trained again when a study asks for it.
 """
@@ -30,7 +31,7 @@ from backbones.common.project import RUNS, SCALES, find_run, run_keys
 from tools.engine.cli import CommandParser, main
 from tools.engine.runs.facts import STATES, RunFacts, all_runs, first_figure, read_run, runs_on, tables_by_run, unused_runs
 from tools.engine.runs.lines import in_columns, width
-from tools.engine.runs.removal import confirm, consequences, named_runs, remove
+from tools.engine.runs.removal import confirm, consequences, named_runs, refuse_while_running, remove
 
 HEAD = ("key", "state", "metric", "age", "run")
 
@@ -87,7 +88,7 @@ def totals(chosen: list[RunFacts]) -> str:
     """Return the number of runs in each state, and their size on disk."""
     counts = Counter(run.kind for run in chosen)
     states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    return f"{len(chosen)} runs ({states}), {sum(run.size for run in chosen) / 1e9:.2f} GB."
+    return f"{len(chosen)} run{'s' if len(chosen) > 1 else ''} ({states}), {sum(run.size for run in chosen) / 1e9:.2f} GB."
 
 
 def show_run(folder: Path) -> int:
@@ -134,6 +135,7 @@ def remove_runs(args: argparse.Namespace) -> int:
     if args.failed:
         chosen |= {run.key: run for run in everything if run.kind == "failed"}
     if args.unused:
+        refuse_while_running(everything)
         chosen |= {run.key: run for run in unused_runs(everything)}
     if not chosen:
         print("There is nothing to remove.")

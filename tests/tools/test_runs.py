@@ -130,7 +130,7 @@ def test_removing_says_what_it_breaks():
     said = runs("rm", "bb", "cc", "--yes").out
     assert f"{DETECTOR} is in the table of demo-toy." in said and "wrote the card" not in said
     assert not (RUNS / PRETRAINED).exists() and not (RUNS / DETECTOR).exists()
-    assert f"{LONELY} wrote the card on which {STOPPED} rest" in runs("rm", "dd", "--yes").out
+    assert f"{LONELY} wrote the card of {STOPPED}." in runs("rm", "dd", "--yes").out
 
 
 def test_a_run_that_is_going_on_is_not_removed(work):
@@ -139,8 +139,9 @@ def test_a_run_that_is_going_on_is_not_removed(work):
     line = [sys.executable, "-c", code, str(work / RUNS / STOPPED)]
     holder = subprocess.Popen(line, cwd=ROOT, stdin=-1, stdout=-1, text=True)
     assert holder.stdout.readline() == "held\n"
-    given = runs("rm", STOPPED, "--yes")
+    given, unused = runs("rm", STOPPED, "--yes"), runs("rm", "--unused", "--yes")
     holder.communicate("\n")
+    assert unused.status == 2 and f"1 runs are going on ({STOPPED}), and a study names its runs only at its end" in unused.err
     assert given.status == 2 and "is being run by a process" in given.err and (RUNS / STOPPED).is_dir()
 
 

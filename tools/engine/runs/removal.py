@@ -39,8 +39,21 @@ def consequences(chosen: Sequence[RunFacts], runs: Sequence[RunFacts]) -> list[s
             lines.append(f"{run.key} is in the table of {', '.join(run.tables)}.")
         if others := [other.key for other in runs_on(run, runs) if other.key not in keys]:
             more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-            lines.append(f"{run.key} wrote the card on which {', '.join(others[:3])}{more} rest.")
+            lines.append(f"{run.key} wrote the card of {', '.join(others[:3])}{more}.")
     return lines
+
+
+def refuse_while_running(runs: Sequence[RunFacts]) -> None:
+    """Refuse to call runs unused while others go on, since a study names its runs in a table only at its end.
+
+    Raises:
+        ValueError: a process is running a run; names the first ones.
+    """
+    if running := [run.key for run in runs if run.is_running]:
+        raise ValueError(
+            f"{len(running)} runs are going on ({', '.join(running[:3])}), and a study names its runs only at its end; wait for "
+            "them before --unused."
+        )
 
 
 def confirm(question: str, yes: bool) -> bool:
