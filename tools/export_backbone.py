@@ -5,7 +5,7 @@
   python tools/export_backbone.py cards/mine --format mm --out resnet50d_mm.pth
 
 A card is a folder with a backbone's weights, its input format, and a probe: an input with the features expected for it. A
-finished pretraining already has a card (work_dirs/runs/KEY/card); use the first form for other checkpoints. A file is written
+finished pretraining already has a card (work_dirs/runs/KEY/card); other checkpoints get one by --out alone. A file is written
 only after the library's own network has loaded every tensor and reproduced the card's probe.
 """
 

@@ -1,19 +1,23 @@
-"""Generate the synthetic toy data, make a smaller copy of a dataset, or check that downloaded data is complete.
+r"""Generate the synthetic toy data, make a smaller copy of a dataset, or check that downloaded data is complete.
 
-  python tools/prepare_data.py toy                     # under DATA_ROOT/toy (data/toy), about 20 s and 25 MB
+  python tools/prepare_data.py toy
   python tools/prepare_data.py toy --seed 1 --out elsewhere/toy
-  python tools/prepare_data.py subset imagenet --every 10 --short-side 160 --out data/imagenet-100
-  python tools/prepare_data.py subset --for mini       # the data of scale mini, from DATA_ROOT to DATA_ROOT/mini
-  python tools/prepare_data.py check imagenet          # DATA_ROOT/imagenet (data/imagenet)
+  python tools/prepare_data.py subset --for mini
+  python tools/prepare_data.py subset imagenet --every 10 --short-side 160 \
+      --out data/imagenet-100
+  python tools/prepare_data.py check imagenet
   python tools/prepare_data.py check places365 /disk/places365_standard --workers 16
-  python tools/prepare_data.py check voc               # DATA_ROOT/VOCdevkit: VOC2007 and VOC2012
-  python tools/prepare_data.py check ade20k            # DATA_ROOT/ADEChallengeData2016: SceneParse150
-  python tools/prepare_data.py check voc mine/VOCdevkit --own   # your own data in VOC's layout, or a part of VOC
+  python tools/prepare_data.py check voc mine/VOCdevkit --own
+
+Data lies in the folder data, or in the one that the variable DATA_ROOT names.
 
 toy writes an ImageNet-style folder, a VOCdevkit and an ADEChallengeData2016 with the same synthetic objects, for the configs of
-scale toy. The same seed gives the same bytes, and existing toy data is reused. subset takes a part of a dataset in these layouts
-and shrinks images, boxes and masks. check compares layout, lists and counts with the published ones, decodes every image, and
-writes a digest of all content to the file .content.json, which records of runs carry.
+scale toy, in about 20 s and 25 MB. The same seed gives the same bytes, and existing toy data is reused.
+
+subset takes a part of a dataset in these layouts and shrinks images, boxes and masks; --for mini makes the data of scale mini.
+
+check compares layout, lists and counts with the published ones (with --own it takes any data in the layout), decodes every image,
+and writes a digest of all content to the file .content.json, which records of runs carry.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Write the report of a study from its table (report.html, .md, .tex, gains.json, figures), without running anything.
 
-  python tools/report.py demo                                      # work_dirs/demo-toy
+  python tools/report.py demo
   python tools/report.py demo-toy --verify
   python tools/report.py --fidelity table8-toy table8-paper
   python tools/report.py --fidelity table8-toy published

@@ -14,8 +14,8 @@ or all of a kind:
 
 --unused: the run finished, no study in work_dirs names it in its results.csv or study.json, and no other run that is kept rests
 on its card, as its backbone or its teacher. A study names its runs once it was collected, which tools/study.py run does at its
-end; so this is refused while any run is going on, and an interrupted study should be collected first (tools/collect.py). Runs that
-were stopped halfway are never unused.
+end; so this is refused while any run is going on, and an interrupted study should be collected first (tools/collect.py). Runs
+that were stopped halfway are never unused.
 
 A run that was removed is trained again when a study asks for it.
 """

@@ -1,10 +1,10 @@
 """Draw a finished run's predictions on test images beside the ground truth, or those of two runs side by side.
 
-  python tools/show.py KEY                             # writes work_dirs/runs/KEY/pictures.png
+  python tools/show.py KEY
   python tools/show.py KEY --num 24 --out sheet.png
-  python tools/show.py KEY_A KEY_B                     # writes work_dirs/runs/KEY_A/beside_KEY_B.png
+  python tools/show.py KEY_A KEY_B
 
-The images are spaced evenly over the test data and are the same each time. tools/study.py draws the first seed of each recipe,
+The pictures of one run go to pictures.png in its folder, those of two to beside_KEY_B.png in the folder of the first. The images are spaced evenly over the test data and are the same each time. tools/study.py draws the first seed of each recipe,
 and for each task the reference beside the recipe that gained most. The report shows these pictures; write it again
 (tools/collect.py, tools/report.py) after drawing others.
 """

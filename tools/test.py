@@ -1,10 +1,10 @@
 """Test a checkpoint of a run with the config of the run, and print the metrics.
 
-  python tools/test.py KEY                             # the last checkpoint of a run; the beginning of a key is enough
+  python tools/test.py KEY
   python tools/test.py KEY epoch_8.pth --out again/
   python tools/test.py work_dirs/runs/KEY/config.py work_dirs/runs/KEY/epoch_8.pth
 
-The run is not changed. With --out, metrics.json, the per-image results and log.txt are written to that folder.
+The beginning of a run's key is enough. Without a checkpoint the last one is tested. The run is not changed. With --out, metrics.json, the per-image results and log.txt are written to that folder.
 """
 
 import argparse

@@ -4,11 +4,12 @@ import pytest
 
 from backbones.card_facts import CardFacts
 from backbones.common.project import ROOT, RUNS, find_run, run_with_key
-from tools.engine.config.arguments import card_path
+from tools.engine.config.arguments import card_path, resolved_of
 from tools.engine.studies.arguments import find_study, study_names
 from tools.engine.studies.study import load_study
 from tools.engine.study_folder.files import folder_of
 from tools.test import files_of
+from tools.train import parse
 
 A, B = "7087aa000000", "7087bb000000"
 
@@ -108,3 +109,19 @@ def test_a_test_takes_a_run_and_the_name_of_a_checkpoint(work):
     assert files_of(f"{folder}/config.py", f"{folder}/epoch_1.pth") == (f"{folder}/config.py", folder / "epoch_1.pth")
     with pytest.raises(ValueError, match=f"{RUNS / B} holds no checkpoint of a run"):
         files_of("7087b", None)
+
+
+def test_a_teacher_is_named_by_the_key_of_its_run(work, make_card, toy_root, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    (work / RUNS / A).rmdir()
+    make_card(name=RUNS / A / "card")
+    args = parse(["configs/classification/resnet50_toy.py", "--tricks", "distillation:teacher=7087a"])
+    assert resolved_of(args).cfg.teacher == f"work_dirs/runs/{A}/card"
+
+
+def test_a_transfer_takes_the_key_of_a_pretraining(work, make_card, toy_root, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", str(toy_root.parent))
+    (work / RUNS / A).rmdir()
+    make_card(name=RUNS / A / "card")
+    resolved = resolved_of(parse(["configs/segmentation/fcn_toy.py", "--backbone", "7087a"]))
+    assert resolved.card.folder == resolved.origin.backbone == f"work_dirs/runs/{A}/card"

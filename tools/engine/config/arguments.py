@@ -104,6 +104,13 @@ def card_path(text: str) -> str:
     return str(run / "card") if run else text
 
 
+def _with_teacher(trick):
+    """Return a trick whose teacher, if it has one, is the path of a card."""
+    if isinstance(trick, str) or "teacher" not in trick[1]:
+        return trick
+    return trick[0], trick[1] | {"teacher": card_path(str(trick[1]["teacher"]))}
+
+
 def overrides_of(texts: Sequence[str]) -> dict[str, Any]:
     """Return the overrides that KEY=VALUE texts name, by key; values are read as MMEngine's ``DictAction`` reads them.
 
@@ -140,7 +147,7 @@ def resolved_of(args: argparse.Namespace):
     from tools.engine.config.signatures import check_signatures
 
     options = Options(
-        tricks=[parse_trick(text) for text in args.tricks],
+        tricks=[_with_teacher(parse_trick(text)) for text in args.tricks],
         backbone=args.backbone and card_path(args.backbone),
         transfer=args.transfer,
         protocol=args.protocol,

@@ -16,17 +16,24 @@ from tools.engine.config.arguments import MOST_SEED, whole_number
 from tools.engine.subset.making import Order, Outcome, make
 from tools.engine.subset.scales import SCALES
 
-SUBSET = """Make a smaller copy of a dataset: fewer classes or images, shrunk images, boxes and masks that fit them.
+SUBSET = r"""Make a smaller copy of a dataset: fewer classes or images, shrunk images, boxes and masks that fit them.
 
-  python tools/prepare_data.py subset imagenet --every 10 --short-side 160 --out data/imagenet-100
-  python tools/train.py configs/classification/resnet50_paper.py --cfg-options data_root=imagenet-100 num_classes=100
+  python tools/prepare_data.py subset imagenet --every 10 --short-side 160 \
+      --out data/imagenet-100
+  python tools/train.py configs/classification/resnet50_paper.py \
+      --cfg-options data_root=imagenet-100 num_classes=100
 
-  python tools/prepare_data.py subset imagenet my/pets --classes cat dog --images train=200 val=40 --out data/pets
-  python tools/prepare_data.py subset voc --short-side 256 --images train=500 val=200 --out data/voc-small/VOCdevkit
-  python tools/prepare_data.py subset ade20k --short-side 256 --out data/ade20k-256/ADEChallengeData2016
+  python tools/prepare_data.py subset imagenet my/pets --classes cat dog \
+      --images train=200 val=40 --out data/pets
+  python tools/prepare_data.py subset voc --short-side 256 \
+      --images train=500 val=200 --out data/voc-small/VOCdevkit
+  python tools/prepare_data.py subset ade20k --short-side 256 \
+      --out data/ade20k-256/ADEChallengeData2016
 
-  python tools/prepare_data.py subset --for mini       # from DATA_ROOT to DATA_ROOT/mini, for the configs of scale mini
+  python tools/prepare_data.py subset --for mini
   DATA_ROOT=data/mini python tools/study.py run demo --scale mini
+
+--for mini makes the data of scale mini from the datasets in DATA_ROOT.
 
 Images whose short side is longer than --short-side are decoded as in training, shrunk and saved under their names; all others are
 copied byte for byte. The same source, options and versions of Pillow and libjpeg give the same bytes, however many --workers.
