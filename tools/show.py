@@ -4,8 +4,9 @@
   python tools/show.py KEY --num 24 --out sheet.png
   python tools/show.py KEY_A KEY_B
 
-The pictures of one run go to pictures.png in its folder, those of two to beside_KEY_B.png in the folder of the first. The images are spaced evenly over the test data and are the same each time. tools/study.py draws the first seed of each recipe,
-and for each task the reference beside the recipe that gained most. The report shows these pictures; write it again
+The pictures of one run go to pictures.png in its folder, those of two to beside_KEY_B.png in the folder of the first. The
+images are spaced evenly over the test data and are the same each time. tools/study.py draws the first seed of each recipe, and
+for each task the reference beside the recipe that gained most. The report shows these pictures; write it again
 (tools/collect.py, tools/report.py) after drawing others.
 """
 
