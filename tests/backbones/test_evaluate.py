@@ -1,4 +1,4 @@
-"""Evaluate classifiers by tools/import_backbone.py --evaluate: made ones with known answers, and true weights on real images."""
+"""Evaluate classifiers by tools/import_backbone.py --evaluate: made ones with known answers, and true weights on photographs."""
 
 import re
 import shutil
@@ -10,16 +10,14 @@ import torch
 from PIL import Image
 
 from backbones import ResNet
-from backbones.interchange.importer import ASSUMED, import_backbone
-from classification.imagenet_accuracy import Preprocessing, accuracy, read_wordnet_folder, wordnet_ids
+from backbones.interchange.importer import ASSUMED
+from classification.imagenet_accuracy import wordnet_ids
 from tests.helpers.convert import calibrated, tamed
 from tests.helpers.inputs.calls import answer
-from tests.helpers.subsets import DATA
 from tests.helpers.weight_files import save, true_weights
 
 COLORS = {"n01440764": (220, 30, 30), "n02123045": (30, 30, 220), "n07920052": (40, 200, 40), "n15075141": (120, 120, 120)}
 SENTENCE = "On images of ImageNet's training set these figures prove that weights and input format are right"
-REAL = DATA / "imagenet-mini/val"
 
 
 def evaluated(*arguments) -> str:
@@ -113,17 +111,3 @@ def test_true_weights_recognise_photographs(true_file, tmp_path):
         shutil.copy(Path(skimage.__file__).parent / "data" / photograph, tmp_path / "images" / name)
     top1, top5, top1_of_folder = figures(evaluated(true_file, "--out", tmp_path / "card", "--evaluate", tmp_path / "images"))
     assert top5 == top1_of_folder == 100
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"there are no real images in {REAL}; docs/data.md says how to make scale mini")
-def test_true_weights_have_their_accuracy_and_a_wrong_input_format_lowers_it(true_file, tmp_path):
-    images = {name: paths[:4] for name, paths in read_wordnet_folder(REAL).items()}
-
-    def top1(**facts) -> float:
-        imported = import_backbone(true_file, **facts)
-        card = imported.write(tmp_path / "card")
-        return accuracy(imported.stock.logits, Preprocessing(card), REAL, images).top1
-
-    right = top1()
-    assert right > 55 and top1(mean=[0.0, 0.0, 0.0], std=[255.0, 255.0, 255.0]) < right - 5
