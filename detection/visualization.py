@@ -131,8 +131,11 @@ def _detections(image: Image.Image, found: Boxes, true: Boxes, classes, iou: flo
     matches, drawn, panel = match(found, true, iou), shown(found, len(true.box)), Panel(image)
     for i in drawn:
         panel.outline(found.box[i], *BORDERS[int(matches[i])])
-    for i in drawn[::-1]:
-        panel.tag(found.box[i], f"{classes[found.label[i]]} {found.score[i]:.2f}", colour_of(found.label[i]), needed=True)
+    named: set[int] = set()
+    for i in drawn[::-1]:  # in a crowd, the best of each class has a label
+        label = int(found.label[i])
+        panel.tag(found.box[i], f"{classes[label]} {found.score[i]:.2f}", colour_of(label), needed=label not in named)
+        named.add(label)
     return panel, _of_found(found, drawn, matches)
 
 
@@ -189,18 +192,19 @@ class Panel:
             self.draw.line([*a, *b], fill, width)
 
     def tag(self, box: np.ndarray, text: str, colour: tuple[int, int, int], needed: bool) -> None:
-        """Write a label at the upper or lower edge of a box, outside or inside, where it covers no other label.
+        """Write a label at a corner of a box, outside or inside, where it covers no other label.
 
         Without such a place, a ``needed`` label covers another one, and any other label is left out.
         """
-        x1, y1, _, y2 = self.place(box)
+        x1, y1, x2, y2 = self.place(box)
         wide, high = tag_width(text), TAG
-        x = min(max(x1, 0), PANEL[0] - wide)
+        columns = [min(max(x, 0), PANEL[0] - wide) for x in (x1, x2 - wide)]
         rows = [min(max(y, 0), PANEL[1] - high) for y in (y1 - high, y1, y2 - high, y2)]
-        free = [y for y in rows if not self.taken(x, y, wide, high)]
+        places = [(x, y) for x in columns for y in rows]
+        free = [(x, y) for x, y in places if not self.taken(x, y, wide, high)]
         if not free and not needed:
             return
-        y = (free or rows)[0]
+        x, y = (free or places)[0]
         self.tags.append((x, y, wide, high))
         draw_tag(self.draw, x, y, text, colour)
 

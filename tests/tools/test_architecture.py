@@ -8,7 +8,7 @@ import pytest
 from backbones.common.project import ROOT
 from tools.draw_architecture import engine_rooms, floors, room_imports
 
-PACKAGES = sorted(path.parent for folder in ("tools/engine", "backbones") for path in (ROOT / folder).glob("*/__init__.py"))
+PACKAGES = sorted(path.parent for folder in ("tools/engine", "backbones") for path in (ROOT / folder).glob("*/**/__init__.py"))
 
 
 def test_the_engine_stands_on_four_floors_without_a_circle():

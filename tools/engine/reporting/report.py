@@ -138,7 +138,7 @@ def load_details(path: Path) -> dict | None:
 
 
 def terminal_table(folder: Path, console=None, margins: Mapping[str, float] | None = None) -> None:
-    """Print a study's closing table: its metrics, its gains over the reference, and the seconds of a seed.
+    """Print a study's verdict in words, and its closing table: metrics, gains over the reference, and the seconds of a seed.
 
     Args:
         folder: the study's folder, as for ``write_report``.
@@ -166,7 +166,8 @@ def terminal_table(folder: Path, console=None, margins: Mapping[str, float] | No
     over_reference = gains(results, over(results, results.reference), margins)
     for recipe in results.study["recipes"]:  # Text, since rich reads brackets in a str as markup
         grid.add_row(*map(Text, _terminal_row(results, recipe, gained, over_reference)))
-    (console or Console()).print(grid)
+    console = console or Console()
+    console.print(Text("\n".join(verdict(results, over_reference))), "", grid, sep="\n")
 
 
 def _terminal_row(results: Results, recipe: str, gained: list[Column], over_reference: list[Gain]) -> list[str]:

@@ -7,7 +7,7 @@ from math import floor, log10
 from tools.engine.analysis.gains import Gain
 from tools.engine.analysis.results import Column, Results
 from tools.engine.analysis.verdicts import VERDICTS
-from tools.engine.reporting.answer.wording import columns_of, digits_of, interval_text, p_text, signed
+from tools.engine.reporting.answer.wording import columns_of, digits_of, facts_of, interval_text, signed
 from tools.engine.reporting.drawing.plotting import IMAGES, SEEDS, kind_of, limits, name_of
 from tools.engine.reporting.formats.html import render
 
@@ -104,9 +104,7 @@ def _tip(results: Results, gain: Gain, name: str) -> str:
     """Return the values of a gain in three lines: name and metric, both levels, gain with interval and verdict."""
     digits = digits_of(results, gain.column)
     levels = [results.cell(recipe, gain.column).spread.mean for recipe in (gain.recipe, gain.base)]
-    words = [f"{signed(gain.diff.mean, digits)} {interval_text(gain.diff, digits)}".rstrip()]
-    words += [gain.words] if gain.verdict else []
-    words += [p_text(gain.p)] if gain.p is not None else []
+    words = [f"{signed(gain.diff.mean, digits)} {interval_text(gain.diff, digits)}".rstrip(), *facts_of(gain), *gain.remarks]
     heading = results.heading(gain.column)
     base = results.label(gain.base)
     return f"{name}, {heading}\n{levels[0]:.{digits}f} against {levels[1]:.{digits}f} of {base}\n{', '.join(words)}"

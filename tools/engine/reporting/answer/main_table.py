@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tools.engine.analysis.gains import Gain
 from tools.engine.analysis.results import PUBLISHED, Cell, Column, Results
-from tools.engine.reporting.answer.wording import digits_of, interval_text, listed, p_text, signed
+from tools.engine.reporting.answer.wording import digits_of, facts_of, interval_text, listed, signed
 from tools.engine.reporting.document import Table
 from tools.engine.reporting.result_tables import (
     has_published,
@@ -14,6 +14,8 @@ from tools.engine.reporting.result_tables import (
     published_cell,
     published_note,
 )
+
+ONE_RUN = "1 vs 1"  # the design of a study with one seed
 
 
 def main_table(results: Results, whole: Sequence[Gain]) -> Table:
@@ -53,8 +55,7 @@ def _cell(results: Results, recipe: str, column: Column, gain: Gain | None, same
     if gain is None or gain.diff is None:
         return lines[0]
     lines.append(f"{signed(gain.diff.mean, digits)} {interval_text(gain.diff, digits)}".rstrip())
-    facts = [gain.verdict] if gain.verdict else []
-    facts += [p_text(gain.p)] if gain.p is not None else []
+    facts = [gain.verdict] if same[1] == ONE_RUN else facts_of(gain)
     facts += [] if same[1] else [_design(gain)]
     return "\n".join(filter(None, [*lines, ", ".join(facts), *gain.remarks]))
 
@@ -107,8 +108,11 @@ def _note(results: Results, whole: Sequence[Gain], same_n: str, design: str, has
     reference = results.label(results.reference)
     number = f" of {same_n}" if same_n else ""
     text = f"Percent, higher is better: mean ± sample standard deviation{number}"
-    if whole:
-        how = "" if not design or design.startswith("1 ") else f" ({design})"
+    if design == ONE_RUN:
+        text = "Percent, higher is better, of one run each"
+        text += f"; below, the gain over {reference} in points with its 95 % interval over test images, and the verdict"
+    elif whole:
+        how = f" ({design})" if design else ""
         text += f"; below, the gain over {reference} in points with its 95 % interval, and the verdict with its p{how}"
     text += "."
     if has_best:

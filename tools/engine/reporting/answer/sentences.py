@@ -11,6 +11,7 @@ from tools.engine.power import seeds_needed
 from tools.engine.reporting.answer.wording import columns_of, digits_of, listed, p_text, signed, tricks_apart
 
 CHANCE, MOST = 0.8, 50  # probability with which the named number of seeds tells, and the largest number that is named
+SILENT = ("no spread between seeds", "one pretraining")  # remarks that the table has, and a sentence of its own
 FEW = 3  # recipes that are named one by one; more are counted
 
 
@@ -56,7 +57,7 @@ class Speaker:
         self.unit = "fine-tuning" if self.weights and given else "seed"
         self.nobody = "None of the weights" if self.weights else "No recipe"
         self.one_pretraining = (
-            "This is a verdict on these weights, not on how they were trained: there is one pretraining of each."
+            "This speaks of these weights, not of how they were trained: there is one pretraining of each."
             if self.weights
             else ""
         )
@@ -82,7 +83,8 @@ class Speaker:
             digits = digits_of(self.results, gain.column)
             unit = "points of" if i == 0 else "of"
             facts = [p_text(gain.p)] if gain.p is not None else []
-            facts += [*gain.remarks, *([remarks[gain.column]] if remarks and gain.column in remarks else [])]
+            facts += [remark for remark in gain.remarks if remark not in SILENT]
+            facts += [remarks[gain.column]] if remarks and gain.column in remarks else []
             brackets = f" ({', '.join(facts)})" if facts else ""
             texts.append(f"{abs(gain.diff.mean):.{digits}f} {unit} {self.results.heading(gain.column)}{brackets}")
         return listed(texts)
@@ -151,7 +153,7 @@ class Speaker:
                 heading = self.results.heading(column)
                 clauses.append(f"{_count(open_gains, of_column)} in {heading} ({what}; {self.more_seeds(largest)} would tell)")
         if not clauses:
-            return f"Every comparison with {self.reference()} is decided."
+            return f"Every comparison with {self.name(self.results.reference)} is decided."
         first, *others = clauses
         first = first.replace(" in ", " difference in " if first.startswith("the") else " differences in ", 1)
         told = "Each number is for a chance of 80 %, if the difference is as large as it looks."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tools.engine.analysis.gains import Gain
 from tools.engine.analysis.results import Results
-from tools.engine.reporting.answer.wording import columns_of, digits_of, interval_text, p_text, signed, tricks_apart
+from tools.engine.reporting.answer.wording import columns_of, digits_of, facts_of, interval_text, signed, tricks_apart
 from tools.engine.reporting.document import Tile
 
 
@@ -26,7 +26,8 @@ def _tile(results: Results, gains: Sequence[Gain]) -> Tile:
     levels = "{:.{d}f} against {:.{d}f} of {}".format(*(side.mean for side in sides), results.label(best.base), d=digits)
     if len(competitors) > 1:
         levels += f"; largest of {len(competitors)} gains"
-    p = f", {p_text(best.p)}" if best.p is not None else ""
     gain, interval = signed(best.diff.mean, digits), interval_text(best.diff, digits)
     heading = results.heading(best.column)
-    return Tile(heading, results.label(best.recipe), gain, interval, best.verdict, f"{best.words}{p}", levels)
+    return Tile(
+        heading, results.label(best.recipe), gain, interval, best.verdict, ", ".join([*facts_of(best), *best.remarks]), levels
+    )

@@ -19,11 +19,15 @@ def signed(value: float, digits: int) -> str:
 
 
 def interval_text(diff: Difference, digits: int) -> str:
-    """Return '[+5.0, +23.3]', with 'images only' where it covers no seeds; '' without an interval."""
-    if not diff.interval:
-        return ""
-    text = "[{}, {}]".format(*(signed(end, digits) for end in diff.interval))
-    return f"{text} images only" if diff.kind == "images" else text
+    """Return '[+5.0, +23.3]'; '' without an interval."""
+    return "[{}, {}]".format(*(signed(end, digits) for end in diff.interval)) if diff.interval else ""
+
+
+def facts_of(gain: Gain) -> list[str]:
+    """Return the verdict of a gain without its remarks, its p, and whether its interval covers no seeds."""
+    facts = [gain.verdict] if gain.verdict else []
+    facts += [p_text(gain.p)] if gain.p is not None else []
+    return facts + (["interval over images only"] if gain.diff and gain.diff.kind == "images" else [])
 
 
 def p_text(p: float) -> str:

@@ -85,13 +85,13 @@ def _label(axes, panel: Panel) -> None:
     """Write the names of the quadrants, and that of each point beside it, where it covers the least.
 
     Each text has several candidate places, and all texts are placed three times, so that early ones make room for later ones. A
-    text far from its point gets a line to it.
+    text that is far from its point, or nearer to another one, gets a line to it.
     """
     inside, pixel = axes.get_window_extent(), axes.figure.dpi / 72  # a point, the unit of type
     corners = [_sides(_corner_name(axes, corner, text)) for corner, text in panel.corners.items()]
     points = [(*point.place(axes), point.label(axes)) for point in panel.points]
     spots = {(x, y, text): axes.transData.transform((x, y)) for x, y, text in points}
-    fixed = corners + [_box(x - 4 * pixel, y - 4 * pixel, 8 * pixel, 8 * pixel) for x, y in spots.values()]
+    fixed = corners + [_box(x - 5 * pixel, y - 5 * pixel, 10 * pixel, 10 * pixel) for x, y in spots.values()]
     ground = dict(facecolor="white", edgecolor="none", alpha=0.85, pad=0.6)  # lines below a name would strike it through
     style = dict(size=8, zorder=5, parse_math=False, bbox=ground, textcoords="offset pixels")
     sizes = {}
@@ -103,10 +103,18 @@ def _label(axes, panel: Panel) -> None:
     places = {point: list(_around(spots[point].tolist(), sizes[point], pixel)) for point in spots}
     for point in [*spots] * 3:
         occupied = fixed + [box for other, (box, _) in placed.items() if other != point]
-        placed[point] = min(places[point], key=lambda place: _cost(place, occupied, _sides(inside)))
+        others = [spot for other, spot in spots.items() if other != point]
+
+        def cost(place, own=spots[point], others=others, occupied=occupied):
+            strange = any(_gap(place[0], other) < _gap(place[0], own) for other in others)
+            return _cost(place, occupied, _sides(inside)) + (60 * pixel if strange else 0)
+
+        placed[point] = min(places[point], key=cost)
     for (x, y, text), (box, distance) in placed.items():
         offset = box[0] - spots[x, y, text][0], box[1] - spots[x, y, text][1]
-        line = dict(arrowstyle="-", color="#888", linewidth=0.6, shrinkA=0, shrinkB=4) if distance > 8 * pixel else None
+        nearest = min(spots.values(), key=lambda spot: _gap(box, spot))
+        is_far = distance > 8 * pixel or nearest is not spots[x, y, text]
+        line = dict(arrowstyle="-", color="#555", linewidth=0.7, shrinkA=0, shrinkB=3) if is_far else None
         axes.annotate(text, (x, y), offset, arrowprops=line, **style)
 
 
@@ -123,7 +131,7 @@ def _around(spot, size, pixel: float) -> Iterator[tuple[Box, float]]:
     for distance in (6 * pixel, 15 * pixel, 27 * pixel, 42 * pixel, 60 * pixel, 85 * pixel):
         for x, y in DIRECTIONS:
             left = spot[0] + distance * x + (x - 1) / 2 * size.width
-            bottom = spot[1] + 0.7 * distance * y + (y - 1) / 2 * size.height
+            bottom = spot[1] + 0.9 * distance * y + (y - 1) / 2 * size.height
             yield _box(left, bottom, size.width, size.height), distance
 
 
@@ -132,6 +140,13 @@ def _cost(place: tuple[Box, float], occupied: list[Box], panel: Box) -> float:
     box, distance = place
     outside = (box[2] - box[0]) * (box[3] - box[1]) - _overlap(box, panel)
     return 4 * sum(_overlap(box, other) for other in occupied) + 3 * outside + 2 * distance
+
+
+def _gap(box: Box, spot) -> float:
+    """Return the distance of a box from a point."""
+    x = max(box[0] - spot[0], 0, spot[0] - box[2])
+    y = max(box[1] - spot[1], 0, spot[1] - box[3])
+    return (x * x + y * y) ** 0.5
 
 
 def _box(left: float, bottom: float, width: float, height: float) -> Box:

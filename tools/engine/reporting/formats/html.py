@@ -52,7 +52,7 @@ def _base64(content: bytes) -> str:
 
 def _together(text: str) -> str:
     """Return a text in which no line ends between p and its value."""
-    return re.sub(r"\bp (?=[0-9<])", "p\N{NO-BREAK SPACE}", text)
+    return re.sub(r"\bp (< )?(?=0)", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
 
 
 def _drawing(figure: Figure) -> Markup:
