@@ -89,7 +89,8 @@ def train() -> int:
     with missing_named(args.vis), run_console(folder, rank_of(args.launcher)) as console:
         record = run(resolved, folder, Start(args.launcher, not args.restart, scalars, console))
     figures = ", ".join(f"{name} {value:.2f}" for name, value in record["metrics"].items())
-    print(f"{record['status']}: {figures}\n{folder}")
+    if rank_of(args.launcher) == 0:
+        print(f"{record['status']}: {figures}\n{folder}")
     return 0 if record["status"] == "done" else 1
 
 

@@ -311,12 +311,17 @@ def test_latex_is_a_booktabs_table(folder):
     assert "±" not in text and "—" not in text
 
 
-def test_the_terminal_table_fits_80_columns_and_shows_gains_with_verdicts(folder, capsys):
+def test_the_terminal_table_fits_60_and_80_columns_and_shows_gains_with_verdicts(folder, capsys):
     from rich.console import Console
 
-    terminal_table(folder, Console(width=80))
-    out = capsys.readouterr().out
-    assert out.startswith("+ smooth beats B-standard by 3.07 points of top-1") and "Unproven: " in out and "…" not in out
+    for width in (60, 80):
+        terminal_table(folder, Console(width=width))
+        out = capsys.readouterr().out
+        assert "…" not in out and max(map(len, out.splitlines())) <= width
+        words = out.split()
+        assert all(word in words for word in ("top-1", "pixAcc", "mIoU", "seconds", "64.80", "+4.17", "better", "undecided"))
+        assert words.count("gain") == 2 and "+ smooth beats B-standard by 3.07 points of top-1" in " ".join(words)
+        assert "Unproven: " in " ".join(words)
     terminal_table(folder, Console(width=140))
     out = capsys.readouterr().out
     for text in (

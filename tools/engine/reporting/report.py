@@ -29,6 +29,7 @@ from tools.engine.study_folder.files import DETAILS, GAINS, load_curves, load_js
 from tools.engine.study_folder.schema import DetailsSchema
 
 TERMINAL_GAINS = ("mAP", "mIoU")
+VERDICT = len("undecided")  # least width of a column of the terminal's table
 
 
 def find_sheets(results: Results, folder: Path) -> tuple[Sheet, ...]:
@@ -140,6 +141,8 @@ def load_details(path: Path) -> dict | None:
 def terminal_table(folder: Path, console=None, margins: Mapping[str, float] | None = None) -> None:
     """Print a study's verdict in words, and its closing table: metrics, gains over the reference, and the seconds of a seed.
 
+    Columns that have no value are left out, and those that do not fit beside the others follow in a table below.
+
     Args:
         folder: the study's folder, as for ``write_report``.
         console: a ``rich.console.Console`` (default: one on standard output).
@@ -150,24 +153,40 @@ def terminal_table(folder: Path, console=None, margins: Mapping[str, float] | No
     from rich.table import Table as Grid
     from rich.text import Text
 
-    results = load_results(folder)
+    console, results = console or Console(), load_results(folder)
     gained = [column for column in results.columns if column.metric in TERMINAL_GAINS]
-    title, caption = title_of(results), f"Gains are over {results.label(results.reference)}."
-    grid = Grid(box=SIMPLE, title=Text(title), caption=Text(caption), padding=0, show_edge=False)
-    names = [
-        *map(results.heading, results.columns),
-        *(f"{results.heading(c)} gain" for c in gained),
-        "seconds",
-    ]
-    grid.add_column("recipe", no_wrap=True)
-    for name in names:
-        width = None if name == "seconds" else len("undecided")  # a verdict is never cut short
-        grid.add_column(Text(name), justify="right", min_width=width)
+    names = [*map(results.heading, results.columns), *(f"{results.heading(c)} gain" for c in gained), "seconds"]
     over_reference = gains(results, over(results, results.reference), margins)
-    for recipe in results.study["recipes"]:  # Text, since rich reads brackets in a str as markup
-        grid.add_row(*map(Text, _terminal_row(results, recipe, gained, over_reference)))
-    console = console or Console()
-    console.print(Text("\n".join(verdict(results, over_reference))), "", grid, sep="\n")
+    rows = [_terminal_row(results, recipe, gained, over_reference) for recipe in results.study["recipes"]]
+    labels, *columns = zip(*rows, strict=True)
+    shown = [(name, cells) for name, cells in zip(names, columns, strict=True) if set(cells) != {DASH}]
+    parts = _side_by_side(shown, console.width - max(map(len, ("recipe", *labels))))
+    console.print(Text("\n".join(verdict(results, over_reference))), "", sep="\n")
+    for part in parts:
+        title = title_of(results) if part is parts[0] else None
+        caption = f"Gains are over {results.label(results.reference)}." if part is parts[-1] else None
+        grid = Grid(box=SIMPLE, title=title and Text(title), caption=caption and Text(caption), padding=0, show_edge=False)
+        grid.add_column("recipe", no_wrap=True)
+        for name, _ in part:
+            width = None if name == "seconds" else VERDICT  # a verdict is never cut short
+            grid.add_column(Text(name), justify="right", min_width=width)
+        for cells in zip(labels, *(cells for _, cells in part), strict=True):
+            grid.add_row(*map(Text, cells))  # Text, since rich reads brackets in a str as markup
+        console.print(grid)
+
+
+def _side_by_side(columns: Sequence[tuple[str, Sequence[str]]], room: int) -> list[list[tuple[str, Sequence[str]]]]:
+    """Return columns (name, cells) in groups whose narrowest widths fit ``room``; at least one group, which may be empty."""
+    parts: list[list[tuple[str, Sequence[str]]]] = [[]]
+    left = room
+    for name, cells in columns:
+        width = 1 + max(VERDICT, *(len(word) for text in (name, *cells) for word in text.split()))
+        if parts[-1] and width > left:
+            parts.append([])
+            left = room
+        parts[-1].append((name, cells))
+        left -= width
+    return parts
 
 
 def _terminal_row(results: Results, recipe: str, gained: list[Column], over_reference: list[Gain]) -> list[str]:
