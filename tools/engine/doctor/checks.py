@@ -26,7 +26,10 @@ NEEDED = (
 OPENCV = ("opencv-python", "opencv-python-headless")
 # The two lines of OpenMMLab share their import names, so the one installed last overwrites files of the other.
 FROZEN_LINE = ("mmengine", "mmengine-lite", "mmcv", "mmcv-full", "mmcv-lite", "mmdet", "mmsegmentation")
-MADE_BY = {"toy": "toy", "mini": "subset --for mini"}  # scale -> command of tools/prepare_data.py
+MADE_BY = {  # scale -> command of tools/prepare_data.py
+    "toy": "toy",
+    "mini": "subset --for mini from the published datasets, and set DATA_ROOT to data/mini",
+}
 INSTALL = 'pip install -c constraints.txt -e ".[test]"'
 INSTALL_ANY = 'pip install -e ".[test]"'
 
