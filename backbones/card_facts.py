@@ -1,6 +1,7 @@
 """Read from card.json, without torch, the facts that a downstream run needs before it loads the weights."""
 
 import difflib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -125,6 +126,11 @@ def find_card(path: str | Path) -> Path:
     if path.is_file():
         remedy = f"make a card of it: python tools/import_backbone.py {path} --out cards/NAME"
         raise ValueError(f"There is no backbone card at {path}, which is a file and no folder with {JSON}; {remedy}.")
+    if path.suffix and path.parent.is_dir():
+        names = [name for name in os.listdir(path.parent) if name[0] != "."]
+        near = [str(path.parent / name) for name in difflib.get_close_matches(path.name, names, cutoff=0.5)]
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise ValueError(f"There is no backbone card at {path}, and no file of weights{hint}.")
     cards = sorted(str(p.parent) for p in RUNS.glob("*/card/card.json"))
     near = difflib.get_close_matches(str(path), cards, n=3, cutoff=0.3) or cards[:3]
     hint = f"nearest: {', '.join(near)}" if near else "no run under work_dirs has written one yet"

@@ -24,9 +24,8 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
 from tools.engine.cli import CommandParser, main
-from tools.engine.config.arguments import positive_number, whole_number
-from tools.engine.stopping import STOPPED
-from tools.engine.studies.arguments import add_study_arguments, jobs_of, set_environment, study_of
+from tools.engine.config.arguments import positive_number
+from tools.engine.studies.arguments import add_run_options, add_study_arguments, jobs_of, set_environment, study_of
 
 COMMANDS = {
     "run": "Run everything that has not finished, then draw pictures, collect the table and write the report.",
@@ -61,30 +60,6 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def add_run_options(command: argparse.ArgumentParser) -> None:
-    """Add the options of ``run`` alone."""
-    retry = "number of new starts of a run that failed"
-    command.add_argument("--retry", type=whole_number(0), default=0, metavar="N", help=retry)
-    command.add_argument(
-        "--vis",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="trackers that receive the scalars besides the run's folder: tensorboard, wandb, mlflow, ... (default: none)",
-    )
-    command.add_argument("--executor", choices=("local", "slurm"), default="local", help="where to run: here, or on a cluster")
-    slurm = command.add_argument_group("Slurm (with --executor slurm)")
-    slurm.add_argument("--partition", metavar="NAME", help="partition of the jobs (default: that of the cluster)")
-    slurm.add_argument(
-        "--time",
-        type=whole_number(1, most=60 * 24 * 366),
-        metavar="MINUTES",
-        help="time limit of one start of a job, which is then resumed (default: 240)",
-    )
-    cpus = "number of CPUs of each run (default: 8 for each of its processes)"
-    slurm.add_argument("--cpus", type=whole_number(1), metavar="N", help=cpus)
-
-
 def study() -> int:
     args = parse()
     set_environment(args)
@@ -104,66 +79,19 @@ def study() -> int:
 
 def run(study, args: argparse.Namespace) -> int:
     """Run what has not finished, then draw, collect and report; return 1 if a run failed, 75 if one was stopped."""
-    from tools.engine.launching.slurm import refuse_queued, run_on_slurm, settings_of
+    from tools.engine.launching.slurm import settings_of
     from tools.engine.studies.graph import refuse_without_data
 
-    slurm = settings_of(args)
+    settings_of(args)  # refuses wrong options
     refuse_without_data(study)  # before anything loads torch, which takes seconds
+    from tools.engine.launching.study_run import launch
+    from tools.engine.planning.remaining import time_left_of
+    from tools.engine.reporting.study_report import report_study
 
-    from tools.engine.launching import fork_server
-    from tools.engine.launching.events import was_stopped
-    from tools.engine.launching.local import Share, run_study, slots_of
-    from tools.engine.launching.screen import Screen
-    from tools.engine.planning.cost import Costs, past_runs
-    from tools.engine.planning.remaining import TimeLeft
-    from tools.engine.reporting.image_sheets import draw_pairs, draw_sheets
-    from tools.engine.reporting.report import terminal_table, write_report
-    from tools.engine.studies.collect import collect
-    from tools.engine.studies.graph import check, nodes_of, rows_of
-    from tools.engine.studies.published_weights import make_cards
-    from tools.engine.training.visualizers import refuse_missing, visualizer
-
-    if not slurm and args.gpus:
-        slots_of(args.jobs or 1, args.gpus)  # refuse too many GPUs before anything runs
-    elif not slurm and args.processes == 1:
-        fork_server.start()
-    if args.vis:
-        visualizer(args.vis)  # refuse an unknown name before anything runs
-        refuse_missing(args.vis)
-    refuse_damaged(study)
-    check(study)
-    make_cards(study.needed_cards(), print)
-    nodes = nodes_of(study)
-    if not slurm:
-        refuse_queued(nodes, print)
-    jobs = 1 if slurm else jobs_of(args, nodes)
-    with Screen(study, rows_of(study), TimeLeft(Costs(study, past_runs())), jobs) as screen:
-        if slurm:
-            failed = run_on_slurm(study, screen, slurm, args.retry)
-        else:
-            failed = run_study(study, screen, Share(jobs, args.gpus, args.retry))
-    try:
-        draw_sheets(rows_of(study), print)
-        folder = collect(study)
-        draw_pairs(folder, print)
-        files = write_report(folder)
-        terminal_table(folder)
-        print(f"{files['report.html']}\n{files['report.md']}")
-    finally:  # without a finished run collect raises, and the failures are still printed
-        for node in failed:
-            print(f"failed: {node.name} ({node.log})\n{node.failure.read_text()}", file=sys.stderr)
-    if failed:
-        return 1
-    return STOPPED if any(was_stopped(node) and not node.record for node in nodes) else 0
-
-
-def refuse_damaged(study) -> None:
-    """Raise ValueError if the record of a run of the study is damaged: it is neither used nor replaced unasked."""
-    from tools.engine.studies.graph import nodes_of
-
-    for node in nodes_of(study):
-        if node.fault:
-            raise ValueError(node.fault)
+    outcome = launch(study, args, time_left_of)
+    with outcome.told_after():
+        report_study(study)
+    return outcome.status
 
 
 def show_json(study) -> int:

@@ -12,4 +12,5 @@ __all__ = [
     "old_formats",
     "reference_networks",
     "search",
+    "sources",
 ]

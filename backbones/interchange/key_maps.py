@@ -101,6 +101,10 @@ def mm_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+class OpenVariant(ValueError):
+    """Say that a file can be variant a or b of a ResNet, and that nobody has said which."""
+
+
 def infer_arch(where: str, weights: dict[str, Tensor], variant: str | None) -> dict:
     """Infer depth, variant and width of the ResNet with these tensors, under our names.
 
@@ -124,7 +128,7 @@ def infer_arch(where: str, weights: dict[str, Tensor], variant: str | None) -> d
     if inferred and variant not in (None, inferred) and not (inferred == "b" and variant == "a"):
         raise ValueError(f"{where} holds the tensors of variant {inferred}, not of {variant}; leave out --variant.")
     if not (variant := variant or inferred):
-        raise ValueError(
+        raise OpenVariant(
             f"{where} can be variant a or b, which have the same tensors and compute different features; add --variant b (stride "
             "in the 3x3 convolution: torchvision, timm, style='pytorch' of mm) or --variant a (stride in the first 1x1: "
             "style='caffe' of mm, the original ResNet)."

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from backbones.card_facts import LIKE
 from backbones.common.project import SCRATCH, run_with_key
+from backbones.interchange.sources import Source
 
 MOST = 1024  # processes, threads, images and the like that one option may ask for
 MOST_SEED = 2**32 - 1  # numpy's largest
@@ -79,10 +81,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_transfer_arguments(group) -> None:
     """Add the options of a detector or segmenter."""
     backbone = (
-        "the pretrained backbone (required): the key of a pretraining or the beginning of it, the folder of a card, scratch for "
-        "random weights, or scratch:CARD for random weights in the network of that card"
+        "the pretrained backbone (required): the key of a pretraining or the beginning of it, the folder of a card, a file of "
+        "weights with what it leaves open after it (A.pth:variant=b), scratch for random weights, or scratch:CARD for random "
+        "weights in the network of that card"
     )
-    group.add_argument("--backbone", metavar="RUN|CARD|scratch", help=backbone)
+    group.add_argument("--backbone", metavar="RUN|CARD|FILE|scratch", help=backbone)
     transfer = "train the whole backbone, or freeze it (default: finetune)"
     group.add_argument("--transfer", metavar="finetune|frozen", help=transfer)
     protocol = "how it is trained and tested at scale paper: a file of configs/TASK/protocols (default: that of the config)"
@@ -109,6 +112,23 @@ def _with_teacher(trick):
     if isinstance(trick, str) or "teacher" not in trick[1]:
         return trick
     return trick[0], trick[1] | {"teacher": card_path(str(trick[1]["teacher"]))}
+
+
+def backbone_of(text: str) -> str:
+    """Return what ``--backbone`` names: see ``card_path``; of a file of weights the card, which is made if there is none.
+
+    Raises:
+        ValueError: see ``card_path`` and ``backbones.interchange.sources``.
+    """
+    if text.startswith(LIKE):
+        return LIKE + backbone_of(text.removeprefix(LIKE))
+    source = Source.parse(card_path(text))
+    if text == SCRATCH or not source.is_file:
+        return source.place
+    folder, notes = source.make_card()
+    for note in notes:
+        print(note, file=sys.stderr)
+    return str(folder)
 
 
 def overrides_of(texts: Sequence[str]) -> dict[str, Any]:
@@ -148,7 +168,7 @@ def resolved_of(args: argparse.Namespace):
 
     options = Options(
         tricks=[_with_teacher(parse_trick(text)) for text in args.tricks],
-        backbone=args.backbone and card_path(args.backbone),
+        backbone=args.backbone and backbone_of(args.backbone),
         transfer=args.transfer,
         protocol=args.protocol,
         lr_factor=args.lr_factor,

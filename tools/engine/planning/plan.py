@@ -117,13 +117,13 @@ def _published(values: list[dict], metrics: list[str], node: Node, network: str)
 
 
 def card_table(study: Study) -> Table:
-    """Return a table with a line for each row of published weights: origin, size of the backbone, file and its state."""
-    table = Table(title="Published weights", box=None, padding=(0, 1))
-    for name in ("name", "recipe", "trained by"):
+    """Return a table with a line for each row of weights or of a card: origin, size of the backbone, file and its state."""
+    table = Table(title="Weights", box=None, padding=(0, 1))
+    for name in ("name", "recipe", "about"):
         table.add_column(name)
     for name in ("params", "mult-adds", "top-1"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column(f"file in {FILES}/ or of a package", overflow="fold")
+    table.add_column(f"card, or file in {FILES}/ or of a package", overflow="fold")
     table.add_column("state", no_wrap=True)
     for row in study.cards():
         size = f"{parameters(row.arch) / 1e6:.2f} M", f"{multiply_adds(row.arch) / 1e9:.3g} G"

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from tools.engine.planning.cost import Costs, elapsed
+from tools.engine.planning.cost import Costs, elapsed, past_runs
 from tools.engine.run_folder import Progress
 from tools.engine.studies.node import Node
+from tools.engine.studies.study import Study
 
 STEADY = 0.1  # part of a run after which its own pace counts as much as what was expected of it
 
@@ -89,3 +90,8 @@ class TimeLeft:
         before = self._expected_before(node)
         if before and part >= STEADY:
             self.paces[node.key] = node.task, seconds, part * before
+
+
+def time_left_of(study: Study) -> TimeLeft:
+    """Return the estimates of a study, from all finished runs."""
+    return TimeLeft(Costs(study, past_runs()))

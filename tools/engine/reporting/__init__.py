@@ -10,4 +10,5 @@ __all__ = [
     "report",
     "result_tables",
     "sections",
+    "study_report",
 ]

@@ -5,6 +5,7 @@ __all__ = [
     "arguments",
     "collect",
     "commands",
+    "given_cards",
     "graph",
     "lr_search",
     "merging",

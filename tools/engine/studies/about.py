@@ -70,7 +70,7 @@ def _command(node: Node, record: dict) -> str:
 
 
 def _made_by(study: Study, recipe: str) -> list | str | None:
-    """Return the tricks of a recipe, or the description of published weights."""
+    """Return the tricks of a recipe, or the description of published weights or of a card."""
     card = study.catalogue[recipe].weights
     return f"{card.source}: {card.about}" if card else study.tricks(recipe, "")
 

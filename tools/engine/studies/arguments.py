@@ -46,11 +46,11 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     part.add_argument(
         "--rescan", action="store_true", help="read all data again to tell whether it has changed, whatever is cached"
     )
-    _add_machine_arguments(parser.add_argument_group("how the runs share the machine (part of what a run's key stands for)"))
+    add_machine_arguments(parser.add_argument_group("how the runs share the machine (part of what a run's key stands for)"))
     add_counterparts(parser, STUDY)
 
 
-def _add_machine_arguments(group) -> None:
+def add_machine_arguments(group) -> None:
     """Add the options that divide cores and GPUs among the runs of a study."""
     group.add_argument(
         "--jobs",
@@ -64,6 +64,30 @@ def _add_machine_arguments(group) -> None:
     device.add_argument("--gpus", type=whole_number(0), default=0, metavar="N", help=gpus)
     processes = "number of processes of each run on CPUs, which share its batch"
     device.add_argument("--processes", type=whole_number(1), default=1, metavar="N", help=processes)
+
+
+def add_run_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of a command that runs a study."""
+    retry = "number of new starts of a run that failed"
+    command.add_argument("--retry", type=whole_number(0), default=0, metavar="N", help=retry)
+    command.add_argument(
+        "--vis",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="trackers that receive the scalars besides the run's folder: tensorboard, wandb, mlflow, ... (default: none)",
+    )
+    command.add_argument("--executor", choices=("local", "slurm"), default="local", help="where to run: here, or on a cluster")
+    slurm = command.add_argument_group("Slurm (with --executor slurm)")
+    slurm.add_argument("--partition", metavar="NAME", help="partition of the jobs (default: that of the cluster)")
+    slurm.add_argument(
+        "--time",
+        type=whole_number(1, most=60 * 24 * 366),
+        metavar="MINUTES",
+        help="time limit of one start of a job, which is then resumed (default: 240)",
+    )
+    cpus = "number of CPUs of each run (default: 8 for each of its processes)"
+    slurm.add_argument("--cpus", type=whole_number(1), metavar="N", help=cpus)
 
 
 def study_names() -> list[str]:

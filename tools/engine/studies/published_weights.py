@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError
@@ -12,10 +12,11 @@ from urllib.request import Request, urlopen
 from backbones.card_facts import JSON, CardFacts, read_card_json
 from backbones.common.fact_cache import cached, sources
 from backbones.common.files import sha256
+from backbones.interchange.sources import CARDS
 from tools.engine.config.content_hashes import hash_of
 
 IMAGENET_MEAN, IMAGENET_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # of most published weights
-FILES, CARDS = Path("checkpoints"), Path("work_dirs/cards")
+FILES = Path("checkpoints")
 HUB_NAME = "model.safetensors"
 HUB = "https://huggingface.co/{}/resolve/main/" + HUB_NAME
 
@@ -139,6 +140,16 @@ class Weights:
         imported = import_backbone(str(self.path), network=self.source, **facts)
         imported.write(self.folder)
         return imported.notes
+
+
+def named_weights(source: str) -> Weights:
+    """Return the weights that a library publishes under a name, as a row that has the name of its file.
+
+    Raises:
+        ValueError: the library does not have such weights.
+    """
+    unnamed = Weights(source, source, file="", about="")
+    return replace(unnamed, file=unnamed.published_name)
 
 
 def _files_of(package: str, name: str) -> Iterator[Path]:

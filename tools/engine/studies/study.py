@@ -14,6 +14,7 @@ from backbones.transfer.protocols import protocol_files
 from tools.engine.config import find_config, task_of
 from tools.engine.config.loading import read
 from tools.engine.studies.arguments import MOST_SEEDS, RECIPES
+from tools.engine.studies.given_cards import GivenCard
 from tools.engine.studies.published_weights import Weights
 
 
@@ -81,7 +82,7 @@ class StudySchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     configs: dict[str, str] = {}
     networks: dict[str, NetworkSchema] = {}
     labels: dict[str, str] = {}
-    cards: dict[str, CardSchema] = {}
+    cards: dict[str, CardSchema | str] = {}  # published weights, or the path of a card
     published: dict[str, tuple[PublishedSchema, ...]]
     published_source: str = ""
 
@@ -97,7 +98,7 @@ class Recipe:
         parent: recipe that it is compared with.
         also: another recipe that it is compared with.
         teacher: recipe of the teacher network of a distilled row.
-        weights: published weights from which the row starts.
+        weights: published weights, or the card, from which the row starts.
     """
 
     name: str
@@ -106,7 +107,7 @@ class Recipe:
     parent: str | None = None
     also: str | None = None
     teacher: str | None = None
-    weights: Weights | None = None
+    weights: Weights | GivenCard | None = None
 
     def tricks_for(self, left_out: Collection[str], teacher: str = "") -> list[tuple[str, dict]] | None:
         """Return the tricks without those ``left_out``, with the folder of the teacher's card; None for 'scratch'."""
@@ -160,16 +161,16 @@ class Study:
         """Return the name of a recipe in the study's tables."""
         return self.catalogue[recipe].label if recipe in self.catalogue else recipe
 
-    def cards(self) -> list[Weights]:
-        """Return the published weights of all requested rows."""
+    def cards(self) -> list[Weights | GivenCard]:
+        """Return the published weights and cards of all requested rows."""
         return [weights for name in self.recipes if (weights := self.catalogue[name].weights)]
 
-    def scratch_network(self) -> Weights | None:
-        """Return the weights whose network trains from scratch: the first of the file; None where no row is published weights."""
+    def scratch_network(self) -> Weights | GivenCard | None:
+        """Return the weights whose network trains from scratch: the first of the file; None without any."""
         return self.catalogue[next(iter(self.file.cards))].weights if self.file.cards else None
 
-    def needed_cards(self) -> list[Weights]:
-        """Return the published weights whose cards the requested rows need, each once."""
+    def needed_cards(self) -> list[Weights | GivenCard]:
+        """Return the published weights and cards that the requested rows need, each once."""
         cards = self.cards()
         network = self.scratch_network() if SCRATCH in self.recipes else None
         return cards if network is None or network in cards else [network, *cards]
@@ -286,11 +287,14 @@ def load_study(
 
 
 def _rows_of_file(file: StudySchema, catalogue: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    """Return the rows that a study's file itself defines: its published weights, and recipes with a label of its own."""
+    """Return the rows that a study's file itself defines: its weights and cards, and recipes with a label of its own."""
     rows = {}
     for name, card in file.cards.items():
-        weights = Weights(name, card.source, card.file, card.about, card.top1, card.package)
-        rows[name] = Recipe(name, card.label, (), weights=weights)
+        if isinstance(card, str):
+            rows[name] = Recipe(name, name, (), weights=GivenCard(name, card))
+        else:
+            weights = Weights(name, card.source, card.file, card.about, card.top1, card.package)
+            rows[name] = Recipe(name, card.label, (), weights=weights)
     for name, label in file.labels.items():
         refuse_unknown_name(f"recipe for a label of {file.name}", name, catalogue | rows)
         rows[name] = replace((catalogue | rows)[name], label=label)

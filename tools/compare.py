@@ -1,0 +1,142 @@
+"""Compare backbones by what they give in detection and segmentation: one command from files of weights to a table and a report.
+
+  python tools/compare.py A.pth B.pth scratch
+  python tools/compare.py old=runs/1/last.pth new=runs/2/last.pth --variant b --scale mini --seeds 3
+  python tools/compare.py A.pth:variant=b,mean=103.53/116.28/123.675,channel_order=bgr work_dirs/runs/KEY timm:resnet50.a1_in1k
+  python tools/compare.py cards/a cards/b --tasks detection --scale paper --protocol voc07 --gpus 1 --name mine
+
+Each argument is one row of the table, and gains are over the first:
+
+  FILE                      a file of weights of any training script (.pth, .pt, .safetensors, ...), imported strictly
+  CARD                      a card of tools/import_backbone.py, or a run of this project by its folder, key or beginning of a key
+  timm:NAME                 weights that timm publishes, also torchvision:NAME; downloaded if they are not in checkpoints/
+  scratch                   random weights in the network of the first backbone named
+
+LABEL=... before a row names it in the tables; otherwise its file does. What a file leaves open stands after it, after a colon:
+NAME=VALUE, several joined by commas, of variant, network, prefix, mean, std and channel_order. The options of these names below
+hold for all files that do not state their own. mean and std are three numbers of 0..255, joined by slashes (after a file) or by
+spaces (below); they default to ImageNet's. A path that exists is taken as it is, whatever colons and equals signs it has.
+
+The study of the rows is written to work_dirs/NAME-SCALE/study.py, which tools/study.py takes, and its report beside it. Imported
+cards stay in work_dirs/cards and finished runs in work_dirs/runs: the same command goes on where it was stopped, and rows can be
+added.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
+
+from backbones.common.project import SCALES
+from tools.engine.cli import CommandParser, main
+from tools.engine.config.arguments import whole_number
+from tools.engine.openmmlab_flags import STUDY, add_counterparts
+from tools.engine.studies.arguments import MOST_SEEDS, add_machine_arguments, add_run_options, jobs_of, set_environment
+
+
+def parse() -> argparse.Namespace:
+    parser = CommandParser(description=__doc__)
+    row = "[LABEL=]FILE|CARD|timm:NAME|scratch"
+    parser.add_argument("rows", nargs="+", metavar=row, help="backbones to compare, two or more, as described above")
+    parser.add_argument("--name", default="mine", help="name of the comparison, in work_dirs/NAME-SCALE")
+    scale = f"size of data and networks: {', '.join(SCALES)}"
+    parser.add_argument("--scale", default="mini", help=scale)
+    tasks = "tasks in which they are compared (default: all that transfer a backbone, detection and segmentation)"
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help=tasks)
+    seeds = "number of fine-tunings of each backbone"
+    parser.add_argument("--seeds", type=whole_number(1, MOST_SEEDS), default=3, metavar="N", help=seeds)
+    protocol = (
+        "how detectors and segmenters are trained and tested at scale paper; a task without a protocol of this name keeps "
+        "that of its config (default: those of the configs)"
+    )
+    parser.add_argument("--protocol", metavar="NAME", help=protocol)
+    parser.add_argument("--yes", action="store_true", help="start without asking, however long it takes")
+    add_file_options(parser.add_argument_group("what files of weights leave open"))
+    add_machine_arguments(parser.add_argument_group("how the runs share the machine"))
+    add_run_options(parser)
+    add_counterparts(parser, STUDY)
+    return parser.parse_args()
+
+
+def add_file_options(group) -> None:
+    """Add the options of all files that do not state their own."""
+    variant = "variant of the ResNets whose tensors leave it open: b of torchvision and timm, a of Caffe (default: none)"
+    group.add_argument("--variant", choices=("a", "b", "c", "d"), help=variant)
+    group.add_argument("--network", metavar="timm:NAME", help="network that the files hold (default: a ResNet)")
+    prefix = "where the network lies in files that hold several (default: none)"
+    group.add_argument("--prefix", metavar="NAME", help=prefix)
+    mean, std = ("pixel means of 0..255 (default: 123.675 116.28 103.53)", "their deviations (default: 58.395 57.12 57.375)")
+    group.add_argument("--mean", nargs=3, type=float, metavar=("R", "G", "B"), help=mean)
+    group.add_argument("--std", nargs=3, type=float, metavar=("R", "G", "B"), help=std)
+    group.add_argument("--channel-order", choices=("rgb", "bgr"), help="channel order of the input (default: rgb)")
+
+
+def file_options(args: argparse.Namespace) -> dict:
+    """Return the options of all files but the variant, which holds only where a file leaves it open."""
+    values = {name: getattr(args, name) for name in ("network", "prefix", "mean", "std", "channel_order")}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if v is not None}
+
+
+def compare() -> int:
+    args = parse()
+    set_environment(args)
+    from tools.engine.comparing.backbones import bring_backbones
+    from tools.engine.comparing.rows import rows_of
+    from tools.engine.comparing.setting import check_name, check_setting, choose_configs, refuse_without_data, transfer_tasks
+    from tools.engine.comparing.study_file import study_text, write_study
+    from tools.engine.launching.study_run import launch
+    from tools.engine.planning.remaining import time_left_of
+    from tools.engine.reporting.study_report import report_study
+    from tools.engine.studies.study import load_study
+
+    folder = check_name(args.name, args.scale)
+    tasks = list(dict.fromkeys(args.tasks or transfer_tasks()))
+    check_setting(tasks, args.scale, args.protocol)
+    rows = rows_of(args.rows, file_options(args))
+    refuse_without_data(tasks, args.scale)
+    choose_configs(tasks, args.scale, args.protocol, [])  # refuses a protocol that no config takes
+    backbones = bring_backbones(rows, args.variant, print)
+    cards = [facts for backbone in backbones if (facts := backbone.facts)]
+    configs = choose_configs(tasks, args.scale, args.protocol, cards)
+    text = study_text(args.name, backbones, configs, shlex.join(sys.argv[1:]), study_options(folder, args))
+    path = write_study(folder, text, backbones)
+    options = dict(protocol=args.protocol, vis=args.vis, processes=args.gpus or args.processes)
+    study = load_study(str(path), args.scale, seeds=args.seeds, **options)
+    print(f"The study of these rows: {path}")
+    if not is_agreed(study, args, cards):
+        return 0
+    outcome = launch(study, args, time_left_of)
+    with outcome.told_after():
+        report_study(study)
+    return outcome.status
+
+
+def study_options(folder: Path, args: argparse.Namespace) -> str:
+    """Return the options with which tools/study.py runs the same study."""
+    options = [str(folder / "study.py"), "--scale", args.scale, "--seeds", str(args.seeds)]
+    return shlex.join(options + (["--protocol", args.protocol] if args.protocol else []))
+
+
+def is_agreed(study, args: argparse.Namespace, cards) -> bool:
+    """Say what will run and how long it takes; return False if a person at a terminal does not want that."""
+    from tools.engine.comparing.setting import other_ways
+    from tools.engine.planning.announcement import LONG, announce, hours_left, shorter_ways
+    from tools.engine.studies.graph import nodes_of
+
+    for line in announce(study, jobs_of(args, nodes_of(study))):
+        print(line)
+    if hours_left(study) < LONG:
+        return True
+    print(shorter_ways(study, dict(other_ways(study, cards))))
+    if args.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return True
+    try:
+        return input("Start? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+if __name__ == "__main__":
+    main(compare)

@@ -1,0 +1,87 @@
+"""Say in plain words, before a study starts, how many runs it has, how long they take, and what difference they can show."""
+
+from collections.abc import Iterator, Mapping
+from math import sqrt
+
+from tools.engine.analysis.results import heading_of
+from tools.engine.config import task_of
+from tools.engine.planning.cost import Costs, amount, past_runs
+from tools.engine.planning.plan import cost_lines
+from tools.engine.planning.power_analysis import ASSUMED, POWER, noise_of, values_so_far
+from tools.engine.power import power_of
+from tools.engine.studies.study import Study
+
+LONG = 50  # hours of one device above which shorter ways are named
+
+
+def announce(study: Study, jobs: int) -> Iterator[str]:
+    """Yield sentences on the runs of a study of cards, their cost, and the differences that its seeds can show.
+
+    Args:
+        study: each row of which starts from a card or from scratch.
+        jobs: number of runs at once.
+    """
+    costs = Costs(study, past_runs())
+    yield from cost_lines(costs, jobs)
+    if study.seeds == 1:
+        yield (
+            "With one seed no difference can be proved, however large it is: a single run does not show how far seeds lie apart. "
+            "Add --seeds 3 for verdicts; the runs of the first seed are kept."
+        )
+        return
+    for task in dict.fromkeys(node.task for node in costs.rows):
+        yield difference_line(task, costs)
+
+
+def difference_line(task: str, costs: Costs) -> str:
+    """Return a sentence on the smallest difference of two rows that the study's seeds show four times out of five."""
+    seeds, metric = costs.study.seeds, task_of({"task": task}).METRICS[0]
+    noise = noise_of(metric, values_so_far(task, metric, costs), "given")
+    name = heading_of(metric)
+    if not noise.finetuning:
+        return f"{name}: how far seeds lie apart is unknown until some have run."
+    std = sqrt(noise.finetuning)
+    source = noise.source
+    if source in {text for *_, text in ASSUMED.values()} and costs.study.scale != "paper":
+        source += f", not of scale {costs.study.scale}, where seeds may lie further apart"
+    return (
+        f"{name}: with {seeds} seeds a true difference of {smallest_shown(seeds, std):.2g} points is proved {POWER:.0%} of the "
+        f"time, if the standard deviation of seeds is {std:.2g} ({source}); a smaller one may stay undecided."
+    )
+
+
+def smallest_shown(n: int, std: float) -> float:
+    """Return the true difference in points that a verdict on ``n`` seeds a side finds with the probability ``POWER``.
+
+    Args:
+        n: number of seeds, 2 or more.
+        std: the deviation between seeds of either side, in points, above 0.
+    """
+    low, high = 0.0, std
+    while power_of(n, high, std) < POWER:
+        low, high = high, 2 * high
+    while high - low > 1e-3 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if power_of(n, middle, std) >= POWER else (middle, high)
+    return high
+
+
+def hours_left(study: Study) -> float:
+    """Return the hours of one device that the runs of a study still take, as far as they can be estimated."""
+    costs = Costs(study, past_runs())
+    return sum(estimate.seconds for node in costs.left if (estimate := costs.of(node))) / 3600
+
+
+def shorter_ways(study: Study, others: Mapping[str, Study]) -> str:
+    """Return a sentence that names the cheapest value of each option that makes a study shorter; empty if there is none.
+
+    Args:
+        others: the same study by another option, by the option and its value.
+    """
+    now, best = hours_left(study), {}
+    for words, other in others.items():
+        option, hours = words.partition(" ")[0], hours_left(other)
+        if 0 < hours < min(now, best.get(option, (now,))[0]):
+            best[option] = hours, words
+    texts = [f"{words} (about {amount(3600 * hours, study.scale)})" for hours, words in best.values()]
+    return f"Shorter ways: {', '.join(texts)}." if texts else ""
