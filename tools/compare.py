@@ -82,14 +82,27 @@ def file_options(args: argparse.Namespace) -> dict:
 def compare() -> int:
     args = parse()
     set_environment(args)
-    from tools.engine.comparing.backbones import bring_backbones
-    from tools.engine.comparing.rows import rows_of
-    from tools.engine.comparing.setting import check_name, check_setting, choose_configs, refuse_without_data, transfer_tasks
-    from tools.engine.comparing.study_file import study_text, write_study
+    study, cards = study_of_rows(args)
+    if not is_agreed(study, args, cards):
+        return 0
     from tools.engine.launching.study_run import launch
     from tools.engine.planning.remaining import time_left_of
     from tools.engine.reporting.study_report import report_study
-    from tools.engine.studies.study import load_study
+
+    outcome = launch(study, args, time_left_of)
+    with outcome.told_after():
+        report_study(study)
+    return outcome.status
+
+
+def study_of_rows(args: argparse.Namespace) -> tuple:
+    """Check the command line, make the cards and write the study; return it, and the facts of its cards.
+
+    Raises:
+        ValueError: something is wrong with a name, a row or a file, or data is missing.
+    """
+    from tools.engine.comparing.rows import rows_of
+    from tools.engine.comparing.setting import check_name, check_setting, choose_configs, refuse_without_data, transfer_tasks
 
     folder = check_name(args.name, args.scale)
     tasks = list(dict.fromkeys(args.tasks or transfer_tasks()))
@@ -97,20 +110,18 @@ def compare() -> int:
     rows = rows_of(args.rows, file_options(args))
     refuse_without_data(tasks, args.scale)
     choose_configs(tasks, args.scale, args.protocol, [])  # refuses a protocol that no config takes
+    from tools.engine.comparing.backbones import bring_backbones  # these load torch
+    from tools.engine.comparing.study_file import study_text, write_study
+    from tools.engine.studies.study import load_study
+
     backbones = bring_backbones(rows, args.variant, print)
     cards = [facts for backbone in backbones if (facts := backbone.facts)]
     configs = choose_configs(tasks, args.scale, args.protocol, cards)
     text = study_text(args.name, backbones, configs, shlex.join(sys.argv[1:]), study_options(folder, args))
     path = write_study(folder, text, backbones)
-    options = dict(protocol=args.protocol, vis=args.vis, processes=args.gpus or args.processes)
-    study = load_study(str(path), args.scale, seeds=args.seeds, **options)
     print(f"The study of these rows: {path}")
-    if not is_agreed(study, args, cards):
-        return 0
-    outcome = launch(study, args, time_left_of)
-    with outcome.told_after():
-        report_study(study)
-    return outcome.status
+    options = dict(protocol=args.protocol, vis=args.vis, processes=args.gpus or args.processes)
+    return load_study(str(path), args.scale, seeds=args.seeds, **options), cards
 
 
 def study_options(folder: Path, args: argparse.Namespace) -> str:
