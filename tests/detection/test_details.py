@@ -21,6 +21,7 @@ from tools.engine.analysis.results import Results, load_results
 from tools.engine.config import part_of
 from tools.engine.reporting.breakdown_tables import detail_tables
 from tools.engine.study_folder.files import DETAILS
+from tools.engine.toy_data.scenes import ADE_IDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -291,10 +292,24 @@ def test_recipes_are_columns_and_the_last_is_what_the_best_gained(folder):
     sides = table_of(details, "detection", "per_class")["recipes"]
     for row, name in zip(table.rows, ANIMALS, strict=True):
         (a, s), (b, t) = sides["b_standard"]["values"][name], sides["smooth"]["values"][name]
-        assert row == [name, f"{a:.2f} ± {s:.2f}", f"{b:.2f} ± {t:.2f}", f"{b - a:+.2f}"]
+        assert row == [name, f"{a:.1f} ± {s:.1f}", f"{b:.1f} ± {t:.1f}", f"{b - a:+.1f}"]  # the seeds spread by more than a point
     assert [row[0] for row in shown["IoU of each class"].rows] == list(STUFF[:4])  # no elm is true
     assert "Rows without a number in any column are left out: 1." in shown["IoU of each class"].note
     assert len(shown["Errors of the detectors"].header) == 3
+
+
+def test_synthetic_classes_have_their_own_names_at_scale_toy_alone():
+    values = {f"class {i}": [float(i), 0.5] for i in range(1, 151)}
+    place = dict(task="segmentation", network="fcn", protocol="p", split="val", name="per_class")
+    entry = place | dict(title="IoU", note="", digits=2, gains=True, recipes={"a": {"n": 2, "values": values}})
+    names = {}
+    for scale in ("toy", "mini"):
+        results = Results(dict(name="s", scale=scale, recipes=["a"], metrics=[], reference="a"), [])
+        (table,) = detail_tables({"tables": [entry]}, results)
+        names[scale] = {row[1]: row[0] for row in table.rows}
+    assert names["mini"] == {f"{i}.00 ± 0.50": f"class {i}" for i in range(1, 151)}
+    differ = {shown: name for shown, name in names["toy"].items() if names["mini"][shown] != name}
+    assert differ == {f"{number}.00 ± 0.50": name for name, number in ADE_IDS.items()}
 
 
 def test_scratch_is_never_the_best():

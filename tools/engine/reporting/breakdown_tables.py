@@ -1,11 +1,14 @@
 """Build the tables of details.json: classes, kinds of errors and parts of images."""
 
-from statistics import fmean
+from collections.abc import Sequence
+from statistics import fmean, median
 
 from tools.engine.analysis.breakdowns import PLACE
 from tools.engine.analysis.results import DASH, SCRATCH, Results
+from tools.engine.reporting.answer.wording import signed
 from tools.engine.reporting.document import Table
 
+ADE_CLASSES = 150
 LONG, SHOWN = 25, 5  # a table of more rows follows a short one, which has so many gains and so many losses
 
 
@@ -17,7 +20,7 @@ def detail_tables(details: dict, results: Results) -> list[Table]:
     """
     best: dict[tuple, str | None] = {}
     tables = []
-    for entry in details["tables"]:
+    for entry in (_named(entry, results) for entry in details["tables"]):
         place = tuple(entry[key] for key in PLACE)
         if entry["gains"] and place not in best:
             best[place] = _best(entry, results.reference)
@@ -28,6 +31,27 @@ def detail_tables(details: dict, results: Results) -> list[Table]:
             tables.append(_table(f"{title}: largest gains and losses", entry, extremes, winner, results))
         tables.append(_table(title, entry, names, winner, results))
     return tables
+
+
+def _named(entry: dict, results: Results) -> dict:
+    """Return a table of ADE20K's classes in which the synthetic ones have their own names; they only share its ids."""
+    if (results.study.get("scale"), entry["task"], entry["name"]) != ("toy", "segmentation", "per_class"):
+        return entry
+    from tools.engine.toy_data.scenes import ADE_IDS  # takes OpenCV
+
+    def renamed(values: dict) -> dict:
+        names = list(values)
+        own = {names[number - 1]: name for name, number in ADE_IDS.items()} if len(names) == ADE_CLASSES else {}
+        return {own.get(name, name): value for name, value in values.items()}
+
+    recipes = {recipe: side | {"values": renamed(side["values"])} for recipe, side in entry["recipes"].items()}
+    return entry | {"recipes": recipes}
+
+
+def _digits(entry: dict) -> int:
+    """Return the decimals of a table: one at most where seeds spread by a point or more."""
+    spreads = [std for side in entry["recipes"].values() for _, std in side["values"].values() if std is not None]
+    return min(entry["digits"], 1) if spreads and median(spreads) >= 1 else entry["digits"]
 
 
 def _rows(entry: dict) -> list[str]:
@@ -73,9 +97,9 @@ def _extremes(entry: dict, winner: str, reference: str) -> list[str]:
 
 
 def _table(title: str, entry: dict, names: list[str], winner: str | None, results: Results) -> Table:
-    recipes = [recipe for recipe in results.study["recipes"] if recipe in entry["recipes"]]
+    recipes, digits = [recipe for recipe in results.study["recipes"] if recipe in entry["recipes"]], _digits(entry)
     header = ["", *(f"{results.label(recipe)} (n={entry['recipes'][recipe]['n']})" for recipe in recipes)]
-    rows = [[name, *(_cell(entry, recipe, name) for recipe in recipes)] for name in names]
+    rows = [[name, *(_cell(entry["recipes"][recipe]["values"].get(name), digits) for recipe in recipes)] for name in names]
     note = f"{entry['note']} Mean ± sample standard deviation over n pretrainings."
     if empty := len({name for side in entry["recipes"].values() for name in side["values"]}) - len(_rows(entry)):
         note += f" Rows without a number in any column are left out: {empty}."
@@ -83,7 +107,7 @@ def _table(title: str, entry: dict, names: list[str], winner: str | None, result
         header.append(f"{results.label(winner)} over {results.label(results.reference)}")
         for row in rows:
             gain = _gain(entry, winner, results.reference, row[0])
-            row.append(DASH if gain is None else f"{gain:+.{entry['digits']}f}")
+            row.append(DASH if gain is None else signed(gain, digits))
         note += (
             " Last column: points gained by the recipe with the largest mean gain. Single rows are not tested: among many rows, "
             "some differ by chance."
@@ -91,8 +115,9 @@ def _table(title: str, entry: dict, names: list[str], winner: str | None, result
     return Table(title, "l" + "r" * (len(header) - 1), header, rows, note)
 
 
-def _cell(entry: dict, recipe: str, name: str) -> str:
-    mean, std = entry["recipes"][recipe]["values"].get(name, [None, None])
+def _cell(value: Sequence[float | None] | None, digits: int) -> str:
+    """Return a mean and a standard deviation as text."""
+    mean, std = value or (None, None)
     if mean is None:
         return DASH
-    return f"{mean:.{entry['digits']}f}" + ("" if std is None else f" ± {std:.{entry['digits']}f}")
+    return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
