@@ -27,10 +27,12 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
+from tools.engine.cli import CommandParser, main  # first, since it says which packages are missing
+
+# isort: split
 from backbones.common.dataset_checks import Release
 from backbones.common.files import MissingData
 from backbones.common.project import data_root
-from tools.engine.cli import CommandParser, main
 from tools.engine.config.arguments import MOST_SEED, whole_number
 from tools.engine.config.tasks import having, part_of
 from tools.engine.subset.arguments import add_subset

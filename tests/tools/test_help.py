@@ -2,7 +2,9 @@
 
 import argparse
 import importlib
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -78,3 +80,11 @@ def test_a_named_default_is_stated_once(tool):
         for action in parser._actions:
             text = parser.formatter_class(parser.prog)._get_help_string(action) if action.help else ""
             assert len(re.findall(r"\(default: ", text)) <= 1, f"{parser.prog}: {text}"
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_python_without_the_packages_says_how_to_get_them(tool):
+    command = [sys.executable, "-S", str(ROOT / f"tools/{tool}.py"), "--help"]  # -S: without site-packages
+    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and "activate" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
