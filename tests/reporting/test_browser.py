@@ -8,6 +8,7 @@ from PIL import Image
 
 from tests.helpers.chromium import NAMES, browser
 from tests.helpers.synthetic_report import VALUES, made_rows, made_study, write_study
+from tools.engine.reporting.fidelity_report import write_fidelity
 from tools.engine.reporting.report import write_report
 
 BOTH = [(width, scheme) for width in (400, 1280) for scheme in ("light", "dark")]
@@ -76,6 +77,14 @@ def test_the_page_needs_nothing_from_outside_and_is_as_wide_as_its_window(tab, p
         )
         assert len(images) == path.read_text().count("<img ") > 1 and all(images)
         assert len(path.read_bytes()) < 1_500_000
+
+
+@pytest.mark.parametrize("width, scheme", BOTH)
+def test_the_page_of_two_scales_fits_its_window_too(tab, page, width, scheme):
+    _, files = write_fidelity(str(page.parent), "published")
+    tab.open(files["fidelity.html"], width, scheme)
+    assert tab.errors() == [] and tab.value("document.documentElement.scrollWidth") == width
+    assert first_screen(tab, ".verdict") == [True] and tab.value("document.images[0].complete")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -12,6 +12,7 @@ from statistics import mean, stdev
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 from PIL import Image
 from scipy import stats
 
@@ -338,3 +339,12 @@ def test_the_terminal_table_fits_60_and_80_columns_and_shows_gains_with_verdicts
         assert text in out
     (map_gain,) = [g for g in gains(load_results(folder), [("smooth", "b_standard")]) if g.column == MAP]
     assert f"{map_gain.diff.mean:+.2f}" == "+4.17"
+
+
+def test_github_renders_every_table_and_figure_of_the_markdown(folder):
+    text = write_report(folder)["report.md"].read_text()
+    page = MarkdownIt("commonmark").enable("table").render(text)  # with HTML, as GitHub's Markdown
+    tables = len(re.findall(r"^\| ---", text, re.M))
+    assert page.count("<table>") == tables > 5 and "| ---" not in page and "**" not in page
+    assert page.count("<img ") == len(re.findall(r"^!\[", text, re.M)) > 0
+    assert page.count("<details>") == page.count("</details>") == page.count("<summary>") > 5

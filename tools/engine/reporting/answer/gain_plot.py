@@ -11,7 +11,7 @@ from tools.engine.reporting.answer.wording import columns_of, digits_of, facts_o
 from tools.engine.reporting.drawing.plotting import IMAGES, SEEDS, kind_of, limits, name_of
 from tools.engine.reporting.formats.html import render
 
-TICKS = 5  # about as many on an axis
+TICKS = 4  # about as many on an axis
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _ticks(low: float, high: float) -> list[tuple[float, str]]:
     """Return round numbers within an axis, with 0 among them, and their texts."""
     rough = (high - low) / TICKS
     power = 10.0 ** floor(log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.9 * rough)
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.8 * rough)
     digits = max(0, -floor(log10(step)))
     first, last = floor(low / step) + 1, floor(high / step)
     return [(k * step, f"{k * step:+.{digits}f}" if k else "0") for k in range(first, last + 1)]
