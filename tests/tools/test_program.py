@@ -122,6 +122,12 @@ def test_a_wheel_says_in_one_sentence_that_the_project_is_used_from_its_clone(en
     subprocess.run([*line, str(clone)], check=True)
     (wheel,) = tmp_path.glob("tricktransfer-*.whl")
     install(environment, str(wheel))
+    code = "import backbones; print(type(backbones.ResNet(50, 'd', base_channels=8)).__name__, backbones.__file__)"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    imported = subprocess.run(
+        [str(environment / "bin/python"), "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert imported.stdout.startswith(f"ResNet {environment}"), imported.stderr
     for args in ((), ("study", "run", "demo"), ("train", "configs/classification/resnet50_toy.py"), ("runs", "list")):
         done = run(environment, tmp_path, *args)
         assert done.returncode == 2 and done.stdout == "", done

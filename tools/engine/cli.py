@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
-from locale import getencoding
+from locale import getpreferredencoding
 from pathlib import Path
 
 from backbones.common.files import MissingData
@@ -122,7 +122,8 @@ def use_utf8() -> None:
     """
     script = Path(getattr(sys.modules["__main__"], "__file__", None) or ".").resolve()
     is_ours = script.parent == ROOT / "tools"  # not a test, for example, that calls a script's function
-    if not is_ours or sys.flags.utf8_mode or os.environ.get("PYTHONUTF8") == "1" or codecs.lookup(getencoding()).name == "utf-8":
+    is_utf8 = sys.flags.utf8_mode or codecs.lookup(getpreferredencoding(False)).name == "utf-8"
+    if not is_ours or is_utf8 or os.environ.get("PYTHONUTF8") == "1":
         return
     os.environ["PYTHONUTF8"] = "1"
     if sys.stdout:
