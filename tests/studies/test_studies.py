@@ -185,5 +185,5 @@ def test_the_published_tables_are_whole():
 def test_every_study_says_its_commands():
     for path in sorted((ROOT / "configs/studies").glob("*.py")):
         if path.name != "recipes.py":
-            assert re.search(f"configs/studies/{path.name} --scale (toy|mini)", path.read_text().split('"""')[1]), path
+            assert re.search(rf"tools/study.py \w+ {path.stem} --scale (toy|mini)", path.read_text().split('"""')[1]), path
             assert load_study(str(path), "toy").name == path.stem
