@@ -6,6 +6,7 @@ from tools.engine.analysis.gains import Gain, correlations, primary
 from tools.engine.analysis.rank_correlation import Correlation, rank_correlation
 from tools.engine.analysis.results import DASH, PUBLISHED, Column, Results, heading_of, published_gain
 from tools.engine.analysis.verdicts import FEWEST_PAIRS
+from tools.engine.reporting.answer.wording import digits_of, interval_text, signed
 from tools.engine.reporting.document import Table
 from tools.engine.reporting.result_tables import like_for_like, marked
 
@@ -78,10 +79,11 @@ def gain_cells(results: Results, gain: Gain) -> list[str]:
         return [DASH, DASH, n, DASH, DASH]
     if gain.diff.paired:
         n = f"{gain.diff.n_a} pairs"
-    interval = "[{:+.2f}, {:+.2f}]".format(*gain.diff.interval) if gain.diff.interval else DASH
+    digits = digits_of(results, gain.column)
+    interval = interval_text(gain.diff, digits) or DASH
     if gain.diff.kind == "images":
         interval += " images only"
-    return [f"{gain.diff.mean:+.2f}", interval, n, p_value(gain.p), gain.words or DASH]
+    return [signed(gain.diff.mean, digits), interval, n, p_value(gain.p), gain.words or DASH]
 
 
 def p_value(p: float | None) -> str:

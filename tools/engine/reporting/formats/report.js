@@ -2,7 +2,7 @@
 // Tables: a click on a head sorts by it; numbers from the largest down at first, cells without one last.
 const key = cell => {
   const line = (cell.firstElementChild?.tagName === "B" ? cell.firstElementChild : cell.firstChild)?.textContent.trim() ?? "";
-  const found = line.replace("−", "-").match(/^[◄<x]?\s*([+-]?\d[\d,]*(\.\d+)?)/);
+  const found = line.replace("−", "-").match(/^[◄<x[]?\s*([+-]?\d[\d,]*(\.\d+)?)/);
   return { text: line, number: found ? Number(found[1].replaceAll(",", "")) : null };
 };
 const sort = (table, column, head) => {
