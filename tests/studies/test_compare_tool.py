@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -278,15 +279,25 @@ def test_the_difference_that_seeds_show_is_where_the_power_passes_four_fifths(n)
     assert power_of(n, shown, 0.3) >= 0.8 > power_of(n, 0.99 * shown, 0.3)
 
 
-def test_a_long_comparison_names_shorter_protocols(monkeypatch):
+def test_a_long_comparison_names_shorter_ways_and_asks_at_a_terminal(monkeypatch):
     from tools.engine.comparing.setting import other_ways
 
     backbones = brought(saved("a.pth", "d"), "scratch")
     configs = choose_configs(["detection", "segmentation"], "paper", None, [backbones[0].facts])
     path = write_study(Path("work_dirs/mine-paper"), study_text("mine", backbones, configs, "", ""), backbones)
     study = load_study(str(path), "paper", seeds=3)
-    line = shorter_ways(study, dict(other_ways(study, [backbones[0].facts])))
+    facts = [backbones[0].facts]
+    line = shorter_ways(study, dict(other_ways(study, facts)))
     assert line.startswith("Shorter ways: --protocol voc07 (about ") and "--tasks detection (" in line and "--seeds 1 (" in line
+
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or "no")
+    args = Namespace(yes=False, jobs=1, gpus=0)
+    assert tool.is_agreed(study, args, facts) and not asked  # no terminal: it has said so, and goes on
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    assert not tool.is_agreed(study, args, facts) and asked == ["Start? [y/N] "]
+    assert tool.is_agreed(study, Namespace(yes=True, jobs=1, gpus=0), facts) and len(asked) == 1
 
 
 # ---- the command
