@@ -92,6 +92,29 @@ def test_the_dumped_config_of_a_run_names_its_data(empty):
         refuse_missing_data(["config.py"])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'data_root = "pets"',
+        'task = "detection"',
+        'task = "detection"\ndata_root = 3',
+        'task = "detection"\nresolved_from = 3',
+        'task = "detection"\nresolved_from = dict(values=[1], overrides=2)',
+    ],
+)
+def test_a_config_that_names_no_data_is_left_to_its_schema(empty, text):
+    (empty / "own.py").write_text(text)
+    refuse_missing_data(["own.py"])
+
+
+@pytest.mark.parametrize("task", ["os", "../x", "tools", ""])
+def test_data_of_an_unknown_task_has_no_layout(empty, task):
+    (empty / "own.py").write_text(f'task = "{task}"\ndata_root = "VOCdevkit"')
+    with pytest.raises(MissingData, match="data/VOCdevkit does not exist") as error:
+        refuse_missing_data(["own.py"])
+    assert error.value.lines == ()
+
+
 def test_a_study_asks_for_the_data_of_the_runs_that_it_has(empty):
     with pytest.raises(MissingData, match="^data/imagenet, data/ADEChallengeData2016, data/VOCdevkit do not exist"):
         refuse_without_data(load_study("configs/studies/demo.py", "paper"))

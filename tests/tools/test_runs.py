@@ -94,6 +94,14 @@ def test_a_damaged_record_is_listed_and_named():
     assert "record.json is not JSON" in runs("show", "dd").out
 
 
+def test_odd_files_of_one_run_or_study_do_not_stop_the_list():
+    (RUNS / LONELY / "key.json").write_text('{"config": [1]}')
+    Path("work_dirs/demo-toy/results.csv").write_bytes(b"recipe,run\n\0\xff," + DETECTOR.encode() + b"\n")
+    assert (
+        runs("list").status == 0 and runs("show", "dd").status == 0 and DETECTOR not in {r.key for r in unused_runs(all_runs())}
+    )
+
+
 def test_show_says_what_a_run_rests_on_and_what_rests_on_it():
     said = runs("show", "bb").out
     for line in (f"rests on  {TEACHER}", f"used by   {DETECTOR}", "tricks    cosine distillation", "seconds   61", "A remark."):

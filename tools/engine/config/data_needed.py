@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from backbones.common.files import MissingData
 from backbones.common.project import data_root
 from tools.engine.config.loading import ORIGIN, read
-from tools.engine.config.tasks import part_of
+from tools.engine.config.tasks import having
 
 
 def refuse_missing_data(paths: Iterable[str | Path], overrides: Mapping[str, Any] | None = None) -> None:
@@ -24,8 +25,10 @@ def refuse_missing_data(paths: Iterable[str | Path], overrides: Mapping[str, Any
     missing: dict[str, tuple[str, dict[str, Any]]] = {}
     for path in paths:
         values = values_of(path, overrides or {})
-        folder = os.path.join(data_root(), Path(values.get("data_root", "")).as_posix())
-        if "task" in values and not os.path.isdir(folder):
+        if not {"task", "data_root"} <= values.keys():
+            continue  # what is wrong with such a config is said when it is resolved
+        folder = os.path.join(data_root(), Path(values["data_root"]).as_posix())
+        if not os.path.isdir(folder):
             missing.setdefault(folder, (str(path), values))
     if not missing:
         return
@@ -38,12 +41,16 @@ def refuse_missing_data(paths: Iterable[str | Path], overrides: Mapping[str, Any
 def values_of(path: str | Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the task, the scale and the data_root of a config that it states as text."""
     cfg = read(path)
-    origin = cfg.get(ORIGIN) or {}
-    stated = origin.get("values", cfg) if origin else cfg
+    origin = _mapping(cfg.get(ORIGIN))
+    stated = _mapping(origin.get("values")) or cfg
     values = {name: stated.get(name) for name in ("task", "scale", "data_root")}
-    changed = (origin.get("overrides") or {}).get("data_root")
-    values["data_root"] = overrides.get("data_root", changed or values["data_root"])
-    return {name: value for name, value in values.items() if isinstance(value, str)}
+    values |= {name: value for source in (origin.get("overrides"), overrides) for name, value in _mapping(source).items()}
+    return {name: values[name] for name in ("task", "scale", "data_root") if isinstance(values[name], str)}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Return a mapping as it is, and an empty one for any other value."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def root_state() -> str:
@@ -76,8 +83,9 @@ def layout(folder: str, values: Mapping[str, Any], is_short: bool = False) -> li
         values: see ``values_of``.
         is_short: name the source alone, and the command that shows the layout.
     """
-    module = None if values["data_root"].startswith("toy/") else part_of(values["task"], "dataset_check")
-    for name, release in module.RELEASES.items() if module else ():
+    if values["data_root"].startswith("toy/") or values["task"] not in having("dataset_check").split(", "):
+        return []
+    for name, release in import_module(f"{values['task']}.dataset_check").RELEASES.items():
         if release.folder in Path(folder).parts:
             short = f"{folder}: {release.title}, by {release.source} (prepare_data.py check {name} --help shows its layout)"
             return [short] if is_short else release.lines(folder)

@@ -49,8 +49,9 @@ class RunFacts:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Return the resolved config without what its key does not depend on."""
-        return self.content.get("config", {})
+        """Return the resolved config without what its key does not depend on; empty if it was not kept."""
+        config = self.content.get("config")
+        return config if isinstance(config, dict) else {}
 
     @cached_property
     def state(self) -> str:
@@ -160,9 +161,10 @@ def tables_by_run() -> dict[str, dict[str, str]]:
         for key in set(KEY.findall(text)):
             named.setdefault(key, {}).setdefault(path.parent.name, "")
         if path.name == TABLE:
-            for row in csv.DictReader(text.splitlines()):
-                if row.get("run") in named:
-                    named[row["run"]][path.parent.name] = row.get("recipe") or ""
+            with suppress(csv.Error):
+                for row in csv.DictReader(text.splitlines()):
+                    if row.get("run") in named:
+                        named[row["run"]][path.parent.name] = row.get("recipe") or ""
     return named
 
 
