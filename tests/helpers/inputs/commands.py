@@ -6,6 +6,7 @@ from tests.helpers.inputs.overrides import CONFIGS
 from tests.helpers.inputs.rows import Row
 
 C, D, S = CONFIGS.values()
+C4 = "configs/detection/faster_rcnn_c4_paper.py"
 DEMO = "configs/studies/demo.py"
 STUDY = ("status", DEMO)
 OUT = ("--out", "small")
@@ -16,6 +17,8 @@ REFUSED = {  # tool: command lines and words of the answer
         ((), ("required: config",)),
         ((C, "--resume"), ("--resume is OpenMMLab's", "tools/train.py goes on with a stopped run")),
         ((C, "--amp"), ("--amp is OpenMMLab's", "low_precision")),
+        ((C4, "--backbone", "scratch", "--protocol", "he2018"), ("no protocol 'he2018'", "nearest: he2019")),
+        ((C4, "--backbone", "scratch", "--protocol", "../moco"), ("no protocol '../moco'",)),
         ((D,), ("detection needs --backbone",)),
         ((S,), ("segmentation needs --backbone",)),
         ((D, "--backbone", "scratch", "--tricks", "cosine"), ("--tricks belong to pretraining",)),

@@ -47,11 +47,6 @@ REFUSED = {  # tool: command lines and words of the answer
         ((C, "--hold-out"), ("--hold-out",)),
         ((C, "--protocol", "he2019"), ("--protocol",)),
         ((D, *SCRATCH, "--protocol", "he2018"), ("--protocol he2018",)),
-        (
-            ("configs/detection/faster_rcnn_c4_paper.py", *SCRATCH, "--protocol", "he2018"),
-            ("no protocol 'he2018'", "nearest: he2019"),
-        ),
-        (("configs/detection/faster_rcnn_c4_paper.py", *SCRATCH, "--protocol", "../moco"), ("no protocol '../moco'",)),
         ((C, "--on-bad-image", "ignore"), ("--on-bad-image", "stop")),
         ((C, "--launcher", "mpi"), ("--launcher", "pytorch")),
         ((C, "--launcher", "slurm"), ("--launcher slurm",)),
