@@ -11,7 +11,8 @@ from classification.tricks.declare import Gain, trick
 def low_precision(cfg, dtype: str = "auto") -> None:
     """Compute forward and backward in 16 bits; keep weights, updates and losses in 32. float16 uses dynamic loss scaling.
 
-    Why: GPUs compute several times faster in 16 bits, and activations take half the memory.
+    Why: GPUs compute faster in 16 bits. With it and a batch of 1024, an epoch of the paper takes a third to three fifths of the
+    time (Table 3).
 
     Args:
         dtype: 'float16' (needs CUDA), 'bfloat16', 'float32', or 'auto': float16 on CUDA, bfloat16 on a CPU with bfloat16
