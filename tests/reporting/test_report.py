@@ -22,6 +22,7 @@ from tools.engine.analysis.results import load_results
 from tools.engine.reporting.document import Figure
 from tools.engine.reporting.formats.html import PICTURES
 from tools.engine.reporting.report import terminal_table, write_report
+from tools.engine.reporting.sections import _within_sentence
 
 
 @pytest.fixture(autouse=True)
@@ -220,6 +221,20 @@ def test_what_the_numbers_rest_on_is_shown(folder):
     assert line(text, "Runs", "scratch", "detection")[2:] == ["scratch", "finetune", "float32", "—", "3"]
     assert line(text, "Provenance", "machine")[1:] == ["cpu AVX2, device cpu, threads 1", "24"]
     assert "nothing frozen" in text and "every verdict is undecided" in text
+
+
+def test_each_section_has_a_summary_of_one_line(folder):
+    text = write_report(folder)["report.md"].read_text()
+    summaries = dict(re.findall(r"<summary><b>(.*?)</b>: (.*?)</summary>", text))
+    assert summaries["Cost"] == "time of one seed: scratch 40 s, B-standard 60 s, + smooth 60 s"
+    assert summaries["Gains over scratch"] == "2 better" and summaries["Recipes and protocols"].startswith("3 recipes; ")
+    assert [_within_sentence(title) for title in ("IoU of each class", "Top-1 of each class")] == [
+        "IoU of each class",
+        "top-1 of each class",
+    ]
+    values = VALUES | {f"r{i}": VALUES["smooth"] for i in range(4)}
+    text = write_report(write_study(folder.parent / "many", made_rows(values)))["report.md"].read_text()
+    assert "<b>Cost</b>: time of one seed: 40 s (scratch) to 60 s (" in text
 
 
 def test_names_are_data_in_every_format(tmp_path, capsys):

@@ -15,6 +15,7 @@ from tools.engine.reporting.drawing.figures import plotted
 from tools.engine.reporting.gain_tables import gain_table, rank_table, rules
 from tools.engine.reporting.result_tables import spread_table, tuning_table
 
+FEW = 4  # recipes whose times are listed one by one
 CAVEATS = (
     "With one seed every verdict is undecided: a single run cannot tell a gain from noise, however large the gain is.",
     "Rows named scratch train the whole backbone from random weights with nothing frozen. This is the only permitted difference "
@@ -27,6 +28,7 @@ CAVEATS = (
     "interval may exclude 0 although the verdict is undecided.",
     "All seeds of a distilled row share one teacher ('one teacher'), so no interval covers the effect of choosing another "
     "teacher.",
+    "The spread between seeds counts as that of one test image where it is smaller ('no spread between seeds').",
     "The number of seeds that would tell assumes that the gain is as large as it looks and that its interval shows the spread.",
 )
 OTHERS = (
@@ -105,9 +107,14 @@ def _detail_sections(results: Results, details: dict | None) -> list[Section]:
     for task in dict.fromkeys(entry["task"] for entry in details["tables"]):
         entries = [entry for entry in details["tables"] if entry["task"] == task]
         tables = [table for table in detail_tables({"tables": entries}, results) if table.rows]
-        titles = [title[:1].lower() + title[1:] if title[1:2].islower() else title for title in (t.title for t in tables)]
+        titles = [_within_sentence(table.title) for table in tables]
         sections.append(Section(f"{task.capitalize()} in detail", "; ".join(titles), tuple(tables)))
     return sections
+
+
+def _within_sentence(title: str) -> str:
+    """Return a title as it stands within a sentence: names such as AP and IoU keep their letters."""
+    return title[:1].lower() + title[1:] if title.split(" ")[0][1:].islower() else title
 
 
 def _picture_section(sheets: Sequence[Sheet]) -> Section:
@@ -122,8 +129,11 @@ def _picture_section(sheets: Sequence[Sheet]) -> Section:
 
 def _cost_summary(results: Results) -> str:
     """Return how long a seed of each recipe takes."""
-    times = [f"{results.label(r)} {duration(s)}" for r in results.study["recipes"] if (s := results.seconds_per_seed(r))]
-    return f"time of one seed: {', '.join(times)}" if times else "no run yet"
+    times = [(s, results.label(r)) for r in results.study["recipes"] if (s := results.seconds_per_seed(r))]
+    if len(times) > FEW:
+        times = [min(times), max(times)]
+        return "time of one seed: {} to {}".format(*(f"{duration(seconds)} ({label})" for seconds, label in times))
+    return f"time of one seed: {', '.join(f'{label} {duration(seconds)}' for seconds, label in times)}" if times else "no run yet"
 
 
 def _settings_section(results: Results) -> Section:
