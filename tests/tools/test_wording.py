@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.engine.wording import duration, number, shortened
+from tools.engine.wording import counted, duration, number, shortened
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,10 @@ from tools.engine.wording import duration, number, shortened
 )
 def test_a_duration_has_the_unit_of_its_size(seconds, text):
     assert duration(seconds) == text
+
+
+def test_one_thing_is_no_plural():
+    assert (counted(1, "run"), counted(0, "run"), counted(2, "run")) == ("1 run", "0 runs", "2 runs")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / HOUR:.1f} h" if seconds < 2 * DAY else f"{seconds / DAY:.1f} days"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, as '1 run' or '2 runs'."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def shortened(text: str, width: int) -> str:
     """Return ``text``, or its beginning and end with an ellipsis between them if it has more than ``width`` characters."""
     if len(text) <= width:

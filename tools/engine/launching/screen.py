@@ -19,7 +19,7 @@ from tools.engine.run_folder import Progress, read_progress
 from tools.engine.studies.graph import runs_behind
 from tools.engine.studies.node import Node, brief_names
 from tools.engine.studies.study import Study
-from tools.engine.wording import duration, number, shortened
+from tools.engine.wording import counted, duration, number, shortened
 
 HEADINGS = ("run", "iteration", "loss", "img/s", "left")
 GAP = 2  # spaces between two columns
@@ -75,7 +75,7 @@ class Screen(Events):
     def __enter__(self) -> "Screen":
         to_do = len(self.nodes) - len(self.outcomes)
         left = self.left()  # first here, since the first estimate may load torch
-        text = f"{self.title}: {len(self.nodes)} runs, {len(self.outcomes)} done, {to_do} to do"
+        text = f"{self.title}: {counted(len(self.nodes), 'run')}, {len(self.outcomes)} done, {to_do} to do"
         self.log(f"{text}, about {duration(left)}" if left else text)
         if self.console.is_terminal:
             self.live.start()

@@ -16,6 +16,7 @@ from tools.engine.studies.graph import missing_data
 from tools.engine.studies.node import Node
 from tools.engine.studies.published_weights import FILES
 from tools.engine.studies.study import MOST_SEEDS, Study
+from tools.engine.wording import counted
 
 
 def show_plan(study: Study, detect: float | None = None, jobs: int = 1) -> None:
@@ -156,7 +157,7 @@ def cost_lines(costs: Costs, jobs: int = 1) -> Iterator[str]:
     estimated = {node.key: estimate.seconds for node in left if (estimate := costs.of(node))}
     total = sum(estimated.values())
     kinds = ", ".join(f"{sum(n.task == task for n in left)} of {task}" for task in dict.fromkeys(n.task for n in left))
-    text = f"{len(nodes)} runs: {len(nodes) - len(left)} done, {len(left)} to do"
+    text = f"{counted(len(nodes), 'run')}: {len(nodes) - len(left)} done, {len(left)} to do"
     if left:
         text += f" ({kinds}), about {amount(total, scale)}"
         if scale != "paper":

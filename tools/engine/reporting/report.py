@@ -27,6 +27,7 @@ from tools.engine.reporting.result_tables import result_table
 from tools.engine.reporting.sections import sections_of
 from tools.engine.study_folder.files import DETAILS, GAINS, load_curves, load_json
 from tools.engine.study_folder.schema import DetailsSchema
+from tools.engine.wording import counted
 
 TERMINAL_GAINS = ("mAP", "mIoU")
 VERDICT = len("undecided")  # least width of a column of the terminal's table
@@ -103,8 +104,8 @@ def lead(results: Results) -> str:
     tasks = ", ".join(evaluated) or "no task yet"
     runs = {row["run"] for row in results.rows}
     diverged = len({row["run"] for row in results.rows if row["status"] == "diverged"})
-    recipes = len(results.study["recipes"])
-    return f"{recipes} recipes, evaluated on {tasks}: {len(runs)} runs, of which {diverged or 'none'} diverged."
+    recipes, number = counted(len(results.study["recipes"]), "recipe"), counted(len(runs), "run")
+    return f"{recipes}, evaluated on {tasks}: {number}, of which {diverged or 'none'} diverged."
 
 
 def write_report(folder: Path, margins: Mapping[str, float] | None = None) -> dict[str, Path]:
