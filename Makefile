@@ -48,7 +48,7 @@ $(VENV)/.docs: $(VENV)/.done
 	touch $@
 
 docs: $(VENV)/.docs ## build the documentation site in site/, and fail on any broken link (open site/index.html)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --clean
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # with --quiet no warning would count
 
 soak: setup ## stop and kill a small study for MINUTES (30), compare its table with the undisturbed one and count what it left running
 	$(BIN)/python tests/soak.py --minutes $(MINUTES)

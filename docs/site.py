@@ -26,7 +26,7 @@ def on_files(files, config):
     for path in queue:
         if uri_of(path) not in present:
             file = File.generated(config, uri_of(path), content=content_of(path))
-            file.inclusion = InclusionLevel.INCLUDED if "/" not in path else InclusionLevel.NOT_IN_NAV
+            file.inclusion = InclusionLevel.INCLUDED if path.endswith(".md") else InclusionLevel.NOT_IN_NAV
             files.append(file)
         queue += [target for target in linked_from(path) if target not in queue and uri_of(target) not in present]
     return files
