@@ -26,7 +26,7 @@ from tools.engine.run_folder import CONFIG, checkpoints_in
 
 def parse() -> argparse.Namespace:
     parser = CommandParser(description=__doc__)
-    run = "a run, by its folder, its key or the beginning of its key, or the config.py of one, which is Python code that is run"
+    run = "a run, by its folder, its key or the beginning of its key, or the config.py of one; it is Python code, which is run"
     parser.add_argument("config", metavar="RUN|CONFIG", help=run)
     checkpoint = "a checkpoint of the run: a path, or the name of a file in its folder (default: the last one)"
     parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help=checkpoint)

@@ -151,7 +151,7 @@ def test_an_xml_with_entities_is_refused(refused, world, doctype):  # noqa: F811
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
-def test_json_nested_too_deep_is_refused(refused, make_card, tmp_path):  # noqa: F811
+def test_json_nested_too_deep_is_refused(refused, world, make_card, tmp_path):  # noqa: F811
     (tmp_path / "record.json").write_text(DEEP)
     for read in (read_json, lambda path: read_record(path.parent)):
         with pytest.raises(ValueError, match="record.json is nested too deep"):

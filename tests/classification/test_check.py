@@ -352,7 +352,8 @@ def test_the_command_exits_with_0_when_all_is_right(whole, monkeypatch, capsys):
     monkeypatch.setattr(sys, "path", list(sys.path))  # a script puts its own tree on the path
     import tools.prepare_data
 
-    monkeypatch.setattr(check, "IMAGENET", SMALL)
+    small = replace(check.RELEASES["imagenet"], check=partial(check.check_folders, expected=SMALL))
+    monkeypatch.setitem(check.RELEASES, "imagenet", small)
     monkeypatch.setattr(sys, "argv", ["prepare_data.py", "check", "imagenet", str(whole), "--workers", "1"])
     with pytest.raises(SystemExit) as stop:
         main(tools.prepare_data.prepare)

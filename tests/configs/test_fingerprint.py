@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from backbones.common.dataset_checks import Release
 from tests.helpers.bad_input import CLASSIFIER, DETECTOR, SEGMENTER
 from tools.engine.config import Options, data_fingerprint, fingerprint, resolve
 from tools.engine.config.fingerprint import DIGESTS, MISSING, forget, read_digest, rescan
@@ -211,16 +212,21 @@ def test_a_damaged_cache_is_not_used(data, large, tmp_path, text):
     assert [read(path) for path in (CLASSIFIER, DETECTOR)] == before
 
 
+def released(*findings) -> Release:
+    """Return a dataset whose check finds ``findings``."""
+    return Release("imagenet", "made", "a test", "DIR", lambda root, workers: iter(findings))
+
+
 def test_a_check_leaves_a_digest_that_holds_for_this_very_data(data, capsys):
     from tools.prepare_data import report
 
     root = data / "imagenet"
-    assert report(lambda *_: iter(()), ("configs/classification/resnet50_paper.py",), root, 2, False) == 0
+    assert report(released(), ("configs/classification/resnet50_paper.py",), root, 2, False) == 0
     digest = read_digest(root, read(CLASSIFIER))
     assert digest and f"Digest of its content: {digest[:12]} (" in capsys.readouterr().out
     image = first(root / "train", "*.jpg")
     change_pixel(image)
-    report(lambda *_: iter(()), ("configs/classification/resnet50_paper.py",), root, 2, False)
+    report(released(), ("configs/classification/resnet50_paper.py",), root, 2, False)
     assert read_digest(root, read(CLASSIFIER)) != digest
     image.unlink()
     assert read_digest(root, read(CLASSIFIER)) is None
@@ -232,12 +238,12 @@ def test_a_check_that_finds_a_fault_leaves_no_digest(data):
     from tools.prepare_data import report
 
     fault = SimpleNamespace(level="WRONG")
-    assert report(lambda *_: iter([fault]), ("configs/classification/resnet50_paper.py",), data / "imagenet", 1, False) == 1
+    assert report(released(fault), ("configs/classification/resnet50_paper.py",), data / "imagenet", 1, False) == 1
     assert not (data / "imagenet" / DIGESTS).exists()
 
 
 def test_a_digest_of_a_devkit_is_of_the_lists_that_a_config_reads(data):
     from tools.prepare_data import READERS, report
 
-    report(lambda *_: iter(()), READERS["voc"][1:], data / "VOCdevkit", 1, False)
+    report(released(), READERS["voc"][1:], data / "VOCdevkit", 1, False)
     assert len(json.loads((data / "VOCdevkit" / DIGESTS).read_text())) == 1

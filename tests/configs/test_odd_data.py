@@ -62,7 +62,7 @@ CASES = {
     "a class less in val": (CLASSIFIER, lambda w: shutil.rmtree(first(w / VAL)), "only one has banded_disc"),
     "a loop": (CLASSIFIER, lambda w: (first(w / TRAIN) / "up").symlink_to(w), "leads to a folder above it"),
     "a pipe in val": (CLASSIFIER, lambda w: pipe(first(first(w / VAL))), "cannot be read (it is a pipe)"),
-    "no devkit": (DETECTOR, lambda w: shutil.rmtree(w / "VOCdevkit"), "should hold a part of VOCdevkit/VOC2007"),
+    "no devkit": (DETECTOR, lambda w: shutil.rmtree(w / "VOCdevkit"), "toy/VOCdevkit does not exist, and configs/detection"),
     "no images": (DETECTOR, lambda w: shutil.rmtree(w / VOC / "JPEGImages"), "JPEGImages does not exist; it should hold a part"),
     "no list": (
         DETECTOR,

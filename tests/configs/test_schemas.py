@@ -171,14 +171,14 @@ def test_a_config_without_a_task_or_that_is_a_base_of_itself_is_refused(tmp_path
 
 
 def test_a_wrong_key_is_the_only_error_reported_and_stops_first(monkeypatch, tmp_path):
-    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nowhere"))  # not even the data is looked for
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "nowhere"))  # data is not looked for
     for path, arguments in (
         (CLASSIFIER, ["--cfg-options", "model.backbone.dept=50"]),
         (FCN, ["--backbone", "scratch", "--cfg-options", "model.decode_head.num_conv=1"]),
         (FPN, ["--backbone", "scratch", "--cfg-options", "model.neck.out_channel=1"]),
     ):
         ended = subprocess.run(
-            [sys.executable, ROOT / "tools/train.py", path, *arguments], cwd=tmp_path, capture_output=True, text=True
+            [sys.executable, ROOT / "tools/print_config.py", path, *arguments], cwd=tmp_path, capture_output=True, text=True
         )
         assert ended.returncode == 2 and ended.stdout == "" and ended.stderr.count("\n") == 1, ended.stderr
         assert ended.stderr.startswith("error: ") and "which is unknown; nearest: " in ended.stderr
