@@ -67,7 +67,7 @@ def smallest_shown(n: int, std: float) -> float:
 
 
 def hours_left(study: Study) -> float:
-    """Return the hours of one device that the runs of a study still take, as far as they can be estimated."""
+    """Return the estimated hours on one device of a study's unfinished runs; a run without an estimate counts as 0."""
     costs = Costs(study, past_runs())
     return sum(estimate.seconds for node in costs.left if (estimate := costs.of(node))) / 3600
 
@@ -79,9 +79,9 @@ def shorter_ways(study: Study, others: Mapping[str, Study]) -> str:
         others: the same study by another option, by the option and its value.
     """
     now, best = hours_left(study), {}
-    for words, other in others.items():
-        option, hours = words.partition(" ")[0], hours_left(other)
+    for option_text, other in others.items():
+        option, hours = option_text.partition(" ")[0], hours_left(other)
         if 0 < hours < min(now, best.get(option, (now,))[0]):
-            best[option] = hours, words
-    texts = [f"{words} (about {amount(3600 * hours, study.scale)})" for hours, words in best.values()]
+            best[option] = hours, option_text
+    texts = [f"{option_text} (about {amount(3600 * hours, study.scale)})" for hours, option_text in best.values()]
     return f"Shorter ways: {', '.join(texts)}." if texts else ""

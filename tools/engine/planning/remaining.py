@@ -62,10 +62,10 @@ class TimeLeft:
         """
         left = {node.key: self.of_run(node, progress) for node, progress in running}
         left |= {node.key: self.of_run(node) for node in waiting}
-        known = [seconds for seconds in left.values() if seconds is not None]
-        if left and not known:
+        estimates = [seconds for seconds in left.values() if seconds is not None]
+        if left and not estimates:
             return None
-        seconds = {key: fmean(known) if value is None else value for key, value in left.items()}
+        seconds = {key: fmean(estimates) if value is None else value for key, value in left.items()}
         return elapsed([*(node for node, _ in running), *waiting], seconds, max(jobs, len(running)))
 
     def _expected_before(self, node: Node) -> float | None:

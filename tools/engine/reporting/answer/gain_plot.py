@@ -86,18 +86,26 @@ def _panel(results: Results, gains: Sequence[Gain], column: Column) -> Panel:
     )
 
 
+def _side_beyond(x: float) -> str:
+    """Return the side of the axis, 0..100 percent, beyond which ``x`` lies; empty if it lies on the axis."""
+    if x < 0:
+        return "left"
+    return "right" if x > 100 else ""
+
+
 def _row(results: Results, gain: Gain, i: int, name: str, place) -> Row:
     """Return a gain with its places: ``place`` turns points into percent of the axis."""
     digits = digits_of(results, gain.column)
     value, x = signed(gain.diff.mean, digits), place(gain.diff.mean)
-    beyond = "left" if x < 0 else "right" if x > 100 else ""
     ends, cut = None, ()
     if gain.diff.interval:
         exact = [place(end) for end in gain.diff.interval]
         ends = (max(exact[0], 0), min(exact[1], 100))
         cut = tuple(end for end, true in zip(ends, exact, strict=True) if end != true)
     kind = kind_of(gain)
-    return Row(i, name, value, _tip(results, gain, name), gain.verdict, x, beyond, ends, cut, kind == SEEDS, kind == IMAGES)
+    return Row(
+        i, name, value, _tip(results, gain, name), gain.verdict, x, _side_beyond(x), ends, cut, kind == SEEDS, kind == IMAGES
+    )
 
 
 def _tip(results: Results, gain: Gain, name: str) -> str:

@@ -40,7 +40,8 @@ def main_table(results: Results, whole: Sequence[Gain]) -> Table:
     hidden = tuple(range(1 + len(columns), len(header)))
     grey = tuple(i for i, column in zip(hidden, published, strict=True) if not like_for_like(results, column))
     note = _note(results, whole, same_n, same_design, bool(best))
-    title, align = f"Gains over {results.label(results.reference)}", "l" + "r" * (len(header) - 1)
+    title = f"Gains over {results.label(results.reference)}"
+    align = "l" + "r" * (len(header) - 1)
     return Table(title, align, header, rows, note, grey, frozenset(best), hidden, published_note(results) if hidden else "")
 
 

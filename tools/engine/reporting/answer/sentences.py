@@ -18,7 +18,7 @@ FEW = 3  # recipes that are named one by one; more are counted
 def verdict(results: Results, whole: Sequence[Gain]) -> tuple[str, ...]:
     """Return the sentences of a report's verdict, the headline first.
 
-    They speak of weights, not of recipes, where there is one pretraining of each.
+    If each recipe was pretrained once, they name its weights ("the weights of A beat those of B") and not the recipe.
 
     Args:
         whole: gains over the reference.
@@ -47,7 +47,7 @@ def weights_only(results: Results, judged: Sequence[Gain]) -> bool:
 
 
 class Speaker:
-    """Speak of the recipes of one study, or of their weights where there is one pretraining of each."""
+    """Name the recipes of a study in sentences, or their weights if each was pretrained once."""
 
     def __init__(self, results: Results, judged: Sequence[Gain]):
         self.results = results

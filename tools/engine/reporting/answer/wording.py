@@ -64,7 +64,9 @@ def number(value: float) -> str:
 def unit_of(seconds: Sequence[float]) -> tuple[str, int]:
     """Return the unit that suits times in seconds, by the longest, and its length in seconds: ('min', 60)."""
     longest = max(seconds, default=0)
-    return ("s", 1) if longest < 100 else ("min", 60) if longest < 6000 else ("h", 3600)
+    if longest < 100:
+        return "s", 1
+    return ("min", 60) if longest < 6000 else ("h", 3600)
 
 
 def duration(seconds: float) -> str:

@@ -120,7 +120,10 @@ def _draw_cell(axes, y: int, cell: Cell, is_reference: bool, below: bool | None)
     """Draw the seeds, the mean and its interval; for a level ``below`` (or above) the axis, an arrow with its value."""
     spread = cell.spread
     if not spread or below is not None:
-        text = str(cell) if below is None else f"{'◄' if below else '►'} {' '.join(cell.parts)}"
+        text = str(cell)
+        if below is not None:
+            arrow = "◄" if below else "►"
+            text = f"{arrow} {' '.join(cell.parts)}"
         style = dict(color="#666", size=8, ha="center", va="center", backgroundcolor="white", parse_math=False)
         axes.text(0.5, y, text, transform=axes.get_yaxis_transform(), **style)
         return
