@@ -93,6 +93,16 @@ class CardFacts:
         return replace(self, random=True, identity=SCRATCH)
 
 
+def input_format(card) -> str:
+    """Return how images enter the network of a card, as 'mean 123.675 116.28 103.53, std 58.395 57.12 57.375, rgb'.
+
+    Args:
+        card: has ``mean``, ``std`` and ``channel_order``, as ``CardFacts`` and ``backbones.card.BackboneCard``.
+    """
+    mean, std = (" ".join(f"{value:g}" for value in values) for values in (card.mean, card.std))
+    return f"mean {mean}, std {std}, {card.channel_order}"
+
+
 def identity_of(folder: Path, run: Any) -> str:
     """Return what stands for the card in ``folder`` in run keys.
 

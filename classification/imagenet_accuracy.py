@@ -22,6 +22,7 @@ from timm.data.transforms_factory import transforms_imagenet_eval
 from torch import Tensor, nn
 
 from backbones.card import BackboneCard
+from backbones.card_facts import input_format
 from backbones.common.dataset_checks import first_names, map_files
 from backbones.common.images import read_rgb
 from backbones.interchange.reference_networks import preprocessor
@@ -109,10 +110,8 @@ class Preprocessing:
             resampler, remark = "bilinear", ", since the card names no resampler"
         self.shrink = transforms_imagenet_eval(card.input_size, crop_pct, interpolation=resampler, normalize=False)
         self.normalise = preprocessor(card.mean, card.std, card.channel_order)
-        self.text = (
-            f"short side {math.floor(card.input_size / crop_pct)} ({resampler}{remark}), center {card.input_size}, "
-            f"mean {card.mean}, std {card.std} ({card.channel_order})"
-        )
+        side = math.floor(card.input_size / crop_pct)
+        self.text = f"short side {side} ({resampler}{remark}), center {card.input_size}, {input_format(card)}"
 
     def __call__(self, paths: list[str]) -> Tensor:
         """Return the images as float32 (N, 3, H, W).

@@ -114,12 +114,12 @@ def study_of_rows(args: argparse.Namespace) -> tuple:
     from tools.engine.comparing.study_file import study_text, write_study
     from tools.engine.studies.study import load_study
 
-    backbones = bring_backbones(rows, args.variant, print)
+    backbones = bring_backbones(rows, args.variant, say)
     cards = [facts for backbone in backbones if (facts := backbone.facts)]
     configs = choose_configs(tasks, args.scale, args.protocol, cards)
     text = study_text(args.name, backbones, configs, shlex.join(sys.argv[1:]), study_options(folder, args))
     path = write_study(folder, text, backbones)
-    print(f"The study of these rows: {path}")
+    say(f"The study of these rows: {path}")
     options = dict(protocol=args.protocol, vis=args.vis, processes=args.gpus or args.processes)
     return load_study(str(path), args.scale, seeds=args.seeds, **options), cards
 
@@ -137,16 +137,23 @@ def is_agreed(study, args: argparse.Namespace, cards) -> bool:
     from tools.engine.studies.graph import nodes_of
 
     for line in announce(study, jobs_of(args, nodes_of(study))):
-        print(line)
+        say(line)
     if hours_left(study) < LONG:
         return True
-    print(shorter_ways(study, dict(other_ways(study, cards))))
+    say(shorter_ways(study, dict(other_ways(study, cards))))
     if args.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return True
     try:
         return input("Start? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
         return False
+
+
+def say(line: str) -> None:
+    """Print a line, folded to the width of the terminal."""
+    from tools.engine.runs.lines import folded, width
+
+    print(folded(line, width()))
 
 
 if __name__ == "__main__":

@@ -115,6 +115,7 @@ def read_images(folder: Path) -> dict[str, list[str]]:
 def import_card(args: argparse.Namespace):
     """Write the card of the source; return it, and the network that computes its logits if it was filled from the source."""
     from backbones.card import refuse_existing
+    from backbones.card_facts import input_format
     from backbones.interchange.importer import import_backbone
     from backbones.networks.factory import describe
 
@@ -128,7 +129,7 @@ def import_card(args: argparse.Namespace):
     card = imported.write(args.out)
     for note in imported.notes:
         print(note)
-    print(f"mean {card.mean}, std {card.std} ({card.channel_order}), size {card.input_size}, resampler {card.resampler}")
+    print(f"{input_format(card)}, size {card.input_size}, resampler {card.resampler}")
     head = f"a classifier of {card.source['classes']} classes" if card.classifier else "no classifier"
     print(f"{args.out}: {describe(card.arch)}, {len(card.weights)} tensors, {head}; probe by {card.source['probe']}")
     return card, imported.stock.logits if imported.stock else None

@@ -50,7 +50,8 @@ def report() -> int:
         fidelity, files = write_fidelity(*map(folder_of, args.fidelity), margins)
         print_fidelity(fidelity)
     else:
-        from tools.engine.reporting.report import terminal_table, write_report
+        from tools.engine.reporting.formats.terminal import terminal_table
+        from tools.engine.reporting.report import write_report
 
         folder = Path(folder_of(args.folder))
         files = write_report(folder, margins)

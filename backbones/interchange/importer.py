@@ -201,8 +201,7 @@ def _from_resnet_file(checkpoint: Checkpoint, candidate: Candidate, variant: str
         raise ValueError(f"{where}: its classifier takes {width} features, and {describe(arch)} gives {net.channels[-1]}.")
     assumed = {k: v for k, v in ASSUMED.items() if k not in given}
     if assumed:
-        values = ", ".join(f"{k} {v}" for k, v in assumed.items())
-        notes.append(f"Assumed, since no file says it: {values}; options change them.")
+        notes.append(f"Assumed, since the file does not state them: {', '.join(assumed)}; options change them.")
     source = {"names": names, "assumed": sorted(assumed), "classes": len(classifier["bias"]) if classifier else None}
     facts = ASSUMED | given | {"classifier": classifier, "source": source}
     theirs = {name: tensor for name, tensor in candidate.tensors.items() if name.split(".")[0] in PARTS}

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from backbones.interchange.importer import ASSUMED, import_backbone
+from backbones.interchange.importer import import_backbone
 from tests.helpers.bad_input import refused as refused
 from tests.helpers.convert import one_sentence
 from tests.helpers.weight_files import save
@@ -79,8 +79,8 @@ def bring_in(monkeypatch, capsys):
 
 def test_the_defaults_of_mean_and_std_are_printed(small, tmp_path, bring_in):
     out = bring_in(save(tmp_path / "net.pth", {"model": small.state_dict()}), "--out", tmp_path / "card")
-    assert f"mean {ASSUMED['mean']}, std {ASSUMED['std']} (rgb), size 224" in out
-    assert "Taken: the network under model." in out and "Assumed, since no file says it: mean" in out
+    assert "mean 123.675 116.28 103.53, std 58.395 57.12 57.375, rgb, size 224" in out
+    assert "Taken: the network under model." in out and "Assumed, since the file does not state them: mean" in out
 
 
 def test_a_card_is_replaced_with_force_alone(small, tmp_path, bring_in, refused):  # noqa: F811

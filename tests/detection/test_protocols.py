@@ -56,7 +56,7 @@ def test_the_values_of_a_protocol_reach_the_config(make_card, name):
     assert (cfg.optim_wrapper.clip_grad or {}).get("clip_value") == (5 if name in ("gluoncv2018", "he2019") else None)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "ranking"])
 def test_every_protocol_builds_on_the_meta_device(make_card, name):
     cfg = resolved(name, make_card())
     init_default_scope(cfg.default_scope)
@@ -70,6 +70,15 @@ def test_every_protocol_builds_on_the_meta_device(make_card, name):
     assert model.rpn_head.anchor_generator.num_base_priors == [15]
     sizes = model.rpn_head.anchor_generator.base_anchors[0]
     assert sizes.shape == (15, 4)
+
+
+def test_ranking_is_a_short_training_by_detectron2_on_voc07():
+    cfg, other = resolved("ranking"), resolved("detectron2").protocol
+    differ = {key: value for key, value in cfg.protocol.items() if value != other[key]}
+    own = dict(train=("VOC2007/trainval",), image_scales=((1000, 600),), test_image_scale=(1000, 600), length=dict(epochs=8))
+    assert differ == own | dict(name="ranking", warmup=200, source=differ["source"], chosen="all")
+    assert cfg.param_scheduler[-1].milestones == [5, 7]  # 2/3 and 8/9 of 8 epochs, rounded down
+    assert cfg.train_dataloader.dataset.ann_file == "VOC2007/ImageSets/Main/trainval.txt"
 
 
 def test_the_default_is_he2019_which_differs_from_gluoncv2018_in_its_schedule_alone():

@@ -150,7 +150,7 @@ def test_a_tile_has_the_recipe_with_the_largest_gain_and_says_of_how_many():
 def bold(values) -> list[str]:
     """Return the labels of the recipes whose mAP is bold."""
     results = study(values)
-    table = main_table(results, whole(results))
+    table = main_table(results, whole(results), results.columns)
     return [table.rows[row][0] for row, column in sorted(table.best) if table.header[column] == "mAP"]
 
 
@@ -163,7 +163,7 @@ def test_the_highest_value_is_bold_where_it_is_decided():
 
 def test_a_cell_has_level_gain_verdict_and_what_it_rests_on_once():
     results = study(tricks={"b_standard": [], "smooth": [["distillation", {}]], "scratch": None})
-    table = main_table(results, whole(results))
+    table = main_table(results, whole(results), results.columns)
     rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
     assert rows["+ smooth"]["mAP"].split("\n") == ["64.80 ± 0.56", "+4.17 [+2.87, +5.48]", "better, p < 0.001", "one teacher"]
     assert rows["B-standard"]["mAP"] == "60.63 ± 0.59" and rows["scratch"]["top-1"] == "—"
@@ -173,7 +173,7 @@ def test_a_cell_has_level_gain_verdict_and_what_it_rests_on_once():
 def test_n_stands_in_the_cells_where_it_differs():
     values = VALUES | {"smooth": {metric: seeds[:2] for metric, seeds in VALUES["smooth"].items()}}
     results = study(values)
-    table = main_table(results, whole(results))
+    table = main_table(results, whole(results), results.columns)
     cell = dict(zip(table.header, table.rows[2], strict=True))["mAP"]
     assert cell.startswith("65.10 ± 0.28 (n=2)\n") and ", 2 vs 3\n" in cell and "seeds" not in table.note
 

@@ -215,7 +215,7 @@ def test_rows_that_rest_on_one_teacher_or_one_pretraining_say_so():
     values = {name: {"mAP": [50.0 + 9 * i] * 3} for i, name in enumerate(("base", "a", "b"))}
     tricks = {"base": [["resnet_b", {}]], "a": [["distillation", {"teacher": ""}]], "b": "timm/x: by others"}
     words = [g.words for g in gains(results_of(values, tricks=tricks), [("a", "base"), ("b", "base")])]
-    assert words == ["better (one teacher, no spread between seeds)", "better (one pretraining, no spread between seeds)"]
+    assert words == ["better (one teacher, spread below 1 image)", "better (one pretraining, spread below 1 image)"]
 
 
 def test_an_interval_within_the_margin_is_equivalent_whatever_p_says():

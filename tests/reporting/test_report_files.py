@@ -8,7 +8,8 @@ import pytest
 
 from tests.helpers.synthetic_report import ROOT, line, made_rows, write_study
 from tools.engine.analysis.results import load_results
-from tools.engine.reporting.report import make_report, terminal_table, write_report
+from tools.engine.reporting.formats.terminal import terminal_table
+from tools.engine.reporting.report import make_report, write_report
 
 
 @pytest.fixture
@@ -68,7 +69,8 @@ def test_script_says_in_a_sentence_what_is_missing(folder, lacking):
 def test_report_loads_neither_torch_nor_mmengine(folder):
     code = (
         "import sys; from pathlib import Path; "
-        "from tools.engine.reporting.report import terminal_table, write_report; "
+        "from tools.engine.reporting.formats.terminal import terminal_table; "
+        "from tools.engine.reporting.report import write_report; "
         "from tools.engine.reporting.fidelity_report import write_fidelity; "
         f"write_report(Path({str(folder)!r})); terminal_table(Path({str(folder)!r})); "
         f"write_fidelity({str(folder)!r}, 'published'); "

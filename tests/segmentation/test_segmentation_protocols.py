@@ -16,6 +16,7 @@ FACTS = {
     "gluoncv2018": GLUON | dict(classes="all"),
     "gluoncv2018_effective": GLUON | dict(lr=0.0025, aux=1.0, classes="all"),
     "he2019": GLUON | dict(classes="gt"),
+    "ranking": GLUON | dict(classes="gt", length=8),
     "mmseg": dict(
         **dict(batch=16, lr=0.01, decay=5e-4, length=80000, power=0.9, floor=1e-4, head=1.0, aux=0.4, convs=2, concat=True),
         **dict(crop=512, classes="union"),
@@ -94,7 +95,7 @@ def test_changed_values_of_a_protocol_are_part_of_its_name():
 def test_the_run_key_depends_on_the_protocol():
     names = {resolve(CONFIG, Options(backbone="scratch", protocol=name)).key.name for name in FACTS}
     changed = Options(backbone="scratch", overrides={"protocol.crop": 128})
-    assert len(names | {resolve(CONFIG, changed).key.name}) == 5
+    assert len(names | {resolve(CONFIG, changed).key.name}) == len(FACTS) + 1
 
 
 def test_the_protocol_of_a_timm_network_names_its_own_shortcut_pool():

@@ -186,8 +186,8 @@ def test_mean_and_std_are_said_of_each_row():
     lines: list[str] = []
     rows = rows_of([saved("a.pth", "d"), "scratch"], {"mean": (1.0, 2.0, 3.0)})
     bring_backbones(rows, None, lines.append)
-    assert "a: resnet50-D from a.pth; mean 1 2 3, std 58.395 57.12 57.375, rgb" in lines
-    assert lines[-1] == "scratch: random weights in the network of the first card"
+    assert "a: resnet50-D from a.pth; mean 1 2 3, std 58.395 57.12 57.375, rgb." in lines
+    assert lines[-1] == "scratch: random weights in the network of the first card."
 
 
 def test_a_backbone_downstream_may_be_a_file(monkeypatch):
@@ -288,7 +288,7 @@ def test_a_long_comparison_names_shorter_ways_and_asks_at_a_terminal(monkeypatch
     study = load_study(str(path), "paper", seeds=3)
     facts = [backbones[0].facts]
     line = shorter_ways(study, dict(other_ways(study, facts)))
-    assert line.startswith("Shorter ways: --protocol voc07 (about ") and "--tasks detection (" in line and "--seeds 1 (" in line
+    assert line.startswith("Shorter ways: --protocol ranking (about ") and "--tasks detection (" in line and "--seeds 1 (" in line
 
     asked = []
     monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or "no")

@@ -7,7 +7,7 @@ import pytest
 
 from tools.engine.config.fingerprint import forget
 from tools.engine.planning.cost import Costs, Past, amount, elapsed, past_runs
-from tools.engine.planning.plan import cost_lines, detect_lines, show_plan
+from tools.engine.planning.plan import cost_line, detect_lines, show_plan, sources
 from tools.engine.planning.power_analysis import (
     ASSUMED,
     Bill,
@@ -77,9 +77,8 @@ def test_a_run_costs_what_its_row_has_cost():
     costs, estimates = costs_of(study)
     assert estimates["classification", "b_standard", 2].seconds == 40 and estimates["detection", "b_standard", 2].seconds == 17
     assert {e.source for e in estimates.values()} == {"earlier runs of the same row"}
-    first, *sources = cost_lines(costs)
-    assert first == "6 runs: 4 done, 2 to do (1 of classification, 1 of detection), about 57 s one after another."
-    assert sources == ["  a: earlier runs of the same row"]
+    assert cost_line(costs) == "6 runs: 4 done, 2 to do (1 of classification, 1 of detection), about 57 s one after another."
+    assert sources(costs) == {"earlier runs of the same row": "a"}
 
 
 def test_runs_at_once_wait_for_their_pretraining_and_for_a_free_slot():
@@ -89,8 +88,8 @@ def test_runs_at_once_wait_for_their_pretraining_and_for_a_free_slot():
     assert elapsed(nodes, seconds, 2) == 30 + 7 + 30 + 7  # two detectors come before the third pretraining
     assert elapsed(nodes, seconds, 3) == elapsed(nodes, seconds, 9) == 30 + 7
     assert elapsed([], {}, 2) == 0
-    first, *_ = cost_lines(Costs(load_study(TABLE8, "toy", ["b_standard"]), []), jobs=2)
-    assert first.endswith("about 2 min one after another, 2 min with 2 at once.")  # the detector waits for its backbone
+    line = cost_line(Costs(load_study(TABLE8, "toy", ["b_standard"]), []), jobs=2)
+    assert line.endswith("about 2 min one after another, 2 min with 2 at once.")  # the detector waits for its backbone
 
 
 def test_another_recipe_costs_in_proportion():
@@ -126,6 +125,9 @@ def test_at_scale_paper_published_paces_give_the_cost():
     assert hours["segmentation", "mixup", 0] == pytest.approx(20210 * 120 * 3 / 23.49 / 3600)
     _, other = costs_of(load_study(TABLE8, "paper", ["b_standard"], tasks=["detection"], protocol="detectron2"))
     assert other["detection", "b_standard", 0].seconds == pytest.approx(18000 * 16 / 16551 * 1327 * 4)
+    _, short = costs_of(load_study("configs/studies/transfer.py", "paper", ["b_standard"], protocol="ranking"))
+    assert short["detection", "b_standard", 0].seconds == pytest.approx(5011 * 8 / 16551 * 1327 * 4)  # VOC2007 alone
+    assert short["segmentation", "b_standard", 0].seconds == pytest.approx(20210 * 8 * 3 / 23.49)
 
 
 def test_runs_on_gpus_count_for_scale_paper_and_no_others():

@@ -149,7 +149,7 @@ def test_a_run_that_is_going_on_is_not_removed(work):
     assert holder.stdout.readline() == "held\n"
     given, unused = runs("rm", STOPPED, "--yes"), runs("rm", "--unused", "--yes")
     holder.communicate("\n")
-    assert unused.status == 2 and f"1 runs are going on ({STOPPED}), and a study names its runs only at its end" in unused.err
+    assert unused.status == 2 and f"1 run still going on ({STOPPED}), and a study names its runs only at its end" in unused.err
     assert given.status == 2 and "is being run by a process" in given.err and (RUNS / STOPPED).is_dir()
 
 

@@ -3,6 +3,9 @@
 MINUTE, HOUR, DAY = 60, 3600, 86400  # seconds
 
 
+WHOLE_WORDS = dict(break_long_words=False, break_on_hyphens=False)  # options of ``textwrap.fill`` that cut no path or option
+
+
 def duration(seconds: float) -> str:
     """Return a duration as '41 s', '12 min', '3.5 h' or '2.1 days'."""
     if seconds < 1.5 * MINUTE:

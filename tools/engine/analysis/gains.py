@@ -166,7 +166,7 @@ def _remarks(results: Results, recipe: str, base: str, column: Column, diff: Dif
     if any(isinstance(names, str) for names in tricks):
         remarks.append("one pretraining")
     if diff.floored:
-        remarks.append("no spread between seeds")
+        remarks.append("spread below 1 image")
     return tuple(remarks)
 
 

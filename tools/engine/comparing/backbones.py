@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backbones.card_facts import JSON, WEIGHTS, CardFacts, read_card_json
+from backbones.card_facts import JSON, WEIGHTS, CardFacts, input_format, read_card_json
 from backbones.common.project import SCRATCH
 from backbones.interchange.sources import Source
 from tools.engine.comparing.rows import Row
@@ -40,12 +40,10 @@ class Backbone:
         return [about["sha256"][WEIGHTS], *(about[name] for name in ("arch", "mean", "std", "channel_order"))]
 
     def describe(self) -> str:
-        """Return the network, the normalisation and the card of the row, for a line of a table."""
+        """Return the network, the source and the input format of the row, for a line of a table."""
         if not self.card:
             return "random weights in the network of the first card"
-        facts = CardFacts.read(self.card)
-        mean, std = (" ".join(f"{value:g}" for value in values) for values in (facts.mean, facts.std))
-        return f"{GivenCard(self.label, str(self.card)).about}; mean {mean}, std {std}, {facts.channel_order}"
+        return f"{GivenCard(self.label, str(self.card)).about}; {input_format(CardFacts.read(self.card))}"
 
 
 def bring_backbones(rows: Sequence[Row], variant: str | None, say: Callable[[str], None]) -> list[Backbone]:
@@ -61,28 +59,28 @@ def bring_backbones(rows: Sequence[Row], variant: str | None, say: Callable[[str
     """
     brought: list[Backbone] = []
     for row in rows:
-        backbone = _bring(row, variant, say)
+        backbone, notes = _bring(row, variant, say)
         for other in brought:
             if backbone.content is not None and other.content == backbone.content:
                 raise ValueError(f"{other.source} and {backbone.source} are the same weights; leave out one of them.")
-        say(f"{backbone.label}: {backbone.describe()}")
+        say(f"{backbone.label}: {backbone.describe()}.")
+        for note in notes:
+            say(f"  {note}")
         brought.append(backbone)
     return brought
 
 
-def _bring(row: Row, variant: str | None, say: Callable[[str], None]) -> Backbone:
-    """Return one row with its card."""
+def _bring(row: Row, variant: str | None, say: Callable[[str], None]) -> tuple[Backbone, list[str]]:
+    """Return one row with its card, and the notes of its import."""
     source = row.source
     if source is None:
-        return Backbone(row.label, SCRATCH)
+        return Backbone(row.label, SCRATCH), []
     if source.is_published:
         weights = named_weights(source.place)
         make_cards([weights], say)
-        return Backbone(row.label, str(source), weights.folder)
+        return Backbone(row.label, str(source), weights.folder), []
     source, (card, notes) = _imported(source, variant)
-    for note in notes:
-        say(f"  {note}")
-    return Backbone(row.label, str(source), card)
+    return Backbone(row.label, str(source), card), notes
 
 
 def _imported(source: Source, variant: str | None) -> tuple[Source, tuple[Path, list[str]]]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from backbones.card_facts import LIKE
+from backbones.card_facts import LIKE, CardFacts, input_format
 from backbones.common.project import SCRATCH, run_with_key
 from backbones.interchange.sources import Source
 
@@ -128,6 +128,8 @@ def backbone_of(text: str) -> str:
     folder, notes = source.make_card()
     for note in notes:
         print(note, file=sys.stderr)
+    if notes:
+        print(f"{folder}: {input_format(CardFacts.read(folder))}.", file=sys.stderr)
     return str(folder)
 
 

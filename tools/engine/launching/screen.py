@@ -19,14 +19,13 @@ from tools.engine.run_folder import Progress, read_progress
 from tools.engine.studies.graph import runs_behind
 from tools.engine.studies.node import Node, brief_names
 from tools.engine.studies.study import Study
-from tools.engine.wording import counted, duration, number, shortened
+from tools.engine.wording import WHOLE_WORDS, counted, duration, number, shortened
 
 HEADINGS = ("run", "iteration", "loss", "img/s", "left")
 GAP = 2  # spaces between two columns
 LEAST = 12  # characters of a name, however narrow the terminal is
 READ = 0.5  # seconds between two readings of a run's progress
 UNSEEN = 60  # seconds after which a run that its launcher no longer watches is not shown, as after a preemption
-WHOLE_WORDS = dict(break_long_words=False, break_on_hyphens=False)  # options of ``textwrap.fill``
 
 
 class Estimates(Protocol):

@@ -6,7 +6,7 @@ from math import sqrt
 from tools.engine.analysis.results import heading_of
 from tools.engine.config import task_of
 from tools.engine.planning.cost import Costs, amount, past_runs
-from tools.engine.planning.plan import cost_lines
+from tools.engine.planning.plan import cost_line, sources
 from tools.engine.planning.power_analysis import ASSUMED, POWER, noise_of, values_so_far
 from tools.engine.power import power_of
 from tools.engine.studies.study import Study
@@ -22,7 +22,9 @@ def announce(study: Study, jobs: int) -> Iterator[str]:
         jobs: number of runs at once.
     """
     costs = Costs(study, past_runs())
-    yield from cost_lines(costs, jobs)
+    yield cost_line(costs, jobs)
+    if origins := sources(costs):
+        yield f"Estimated by {'; by '.join(origins)}."
     if study.seeds == 1:
         yield (
             "With one seed no difference can be proved, however large it is: a single run does not show how far seeds lie apart. "

@@ -244,15 +244,19 @@ def length_of(cfg: Mapping) -> float:
     return cfg["epochs"] if "epochs" in cfg else cfg["updates"]
 
 
-def images_of(cfg, folder: str, known: Mapping[str, int]) -> float | None:
+def images_of(cfg, folder: str, known: Mapping[str, int | Mapping[str, int]]) -> float | None:
     """Return the images of all epochs of a run; None if their number is unknown.
 
     Args:
-        known: images of one epoch, by the name of the data's folder.
+        known: images of one epoch, by the name of the data's folder; or by its lists, of which a protocol names some.
     """
     if "epochs" not in cfg:
         return cfg.updates * cfg.batch
     images_per_epoch = known.get(Path(folder).name)
+    if isinstance(images_per_epoch, Mapping):
+        if not images_per_epoch.keys() >= set(cfg.protocol.train):
+            return None
+        images_per_epoch = sum(images_per_epoch[name] for name in cfg.protocol.train)
     return None if images_per_epoch is None else images_per_epoch * cfg.epochs
 
 

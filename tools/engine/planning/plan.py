@@ -10,7 +10,7 @@ from tools.engine.analysis.verdicts import FEWEST_PAIRS
 from tools.engine.config import task_of
 from tools.engine.planning.cost import Costs, amount, elapsed, multiply_adds, parameters, past_runs, size_of
 from tools.engine.planning.power_analysis import ASSUMED, POWER, Need, needs, together
-from tools.engine.runs.lines import WIDE, in_columns
+from tools.engine.runs.lines import WIDE, folded, in_columns, width
 from tools.engine.studies.about import published_of
 from tools.engine.studies.graph import missing_data
 from tools.engine.studies.node import Node
@@ -33,13 +33,14 @@ def show_plan(study: Study, detect: float | None = None, jobs: int = 1) -> None:
         console.print(table)
     else:
         print("\n".join(narrow_lines(table, console.width)))
-    for line in (*cost_lines(costs, jobs), *provisional_lines(costs)):
-        print(line)
+    origins = [f"  {letter}: {source}" for source, letter in sources(costs).items()]
+    for line in (cost_line(costs, jobs), *origins, *provisional_lines(costs)):
+        print(folded(line, width()))
     if detect is not None:
         task_needs = needs(detect, costs)
         console.print(detect_table(study, detect, task_needs))
         for line in detect_lines(detect, task_needs, costs):
-            print(line)
+            print(folded(line, width()))
 
 
 def plan_table(study: Study, costs: Costs | None = None) -> Table:
@@ -151,8 +152,8 @@ def _cost(node: Node, costs: Costs, notes: dict[str, str], scale: str) -> str:
     return f"{amount(estimate.seconds, scale)} {notes[estimate.source]}" if estimate else "?"
 
 
-def cost_lines(costs: Costs, jobs: int = 1) -> Iterator[str]:
-    """Yield one sentence on the runs done and to do and their cost, then the source of each estimate."""
+def cost_line(costs: Costs, jobs: int = 1) -> str:
+    """Return a sentence on the runs done and to do, and their cost."""
     nodes, left, scale = costs.nodes, costs.left, costs.study.scale
     estimated = {node.key: estimate.seconds for node in left if (estimate := costs.of(node))}
     total = sum(estimated.values())
@@ -167,9 +168,7 @@ def cost_lines(costs: Costs, jobs: int = 1) -> Iterator[str]:
                 text += f", {amount(parallel, scale)} with {jobs} at once"
         if len(estimated) < len(left):
             text += f", without {len(left) - len(estimated)} of unknown cost"
-    yield text + "."
-    for source, letter in sources(costs).items():
-        yield f"  {letter}: {source}"
+    return text + "."
 
 
 def provisional_lines(costs: Costs) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backbones.common.files import atomic
 from tools.engine.analysis.gains import Gain, comparisons, gains, over, over_parents
-from tools.engine.analysis.results import DASH, SCRATCH, Column, Results, load_results, seed_of
+from tools.engine.analysis.results import SCRATCH, Results, load_results, seed_of
 from tools.engine.reporting.answer.gain_plot import gain_plot
 from tools.engine.reporting.answer.main_table import main_table
 from tools.engine.reporting.answer.sentences import verdict
@@ -28,9 +28,6 @@ from tools.engine.reporting.sections import sections_of
 from tools.engine.study_folder.files import DETAILS, GAINS, load_curves, load_json
 from tools.engine.study_folder.schema import DetailsSchema
 from tools.engine.wording import counted
-
-TERMINAL_GAINS = ("mAP", "mIoU")
-VERDICT = len("undecided")  # least width of a column of the terminal's table
 
 
 def find_sheets(results: Results, folder: Path) -> tuple[Sheet, ...]:
@@ -67,7 +64,7 @@ def make_report(
     if {(g.recipe, g.base) for g in steps} <= {(g.recipe, g.base) for g in whole}:
         steps = []
     figures = figures_of(results, whole, steps, curves or {})
-    first: list[Block] = [main_table(results, whole)]
+    first: list[Block] = [main_table(results, whole, results.columns)]
     if forest := figures.get("forest"):
         first.insert(0, replace(forest, html=gain_plot(results, plotted(whole))))
     return Report(
@@ -137,62 +134,3 @@ def load_details(path: Path) -> dict | None:
         ValueError: the file is not JSON, or is not what ``study_folder.schema`` declares.
     """
     return load_json(path, DetailsSchema) if path.is_file() else None
-
-
-def terminal_table(folder: Path, console=None, margins: Mapping[str, float] | None = None) -> None:
-    """Print a study's verdict in words, and its closing table: metrics, gains over the reference, and the seconds of a seed.
-
-    Columns that have no value are left out, and those that do not fit beside the others follow in a table below.
-
-    Args:
-        folder: the study's folder, as for ``write_report``.
-        console: a ``rich.console.Console`` (default: one on standard output).
-        margins: see ``gains``.
-    """
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table as Grid
-    from rich.text import Text
-
-    console, results = console or Console(), load_results(folder)
-    gained = [column for column in results.columns if column.metric in TERMINAL_GAINS]
-    names = [*map(results.heading, results.columns), *(f"{results.heading(c)} gain" for c in gained), "seconds"]
-    over_reference = gains(results, over(results, results.reference), margins)
-    rows = [_terminal_row(results, recipe, gained, over_reference) for recipe in results.study["recipes"]]
-    labels, *columns = zip(*rows, strict=True)
-    shown = [(name, cells) for name, cells in zip(names, columns, strict=True) if set(cells) != {DASH}]
-    parts = _side_by_side(shown, console.width - max(map(len, ("recipe", *labels))))
-    console.print(Text("\n".join(verdict(results, over_reference))), "", sep="\n")
-    for part in parts:
-        title = title_of(results) if part is parts[0] else None
-        caption = f"Gains are over {results.label(results.reference)}." if part is parts[-1] else None
-        grid = Grid(box=SIMPLE, title=title and Text(title), caption=caption and Text(caption), padding=0, show_edge=False)
-        grid.add_column("recipe", no_wrap=True)
-        for name, _ in part:
-            width = None if name == "seconds" else VERDICT  # a verdict is never cut short
-            grid.add_column(Text(name), justify="right", min_width=width)
-        for cells in zip(labels, *(cells for _, cells in part), strict=True):
-            grid.add_row(*map(Text, cells))  # Text, since rich reads brackets in a str as markup
-        console.print(grid)
-
-
-def _side_by_side(columns: Sequence[tuple[str, Sequence[str]]], room: int) -> list[list[tuple[str, Sequence[str]]]]:
-    """Return columns (name, cells) in groups whose narrowest widths fit ``room``; at least one group, which may be empty."""
-    parts: list[list[tuple[str, Sequence[str]]]] = [[]]
-    left = room
-    for name, cells in columns:
-        width = 1 + max(VERDICT, *(len(word) for text in (name, *cells) for word in text.split()))
-        if parts[-1] and width > left:
-            parts.append([])
-            left = room
-        parts[-1].append((name, cells))
-        left -= width
-    return parts
-
-
-def _terminal_row(results: Results, recipe: str, gained: list[Column], over_reference: list[Gain]) -> list[str]:
-    cells = ["\n".join(results.cell(recipe, column).parts).strip() for column in results.columns]
-    of_recipe = {g.column: g for g in over_reference if g.recipe == recipe and g.diff}
-    points = [f"{g.diff.mean:+.2f}\n{g.words}" if (g := of_recipe.get(column)) else DASH for column in gained]
-    seconds = results.seconds_per_seed(recipe)
-    return [results.label(recipe), *cells, *points, DASH if seconds is None else f"{seconds:.0f}"]

@@ -28,7 +28,7 @@ CAVEATS = (
     "interval may exclude 0 although the verdict is undecided.",
     "All seeds of a distilled row share one teacher ('one teacher'), so no interval covers the effect of choosing another "
     "teacher.",
-    "The spread between seeds counts as that of one test image where it is smaller ('no spread between seeds').",
+    "The spread between seeds counts as that of one test image where it is smaller ('spread below 1 image').",
     "The number of seeds that would tell assumes that the gain is as large as it looks and that its interval shows the spread.",
 )
 OTHERS = (

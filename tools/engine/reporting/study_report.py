@@ -1,7 +1,8 @@
 """Collect the finished runs of a study, and draw and write its report."""
 
+from tools.engine.reporting.formats.terminal import terminal_table
 from tools.engine.reporting.image_sheets import draw_pairs, draw_sheets
-from tools.engine.reporting.report import terminal_table, write_report
+from tools.engine.reporting.report import write_report
 from tools.engine.studies.collect import collect
 from tools.engine.studies.graph import rows_of
 from tools.engine.studies.study import Study

@@ -2,7 +2,10 @@
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
+
+from tools.engine.wording import WHOLE_WORDS
 
 GAP = "  "
 WIDE = 10_000  # columns where the output is no terminal
@@ -11,6 +14,12 @@ WIDE = 10_000  # columns where the output is no terminal
 def width() -> int:
     """Return the columns of the terminal, or many where the output goes elsewhere."""
     return shutil.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else WIDE
+
+
+def folded(text: str, columns: int) -> str:
+    """Return a line of text in several that fit the terminal, indented as the first; a word longer than that stays whole."""
+    indent = " " * (len(text) - len(text.lstrip()))
+    return textwrap.fill(text, columns, subsequent_indent=indent, **WHOLE_WORDS)
 
 
 def in_columns(rows: Sequence[Sequence[str]], head: Sequence[str], columns: int) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from backbones.common.project import RUNS, find_run
 from tools.engine.run_folder import RECORD, early_log, expected_key, locked
 from tools.engine.runs.facts import RunFacts, runs_on
+from tools.engine.wording import counted
 
 
 def named_runs(names: Sequence[str], runs: Sequence[RunFacts]) -> list[RunFacts]:
@@ -51,8 +52,8 @@ def refuse_while_running(runs: Sequence[RunFacts]) -> None:
     """
     if running := [run.key for run in runs if run.is_running]:
         raise ValueError(
-            f"{len(running)} runs are going on ({', '.join(running[:3])}), and a study names its runs only at its end; wait for "
-            "them before --unused."
+            f"{counted(len(running), 'run')} still going on ({', '.join(running[:3])}), and a study names its runs only at its "
+            "end; wait for that before --unused."
         )
 
 

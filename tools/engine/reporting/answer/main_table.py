@@ -18,16 +18,18 @@ from tools.engine.reporting.result_tables import (
 ONE_RUN = "1 vs 1"  # the design of a study with one seed
 
 
-def main_table(results: Results, whole: Sequence[Gain]) -> Table:
+def main_table(results: Results, whole: Sequence[Gain], columns: Sequence[Column]) -> Table:
     """Return the table of recipes and metrics; columns of published numbers are shown on demand.
 
     Args:
         whole: gains over the reference.
+        columns: those of the table.
     """
-    columns, by_cell = results.columns, {(gain.recipe, gain.column): gain for gain in whole}
+    whole = [gain for gain in whole if gain.column in columns]
+    by_cell = {(gain.recipe, gain.column): gain for gain in whole}
     published = [column for column in columns if has_published(results, column)]
     header = ["recipe", *map(results.heading, columns), *(f"{PUBLISHED} {results.heading(c)}" for c in published)]
-    same_n, same_design = _one(_counts(results)), _one(_designs(whole))
+    same_n, same_design = _one(_counts(results, columns)), _one(_designs(whole))
     rows = [
         [
             marked(results, recipe),
@@ -71,9 +73,9 @@ def _level(cell: Cell, digits: int, same_n: bool) -> str:
     return f"{cell.spread.mean:.{digits}f}{std}" + (f" ({', '.join(notes)})" if notes else "")
 
 
-def _counts(results: Results) -> list[str]:
-    """Return the numbers of seeds of all cells with a value."""
-    cells = (results.cell(recipe, column) for recipe in results.study["recipes"] for column in results.columns)
+def _counts(results: Results, columns: Sequence[Column]) -> list[str]:
+    """Return the numbers of seeds of all cells with a value in these columns."""
+    cells = (results.cell(recipe, column) for recipe in results.study["recipes"] for column in columns)
     return [f"{cell.spread.n} seed" + ("s" if cell.spread.n > 1 else "") for cell in cells if cell.spread]
 
 

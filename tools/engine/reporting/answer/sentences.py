@@ -11,7 +11,7 @@ from tools.engine.power import seeds_needed
 from tools.engine.reporting.answer.wording import columns_of, digits_of, listed, p_text, signed, tricks_apart
 
 CHANCE, MOST = 0.8, 50  # probability with which the named number of seeds tells, and the largest number that is named
-SILENT = ("no spread between seeds", "one pretraining")  # remarks that the table has, and a sentence of its own
+SILENT = ("spread below 1 image", "one pretraining")  # remarks that the table has, and a sentence of its own
 FEW = 3  # recipes that are named one by one; more are counted
 
 
