@@ -21,7 +21,7 @@ class Row:
     Attributes:
         place: row from the top.
         tip: what is shown on hover; '' for a row without a number.
-        beyond: 'left' or 'right' if the gain lies beyond the axis, and is written there instead of drawn.
+        beyond: 'left' or 'right' if the gain lies beyond the axis, where an arrow stands for it.
         ends: of the interval, within the axis; those where it continues are ``cut``.
         filled: True if the interval is over seeds.
     """
