@@ -9,8 +9,8 @@ from tools.engine.analysis.gains import Gain, decisive, gains, over
 from tools.engine.analysis.results import DASH, Results, load_results
 from tools.engine.reporting.answer.main_table import main_table
 from tools.engine.reporting.answer.sentences import verdict
+from tools.engine.reporting.answer.wording import duration
 from tools.engine.reporting.report import title_of
-from tools.engine.wording import duration
 
 if TYPE_CHECKING:
     from rich.text import Text
