@@ -3,7 +3,7 @@
   python tools/compare.py A.pth B.pth scratch
   python tools/compare.py old=runs/1/last.pth new=runs/2/last.pth --variant b --scale mini --seeds 3
   python tools/compare.py A.pth:variant=b,mean=103.53/116.28/123.675,channel_order=bgr work_dirs/runs/KEY timm:resnet50.a1_in1k
-  python tools/compare.py cards/a cards/b --tasks detection --scale paper --protocol voc07 --gpus 1 --name mine
+  python tools/compare.py cards/a cards/b --tasks detection --detector c4 --scale paper --gpus 1
 
 Each argument is one row of the table, and gains are over the first:
 
@@ -31,6 +31,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 
 from backbones.common.project import SCALES
 from tools.engine.cli import CommandParser, main
+from tools.engine.comparing.setting import Setting, check_name, detectors, other_ways, refuse_without_data, transfer_tasks
 from tools.engine.config.arguments import whole_number
 from tools.engine.openmmlab_flags import STUDY, add_counterparts
 from tools.engine.studies.arguments import MOST_SEEDS, add_machine_arguments, add_run_options, jobs_of, set_environment
@@ -52,6 +53,8 @@ def parse() -> argparse.Namespace:
         "that of its config (default: those of the configs)"
     )
     parser.add_argument("--protocol", metavar="NAME", help=protocol)
+    detector = "detector (default: fpn, or c4 with a protocol that is for C4 alone, as all of the paper's are)"
+    parser.add_argument("--detector", choices=detectors(), help=detector)
     parser.add_argument("--yes", action="store_true", help="start without asking, however long it takes")
     add_file_options(parser.add_argument_group("what files of weights leave open"))
     add_machine_arguments(parser.add_argument_group("how the runs share the machine"))
@@ -102,26 +105,31 @@ def study_of_rows(args: argparse.Namespace) -> tuple:
         ValueError: something is wrong with a name, a row or a file, or data is missing.
     """
     from tools.engine.comparing.rows import rows_of
-    from tools.engine.comparing.setting import check_name, check_setting, choose_configs, refuse_without_data, transfer_tasks
 
     folder = check_name(args.name, args.scale)
-    tasks = list(dict.fromkeys(args.tasks or transfer_tasks()))
-    check_setting(tasks, args.scale, args.protocol)
+    setting = setting_of(args)
+    setting.check()
     rows = rows_of(args.rows, file_options(args))
-    refuse_without_data(tasks, args.scale)
-    choose_configs(tasks, args.scale, args.protocol, [])  # refuses a protocol that no config takes
+    setting.configs([])  # refuses a protocol that no config takes
+    refuse_without_data(setting)
     from tools.engine.comparing.backbones import bring_backbones  # these load torch
     from tools.engine.comparing.study_file import study_text, write_study
     from tools.engine.studies.study import load_study
 
     backbones = bring_backbones(rows, args.variant, say)
     cards = [facts for backbone in backbones if (facts := backbone.facts)]
-    configs = choose_configs(tasks, args.scale, args.protocol, cards)
+    configs = setting.configs(cards)
     text = study_text(args.name, backbones, configs, shlex.join(sys.argv[1:]), study_options(folder, args))
     path = write_study(folder, text, backbones)
     say(f"The study of these rows: {path}")
     options = dict(protocol=args.protocol, vis=args.vis, processes=args.gpus or args.processes)
     return load_study(str(path), args.scale, seeds=args.seeds, **options), cards
+
+
+def setting_of(args: argparse.Namespace) -> Setting:
+    """Return what the command line asks of the tasks of the comparison."""
+    tasks = tuple(dict.fromkeys(args.tasks or transfer_tasks()))
+    return Setting(tasks, args.scale, args.protocol, args.detector)
 
 
 def study_options(folder: Path, args: argparse.Namespace) -> str:
@@ -132,7 +140,6 @@ def study_options(folder: Path, args: argparse.Namespace) -> str:
 
 def is_agreed(study, args: argparse.Namespace, cards) -> bool:
     """Say what will run and how long it takes; return False if a person at a terminal does not want that."""
-    from tools.engine.comparing.setting import other_ways
     from tools.engine.planning.announcement import LONG, announce, hours_left, shorter_ways
     from tools.engine.studies.graph import nodes_of
 
@@ -140,7 +147,7 @@ def is_agreed(study, args: argparse.Namespace, cards) -> bool:
         say(line)
     if hours_left(study) < LONG:
         return True
-    say(shorter_ways(study, dict(other_ways(study, cards))))
+    say(shorter_ways(study, dict(other_ways(study, setting_of(args), cards))))
     if args.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return True
     try:

@@ -15,6 +15,7 @@ protocol = dict(
     base="voc07",
     source="chosen here, to fit on two cores",
     chosen="all",
+    networks=("faster_rcnn_fpn", "faster_rcnn_c4"),  # part of the keys of runs: changed, they would all run again
     image_scales=((256, 192),),  # limits of the long and the short side
     test_image_scale=(256, 192),
     batch=2,  # over all processes

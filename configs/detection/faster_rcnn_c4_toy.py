@@ -14,6 +14,7 @@ protocol = dict(
     base="voc07",
     source="chosen here, to fit on two cores",
     chosen="all",
+    networks=("faster_rcnn_fpn", "faster_rcnn_c4"),  # part of the keys of runs: changed, they would all run again
     image_scales=((160, 128),),  # limits of the long and the short side
     test_image_scale=(160, 128),
     batch=8,  # over all processes

@@ -15,6 +15,7 @@ protocol = dict(
     base="voc07",
     source="chosen here, to fit on two cores",
     chosen="all",
+    networks=("faster_rcnn_fpn", "faster_rcnn_c4"),  # part of the keys of runs: changed, they would all run again
     image_scales=((120, 96),),  # limits of the long and the short side
     test_image_scale=(120, 96),
     batch=8,  # over all processes

@@ -119,6 +119,11 @@ def test_a_protocol_of_c4_is_not_for_fpn():
             choose()
 
 
+def test_the_protocol_of_fpn_is_not_for_c4():
+    with pytest.raises(ValueError, match="The protocol voc07 is for faster_rcnn_fpn, not for faster_rcnn_c4; choose another"):
+        resolved("voc07")
+
+
 def test_voc2012_is_missed_before_anything_runs(toy_root, monkeypatch, tmp_path):
     shutil.copytree(toy_root / "VOCdevkit", tmp_path / "VOCdevkit")
     monkeypatch.setenv("DATA_ROOT", str(tmp_path))

@@ -19,7 +19,7 @@ from tests.helpers.networks import randomise_norms
 from tools import compare as tool
 from tools.engine.comparing.backbones import Backbone, bring_backbones
 from tools.engine.comparing.rows import rows_of
-from tools.engine.comparing.setting import choose_configs
+from tools.engine.comparing.setting import Setting, detectors, other_ways
 from tools.engine.comparing.study_file import study_text, write_study
 from tools.engine.config import resolve
 from tools.engine.planning.announcement import announce, shorter_ways, smallest_shown
@@ -205,7 +205,7 @@ def test_a_backbone_downstream_may_be_a_file(monkeypatch):
 def written(*texts: str, name: str = "mine", tasks: tuple[str, ...] = ("detection", "segmentation")) -> Path:
     backbones = brought(*texts)
     cards = [backbone.facts for backbone in backbones if backbone.card]
-    configs = choose_configs(tasks, "toy", None, cards)
+    configs = Setting(tasks, "toy").configs(cards)
     text = study_text(name, backbones, configs, f"{' '.join(texts)} --scale toy", "STUDY --scale toy")
     return write_study(Path(f"work_dirs/{name}-toy"), text, backbones)
 
@@ -215,7 +215,7 @@ def test_the_study_that_is_written_has_the_rows_and_configs_of_the_comparison():
     study = load_study(str(path), "toy", seeds=2)
     assert study.recipes == ("first", 'odd "name\\x', "scratch") and study.file.reference == "first"
     assert study.file.configs == {
-        "detection": "configs/detection/faster_rcnn_c4_{scale}.py",
+        "detection": "configs/detection/faster_rcnn_fpn_{scale}.py",
         "segmentation": "configs/segmentation/fcn_{scale}.py",
     }
     assert study.file.metrics == ("mAP", "mAP_area", "mIoU", "pixAcc")
@@ -227,13 +227,45 @@ def test_the_study_that_is_written_has_the_rows_and_configs_of_the_comparison():
     assert scratch.options.backbone == f"scratch:{first.card}" and scratch.plan.model.backbone.variant == "d"
 
 
-def test_detection_takes_the_first_config_that_fits_all_networks(make_card):
-    c4, fpn = (f"configs/detection/faster_rcnn_{name}_{{scale}}.py" for name in ("c4", "fpn"))
-    assert choose_configs(["detection"], "paper", None, []) == {"detection": c4}
-    resnet = make_card().path
-    lite = replace(CardFacts.read(resnet), arch={"name": "tf_efficientnet_lite0", "width": 1.0})
-    assert choose_configs(["detection"], "toy", None, [CardFacts.read(resnet)]) == {"detection": c4}
-    assert choose_configs(["detection"], "toy", None, [CardFacts.read(resnet), lite]) == {"detection": fpn}
+def detection_of(scale: str, *cards: CardFacts, **asked: str) -> str:
+    """Return the config of detection without its folder and scale."""
+    (pattern,) = Setting(("detection",), scale, **asked).configs(cards).values()
+    return pattern.removeprefix("configs/detection/").removesuffix("_{scale}.py")
+
+
+def lite_of(facts: CardFacts) -> CardFacts:
+    """Return the facts of a card with an EfficientNet, which has no last stage that C4 could split off."""
+    return replace(facts, arch={"name": "tf_efficientnet_lite0", "width": 1.0})
+
+
+@pytest.mark.parametrize("scale", ["toy", "mini", "paper"])
+def test_detection_is_by_fpn_unless_a_detector_is_named(make_card, scale):
+    resnet = CardFacts.read(make_card().path)
+    assert detectors() == ["fpn", "c4"]
+    assert detection_of(scale) == detection_of(scale, resnet) == detection_of(scale, resnet, lite_of(resnet)) == "faster_rcnn_fpn"
+    for name in detectors():
+        assert detection_of(scale, resnet, detector=name) == f"faster_rcnn_{name}"
+
+
+def test_a_protocol_for_c4_alone_takes_c4(make_card):
+    resnet = CardFacts.read(make_card().path)
+    for name in ("he2019", "gluoncv2018", "detectron2", "moco", "ranking"):
+        assert detection_of("paper", resnet, protocol=name) == "faster_rcnn_c4"
+    assert detection_of("paper", resnet, protocol="voc07") == "faster_rcnn_fpn"
+
+
+def test_a_detector_that_does_not_fit_is_refused(make_card):
+    resnet = CardFacts.read(make_card().path)
+    with pytest.raises(ValueError, match="--detector fpn: The protocol he2019 is for faster_rcnn_c4, not for faster_rcnn_fpn"):
+        detection_of("paper", protocol="he2019", detector="fpn")
+    with pytest.raises(ValueError, match="--detector c4: The protocol voc07 is for faster_rcnn_fpn, not for faster_rcnn_c4"):
+        detection_of("paper", protocol="voc07", detector="c4")
+    with pytest.raises(ValueError, match="--detector c4: .*tf_efficientnet_lite0"):
+        detection_of("toy", lite_of(resnet), detector="c4")
+    with pytest.raises(ValueError, match="^(?!The protocol).*tf_efficientnet_lite0"):  # of the config that takes the protocol
+        detection_of("paper", lite_of(resnet), protocol="he2019")
+    with pytest.raises(ValueError, match="--detector is for detection, and the tasks asked for are segmentation"):
+        Setting(("segmentation",), "toy", detector="c4").check()
 
 
 def test_a_report_is_not_replaced_by_a_comparison_of_other_rows():
@@ -267,7 +299,8 @@ def test_a_study_takes_cards_by_their_paths(make_card):
 def test_the_runs_their_time_and_the_difference_that_seeds_show_are_said_first():
     path = written(saved("a.pth", "d"), "scratch", tasks=("detection",))
     lines = list(announce(load_study(str(path), "toy", seeds=3), 1))
-    assert lines[0].startswith("6 runs: 0 done, 6 to do (6 of detection), about ")
+    assert lines[0] == "Detection by faster_rcnn_fpn (protocol faster_rcnn_fpn_toy)."
+    assert lines[1].startswith("6 runs: 0 done, 6 to do (6 of detection), about ")
     assert "mAP: with 3 seeds a true difference of" in lines[-1] and "not of scale toy" in lines[-1]
     (line,) = [line for line in announce(load_study(str(path), "toy"), 1) if "With one seed no difference" in line]
     assert "--seeds 3" in line
@@ -280,24 +313,24 @@ def test_the_difference_that_seeds_show_is_where_the_power_passes_four_fifths(n)
 
 
 def test_a_long_comparison_names_shorter_ways_and_asks_at_a_terminal(monkeypatch):
-    from tools.engine.comparing.setting import other_ways
-
     backbones = brought(saved("a.pth", "d"), "scratch")
-    configs = choose_configs(["detection", "segmentation"], "paper", None, [backbones[0].facts])
+    setting = Setting(("detection", "segmentation"), "paper")
+    configs = setting.configs([backbones[0].facts])
     path = write_study(Path("work_dirs/mine-paper"), study_text("mine", backbones, configs, "", ""), backbones)
     study = load_study(str(path), "paper", seeds=3)
     facts = [backbones[0].facts]
-    line = shorter_ways(study, dict(other_ways(study, facts)))
+    line = shorter_ways(study, dict(other_ways(study, setting, facts)))
     assert line.startswith("Shorter ways: --protocol ranking (about ") and "--tasks detection (" in line and "--seeds 1 (" in line
 
     asked = []
     monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or "no")
-    args = Namespace(yes=False, jobs=1, gpus=0)
+    asked_for = dict(jobs=1, gpus=0, tasks=None, scale="paper", protocol=None, detector=None)
+    args = Namespace(yes=False, **asked_for)
     assert tool.is_agreed(study, args, facts) and not asked  # no terminal: it has said so, and goes on
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
     assert not tool.is_agreed(study, args, facts) and asked == ["Start? [y/N] "]
-    assert tool.is_agreed(study, Namespace(yes=True, jobs=1, gpus=0), facts) and len(asked) == 1
+    assert tool.is_agreed(study, Namespace(yes=True, **asked_for), facts) and len(asked) == 1
 
 
 # ---- the command

@@ -8,7 +8,7 @@ from tests.helpers.inputs.cards import real
 from tests.helpers.inputs.overrides import CONFIGS
 from tests.helpers.inputs.rows import Row
 
-TOY = ("--scale", "toy")
+TOY, PAPER = ("--scale", "toy"), ("--scale", "paper")
 REFUSED = (  # command lines and words of the answer; a.pth and b.pth are no files of weights, and card is a card
     ((), ("required: [LABEL=]FILE|CARD|timm:NAME|scratch",)),
     (("a.pth",), ("needs two rows or more",)),
@@ -28,7 +28,12 @@ REFUSED = (  # command lines and words of the answer; a.pth and b.pth are no fil
     (("a.pth", "scratch", "--tasks", "detektion"), ("'detektion'; nearest: detection",)),
     (("a.pth", "scratch", "--tasks", "classification"), ("'classification'; ",)),
     (("a.pth", "scratch", "--protocol", "moko"), ("'moko'; nearest: moco",)),
-    (("a.pth", "scratch", "--protocol", "moco", *TOY), ("--protocol moco", "choose protocols at scale paper")),
+    (("a.pth", "scratch", "--protocol", "moco", *TOY), ("--protocol works only with --scale paper", "--scale is toy")),
+    (("a.pth", "scratch", "--protocol", "moco"), ("--protocol works only with --scale paper", "--scale is mini")),
+    (("a.pth", "scratch", "--detector", "c5"), ("--detector", "invalid choice")),
+    (("a.pth", "scratch", "--detector", "c4", "--tasks", "segmentation"), ("--detector is for detection",)),
+    (("a.pth", "scratch", "--detector", "fpn", "--protocol", "moco", *PAPER), ("--detector fpn: The protocol moco is for",)),
+    (("a.pth", "scratch", "--detector", "c4", "--protocol", "voc07", *PAPER), ("--detector c4: The protocol voc07 is for",)),
     (("a.pth", "scratch", "--seeds", "0"), ("--seeds", "whole number from 1 to 100")),
     (("a.pth", "scratch", "--seeds", "2x2"), ("--seeds", "whole number from 1 to 100")),
     (("a.pth", "scratch", "--gpus", "1", "--processes", "2"), ("not allowed with argument",)),

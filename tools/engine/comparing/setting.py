@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from msgspec import structs
@@ -13,9 +13,11 @@ from backbones.common.project import CONFIGS, SCALES, SCRATCH
 from backbones.transfer.protocols import protocol_files
 from tools.engine.config import Options, having, resolve, task_of
 from tools.engine.config.data_needed import refuse_missing_data
-from tools.engine.studies.study import Study, refuse_unknown_name
+from tools.engine.studies.study import Study, refuse_protocol, refuse_unknown_name
 
 PATTERN = "configs/{task}/{stem}_{{scale}}.py"
+DETECTOR = "faster_rcnn_"  # begins the names of the configs of detectors
+FIRST = f"{DETECTOR}fpn"  # the config that is tried before the others of its task: C4 learns little at the small scales
 
 
 def transfer_tasks() -> list[str]:
@@ -23,63 +25,102 @@ def transfer_tasks() -> list[str]:
     return [name for name in having("task").split(", ") if task_of({"task": name}).STAGE == "transfer"]
 
 
-def check_setting(tasks: Sequence[str], scale: str, protocol: str | None) -> None:
-    """Raise ValueError, with the nearest name, unless there are such tasks, such a scale and such a protocol."""
-    refuse_unknown_name("scale", scale, SCALES)
-    for task in tasks:
-        refuse_unknown_name("task that transfers a backbone", task, transfer_tasks())
-    if protocol is not None:
-        names = list(dict.fromkeys(name for task in tasks for name in protocol_files(task)))
-        refuse_unknown_name(f"protocol for {', '.join(tasks)}", protocol, names)
+def detectors() -> list[str]:
+    """Return the names of the detectors that have a config: what stands after ``DETECTOR`` in its name."""
+    stems = {path.stem.rpartition("_")[0] for path in (CONFIGS / "detection").glob(f"{DETECTOR}*_*.py")}
+    return [stem.removeprefix(DETECTOR) for stem in sorted(stems, key=_order)]
 
 
-def choose_configs(tasks: Sequence[str], scale: str, protocol: str | None, cards: Sequence[CardFacts]) -> dict[str, str]:
-    """Return for each task the pattern of its first config that takes the protocol and the network of every card.
+def _order(stem: str) -> tuple[bool, str]:
+    """Return the key by which configs of a task are sorted: first the one that is tried first."""
+    return stem != FIRST, stem
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Hold what is asked of the tasks of a comparison.
 
     Args:
-        tasks: names of tasks.
-        scale: of the configs.
+        tasks: their names.
+        scale: of their configs.
         protocol: for the tasks that define it; None for the default of each config.
-        cards: facts of the cards; none before there are any.
-
-    Raises:
-        ValueError: a task has no such config; says what is wrong with the first.
+        detector: a name of ``detectors``; None for the first that takes the protocol and all networks.
     """
-    return {task: _choose(task, scale, protocol, cards) for task in dict.fromkeys(tasks)}
 
+    tasks: tuple[str, ...]
+    scale: str
+    protocol: str | None = None
+    detector: str | None = None
 
-def patterns_of(task: str, scale: str) -> list[str]:
-    """Return the patterns of the configs that a task has at a scale, in the order of their names."""
-    stems = sorted(path.stem.removesuffix(f"_{scale}") for path in (CONFIGS / task).glob(f"*_{scale}.py"))
-    return [PATTERN.format(task=task, stem=stem) for stem in stems]
+    def check(self) -> None:
+        """Raise ValueError, with the nearest name, unless there are such tasks, such a scale and such a protocol."""
+        refuse_unknown_name("scale", self.scale, SCALES)
+        for task in self.tasks:
+            refuse_unknown_name("task that transfers a backbone", task, transfer_tasks())
+        if self.protocol is not None:
+            names = list(dict.fromkeys(name for task in self.tasks for name in protocol_files(task)))
+            refuse_unknown_name(f"protocol for {', '.join(self.tasks)}", self.protocol, names)
+            refuse_protocol(self.protocol, self.scale)
+        if self.detector and "detection" not in self.tasks:
+            asked = ", ".join(self.tasks)
+            raise ValueError(f"--detector is for detection, and the tasks asked for are {asked}; leave it out.")
 
+    def configs(self, cards: Sequence[CardFacts]) -> dict[str, str]:
+        """Return for each task the pattern of its first config that takes the protocol and the network of every card.
 
-def _choose(task: str, scale: str, protocol: str | None, cards: Sequence[CardFacts]) -> str:
-    name = protocol if protocol in protocol_files(task) else None
-    faults = []
-    for pattern in patterns_of(task, scale):
+        Args:
+            cards: facts of the cards; none before there are any.
+
+        Raises:
+            ValueError: a task has no such config; says what is wrong with the first that takes the protocol, or with the first.
+        """
+        return {task: self._config(task, cards) for task in self.tasks}
+
+    def patterns(self, task: str) -> list[str]:
+        """Return the patterns of the configs that may be taken for a task, the preferred one first."""
+        stems = sorted((path.stem.removesuffix(f"_{self.scale}") for path in self._files(task)), key=_order)
+        if task == "detection" and self.detector:
+            stems = [stem for stem in stems if stem == f"{DETECTOR}{self.detector}"]
+        return [PATTERN.format(task=task, stem=stem) for stem in stems]
+
+    def _files(self, task: str) -> Iterator[Path]:
+        return (CONFIGS / task).glob(f"*_{self.scale}.py")
+
+    def _config(self, task: str, cards: Sequence[CardFacts]) -> str:
+        if not (patterns := self.patterns(task)):
+            wanted = f"{DETECTOR}{self.detector}" if task == "detection" and self.detector else "NAME"
+            raise ValueError(f"{task} has no config at scale {self.scale}; add configs/{task}/{wanted}_{self.scale}.py.")
+        faults = {pattern: self._fault(task, pattern, []) for pattern in patterns}
+        if fitting := [pattern for pattern, fault in faults.items() if fault is None]:  # the others are for other protocols
+            faults = {pattern: self._fault(task, pattern, cards) for pattern in fitting}
+        for pattern, fault in faults.items():
+            if fault is None:
+                return pattern
+        asked = f"--detector {self.detector}: " if task == "detection" and self.detector else ""
+        raise ValueError(f"{asked}{next(iter(faults.values()))}")
+
+    def _fault(self, task: str, pattern: str, cards: Sequence[CardFacts]) -> ValueError | None:
+        """Return what is wrong with a config for the protocol and the cards, or from scratch without any; None if it fits."""
+        path, name = pattern.format(scale=self.scale), self.protocol if self.protocol in protocol_files(task) else None
         try:
-            resolve(pattern.format(scale=scale), Options(backbone=SCRATCH, protocol=name))
-            for card in cards:
-                resolve(pattern.format(scale=scale), Options(backbone=card.folder, protocol=name), card=card)
+            for card in cards or [None]:
+                resolve(path, Options(backbone=card.folder if card else SCRATCH, protocol=name), card=card)
         except ValueError as error:
-            faults.append(error)
-        else:
-            return pattern
-    raise faults[0] if faults else ValueError(f"{task} has no config at scale {scale}; add one to configs/{task}.")
+            return error
+        return None
 
 
-def refuse_without_data(tasks: Sequence[str], scale: str) -> None:
+def refuse_without_data(setting: Setting) -> None:
     """Raise MissingData if the data of a task is nowhere, before anything loads torch."""
-    refuse_missing_data(pattern.format(scale=scale) for task in tasks for pattern in patterns_of(task, scale)[:1])
+    refuse_missing_data(pattern.format(scale=setting.scale) for task in setting.tasks for pattern in setting.patterns(task)[:1])
 
 
-def other_ways(study: Study, cards: Sequence[CardFacts]) -> Iterator[tuple[str, Study]]:
+def other_ways(study: Study, setting: Setting, cards: Sequence[CardFacts]) -> Iterator[tuple[str, Study]]:
     """Yield the same study by each other protocol, for each task alone and with one seed, after the option that asks for it."""
     for name in dict.fromkeys(name for task in study.tasks for name in protocol_files(task)):
         if name != study.protocol:
             with suppress(ValueError):  # the scale has a protocol of its own, or a network cannot be trained by it
-                configs = choose_configs(study.tasks, study.scale, name, cards)
+                configs = replace(setting, protocol=name).configs(cards)
                 yield f"--protocol {name}", replace(study, protocol=name, file=structs.replace(study.file, configs=configs))
     if len(study.tasks) > 1:
         for task in study.tasks:

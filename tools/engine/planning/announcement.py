@@ -22,6 +22,7 @@ def announce(study: Study, jobs: int) -> Iterator[str]:
         jobs: number of runs at once.
     """
     costs = Costs(study, past_runs())
+    yield protocol_line(costs)
     yield cost_line(costs, jobs)
     if origins := sources(costs):
         yield f"Estimated by {'; by '.join(origins)}."
@@ -33,6 +34,14 @@ def announce(study: Study, jobs: int) -> Iterator[str]:
         return
     for task in dict.fromkeys(node.task for node in costs.rows):
         yield difference_line(task, costs)
+
+
+def protocol_line(costs: Costs) -> str:
+    """Return a sentence on the network and the protocol of each task."""
+    plans = {node.task: node.plan for node in costs.rows}
+    texts = (f"{task} by {plan.network} (protocol {plan.protocol.name})" for task, plan in plans.items())
+    text = ", ".join(texts)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def difference_line(task: str, costs: Costs) -> str:

@@ -261,6 +261,7 @@ def load_study(
     _check_seeds(seeds, fine_tunings)
     asked_tasks = tuple(dict.fromkeys(tasks or all_tasks))
     _check_tasks(file, all_tasks, asked_tasks, protocol)
+    refuse_protocol(protocol, scale)
     _check_teachers(file, [catalogue[name] for name in rows], teachers or {})
     study = Study(
         path=Path(study_path),
@@ -324,6 +325,12 @@ def _check_tasks(file: StudySchema, all_tasks: tuple[str, ...], tasks: Collectio
     if protocol:
         protocols = [name for task in tasks for name in protocol_files(task)]
         refuse_unknown_name(f"protocol for {', '.join(tasks)}", protocol, protocols or ["none"])
+
+
+def refuse_protocol(protocol: str | None, scale: str) -> None:
+    """Raise ValueError if a protocol is asked for at a scale other than paper, whose configs have protocols of their own."""
+    if protocol and scale != "paper":
+        raise ValueError(f"--protocol works only with --scale paper, and --scale is {scale}; leave out --protocol {protocol}.")
 
 
 def _check_transfers(study: Study) -> None:
