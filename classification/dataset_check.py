@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -329,6 +329,21 @@ def _check_oddities(cmyk: int, disguised: set[str], expected: Expected) -> Itera
 def _range(low: int, high: int) -> str:
     """Format a range, or a single number if both ends are the same."""
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def published_training(cfg, known: Sequence[Expected] = (IMAGENET, PLACES365)) -> str:
+    """Return the published name and number of the images of a run, if it trains on all; '' if not.
+
+    Counts the class folders and the images of one, and takes a dataset for the published one if both and the names fit.
+    """
+    folder = Path(cfg.train_dataloader.dataset.root)
+    names = sorted(name for name in (os.listdir(folder) if folder.is_dir() else ()) if not is_hidden(name))
+    for expected in known:
+        if len(names) == expected.classes and all(re.fullmatch(expected.pattern, name) for name in names):
+            low, high = expected.train_each
+            if (folder / names[0]).is_dir() and low <= len(os.listdir(folder / names[0])) <= high:
+                return f"{expected.train:,} images of {expected.name}"
+    return ""
 
 
 def describe(expected: Expected) -> str:

@@ -256,6 +256,17 @@ def _inspect(root: Path, year: str, classes: Sequence[str], name: str) -> Seen:
     return Seen(look, len(objects), sum(thing.difficult == "1" for thing in objects), faults)
 
 
+def published_training(cfg, expected: Expected = VOC) -> str:
+    """Return which published list of images a run trains on in full, with their number; '' if it does not. Counts lines alone."""
+    data = cfg.train_dataloader.dataset
+    for dataset in data.get("datasets", [data]):
+        path = Path(dataset.data_root) / dataset.ann_file
+        for part in expected.lists:
+            if path.match(part.path) and path.is_file() and len(list_lines(path)) == part.images:
+                return f"{part.images:,} images of {part}"
+    return ""
+
+
 def describe(expected: Expected) -> str:
     """Return the layout and the counts that ``check_devkit`` expects, as text for people."""
     rows = [f"  DIR/{part.path:36} {part.images:>6,} images, needed {part.use}" for part in expected.lists]

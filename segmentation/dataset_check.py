@@ -304,6 +304,15 @@ def _inspect(root: Path, split: str, stem: str) -> Seen:
     return Seen(image, count_ids(mask), faults)
 
 
+def published_training(cfg, expected: Expected = ADE20K) -> str:
+    """Return the published name and number of the images of a run, if it trains on all; '' if not. Counts names alone."""
+    dataset = cfg.train_dataloader.dataset
+    folder = Path(dataset.data_root) / dataset.data_prefix.img_path
+    names = os.listdir(folder) if folder.is_dir() else []
+    count = sum(name.endswith(IMAGE) and not is_hidden(name) for name in names)
+    return f"{count:,} images of {expected.name}" if count == expected.training else ""
+
+
 def describe(expected: Expected) -> str:
     """Describe the layout and the counts that ``check_release`` expects, for a help text."""
     rows = [

@@ -26,15 +26,21 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
+from backbones.common.files import write_text
 from backbones.common.project import SCALES
 from tools.engine.cli import CommandParser, main
-from tools.engine.comparing.setting import Setting, check_name, detectors, other_ways, refuse_without_data, transfer_tasks
+from tools.engine.comparing.rows import rows_of
+from tools.engine.comparing.setting import Setting, check_name, detectors, other_ways, transfer_tasks
+from tools.engine.comparing.study_file import FILE, refuse_folder, study_text
 from tools.engine.config.arguments import whole_number
 from tools.engine.openmmlab_flags import STUDY, add_counterparts
 from tools.engine.studies.arguments import MOST_SEEDS, add_machine_arguments, add_run_options, jobs_of, set_environment
+from tools.engine.studies.graph import nodes_of, refuse_without_data
+from tools.engine.studies.study import Study, load_study
 
 
 def parse() -> argparse.Namespace:
@@ -85,9 +91,16 @@ def file_options(args: argparse.Namespace) -> dict:
 def compare() -> int:
     args = parse()
     set_environment(args)
-    study, cards = study_of_rows(args)
-    if not is_agreed(study, args, cards):
-        return 0
+    text, cards = study_of_rows(args)
+    path = check_name(args.name, args.scale) / FILE
+    with TemporaryDirectory() as folder:  # nothing is left where data is missing or a person says no
+        planned = loaded(Path(folder) / FILE, text, args)
+        is_long = say_cost(planned, args, cards)
+        refuse_without_data(planned)
+        if is_long and not is_agreed(args):
+            return 0
+    study = loaded(path, text, args)
+    say(f"The study of these rows: {path}")
     from tools.engine.launching.study_run import launch
     from tools.engine.planning.remaining import time_left_of
     from tools.engine.reporting.study_report import report_study
@@ -98,32 +111,31 @@ def compare() -> int:
     return outcome.status
 
 
-def study_of_rows(args: argparse.Namespace) -> tuple:
-    """Check the command line, make the cards and write the study; return it, and the facts of its cards.
+def study_of_rows(args: argparse.Namespace) -> tuple[str, list]:
+    """Check the command line and make the cards; return the text of the study's file, and the facts of its cards.
 
     Raises:
-        ValueError: something is wrong with a name, a row or a file, or data is missing.
+        ValueError: something is wrong with a name, a row or a file.
     """
-    from tools.engine.comparing.rows import rows_of
-
     folder = check_name(args.name, args.scale)
     setting = setting_of(args)
     setting.check()
     rows = rows_of(args.rows, file_options(args))
     setting.configs([])  # refuses a protocol that no config takes
-    refuse_without_data(setting)
-    from tools.engine.comparing.backbones import bring_backbones  # these load torch
-    from tools.engine.comparing.study_file import study_text, write_study
-    from tools.engine.studies.study import load_study
+    refuse_folder(folder, [row.label for row in rows])
+    from tools.engine.comparing.backbones import bring_backbones  # loads torch
 
     backbones = bring_backbones(rows, args.variant, say)
     cards = [facts for backbone in backbones if (facts := backbone.facts)]
     configs = setting.configs(cards)
-    text = study_text(args.name, backbones, configs, shlex.join(sys.argv[1:]), study_options(folder, args))
-    path = write_study(folder, text, backbones)
-    say(f"The study of these rows: {path}")
+    return study_text(args.name, backbones, configs, shlex.join(sys.argv[1:]), study_options(folder, args)), cards
+
+
+def loaded(path: Path, text: str, args: argparse.Namespace) -> Study:
+    """Write the file of the study, and return the study with the options of the command line."""
+    write_text(path, text)
     options = dict(protocol=args.protocol, vis=args.vis, processes=args.gpus or args.processes)
-    return load_study(str(path), args.scale, seeds=args.seeds, **options), cards
+    return load_study(str(path), args.scale, seeds=args.seeds, **options)
 
 
 def setting_of(args: argparse.Namespace) -> Setting:
@@ -138,16 +150,20 @@ def study_options(folder: Path, args: argparse.Namespace) -> str:
     return shlex.join(options + (["--protocol", args.protocol] if args.protocol else []))
 
 
-def is_agreed(study, args: argparse.Namespace, cards) -> bool:
-    """Say what will run and how long it takes; return False if a person at a terminal does not want that."""
+def say_cost(study: Study, args: argparse.Namespace, cards: list) -> bool:
+    """Say what will run and how long it takes, without any data; return whether that is long."""
     from tools.engine.planning.announcement import LONG, announce, hours_left, shorter_ways
-    from tools.engine.studies.graph import nodes_of
 
     for line in announce(study, jobs_of(args, nodes_of(study))):
         say(line)
-    if hours_left(study) < LONG:
-        return True
-    say(shorter_ways(study, dict(other_ways(study, setting_of(args), cards))))
+    is_long = hours_left(study) >= LONG
+    if is_long:
+        say(shorter_ways(study, dict(other_ways(study, setting_of(args), cards))))
+    return is_long
+
+
+def is_agreed(args: argparse.Namespace) -> bool:
+    """Return False if a person at a terminal does not want a long study to start."""
     if args.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return True
     try:
@@ -160,7 +176,7 @@ def say(line: str) -> None:
     """Print a line, folded to the width of the terminal."""
     from tools.engine.runs.lines import folded, width
 
-    print(folded(line, width()))
+    print(folded(line, width()), flush=True)  # before an error on stderr
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 
 from tools.engine.cli import CommandParser, main
 from tools.engine.config.arguments import add_run_arguments, overrides_of, resolved_of
-from tools.engine.config.data_needed import refuse_missing_data
+from tools.engine.config.data_needed import refuse_missing_data, refuse_whole
 from tools.engine.openmmlab_flags import TRAIN, add_counterparts
 from tools.engine.stopping import stop_with_launcher
 
@@ -76,6 +76,7 @@ def train() -> int:
     if args.rescan:
         rescan()
     resolved = resolved_of(args)
+    refuse_whole(resolved.cfg)
     check_expected(resolved.key, args.expect_key)
     scalars = visualizer(args.vis) if args.vis else None
     refuse_missing(args.vis)

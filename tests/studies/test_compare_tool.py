@@ -12,6 +12,7 @@ import torch
 
 from backbones import BackboneCard, ResNet
 from backbones.card_facts import CardFacts
+from backbones.common.files import MissingData, write_text
 from backbones.common.project import ROOT
 from backbones.interchange import sources
 from backbones.interchange.sources import CARDS, Source, card_of
@@ -20,7 +21,7 @@ from tools import compare as tool
 from tools.engine.comparing.backbones import Backbone, bring_backbones
 from tools.engine.comparing.rows import rows_of
 from tools.engine.comparing.setting import Setting, detectors, other_ways
-from tools.engine.comparing.study_file import study_text, write_study
+from tools.engine.comparing.study_file import FILE, refuse_folder, study_text
 from tools.engine.config import resolve
 from tools.engine.planning.announcement import announce, shorter_ways, smallest_shown
 from tools.engine.power import power_of
@@ -207,7 +208,10 @@ def written(*texts: str, name: str = "mine", tasks: tuple[str, ...] = ("detectio
     cards = [backbone.facts for backbone in backbones if backbone.card]
     configs = Setting(tasks, "toy").configs(cards)
     text = study_text(name, backbones, configs, f"{' '.join(texts)} --scale toy", "STUDY --scale toy")
-    return write_study(Path(f"work_dirs/{name}-toy"), text, backbones)
+    folder = Path(f"work_dirs/{name}-toy")
+    refuse_folder(folder, [backbone.label for backbone in backbones])
+    write_text(folder / FILE, text)
+    return folder / FILE
 
 
 def test_the_study_that_is_written_has_the_rows_and_configs_of_the_comparison():
@@ -312,25 +316,25 @@ def test_the_difference_that_seeds_show_is_where_the_power_passes_four_fifths(n)
     assert power_of(n, shown, 0.3) >= 0.8 > power_of(n, 0.99 * shown, 0.3)
 
 
-def test_a_long_comparison_names_shorter_ways_and_asks_at_a_terminal(monkeypatch):
+def test_a_long_comparison_names_shorter_ways():
     backbones = brought(saved("a.pth", "d"), "scratch")
     setting = Setting(("detection", "segmentation"), "paper")
     configs = setting.configs([backbones[0].facts])
-    path = write_study(Path("work_dirs/mine-paper"), study_text("mine", backbones, configs, "", ""), backbones)
-    study = load_study(str(path), "paper", seeds=3)
+    Path(FILE).write_text(study_text("mine", backbones, configs, "", ""))
+    study = load_study(FILE, "paper", seeds=3)
     facts = [backbones[0].facts]
     line = shorter_ways(study, dict(other_ways(study, setting, facts)))
     assert line.startswith("Shorter ways: --protocol ranking (about ") and "--tasks detection (" in line and "--seeds 1 (" in line
 
+
+def test_a_person_at_a_terminal_is_asked(monkeypatch):
     asked = []
     monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or "no")
-    asked_for = dict(jobs=1, gpus=0, tasks=None, scale="paper", protocol=None, detector=None)
-    args = Namespace(yes=False, **asked_for)
-    assert tool.is_agreed(study, args, facts) and not asked  # no terminal: it has said so, and goes on
+    assert tool.is_agreed(Namespace(yes=False)) and not asked  # no terminal: it has said the cost, and goes on
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
-    assert not tool.is_agreed(study, args, facts) and asked == ["Start? [y/N] "]
-    assert tool.is_agreed(study, Namespace(yes=True, **asked_for), facts) and len(asked) == 1
+    assert not tool.is_agreed(Namespace(yes=False)) and asked == ["Start? [y/N] "]
+    assert tool.is_agreed(Namespace(yes=True)) and len(asked) == 1
 
 
 # ---- the command
@@ -341,12 +345,23 @@ def call(monkeypatch, *arguments: str) -> int:
     return tool.compare()
 
 
-def test_missing_data_is_said_before_anything_is_imported(monkeypatch):
+@pytest.mark.parametrize("scale", ["toy", "mini", "paper"])
+def test_rows_and_their_cost_are_said_before_missing_data(monkeypatch, capsys, scale):
     monkeypatch.setenv("DATA_ROOT", "nowhere")
     saved("a.pth", "d")
-    with pytest.raises(ValueError, match="nowhere/toy"):
+    with pytest.raises(MissingData, match="nowhere/"):
+        call(monkeypatch, "a.pth", "scratch", "--scale", scale)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "a: resnet50-D from a.pth" in said and "12 runs: 0 done, 12 to do (6 of detection, 6 of segmentation), about " in said
+    assert ("Shorter ways: " in said) == (scale == "paper")
+    assert [path.name for path in Path("work_dirs").iterdir()] == ["cards"]  # which the next call takes
+
+
+def test_data_is_not_asked_for_where_the_rows_are_wrong(monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", "nowhere")
+    Path("a.pth").write_text("not weights")
+    with pytest.raises(ValueError, match="a.pth is no file of weights"):
         call(monkeypatch, "a.pth", "scratch", "--scale", "toy")
-    assert not Path("work_dirs").exists()
 
 
 @pytest.mark.slow

@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from backbones.common.files import MissingData, missing_folder
 from backbones.common.project import ROOT
-from tools.engine.config.data_needed import refuse_missing_data
+from tests.helpers.inputs.calls import answer
+from tools.engine.config import Options, resolve
+from tools.engine.config.data_needed import refuse_missing_data, refuse_whole
 from tools.engine.studies.graph import refuse_without_data
 from tools.engine.studies.study import load_study
 
@@ -122,3 +125,95 @@ def test_a_study_asks_for_the_data_of_the_runs_that_it_has(empty):
         refuse_without_data(load_study("configs/studies/demo.py", "paper", recipes=["scratch"], tasks=["detection"]))
     (empty / "data/imagenet").mkdir(parents=True)
     refuse_without_data(load_study("configs/studies/demo.py", "paper", tasks=["classification"]))
+
+
+# ---- all of a published dataset at scale mini
+
+
+def make_voc(images: int, name: str = "trainval") -> None:
+    lists = Path("data/VOCdevkit/VOC2007/ImageSets/Main")
+    lists.mkdir(parents=True, exist_ok=True)
+    (lists / f"{name}.txt").write_text("".join(f"{i:06}\n" for i in range(images)))
+
+
+def make_ade20k(images: int) -> None:
+    folder = Path("data/ade20k-mini/ADEChallengeData2016/images/training")
+    folder.mkdir(parents=True)
+    for i in range(images):
+        (folder / f"ADE_train_{i:08}.jpg").touch()
+
+
+def make_imagenet(classes: int, images: int = 1300) -> None:
+    for i in range(classes):
+        Path(f"data/imagenet-mini/train/n{i:08}").mkdir(parents=True)
+    for i in range(images):
+        Path(f"data/imagenet-mini/train/n00000000/{i}.JPEG").touch()
+
+
+MINI = {
+    "detection": "configs/detection/faster_rcnn_fpn_mini.py",
+    "segmentation": "configs/segmentation/fcn_mini.py",
+    "classification": "configs/classification/resnet50_mini.py",
+}
+
+
+def plain(task: str, **overrides):
+    """Return the resolved config of a task at scale mini."""
+    backbone = None if task == "classification" else "scratch"
+    return resolve(MINI[task], Options(backbone=backbone, overrides=overrides)).cfg
+
+
+@pytest.mark.parametrize(
+    ("task", "make", "words"),
+    [
+        ("detection", partial(make_voc, 5011), "5,011 images of VOC2007 trainval"),
+        ("segmentation", partial(make_ade20k, 20_210), r"20,210 images of ADE20K \(SceneParse150\)"),
+        ("classification", partial(make_imagenet, 1000), r"1,281,167 images of ImageNet \(ILSVRC2012\)"),
+    ],
+)
+def test_scale_mini_does_not_train_on_all_of_a_published_dataset(task, make, words):
+    make()
+    ways = "prepare_data.py subset --for mini and set DATA_ROOT to data/mini, or train at scale paper"
+    with pytest.raises(ValueError, match=f"would train on all {words} in data: .*{ways}"):
+        refuse_whole(plain(task))
+
+
+@pytest.mark.parametrize(
+    ("task", "make"),
+    [
+        ("detection", partial(make_voc, 290)),
+        ("detection", partial(make_voc, 5012)),
+        ("segmentation", partial(make_ade20k, 357)),
+        ("classification", partial(make_imagenet, 20)),
+        ("classification", partial(make_imagenet, 1000, 200)),
+        ("classification", lambda: None),
+    ],
+)
+def test_scale_mini_trains_on_data_of_any_other_size(task, make):
+    make()
+    refuse_whole(plain(task))
+
+
+def test_a_list_of_ones_own_beside_the_published_one_is_no_whole_dataset():
+    make_voc(5011)
+    make_voc(290, "few")
+    refuse_whole(plain("detection", **{"protocol.train": ("VOC2007/few",)}))
+
+
+def test_scale_paper_trains_on_all():
+    make_voc(5011)
+    refuse_whole(resolve("configs/detection/faster_rcnn_fpn_paper.py", Options(backbone="scratch")).cfg)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("train.py", MINI["detection"], "--backbone", "scratch"),
+        ("study.py", "run", "demo", "--scale", "mini", "--recipes", "scratch", "--tasks", "detection"),
+    ],
+    ids=" ".join,
+)
+def test_all_of_voc_is_refused_before_anything_is_read(line):
+    make_voc(5011)
+    given = answer(line[0].removesuffix(".py"), line[1:], {})
+    assert given.status == 2 and "all 5,011 images of VOC2007 trainval" in given.err and not Path("work_dirs").exists()

@@ -68,7 +68,9 @@ def rows() -> Iterator[Row]:
     for args, words in REFUSED:
         yield Row("comparisons", f"compare {shlex.join(args) or 'alone'}", "compare", args, words, prepare=_prepare)
     missing = {"DATA_ROOT": "nowhere"}
-    yield Row("comparisons", "no data", "compare", ("card", "a.pth", *TOY), ("nowhere/toy",), prepare=_prepare, variables=missing)
+    yield Row(
+        "comparisons", "no data", "compare", ("card", "scratch", *TOY), ("nowhere/toy",), prepare=_prepare, variables=missing
+    )
     for name, words in BACKBONES:
         args = (CONFIGS["segmentation"], "--backbone", name)
         yield Row("comparisons", f"print_config {shlex.join(args)}", "print_config", args, words, prepare=_prepare)

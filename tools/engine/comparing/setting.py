@@ -1,4 +1,4 @@
-"""Choose the tasks of a comparison and their configs, and check that their data is there."""
+"""Choose the tasks of a comparison, their configs and the folder of its table."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,6 @@ from backbones.card_facts import CardFacts
 from backbones.common.project import CONFIGS, SCALES, SCRATCH
 from backbones.transfer.protocols import protocol_files
 from tools.engine.config import Options, having, resolve, task_of
-from tools.engine.config.data_needed import refuse_missing_data
 from tools.engine.studies.study import Study, refuse_protocol, refuse_unknown_name
 
 PATTERN = "configs/{task}/{stem}_{{scale}}.py"
@@ -108,11 +107,6 @@ class Setting:
         except ValueError as error:
             return error
         return None
-
-
-def refuse_without_data(setting: Setting) -> None:
-    """Raise MissingData if the data of a task is nowhere, before anything loads torch."""
-    refuse_missing_data(pattern.format(scale=setting.scale) for task in setting.tasks for pattern in setting.patterns(task)[:1])
 
 
 def other_ways(study: Study, setting: Setting, cards: Sequence[CardFacts]) -> Iterator[tuple[str, Study]]:

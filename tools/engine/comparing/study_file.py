@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from backbones.common.files import write_text
 from backbones.common.project import SCRATCH
 from tools.engine.comparing.backbones import Backbone
 from tools.engine.config import task_of
@@ -81,23 +80,23 @@ def _in_docstring(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def write_study(folder: Path, text: str, backbones: Sequence[Backbone]) -> Path:
-    """Write the study's file into the folder of its table, and return its path.
+def refuse_folder(folder: Path, labels: Sequence[str]) -> None:
+    """Refuse the folder of another study, or of a comparison that has other rows, whose report this one would replace.
 
-    A comparison that has all the rows of the earlier one replaces its file.
+    Args:
+        folder: of the comparison's table.
+        labels: of its rows. If they include all of the earlier comparison, its file may be replaced.
 
     Raises:
-        ValueError: the folder holds another study, or a comparison of other rows, whose report this one would replace.
+        ValueError: the folder is refused; says what it holds.
     """
     path = folder / FILE
     if path.is_file():
         earlier = read(path).get("recipes", ())
-        if gone := [label for label in earlier if label not in {backbone.label for backbone in backbones}]:
+        if gone := [label for label in earlier if label not in labels]:
             raise ValueError(
                 f"{path} compares {', '.join(earlier)}, and {', '.join(gone)} is not among the rows given now; choose another "
                 "name with --name, or remove that folder (finished runs stay in work_dirs/runs)."
             )
     elif os.path.exists(folder / STUDY):
         raise ValueError(f"{folder} holds the table of another study; choose another name with --name.")
-    write_text(path, text)
-    return path

@@ -38,6 +38,21 @@ def refuse_missing_data(paths: Iterable[str | Path], overrides: Mapping[str, Any
     raise MissingData(f"{', '.join(missing)} {state}; {root_state()}. {' '.join(remedies)}", lines)
 
 
+def refuse_whole(cfg) -> None:
+    """Refuse to train at scale mini on all of a published dataset, as happens where DATA_ROOT was not set.
+
+    Raises:
+        ValueError: the resolved config does; says how to get data of scale mini.
+    """
+    if cfg.scale != "mini" or cfg.task not in having("dataset_check").split(", "):
+        return
+    if found := import_module(f"{cfg.task}.dataset_check").published_training(cfg):
+        raise ValueError(
+            f"Scale mini is for small data and would train on all {found} in {data_root()}: make a subset with python "
+            "tools/prepare_data.py subset --for mini and set DATA_ROOT to data/mini, or train at scale paper."
+        )
+
+
 def values_of(path: str | Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the task, the scale and the data_root of a config that it states as text."""
     cfg = read(path)

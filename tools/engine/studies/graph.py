@@ -9,13 +9,13 @@ from pathlib import Path
 from backbones.card_facts import LIKE, CardFacts
 from backbones.resolving import Machine
 from tools.engine.config import Options, Resolved, find_config, resolve, task_of
-from tools.engine.config.data_needed import refuse_missing_data
+from tools.engine.config.data_needed import refuse_missing_data, refuse_whole
 from tools.engine.config.resolving import effective
 from tools.engine.config.run_key import SEED, differences
 from tools.engine.config.signatures import check_signatures
 from tools.engine.run_folder import CONTENT, RECORD, RUNS, read_content
 from tools.engine.studies.node import Node
-from tools.engine.studies.study import MOST_SEEDS, SCRATCH, Network, Recipe, Study, pretrained
+from tools.engine.studies.study import MOST_SEEDS, SCRATCH, Network, Recipe, Study
 
 _shared: dict[str, Resolved] = {}
 
@@ -163,12 +163,20 @@ def _teacher(study: Study, recipe: Recipe) -> tuple[Node | None, str]:
 
 
 def refuse_without_data(study: Study) -> None:
-    """Raise MissingData if the data of a config of the study is nowhere, before torch is loaded and keys are computed."""
+    """Refuse a study whose data is nowhere or not meant for its scale, before torch is loaded and keys are computed.
+
+    Raises:
+        MissingData: the data of a config does not exist.
+        ValueError: see ``refuse_whole``.
+    """
     rows = [study.catalogue[name] for name in study.recipes]
-    patterns = list(study.transfers().values())
+    options = {pattern: Options(backbone=SCRATCH) for pattern in study.transfers().values()}
     if any(row.tricks is not None and not row.weights for row in rows):
-        patterns += pretrained(study)
-    refuse_missing_data(dict.fromkeys(pattern.format(scale=study.scale) for pattern in reversed(patterns)))
+        options |= {network.config: Options(overrides=dict(network.overrides)) for network in study.networks if network.config}
+    asked = {pattern.format(scale=study.scale): options[pattern] for pattern in reversed(options)}
+    refuse_missing_data(asked)
+    for path, given in asked.items() if study.scale == "mini" else ():
+        refuse_whole(shared(path, given).cfg)
 
 
 def check(study: Study) -> None:
