@@ -33,7 +33,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 from backbones.common.files import write_text
 from backbones.common.project import SCALES
 from tools.engine.cli import CommandParser, main
-from tools.engine.comparing.rows import rows_of
+from tools.engine.comparing.rows import refuse_other_files, rows_of
 from tools.engine.comparing.setting import Setting, check_name, detectors, other_ways, transfer_tasks
 from tools.engine.comparing.study_file import FILE, refuse_folder, study_text
 from tools.engine.config.arguments import whole_number
@@ -117,10 +117,14 @@ def study_of_rows(args: argparse.Namespace) -> tuple[str, list]:
     Raises:
         ValueError: something is wrong with a name, a row or a file.
     """
+    from tools.engine.launching.slurm import settings_of  # here for load time
+
     folder = check_name(args.name, args.scale)
     setting = setting_of(args)
     setting.check()
     rows = rows_of(args.rows, file_options(args))
+    refuse_other_files(rows)
+    settings_of(args)  # refuses wrong options
     setting.configs([])  # refuses a protocol that no config takes
     refuse_folder(folder, [row.label for row in rows])
     from tools.engine.comparing.backbones import bring_backbones  # loads torch

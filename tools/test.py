@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
@@ -21,7 +22,7 @@ from backbones.common.project import find_run
 from tools.engine.cli import CommandParser, explained, main
 from tools.engine.config.data_needed import refuse_missing_data
 from tools.engine.openmmlab_flags import TEST, add_counterparts
-from tools.engine.run_folder import CONFIG, checkpoints_in
+from tools.engine.run_folder import CONFIG, checkpoints_in, refuse_missing_checkpoint
 
 
 def parse() -> argparse.Namespace:
@@ -60,10 +61,31 @@ def files_of(config: str, checkpoint: str | None) -> tuple[str, Path]:
     return config, beside if not os.path.exists(checkpoint) and beside.is_file() else Path(checkpoint)
 
 
+def check(config: str, checkpoint: Path, args: argparse.Namespace) -> None:
+    """Raise ValueError for what is wrong with a test, as far as that takes no torch."""
+    from tools.engine.config import resolve_run
+
+    resolved = resolve_run(config, args.launcher)
+    refuse_missing_checkpoint(checkpoint)
+    if args.inference:
+        set_inference(resolved, args.inference)
+
+
+def set_inference(resolved, name: str) -> None:
+    """Set the inference mode of a test, in place.
+
+    Raises:
+        ValueError: the task has no such mode.
+    """
+    if not hasattr(resolved.task, "set_inference"):
+        raise ValueError(f"--inference is for segmentation; leave it out for {resolved.cfg.task}.")
+    resolved.task.set_inference(resolved.cfg, name)
+
+
 def test() -> None:
     args = parse()
     config, checkpoint = files_of(args.config, args.checkpoint)
-    refuse_missing_data([config])  # before torch is loaded, which takes seconds
+    refuse_missing_data([config], check=partial(check, config, checkpoint, args))  # before torch is loaded, which takes seconds
 
     from tools.engine.config import untrusted_notice
     from tools.engine.console import run_console
@@ -78,9 +100,7 @@ def test() -> None:
         print(notice, file=sys.stderr)
     set_threads(resolved)
     if args.inference:
-        if not hasattr(resolved.task, "set_inference"):
-            raise ValueError(f"--inference is for segmentation; leave it out for {resolved.cfg.task}.")
-        resolved.task.set_inference(resolved.cfg, args.inference)
+        set_inference(resolved, args.inference)
     resolved.task.check_data(resolved.cfg)
     with run_console(None, rank_of(args.launcher)) as console:
         metrics = measure(resolved, checkpoint, args, console)

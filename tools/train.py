@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
 from tools.engine.cli import CommandParser, main
-from tools.engine.config.arguments import add_run_arguments, overrides_of, resolved_of
+from tools.engine.config.arguments import add_run_arguments, check_run_arguments, overrides_of, resolved_of
 from tools.engine.config.data_needed import refuse_missing_data, refuse_whole
 from tools.engine.openmmlab_flags import TRAIN, add_counterparts
 from tools.engine.stopping import stop_with_launcher
@@ -64,7 +64,8 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
 def train() -> int:
     args = parse()
     stop_with_launcher()
-    refuse_missing_data([args.config], overrides_of(args.cfg_options))  # before torch is loaded, which takes seconds
+    checks = (lambda: check_run_arguments(args), lambda: resolved_of(args).upstream)
+    refuse_missing_data([args.config], overrides_of(args.cfg_options), *checks)  # before torch is loaded, which takes seconds
 
     from tools.engine.config.fingerprint import rescan
     from tools.engine.console import run_console

@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +23,30 @@ VARIABLES = ("OMP_", "GOMP_", "KMP_", "MKL_", "CUDA_", "NVIDIA_", "ATEN_", "TORC
 THREADS = "OMP_NUM_THREADS"
 DEVICE = "TRICKTRANSFER_DEVICE"  # environment variable: cpu or cuda, the device of runs if it differs from this host's
 BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+_quick = ContextVar("quick", default=False)
+
+
+class TakesLong(Exception):
+    """Say that a fact is not in the cache, where there is no time to compute it."""
+
+
+@contextmanager
+def quickly() -> Iterator[None]:
+    """Load no torch and read no data inside, as for an answer at once.
+
+    A fact that is not in the cache raises ``TakesLong``, ``machine`` guesses, and data counts as missing.
+    """
+    token = _quick.set(True)
+    try:
+        yield
+    finally:
+        _quick.reset(token)
+
+
+def is_quick() -> bool:
+    """Return whether this is called inside ``quickly``."""
+    return _quick.get()
 
 
 def folder() -> Path:
@@ -39,6 +65,9 @@ def cached(kind: str, depends: Any, make: Callable[[], dict]) -> dict:
         kind: of fact; the beginning of the file name.
         depends: all plain values that decide the result; they are part of the cache key.
         make: returns a dict of plain values.
+
+    Raises:
+        TakesLong: inside ``quickly``, the cache does not have it.
     """
     digest = hashlib.sha256(json.dumps([kind, depends], sort_keys=True).encode()).hexdigest()[:16]
     path = folder() / f"{kind}-{digest}.json"
@@ -54,6 +83,8 @@ def _read_or_make(path: Path, make: Callable[[], dict]) -> dict:
     try:
         return read_json(path)
     except (OSError, ValueError):
+        if is_quick():
+            raise TakesLong(path.stem) from None
         facts = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,9 +104,12 @@ def machine() -> dict:
     Raises:
         ValueError: that variable is neither cpu nor cuda.
     """
-    facts = _torch_facts() if "torch" in sys.modules else cached("machine", _surroundings(), _torch_facts)
-    if not facts["cuda"] and threads_of_torchrun():
-        facts = facts | cached("threads", _surroundings(without=THREADS), _default_threads)
+    try:
+        facts = _torch_facts() if "torch" in sys.modules else cached("machine", _surroundings(), _torch_facts)
+        if not facts["cuda"] and threads_of_torchrun():
+            facts = facts | cached("threads", _surroundings(without=THREADS), _default_threads)
+    except TakesLong:
+        facts = {"threads": os.cpu_count() or 1, "cuda": False, "bf16": False}
     device = os.environ.get(DEVICE)
     if not device:
         return facts

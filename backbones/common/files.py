@@ -1,8 +1,10 @@
 """Read files, and write them atomically: to a temporary file beside the target, synced, then renamed."""
 
+import difflib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import zipfile
@@ -15,6 +17,14 @@ from backbones.common.project import data_root
 
 INFLATED, RATIO = 1 << 30, 100  # an archive may unpack to this many bytes, or to this many times its own size if that is more
 PART = ".part"  # suffix of temporary files and folders; a killed process leaves them, ``remove_parts`` deletes them
+MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # begins the pickles of torch 0.1.10 to 1.5
+OTHER_KINDS = (  # how a file begins that is no file of weights, and what to do
+    (rb"version https://git-lfs", "is a pointer of Git LFS and not the file itself; run git lfs pull in its clone"),
+    (rb"\s*<(!DOCTYPE|html|\?xml)", "is a web page, as a failed download leaves it; download the file itself"),
+    (rb"\x89HDF", "is an HDF5 file, as Keras writes it; give a .safetensors or torch file"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ", "is compressed; unpack it, and give the file of weights in it"),
+    (rb"\Z", "is empty; download or copy it again"),
+)
 
 
 class MissingData(ValueError):
@@ -171,6 +181,51 @@ def check_archive(path: str | Path) -> None:
             f"{path} has {size:,} bytes and would unpack to {unpacked:,}, which no file of this kind does; it is not read. "
             "Get it anew from its source."
         )
+
+
+def weights_kind(path: Path) -> str:
+    """Return the format of a file of weights: 'safetensors', 'torch', 'tar' or 'pickle'.
+
+    Raises:
+        ValueError: it is missing or of another format; says which, if that can be told.
+    """
+    if not path.exists():
+        near = difflib.get_close_matches(path.name, [p.name for p in path.absolute().parent.glob("*.*")], cutoff=0.5)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise ValueError(f"There is no file {path}{hint}; give the path of a .safetensors or torch file, or timm:NAME.")
+    check_archive(path)
+    with open(path, "rb") as file:
+        head = file.read(512)
+    if head.startswith(b"PK"):
+        _check_zip(path)
+        return "torch"
+    if head.startswith(b"\x80"):
+        return "torch" if MAGIC in head[:32] else "pickle"
+    if head[8:9] == b"{":
+        return "safetensors"
+    if head[257:262] == b"ustar":
+        return "tar"
+    for pattern, words in OTHER_KINDS:
+        if re.match(pattern, head, re.IGNORECASE):
+            raise ValueError(f"{path} {words}.")
+    start = head.split(b"\n")[0].decode("latin1")[:40].strip()
+    raise ValueError(f"{path} is no file of weights (it starts with {start!r}); give a .safetensors or torch file.")
+
+
+def _check_zip(path: Path) -> None:
+    """Raise ValueError if a zip archive is a program or another archive than torch.save writes."""
+    entries = [entry.filename for entry in zip_entries(path)]
+    if not entries:
+        return  # it is cut short, as torch says when it reads it
+    names = {name.partition("/")[2] or name: name for name in entries}
+    if "constants.pkl" in names:
+        raise ValueError(
+            f"{path} is a TorchScript program and no state dict; save its weights with torch.save(torch.jit.load("
+            f"{path.name!r}).state_dict(), 'weights.pth') if you trust it, which runs it, and import that file."
+        )
+    if "data.pkl" not in names:
+        first = ", ".join(sorted(names.values())[:3])
+        raise ValueError(f"{path} is a zip archive that torch.save has not written (it holds {first}); give a file of weights.")
 
 
 def read_npz(path: str | Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Read files of weights of any common format without running any code that they contain."""
 
-import difflib
 import pickle
 import re
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from backbones.common.files import check_archive, sha256, zip_entries
+from backbones.common.files import sha256, weights_kind
 from backbones.interchange.old_formats import OtherArchive, Unknown, read_archive, read_arrays
 
 
@@ -37,14 +36,6 @@ BESIDE_WEIGHTS = (
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
     "argparse.Namespace",
     *(f"pathlib.{name}" for name in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")),
-)
-MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # begins the pickles of torch 0.1.10 to 1.5
-OTHER_KINDS = (  # how a file begins that is no file of weights, and what to do
-    (rb"version https://git-lfs", "is a pointer of Git LFS and not the file itself; run git lfs pull in its clone"),
-    (rb"\s*<(!DOCTYPE|html|\?xml)", "is a web page, as a failed download leaves it; download the file itself"),
-    (rb"\x89HDF", "is an HDF5 file, as Keras writes it; give a .safetensors or torch file"),
-    (rb"\x1f\x8b|BZh|\xfd7zXZ", "is compressed; unpack it, and give the file of weights in it"),
-    (rb"\Z", "is empty; download or copy it again"),
 )
 
 
@@ -75,57 +66,12 @@ def read_checkpoint(path: str | Path, unpickle: bool = False) -> Checkpoint:
             ``unpickle``.
     """
     path = Path(path)
-    content = _read(path, _kind(path), unpickle)
+    content = _read(path, weights_kind(path), unpickle)
     if isinstance(content, nn.Module):
         content = content.state_dict()
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__} and no state dict; save the state dict of the network alone.")
     return Checkpoint(path, sha256(path), content)
-
-
-def _kind(path: Path) -> str:
-    """Return the format of a file: 'safetensors', 'torch', 'tar' or 'pickle'.
-
-    Raises:
-        ValueError: it is missing or of another format; says which, if that can be told.
-    """
-    if not path.exists():
-        near = difflib.get_close_matches(path.name, [p.name for p in path.absolute().parent.glob("*.*")], cutoff=0.5)
-        hint = f"; nearest: {', '.join(near)}" if near else ""
-        raise ValueError(f"There is no file {path}{hint}; give the path of a .safetensors or torch file, or timm:NAME.")
-    check_archive(path)
-    with open(path, "rb") as file:
-        head = file.read(512)
-    if head.startswith(b"PK"):
-        _check_zip(path)
-        return "torch"
-    if head.startswith(b"\x80"):
-        return "torch" if MAGIC in head[:32] else "pickle"
-    if head[8:9] == b"{":
-        return "safetensors"
-    if head[257:262] == b"ustar":
-        return "tar"
-    for pattern, words in OTHER_KINDS:
-        if re.match(pattern, head, re.IGNORECASE):
-            raise ValueError(f"{path} {words}.")
-    start = head.split(b"\n")[0].decode("latin1")[:40].strip()
-    raise ValueError(f"{path} is no file of weights (it starts with {start!r}); give a .safetensors or torch file.")
-
-
-def _check_zip(path: Path) -> None:
-    """Raise ValueError if a zip archive is a program or another archive than torch.save writes."""
-    entries = [entry.filename for entry in zip_entries(path)]
-    if not entries:
-        return  # it is cut short, as torch says below
-    names = {name.partition("/")[2] or name: name for name in entries}
-    if "constants.pkl" in names:
-        raise ValueError(
-            f"{path} is a TorchScript program and no state dict; save its weights with torch.save(torch.jit.load("
-            f"{path.name!r}).state_dict(), 'weights.pth') if you trust it, which runs it, and import that file."
-        )
-    if "data.pkl" not in names:
-        first = ", ".join(sorted(names.values())[:3])
-        raise ValueError(f"{path} is a zip archive that torch.save has not written (it holds {first}); give a file of weights.")
 
 
 def _read(path: Path, kind: str, unpickle: bool) -> Any:

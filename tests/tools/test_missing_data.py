@@ -12,6 +12,7 @@ from backbones.common.project import ROOT
 from tests.helpers.inputs.calls import answer
 from tools.engine.config import Options, resolve
 from tools.engine.config.data_needed import refuse_missing_data, refuse_whole
+from tools.engine.config.dumped import dumped_text
 from tools.engine.studies.graph import refuse_without_data
 from tools.engine.studies.study import load_study
 
@@ -42,14 +43,87 @@ def empty(tmp_path, monkeypatch) -> Path:
         ("study.py", "run", "demo"),
         ("study.py", "run", "demo", "--scale", "paper"),
         ("prepare_data.py", "check", "voc"),
+        ("study.py", "run", "public_weights"),
     ],
     ids=" ".join,
 )
-def test_it_is_told_without_torch(line):
-    command = [sys.executable, "-c", PROBE, str(ROOT / "tools" / line[0]), *line[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_it_is_told_without_torch_even_if_nothing_is_cached(line, empty, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(empty / "cache"))
+    done = probe(*line)
     assert done.returncode == 2 and "not exist" in done.stderr
     assert not HEAVY & set(eval(done.stdout.splitlines()[-1]))
+
+
+def probe(tool: str, *args: str) -> subprocess.CompletedProcess:
+    """Return the end of a tool in a process of its own, whose last line lists the packages that it has loaded."""
+    command = [sys.executable, "-c", PROBE, str(ROOT / "tools" / tool), *args]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def run_without_data(folder: Path) -> None:
+    """Write into ``folder`` the config and a checkpoint of a run whose data is gone."""
+    resolved = resolve("configs/segmentation/fcn_paper.py", Options(backbone="scratch"))
+    (folder / "config.py").write_text(dumped_text(resolved.cfg, resolved.origin, resolved.machine, None, run="0123456789ab"))
+    (folder / "epoch_1.pth").write_bytes(b"PK")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (("train", CLASSIFIER, "--tricks", "cosin"), "no trick 'cosin'; nearest: cosine"),
+        (("train", CLASSIFIER, "--cfg-options", "bach=3"), "there is no bach; nearest: batch"),
+        (("train", CLASSIFIER, "--cfg-options", "batch=256"), "batch=256 changes nothing"),
+        (("train", CLASSIFIER, "--cfg-options", "micro_batch=3"), "is no multiple of micro_batch"),
+        (("train", CLASSIFIER, "--tricks", "distillation:teacher=nope"), "no backbone card at nope"),
+        (("train", CLASSIFIER, "--launcher", "pytorch"), "start it with torchrun"),
+        (("train", DETECTOR), "detection needs --backbone"),
+        (("train", DETECTOR, "--backbone", "nope"), "no backbone card at nope"),
+        (("train", DETECTOR, "--backbone", "scratch:nope"), "no backbone card at nope"),
+        (("train", DETECTOR, "--backbone", "notes.txt"), "notes.txt is no file of weights"),
+        (("train", DETECTOR, "--backbone", "a.pth:variant=z"), "variant=z; give one of a, b, c, d"),
+        (("train", DETECTOR, "--backbone", "scratch", "--protocol", "he2018"), "nearest: he2019"),
+        (("test", "config.py", "epoch_2.pth"), "no checkpoint epoch_2.pth; in that folder: epoch_1.pth"),
+        (("test", "config.py", "--inference", "hole"), "no inference 'hole'"),
+        (("test", CLASSIFIER, "epoch_1.pth"), "is no run's config"),
+        (("study", "run", "demo", "--scale", "paper", "--processes", "7"), "can be divided among"),
+        (("study", "run", "table8", "--scale", "paper", "--teachers", "smooth=nope"), "no backbone card at nope"),
+        (("compare", "timm:resnet50.a1_in1k", "notes.txt"), "notes.txt is no file of weights"),
+        (("compare", "timm:resnet50.a1_in1k", "scratch", "--time", "60"), "--time is for --executor slurm"),
+        (("compare", "timm:resnet50.a1_in1k", "scratch", "--protocol", "voc07"), "--protocol"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_else_is_wrong_is_told_first(empty, line, words):
+    (empty / "notes.txt").write_text("no weights")
+    run_without_data(empty)
+    given = answer(line[0], line[1:], {})
+    assert given.status == 2 and words in given.err and "not exist" not in given.err, given.err
+
+
+@pytest.mark.parametrize("line", [(), ("--inference", "whole")], ids=" ".join)
+def test_a_test_with_nothing_else_wrong_is_told_of_its_data(empty, line):
+    run_without_data(empty)
+    given = answer("test", ("config.py", *line), {})
+    assert given.status == 2 and "data/ADEChallengeData2016 does not exist" in given.err
+
+
+def test_a_fault_that_only_the_guess_has_is_not_told():
+    """A guess may have another machine, or another network than that of a file: then the data is what is missing."""
+
+    def guess():
+        raise ValueError("a guess")
+
+    with pytest.raises(MissingData, match="data/imagenet does not exist"):
+        refuse_missing_data([CLASSIFIER], check=guess, confirm=lambda: None)
+    with pytest.raises(ValueError, match="^a guess$"):
+        refuse_missing_data([CLASSIFIER], check=guess)
+
+
+def test_data_that_is_there_is_not_read_to_find_what_else_is_wrong(empty, monkeypatch):
+    (empty / "data/imagenet").mkdir(parents=True)
+    monkeypatch.setattr("tools.engine.config.fingerprint._fingerprint", lambda *_: pytest.fail("data is read"))
+    with pytest.raises(MissingData, match="^data/ADEChallengeData2016, data/VOCdevkit do not exist"):
+        refuse_without_data(load_study("configs/studies/demo.py", "paper"))
 
 
 def test_the_layout_and_the_source_of_a_published_dataset_are_shown():

@@ -176,6 +176,13 @@ def unfinished_state(folder: Path) -> str:
     return f"stopped, {100 * progress.saved_part:.0f} %" if progress else "waiting"
 
 
+def refuse_missing_checkpoint(path: Path) -> None:
+    """Raise ValueError, with the checkpoints of its folder, if there is no file ``path``."""
+    if not path.is_file():
+        names = ", ".join(sorted(other.name for other in path.parent.glob("*.pth"))) or "none"
+        raise ValueError(f"There is no checkpoint {path}; in that folder: {names}.")
+
+
 def checkpoints_in(folder: Path) -> list[Path]:
     """Return the checkpoints of a run, sorted by name: files that have the names which a run gives to its own."""
     return sorted(path for path in Path(folder).glob("*.pth") if CHECKPOINT.fullmatch(path.name) and path.is_file())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.card_facts import JSON, find_card
+from backbones.common.files import weights_kind
 from backbones.common.project import SCRATCH, run_with_key
 from backbones.interchange.sources import Source
 
@@ -52,6 +53,13 @@ def rows_of(texts: Sequence[str], defaults: Mapping[str, Any]) -> list[Row]:
     if repeated := _first_repeated([row.label for row in rows]):
         raise ValueError(f"Two rows have the label {repeated}; give one of them another: LABEL=SOURCE.")
     return rows
+
+
+def refuse_other_files(rows: Sequence[Row]) -> None:
+    """Raise ValueError if a row's file is no file of weights, as its beginning tells without torch."""
+    for row in rows:
+        if row.source and row.source.is_file:
+            weights_kind(Path(row.source.place))
 
 
 def _row(text: str, defaults: Mapping[str, Any]) -> Row:

@@ -2,7 +2,7 @@
 
 from tools.engine.config.fingerprint import data_fingerprint
 from tools.engine.config.loading import find_config, load, untrusted_notice
-from tools.engine.config.resolving import Options, Resolved, processes_of, refuse_ineffective, resolve
+from tools.engine.config.resolving import Options, Resolved, processes_of, refuse_ineffective, resolve, resolve_run
 from tools.engine.config.run_key import RunKey
 from tools.engine.config.tasks import having, part_of, task_of
 
@@ -18,6 +18,7 @@ __all__ = [
     "processes_of",
     "refuse_ineffective",
     "resolve",
+    "resolve_run",
     "task_of",
     "untrusted_notice",
 ]

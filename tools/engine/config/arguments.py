@@ -5,9 +5,11 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from backbones.card_facts import LIKE, CardFacts, input_format
+from backbones.common.files import weights_kind
 from backbones.common.project import SCRATCH, run_with_key
 from backbones.interchange.sources import Source
 
@@ -157,20 +159,22 @@ def overrides_of(texts: Sequence[str]) -> dict[str, Any]:
     return overrides.values
 
 
-def resolved_of(args: argparse.Namespace):
-    """Return the resolved config of what ``add_run_arguments`` was given, checked, and print notices to stderr.
+def options_of(args: argparse.Namespace, backbone: str | None):
+    """Return the options of a run that ``add_run_arguments`` was given.
+
+    Args:
+        args: of the command line.
+        backbone: what its ``--backbone`` names, see ``backbone_of``.
 
     Raises:
-        ValueError: one sentence on what is wrong.
+        ValueError: a trick or an override is wrong.
     """
-    from backbones.resolving import Machine
     from classification.tricks import parse_trick
-    from tools.engine.config import Options, processes_of, refuse_ineffective, resolve, untrusted_notice
-    from tools.engine.config.signatures import check_signatures
+    from tools.engine.config import Options
 
-    options = Options(
+    return Options(
         tricks=[_with_teacher(parse_trick(text)) for text in args.tricks],
-        backbone=args.backbone and backbone_of(args.backbone),
+        backbone=backbone,
         transfer=args.transfer,
         protocol=args.protocol,
         lr_factor=args.lr_factor,
@@ -179,6 +183,37 @@ def resolved_of(args: argparse.Namespace):
         overrides=overrides_of(args.cfg_options),
         on_bad_image=args.on_bad_image,
     )
+
+
+def check_run_arguments(args: argparse.Namespace) -> None:
+    """Raise ValueError for what is wrong with a run, as ``resolved_of`` does, but import no file of weights.
+
+    A network that is in no card yet is taken for the config's own: this may find a fault where ``resolved_of`` finds none.
+    """
+    from backbones.resolving import Machine
+    from tools.engine.config import processes_of, refuse_ineffective, resolve
+
+    backbone = args.backbone and card_path(args.backbone)
+    source = Source.parse((backbone or SCRATCH).removeprefix(LIKE))
+    if source.is_file:
+        weights_kind(Path(source.place))
+        backbone = SCRATCH
+    resolved = resolve(args.config, options_of(args, backbone), Machine.here(processes_of(args.launcher)))
+    refuse_ineffective(resolved)
+    _ = resolved.upstream  # reads the card of a teacher
+
+
+def resolved_of(args: argparse.Namespace):
+    """Return the resolved config of what ``add_run_arguments`` was given, checked, and print notices to stderr.
+
+    Raises:
+        ValueError: one sentence on what is wrong.
+    """
+    from backbones.resolving import Machine
+    from tools.engine.config import processes_of, refuse_ineffective, resolve, untrusted_notice
+    from tools.engine.config.signatures import check_signatures
+
+    options = options_of(args, args.backbone and backbone_of(args.backbone))
     if notice := untrusted_notice(args.config):
         print(notice, file=sys.stderr)
     resolved = resolve(args.config, options, Machine.here(processes_of(args.launcher)))

@@ -1,41 +1,68 @@
 """Say that the data of a config is missing, and where it comes from, before anything heavy is loaded."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from backbones.common.fact_cache import TakesLong, quickly
 from backbones.common.files import MissingData
 from backbones.common.project import data_root
 from tools.engine.config.loading import ORIGIN, read
 from tools.engine.config.tasks import having
 
 
-def refuse_missing_data(paths: Iterable[str | Path], overrides: Mapping[str, Any] | None = None) -> None:
-    """Refuse configs whose data is nowhere; parts of it that are missing are for the check of its task.
+def refuse_missing_data(
+    paths: Iterable[str | Path],
+    overrides: Mapping[str, Any] | None = None,
+    check: Callable[[], Any] | None = None,
+    confirm: Callable[[], Any] | None = None,
+) -> None:
+    """Refuse configs whose data is nowhere, unless something else is wrong, which is then said first.
+
+    Parts of the data that are missing are for the check of its task.
 
     Args:
         paths: of configs, or of the dumped configs of runs.
         overrides: values by key that a user gives.
+        check: raises ValueError for what else is wrong; it is called inside ``quickly`` and so may be mistaken.
+        confirm: raises ValueError for what is really wrong; called after an error of ``check`` (default: ``check`` itself).
 
     Raises:
         MissingData: a folder of data does not exist; says what it should hold and how to get it.
+        ValueError: see ``check``.
     """
+    error = missing_data(paths, overrides or {})
+    if not error:
+        return
+    if check:
+        try:
+            with quickly():
+                check()
+        except TakesLong:  # the start says what is wrong, once the data is there
+            pass
+        except ValueError:
+            (confirm or check)()
+    raise error
+
+
+def missing_data(paths: Iterable[str | Path], overrides: Mapping[str, Any]) -> MissingData | None:
+    """Return what to say of configs whose data is nowhere; None if there are none. See ``refuse_missing_data``."""
     missing: dict[str, tuple[str, dict[str, Any]]] = {}
     for path in paths:
-        values = values_of(path, overrides or {})
+        values = values_of(path, overrides)
         if not {"task", "data_root"} <= values.keys():
             continue  # what is wrong with such a config is said when it is resolved
         folder = os.path.join(data_root(), Path(values["data_root"]).as_posix())
         if not os.path.isdir(folder):
             missing.setdefault(folder, (str(path), values))
     if not missing:
-        return
+        return None
     state = f"does not exist, and {next(iter(missing.values()))[0]} reads it" if len(missing) == 1 else "do not exist"
     remedies = dict.fromkeys(remedy(values) for _, values in missing.values())
     lines = [line for folder, (_, values) in missing.items() for line in layout(folder, values, is_short=len(missing) > 1)]
-    raise MissingData(f"{', '.join(missing)} {state}; {root_state()}. {' '.join(remedies)}", lines)
+    return MissingData(f"{', '.join(missing)} {state}; {root_state()}. {' '.join(remedies)}", lines)
 
 
 def refuse_whole(cfg) -> None:

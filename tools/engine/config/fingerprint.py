@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones.common.data_files import DataFiles, walk
+from backbones.common.fact_cache import is_quick
 from backbones.common.files import write_json
 from tools.engine.config.content_hashes import (
     SETTLED,
@@ -33,9 +34,13 @@ _memo: dict[str, str] = {}  # fingerprints that this process has already
 def data_fingerprint(cfg) -> str:
     """Return the sha256 that stands for the data of a resolved config; read once a process.
 
+    Inside ``quickly`` no data is read: it counts as missing.
+
     Raises:
         ValueError: a folder or a file cannot be read, or a link leads to a folder above it.
     """
+    if is_quick():
+        return MISSING
     request = _request(cfg)
     if request not in _memo:
         _memo[request] = _fingerprint(cfg, request)

@@ -151,6 +151,18 @@ def resolve(
     return Resolved(cfg, origin, machine, card, folder, notices)
 
 
+def resolve_run(path: str | Path, launcher: str = "none") -> Resolved:
+    """Resolve the dumped config of a run, for processes that ``launcher`` started.
+
+    Raises:
+        ValueError: see ``resolve``, or no run has dumped the config.
+    """
+    resolved = resolve(path, machine=Machine.here(processes_of(launcher)))
+    if not resolved.origin.run:
+        raise ValueError(f"{path} is no run's config; give the config.py beside the checkpoint, which says what was trained.")
+    return resolved
+
+
 def origin_of(path: str | Path, options: Options) -> tuple[Origin, tuple[str, ...]]:
     """Return the origin of a config, and notices for the user.
 

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from backbones.card_facts import LIKE, CardFacts
+from backbones.common.fact_cache import is_quick
 from backbones.resolving import Machine
 from tools.engine.config import Options, Resolved, find_config, resolve, task_of
 from tools.engine.config.data_needed import refuse_missing_data, refuse_whole
@@ -28,7 +29,7 @@ def shared(path: str, options: Options, card: CardFacts | None = None) -> Resolv
     """
     file = find_config(path)
     options = replace(options, seed=SEED, vis=[])
-    content = repr((str(file), file.stat().st_mtime_ns, os.environ.get("DATA_ROOT"), options, card))
+    content = repr((str(file), file.stat().st_mtime_ns, os.environ.get("DATA_ROOT"), options, card, is_quick()))
     if content not in _shared:
         _shared[content] = resolve(path, options, Machine.here(options.processes), card)
     return _shared[content]
@@ -163,18 +164,18 @@ def _teacher(study: Study, recipe: Recipe) -> tuple[Node | None, str]:
 
 
 def refuse_without_data(study: Study) -> None:
-    """Refuse a study whose data is nowhere or not meant for its scale, before torch is loaded and keys are computed.
+    """Refuse a study whose data is nowhere or not meant for its scale, before torch is loaded and any data is read.
 
     Raises:
         MissingData: the data of a config does not exist.
-        ValueError: see ``refuse_whole``.
+        ValueError: a run of the study cannot be resolved, or see ``refuse_whole``.
     """
     rows = [study.catalogue[name] for name in study.recipes]
     options = {pattern: Options(backbone=SCRATCH) for pattern in study.transfers().values()}
     if any(row.tricks is not None and not row.weights for row in rows):
         options |= {network.config: Options(overrides=dict(network.overrides)) for network in study.networks if network.config}
     asked = {pattern.format(scale=study.scale): options[pattern] for pattern in reversed(options)}
-    refuse_missing_data(asked)
+    refuse_missing_data(asked, check=lambda: nodes_of(study))
     for path, given in asked.items() if study.scale == "mini" else ():
         refuse_whole(shared(path, given).cfg)
 

@@ -105,9 +105,14 @@ class Weights:
     @property
     def arch(self) -> dict:
         """Return the network of its card, or the network of its name while there is no card."""
-        from backbones.interchange.reference_networks import arch_of
+        name = self.source.split(":", 1)[1]
 
-        return card_arch(self.folder) or arch_of(self.source.split(":", 1)[1])
+        def ask() -> dict:
+            from backbones.interchange.reference_networks import arch_of
+
+            return arch_of(name)
+
+        return card_arch(self.folder) or cached("published-arch", [name, sources("backbones")], ask)
 
     @property
     def facts(self) -> CardFacts:

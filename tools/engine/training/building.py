@@ -4,9 +4,8 @@ import copy
 import time
 from pathlib import Path
 
-from backbones.resolving import Machine
-from tools.engine.config import Resolved, RunKey, processes_of, resolve, task_of
-from tools.engine.run_folder import SKIPPED
+from tools.engine.config import Resolved, RunKey, resolve_run, task_of
+from tools.engine.run_folder import SKIPPED, refuse_missing_checkpoint
 from tools.engine.training.checkpoints import check_resumed, check_tested
 
 RUN_HOOKS = ("exact_resume.ExactHook", "hooks.DivergenceHook", "hooks.ProgressHook", "hooks.CurveHook", "hooks.StopHook")
@@ -73,14 +72,10 @@ def load_run(config: str, checkpoint: Path, launcher: str = "none") -> Resolved:
     """Resolve the dumped config of a run, to test or export ``checkpoint``.
 
     Raises:
-        ValueError: there is no such file, no run has dumped the config, or the checkpoint is of another run.
+        ValueError: see ``resolve_run``; the checkpoint is missing or of another run.
     """
-    resolved = resolve(config, machine=Machine.here(processes_of(launcher)))
-    if not resolved.origin.run:
-        raise ValueError(f"{config} is no run's config; give the config.py beside the checkpoint, which says what was trained.")
-    if not checkpoint.is_file():
-        names = ", ".join(sorted(path.name for path in checkpoint.parent.glob("*.pth"))) or "none"
-        raise ValueError(f"There is no checkpoint {checkpoint}; in that folder: {names}.")
+    resolved = resolve_run(config, launcher)
+    refuse_missing_checkpoint(checkpoint)
     check_tested(checkpoint, config, resolved.origin.run)
     cfg = resolved.cfg
     cfg.run = resolved.origin.run
