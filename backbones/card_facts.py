@@ -17,6 +17,8 @@ from backbones.common.schema import Count, Number, Positive, PositiveFraction, a
 from backbones.networks.architecture import Architecture, check_arch
 
 FORMAT = 2
+LIBRARIES = ("timm:", "torchvision:")  # before the names of weights that a library publishes
+LISTED = 5  # cards that a message names
 LIKE = f"{SCRATCH}:"  # before a card: its network and input format, with random weights
 KEY = re.compile("[0-9a-f]{12}")  # a run's key
 ANEW = "write the card anew with tools/export_backbone.py, or import_backbone.py if it was imported"  # in messages
@@ -123,28 +125,52 @@ def identity_of(folder: Path, run: Any) -> str:
     return digest
 
 
-def find_card(path: str | Path) -> Path:
+def find_card(path: str | Path, allowed: str = "Give the folder of a card, or a run by its folder or key.") -> Path:
     """Return the folder of the card at ``path``, which may be that folder, its card.json, or the folder of a run.
 
+    Args:
+        path: as a person wrote it.
+        allowed: sentence on what may be given there, for the error.
+
     Raises:
-        ValueError: there is no card; names the nearest ones.
+        ValueError: there is no card; says what is there instead, or names the nearest.
     """
-    path = Path(path)
+    text, path = str(path), Path(path)
     for folder in (path, path.parent if path.name == JSON else path, path / "card"):
         if (folder / JSON).is_file():
             return folder
     if path.is_file():
-        remedy = f"make a card of it: python tools/import_backbone.py {path} --out cards/NAME"
-        raise ValueError(f"There is no backbone card at {path}, which is a file and no folder with {JSON}; {remedy}.")
-    if path.suffix and path.parent.is_dir():
-        names = [name for name in os.listdir(path.parent) if name[0] != "."]
-        near = [str(path.parent / name) for name in difflib.get_close_matches(path.name, names, cutoff=0.5)]
-        hint = f"; nearest: {', '.join(near)}" if near else ""
-        raise ValueError(f"There is no backbone card at {path}, and no file of weights{hint}.")
-    cards = sorted(str(p.parent) for p in RUNS.glob("*/card/card.json"))
-    near = difflib.get_close_matches(str(path), cards, n=3, cutoff=0.3) or cards[:3]
-    hint = f"nearest: {', '.join(near)}" if near else "no run under work_dirs has written one yet"
-    raise ValueError(f"There is no backbone card at {path} (a folder with {JSON}); {hint}.")
+        raise ValueError(f"There is no backbone card at {path}, which is a file and no folder with {JSON}; {_import_of(text)}.")
+    if text.startswith(LIBRARIES):
+        raise ValueError(f"{text} is no card; {_import_of(text)}.")
+    if cards := _cards_below(path):
+        more = f" and {len(cards) - LISTED} more" if len(cards) > LISTED else ""
+        raise ValueError(f"{path} is no card, but holds the cards {', '.join(map(str, cards[:LISTED]))}{more}; name one.")
+    raise ValueError(f"{_absence(path)}. {allowed}")
+
+
+def _import_of(text: str) -> str:
+    return f"make a card of it: python tools/import_backbone.py {text} --out cards/NAME"
+
+
+def _cards_below(folder: Path) -> list[Path]:
+    """Return the folders of the cards in a folder, and of those of the runs in it."""
+    return sorted(path.parent for pattern in (f"*/{JSON}", f"*/card/{JSON}") for path in folder.glob(pattern))
+
+
+def _absence(path: Path) -> str:
+    """Say that there is no card or file at ``path``, and name those whose names are nearest."""
+    if path.is_dir():
+        return f"There is no backbone card at {path}, a folder without {JSON}"
+    parent = path.absolute().parent
+    named = {str(path.parent / name): name for name in (os.listdir(parent) if parent.is_dir() else []) if name[0] != "."}
+    stems = {place: Path(name).stem for place, name in named.items()}  # two suffixes would make any two names alike
+    close = difflib.get_close_matches(path.stem, stems.values(), cutoff=0.6)
+    near = [place for place, stem in stems.items() if stem in close]
+    near += difflib.get_close_matches(str(path), map(str, _cards_below(RUNS)), cutoff=0.5)
+    hint = f"; nearest: {', '.join(list(dict.fromkeys(near))[:LISTED])}" if near else ""
+    what = f"There is no file {path.name} in {parent}" if path.suffix else f"There is no backbone card at {path}"
+    return what + hint
 
 
 def read_card_json(path: Path) -> dict[str, Any]:

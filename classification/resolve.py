@@ -1,6 +1,6 @@
 """Resolve the values of a classifier's config to the MMEngine config that trains it."""
 
-from backbones.networks.architecture import arch_of, check_resnet, network_name
+from backbones.networks.architecture import arch_of, check_arch, network_name
 from backbones.resolving import SAMPLER, Request, data_folder, milestones, start
 from classification.dtypes import set_precision
 from classification.tricks import compose
@@ -56,8 +56,8 @@ def resolve(values, request: Request):
         raise ValueError(f"crop_scale is {tuple(values.crop_scale)}; give the smaller part of an image first.")
     if values.get("teacher"):
         raise ValueError(f"teacher is {values.teacher!r} in the config; give --tricks distillation:teacher=CARD instead.")
-    if "depth" in values.model.backbone:
-        check_resnet(values.model.backbone)
+    if arch := arch_of(values.model.backbone):
+        check_arch(arch)
     cfg = compose(values, request.tricks, lambda edited: derive(edited, request))
     for key in CONSUMED:
         cfg.pop(key, None)

@@ -22,6 +22,7 @@ from backbones.interchange.key_maps import ANCHORS, COUNTER, PARTS, completed, f
 from backbones.interchange.libraries import TIMM, TORCHVISION, download, from_timm, from_torchvision, published_top1
 from backbones.interchange.reference_networks import (
     Stock,
+    check_network,
     mm_stock,
     named_network,
     timm_config,
@@ -31,7 +32,7 @@ from backbones.interchange.reference_networks import (
     torchvision_file,
     torchvision_whole,
 )
-from backbones.interchange.search import Candidate, candidates, choose, states, take
+from backbones.interchange.search import Candidate, candidates, choose, states, take, transformer_in
 from backbones.networks.factory import describe
 from backbones.networks.resnet import ResNet
 from backbones.tensors import shown
@@ -77,6 +78,8 @@ def import_backbone(
         return download(source, given)
     if network and not network.startswith((TIMM, TORCHVISION)):
         raise ValueError(f"--network is {network!r}; give timm:NAME or torchvision:NAME.")
+    if network:
+        check_network(network)
     path, notes = Path(source), []
     _refuse_own(path)
     checkpoint = read_checkpoint(path, unpickle)
@@ -135,14 +138,15 @@ def _find(checkpoint: Checkpoint, network: str | None, prefix: str | None) -> tu
     networks = candidates(checkpoint.content, anchors)
     if networks:
         return choose(where, networks, prefix)
-    tensors = [name for _, state in states(checkpoint.content) for name in state]
-    if not tensors:
+    state_dicts = [state for _, state in states(checkpoint.content)]
+    if not state_dicts:
         raise ValueError(f"{where} holds no state dict (no tensors by name); save the state dict of the network alone.")
-    hint = (
-        f"leave out --network or give the right one; it has no {anchors[0]}"
-        if network
-        else ("if timm has this network, add --network timm:NAME")
-    )
+    if transformer := next(filter(None, map(transformer_in, state_dicts)), None):
+        raise ValueError(f"{where} holds {transformer}, so it is not supported; give a ResNet or another network of timm.")
+    tensors = [name for state in state_dicts for name in state]
+    hint = "if timm has this network, with feature maps at strides 4 to 32 of images of any size, add --network timm:NAME"
+    if network:
+        hint = f"leave out --network or give the right one; it has no {anchors[0]}"
     raise ValueError(f"{where} holds no {kind} (first names: {', '.join(map(shown, tensors[:3]))}); {hint}.")
 
 

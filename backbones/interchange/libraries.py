@@ -11,6 +11,7 @@ from backbones.interchange.imported import Imported
 from backbones.interchange.key_maps import feature_names, fill
 from backbones.interchange.reference_networks import (
     arch_of,
+    check_network,
     timm_config,
     timm_stock,
     torchvision_stock,
@@ -29,6 +30,7 @@ def download(source: str, given: dict) -> Imported:
     Raises:
         ValueError: there is no such name, or the download failed.
     """
+    check_network(source)
     library, name = source.split(":", 1)
     config = timm_config(name) if library == "timm" else torchvision_weights(name)
     try:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 
 from backbones.interchange.key_maps import fill
+from backbones.networks.architecture import check_arch
 from backbones.networks.resnet import BASIC_DEPTHS, BLOCKS
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -159,18 +160,26 @@ def timm_config(name: str):
     return timm.models.get_pretrained_cfg(name)
 
 
-def named_network(network: str) -> nn.Module:
-    """Return the network 'timm:NAME' or 'torchvision:NAME' without weights and classifier, on the meta device.
+def check_network(network: str) -> None:
+    """Refuse a network 'timm:NAME' or 'torchvision:NAME', with or without a tag, that cannot be a backbone.
 
     Raises:
-        ValueError: the library has no such network.
+        ValueError: the library has no such network or weights, or the network is not supported, see ``check_arch``.
     """
+    library, name = network.split(":", 1)
+    if library == "torchvision":
+        torchvision_weights(name)
+        return
+    timm_config(name)
+    check_arch(arch_of(name))
+
+
+def named_network(network: str) -> nn.Module:
+    """Return a network that ``check_network`` accepts, without weights and classifier, on the meta device."""
     library, name = network.split(":", 1)
     with torch.device("meta"):
         if library == "timm":
-            timm_config(name)  # refuses an unknown name
             return timm.create_model(name.split(".")[0], num_classes=0)
-        torchvision_weights(name)
         whole = torchvision.models.get_model(name.split(".")[0])
     whole.fc = nn.Identity()
     return whole

@@ -22,6 +22,12 @@ C4_STAGE = re.compile(r"(?:(?<=\.)|^)roi_heads\.res5\.")  # detectron2's C4 dete
 SWAPPED = {"state_dict", "ema_state_dict"}  # mmengine's EMAHook swaps the two on saving
 PROJECTORS = ("encoder_q", "encoder_k")  # MoCo's networks, whose ``fc`` is a projection and no classifier
 AUXILIARY = ("AuxLogits",)  # auxiliary classifier of Inception-V3, which timm's network lacks
+TOKENS = (  # of vision transformers
+    *("cls_token", "class_token", "class_embedding"),
+    *("pos_embed", "pos_embedding", "positional_embedding", "position_embeddings"),
+)
+PATCH = 8  # pixels a side of the smallest patches of vision transformers; kernels of other networks are smaller
+WINDOWS = ("relative_position_bias_table", "cpb_mlp")  # of Swin and networks like it
 FLOATS = torch.empty(0)  # stands for any floating-point tensor
 LISTED = 8  # parts or networks that a message names
 DEPTH = 16  # of dicts in dicts
@@ -99,6 +105,19 @@ def candidates(content: dict, anchors: Iterable[str]) -> list[Candidate]:
         prefixes = [name.removesuffix(a) for name in state for a in anchors if name == a or name.endswith(f".{a}")]
         networks += [Candidate(path, prefix, state) for prefix in dict.fromkeys(prefixes)]
     return networks
+
+
+def transformer_in(tensors: dict[str, Tensor]) -> str | None:
+    """Say which transformer a state dict holds, if it is of a kind that cannot be a backbone here; None otherwise."""
+    layers = {part for name in tensors for part in name.split(".")}
+    tokens = [layer for layer in TOKENS if layer in layers]
+    patches = [t.shape[-1] for t in tensors.values() if t.ndim == 4 and t.shape[1] == 3 and t.shape[-1] >= PATCH]
+    if tokens and patches:
+        parts = f"{tokens[0]}, patches of {patches[0]} x {patches[0]} px"
+        return f"a vision transformer ({parts}), which has no feature maps at strides 4, 8, 16 and 32"
+    if windows := [layer for layer in WINDOWS if layer in layers]:
+        return f"a Swin transformer or one like it ({windows[0]}), which in timm accepts only images of a fixed size"
+    return None
 
 
 def choose(where: str, networks: list[Candidate], prefix: str | None) -> tuple[Candidate, list[str]]:

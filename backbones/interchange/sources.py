@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backbones.card_facts import FORMAT, JSON, find_card
+from backbones.card_facts import FORMAT, JSON, LIBRARIES, find_card
 from backbones.common.files import PART, sha256
 from backbones.common.schema import refuse_unknown
 
 CARDS = Path("work_dirs/cards")  # of imported weights
-LIBRARIES = ("timm:", "torchvision:")  # before the names of weights that a library publishes
+ALLOWED = "Give the path of a .pth or .safetensors file, the folder of a card, a run by its folder or key, or scratch."
 OPTIONS = re.compile(r":(?=[A-Za-z_-]+=)")  # before the options of a file
 MEAN_OF_IMAGENET = "123.675/116.28/103.53"
 
@@ -116,7 +116,7 @@ class Source:
         if self.is_published:
             return None
         if not self.is_file:
-            return find_card(self.place)
+            return find_card(self.place, ALLOWED)
         return next((path.parent for path in sorted(CARDS.glob(f"*-{self.digest}/{JSON}"))), None)
 
     @property
@@ -134,9 +134,10 @@ class Source:
             ValueError: see ``import_backbone``.
         """
         if self.is_published:
-            raise ValueError(
-                f"{self.place} is no file; make a card of it: python tools/import_backbone.py {self.place} --out cards/NAME."
-            )
+            from backbones.interchange.reference_networks import check_network  # here for load time
+
+            check_network(self.place)
+            find_card(self.place)  # says how to make one
         if card := self.card():
             return card, []
         from backbones.interchange.importer import import_backbone  # here for load time

@@ -77,14 +77,30 @@ def channels_of(arch: Mapping[str, Any], **options) -> tuple[int, ...]:
 
 
 def check_arch(arch: Mapping[str, Any]) -> None:
-    """Raise ValueError unless the keys of ``arch`` are those of one kind of network and, for a ResNet, its values exist."""
+    """Raise ValueError unless the keys of ``arch`` are those of one kind of network, and such a network is supported."""
     if "name" not in arch:
-        check_resnet(arch)
-    elif extra := sorted(set(arch) - {"name", "width"}):
+        _check_resnet(arch)
+        return
+    if extra := sorted(set(arch) - {"name", "width"}):
         raise ValueError(f"The network {arch['name']} of timm takes name and width, and no {', '.join(extra)}; leave these out.")
+    check_timm_network(arch["name"])
 
 
-def check_resnet(arch: Mapping[str, Any]) -> None:
+def check_timm_network(name: Any) -> None:
+    """Raise ValueError unless timm has a network ``name`` that can be a backbone, see ``timm_networks.fault_of``."""
+    if not isinstance(name, str):
+        raise ValueError(f"The name of the network is {name!r}; give that of a network of timm.")
+    if fault := cached("timm-network", [name, sources("backbones")], lambda: _timm_fault(name))["fault"]:
+        raise ValueError(fault)
+
+
+def _timm_fault(name: str) -> dict[str, str | None]:
+    from backbones.networks.timm_networks import fault_of  # here for load time
+
+    return {"fault": fault_of(name)}
+
+
+def _check_resnet(arch: Mapping[str, Any]) -> None:
     """Raise ValueError unless a ResNet can be built from ``arch``."""
     if arch.get("depth") not in BLOCKS:
         raise ValueError(f"ResNet: depth is {arch.get('depth')!r}; allowed: {', '.join(map(str, BLOCKS))}.")

@@ -1,17 +1,14 @@
 """Wrap any network of timm that gives feature maps as a backbone."""
 
-import difflib
 from collections.abc import Sequence
 
-import timm
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from backbones.networks.architecture import check_timm_network
 from backbones.networks.base import Backbone
 from backbones.networks.initialization import initialise
-
-STRIDES = [4, 8, 16, 32]
+from backbones.networks.timm_networks import create
 
 
 class TimmBackbone(Backbone):
@@ -29,9 +26,9 @@ class TimmBackbone(Backbone):
     parameters are keys of ``model.backbone`` in configs, hence so many.
 
     Raises:
-        ValueError: timm has no such network; it has no feature maps at those strides; it cannot be dilated to that output
-            stride; its channels times ``width`` are not whole; zero_gamma, if no residual block ends in a BN; last_stage=False,
-            if the network is no ResNet of timm.
+        ValueError: timm has no such network; it has no feature maps at those strides, or takes images of one size only; it
+            cannot be dilated to that output stride; its channels times ``width`` are not whole; zero_gamma, if no residual block
+            ends in a BN; last_stage=False, if the network is no ResNet of timm.
     """
 
     last = "net.layer4"
@@ -50,13 +47,11 @@ class TimmBackbone(Backbone):
     ):
         super().__init__(output_stride, out_indices, frozen_stages, norm_eval, norm_frozen, last_stage)
         self.arch = {"name": name, "width": width}
-        self.net = _create(name, output_stride)
+        check_timm_network(name)
+        self.net = create(name, output_stride)
         info = self.net.feature_info.get_dicts()
-        strides = [level["reduction"] for level in (info if output_stride == 32 else _undilated(name))]
-        if strides[-4:] != STRIDES:
-            raise ValueError(f"The network {name} of timm gives feature maps at strides {strides}; 4, 8, 16, 32 are needed.")
         self._levels, self._skip = [level["module"] for level in info], len(info) - 4
-        self._channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"  # Swin, for example
+        self._channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"  # MambaOut, for example
         _scale_width(self.net, width, name)
         self.channels = tuple(round(level["num_chs"] * width) for level in info[-4:])
         initialise(self.net)
@@ -102,29 +97,6 @@ class TimmBackbone(Backbone):
         if self._channels_last:
             stages = [stage.permute(0, 3, 1, 2) for stage in stages]
         return tuple(stages[i] for i in self.out_indices)
-
-
-def _create(name: str, output_stride: int) -> nn.Module:
-    if "." in name or not timm.is_model(name):
-        nearest = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=5, cutoff=0.5)
-        hint = ", ".join(nearest or ["see timm.list_models()"])
-        raise ValueError(f"timm has no network {name!r} (names go without a tag); nearest: {hint}.")
-    options = {} if output_stride == 32 else {"output_stride": output_stride}
-    try:
-        return timm.create_model(name, features_only=True, **options)
-    except (TypeError, RuntimeError, AttributeError, AssertionError, ValueError) as error:
-        if options:
-            raise ValueError(
-                f"The network {name} cannot be dilated to an output stride of {output_stride}, as an FCN needs it; take a "
-                "ResNet, or another network of timm that takes output_stride."
-            ) from None
-        raise ValueError(f"The network {name} of timm gives no feature maps ({error}); take another.") from None
-
-
-def _undilated(name: str) -> list[dict]:
-    """Return the feature levels of the network at output stride 32, without computing its weights."""
-    with torch.device("meta"):
-        return _create(name, 32).feature_info.get_dicts()
 
 
 def _scale_width(net: nn.Module, width: float, name: str) -> None:

@@ -247,7 +247,7 @@ def test_a_file_in_place_of_a_card_says_how_to_make_one(tmp_path):
 
 def test_a_missing_card_names_the_nearest(make_card, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="There is no backbone card at work_dirs/runs/0a1b/card .*no run under work_dirs"):
+    with pytest.raises(ValueError, match=r"no backbone card at work_dirs/runs/0a1b/card\. Give the folder of a card, or a run"):
         BackboneCard.load("work_dirs/runs/0a1b/card")
     for key in ("0a1c", "ffff"):
         make_card(name=f"work_dirs/runs/{key}/card")

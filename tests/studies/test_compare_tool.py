@@ -114,7 +114,7 @@ def test_options_after_a_file_are_read_and_others_hold_for_all_files():
         (["x=scratch", "b.pth"], "the row scratch keeps its name"),
         (["=a.pth", "b.pth"], "is not LABEL=SOURCE"),
         (["x=", "b.pth"], "is not LABEL=SOURCE"),
-        (["a.pht", "b.pth"], "no backbone card at a.pht, and no file of weights; nearest: a.pth"),
+        (["a.pht", "b.pth"], "There is no file a.pht in .*; nearest: a.pth"),
         (["a.pth:varient=b", "b.pth"], "varient, which is unknown; nearest: variant"),
         (["a.pth:variant=e", "b.pth"], "variant=e; give one of a, b, c, d"),
         (["a.pth:mean=1,2,3", "b.pth"], "give three numbers joined by slashes"),

@@ -49,6 +49,7 @@ BY_HAND = (  # place, value, words of the answer
     (("arch",), {"name": "resnet50d", "depth": 50}, ("resnet50d of timm takes name and width, and no depth",)),
     (("arch",), {"name": "resnet50e"}, ("resnet50e",)),
     (("arch",), {"name": ""}, ("name",)),
+    (("arch",), {"name": "swin_tiny_patch4_window7_224"}, ("accepts only images of a fixed size",)),
     (("sha256",), {}, (WEIGHTS,)),
     (("sha256",), {WEIGHTS: "0" * 64}, (PROBE,)),
     (("sha256",), {WEIGHTS: "0" * 64, PROBE: "0" * 64, "../../x": "0" * 64}, ("no other",)),

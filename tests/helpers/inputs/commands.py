@@ -167,6 +167,12 @@ REFUSED = {  # tool: command lines and words of the answer
         (("torchvision:resnet51", "--out", "card"), ("resnet51",)),
         (("torchvision:resnet50.IMAGENET1K_V9", "--out", "card"), ("IMAGENET1K_V9",)),
         (("torchvision:", "--out", "card"), ("torchvision",)),
+        (("timm:swin_tiny_patch4_window7_224", "--out", "card"), ("accepts only images of a fixed size, such as 224 x 224 px",)),
+        (("timm:vit_tiny_patch16_224", "--out", "card"), ("strides 16, 16, 16",)),
+        (
+            ("x.pth", "--network", "timm:maxvit_pico_rw_256", "--out", "card"),
+            ("accepts only images of a fixed size, such as 256",),
+        ),
         (("x.pth", "--out", "card", "--variant", "e"), ("--variant",)),
         (("x.pth", "--out", "card", "--channel-order", "RGB"), ("--channel-order",)),
         (("x.pth", "--out", "card", "--size", "x"), ("--size",)),

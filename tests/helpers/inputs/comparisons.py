@@ -14,7 +14,9 @@ REFUSED = (  # command lines and words of the answer; a.pth and b.pth are no fil
     (("a.pth",), ("needs two rows or more",)),
     (("scratch", "scratch"), ("needs two rows or more",)),
     (("a.pth", "a.pth", *TOY), ("a.pth is named twice",)),
-    (("a.pth", "a.pht", *TOY), ("no backbone card at a.pht, and no file of weights; nearest: a.pth",)),
+    (("a.pth", "a.pht", *TOY), ("There is no file a.pht in ", "; nearest: a.pth", "timm:NAME or scratch.")),
+    (("card", "more", *TOY), ("more is no card, but holds the cards more/x, more/y; name one.",)),
+    (("card", "empty", *TOY), ("no backbone card at empty, a folder without card.json. Give the path",)),
     (("card", "nowhere", *TOY), ("no backbone card at nowhere",)),
     (("card", "0123", *TOY), ("no backbone card at 0123",)),
     (("x=a.pth", "x=b.pth"), ("Two rows have the label x",)),
@@ -52,6 +54,9 @@ REFUSED = (  # command lines and words of the answer; a.pth and b.pth are no fil
     (("card:variant=b", "scratch"), ("options are for files",)),
     (("timm:resnet18:variant=b", "scratch"), ("options are for files",)),
     (("timm:nosuchnet", "scratch", *TOY), ("timm has no network 'nosuchnet'",)),
+    (("timm:swin_tiny_patch4_window7_224", "scratch", *TOY), ("accepts only images of a fixed size",)),
+    (("a.pth:network=timm:coat_tiny", "scratch", *TOY), ("coat_tiny of timm accepts only images of a fixed size",)),
+    (("a.pth", "scratch", "--network", "timm:vit_tiny_patch16_224", *TOY), ("strides 16, 16, 16",)),
     (("card", "a.pth", *TOY), ("a.pth is no file of weights",)),
     (("card", "copy", *TOY), ("card and copy are the same weights",)),
 )
@@ -60,7 +65,9 @@ BACKBONES = (
     ("a.pth:variant=b", ("a.pth is no file of weights",)),
     ("a.pth:variant=e", ("variant=e; give one of a, b, c, d",)),
     ("scratch:a.pth", ("a.pth is no file of weights",)),
-    ("a.pht", ("no backbone card at a.pht, and no file of weights; nearest: a.pth",)),
+    ("a.pth:network=timm:swin_tiny_patch4_window7_224", ("accepts only images of a fixed size",)),
+    ("a.pht", ("There is no file a.pht in ", "; nearest: a.pth", "or scratch.")),
+    ("more", ("more is no card, but holds the cards more/x, more/y; name one.",)),
 )
 
 
@@ -80,6 +87,8 @@ def rows() -> Iterator[Row]:
 def _prepare(folder: Path) -> None:
     for name in ("a.pth", "b.pth"):
         (folder / name).write_text("not weights\n")
-    real()(folder)
-    (folder / "card").rename(folder / "copy")
-    real()(folder)
+    for place in ("copy", "more/x", "more/y", "card"):
+        real()(folder)
+        (folder / place).parent.mkdir(exist_ok=True)
+        (folder / "card").rename(folder / place)
+    (folder / "empty").mkdir()

@@ -9,6 +9,7 @@ from tests.helpers.inputs.overrides import CONFIGS
 from tests.helpers.inputs.rows import Row
 
 C, D, S = CONFIGS.values()
+T = "configs/classification/timm_toy.py"
 SMALL = ("--cfg-options", "batch=8", "num_workers=0", "model.backbone.base_channels=8")
 SCRATCH = ("--backbone", "scratch")
 
@@ -56,7 +57,14 @@ REFUSED = {  # tool: command lines and words of the answer
         ((D, "--backbone"), ("--backbone", "expected one argument")),
         ((D, "--backbone", ""), ("There is no backbone card",)),
         ((D, "--backbone", "Scratch"), ("no backbone card at Scratch",)),
-        ((D, "--backbone", "README.md"), ("no backbone card at README.md",)),
+        ((D, "--backbone", "README.md"), ("There is no file README.md in ", ".pth or .safetensors file")),
+        ((D, "--backbone", "timm:swin_tiny_patch4_window7_224"), ("of timm accepts only images of a fixed size",)),
+        ((D, "--backbone", "timm:resnet18.a1_in1k"), ("import_backbone.py timm:resnet18.a1_in1k --out",)),
+        ((D, "--backbone", "timm:resnet18.a9"), ("timm has no weights 'resnet18.a9'",)),
+        ((D, "--backbone", "scratch:torchvision:resnet18"), ("import_backbone.py torchvision:resnet18 --out",)),
+        ((T, "--cfg-options", "model.backbone.name=vit_tiny_patch16_224"), ("strides 16, 16, 16; 4, 8, 16 and 32",)),
+        ((T, "--cfg-options", "model.backbone.name=swinv2_cr_tiny_224"), ("accepts only images of a fixed size, such as 224",)),
+        ((T, "--cfg-options", "model.backbone.name=resnext"), ("timm has no network 'resnext'", "nearest: ")),
         ((C, "--tricks"), ("--tricks", "expected at least one argument")),
         ((C, "--tricks", ""), ("no trick ''",)),
         ((C, "--tricks", "Cosine"), ("no trick 'Cosine'; nearest: cosine",)),

@@ -14,6 +14,7 @@ from backbones.interchange.sources import Source
 
 SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".pkl", ".npz", ".model", ".th")  # of files of weights
 LONGEST = 60  # letters of a label
+ALLOWED = "Give the path of a .pth or .safetensors file, the folder of a card, a run by its folder or key, timm:NAME or scratch."
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _row(text: str, defaults: Mapping[str, Any]) -> Row:
     if source.is_file:
         source = replace(source, options={**defaults, **source.options})
     elif not source.is_published:
-        find_card(source.place)  # refuse what is neither a file nor a card
+        find_card(source.place, ALLOWED)  # refuse what is neither a file nor a card
     return Row(label, source)
 
 

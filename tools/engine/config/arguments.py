@@ -125,7 +125,10 @@ def backbone_of(text: str) -> str:
     if text.startswith(LIKE):
         return LIKE + backbone_of(text.removeprefix(LIKE))
     source = Source.parse(card_path(text))
-    if text == SCRATCH or not source.is_file:
+    if text == SCRATCH:
+        return text
+    if not source.is_file:
+        source.make_card()  # refuses what is no card
         return source.place
     folder, notes = source.make_card()
     for note in notes:

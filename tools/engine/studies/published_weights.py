@@ -151,8 +151,11 @@ def named_weights(source: str) -> Weights:
     """Return the weights that a library publishes under a name, as a row that has the name of its file.
 
     Raises:
-        ValueError: the library does not have such weights.
+        ValueError: the library does not have such weights, or the network is not supported.
     """
+    from backbones.interchange.reference_networks import check_network  # here for load time
+
+    check_network(source)
     unnamed = Weights(source, source, file="", about="")
     return replace(unnamed, file=unnamed.published_name)
 
