@@ -35,12 +35,13 @@ from backbones.common.project import SCALES
 from tools.engine.cli import CommandParser, main
 from tools.engine.comparing.rows import refuse_other_files, rows_of
 from tools.engine.comparing.setting import Setting, check_name, detectors, other_ways, transfer_tasks
-from tools.engine.comparing.study_file import FILE, refuse_folder, study_text
+from tools.engine.comparing.study_file import refuse_folder, study_text
 from tools.engine.config.arguments import whole_number
 from tools.engine.openmmlab_flags import STUDY, add_counterparts
 from tools.engine.studies.arguments import MOST_SEEDS, add_machine_arguments, add_run_options, jobs_of, set_environment
 from tools.engine.studies.graph import nodes_of, refuse_without_data
 from tools.engine.studies.study import Study, load_study
+from tools.engine.study_folder.names import FILE
 
 
 def parse() -> argparse.Namespace:
@@ -123,10 +124,10 @@ def study_of_rows(args: argparse.Namespace) -> tuple[str, list]:
     setting = setting_of(args)
     setting.check()
     rows = rows_of(args.rows, file_options(args))
-    refuse_other_files(rows)
     settings_of(args)  # refuses wrong options
     setting.configs([])  # refuses a protocol that no config takes
     refuse_folder(folder, [row.label for row in rows])
+    refuse_other_files(rows)
     from tools.engine.comparing.backbones import bring_backbones  # loads torch
 
     backbones = bring_backbones(rows, args.variant, say)

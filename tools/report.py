@@ -28,7 +28,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
 from tools.engine.cli import CommandParser, main
-from tools.engine.study_folder.files import folder_of
+from tools.engine.study_folder.names import folder_of
 
 
 def report() -> int:
@@ -45,9 +45,11 @@ def report() -> int:
     if len(margins) < len(pairs):
         raise ValueError("--margin has two margins for one metric; give one METRIC=POINTS for each.")
     if args.fidelity:
+        from tools.engine.analysis.results import PUBLISHED
         from tools.engine.reporting.fidelity_report import print_fidelity, write_fidelity
 
-        fidelity, files = write_fidelity(*map(folder_of, args.fidelity), margins)
+        a, b = (name if name == PUBLISHED else folder_of(name) for name in args.fidelity)
+        fidelity, files = write_fidelity(a, b, margins)
         print_fidelity(fidelity)
     else:
         from tools.engine.reporting.formats.terminal import terminal_table

@@ -29,6 +29,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 
 from backbones.common.project import RUNS, SCALES, find_run, run_keys
 from tools.engine.cli import CommandParser, main
+from tools.engine.config import having
 from tools.engine.runs.facts import STATES, RunFacts, all_runs, first_figure, read_run, runs_on, tables_by_run, unused_runs
 from tools.engine.runs.lines import in_columns, width
 from tools.engine.runs.removal import confirm, consequences, named_runs, refuse_while_running, remove
@@ -41,7 +42,7 @@ def parse() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True, metavar="list|show|rm", title="commands")
     text = "list the runs, the last one to change first"
     listing = commands.add_parser("list", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    listing.add_argument("--task", metavar="TASK", help="only runs of this task (default: all)")
+    listing.add_argument("--task", choices=having("task").split(", "), help="only runs of this task (default: all)")
     listing.add_argument("--scale", choices=SCALES, help="only runs of this scale (default: all)")
     listing.add_argument("--state", choices=STATES, help="only runs in this state (default: all)")
     listing.add_argument("--unused", action="store_true", help="only those that `rm --unused` would remove")
@@ -73,7 +74,8 @@ def list_runs(args: argparse.Namespace) -> int:
     chosen = [run for run in chosen if all(value in (None, run.fact(name)) for name, value in wanted.items())]
     chosen = [run for run in chosen if args.state in (None, run.kind)]
     print_runs(chosen)
-    print(totals(chosen) if chosen else f"No such run in {RUNS}.")
+    none = f"None of the {len(everything)} runs in {RUNS} fits these options." if everything else f"No runs yet in {RUNS}."
+    print(totals(chosen) if chosen else none)
     return 0
 
 

@@ -16,8 +16,10 @@ finished runs and goes on with the others. Two studies at the same time never st
 """
 
 import argparse
+import difflib
 import json
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from tools.engine.cli import CommandParser, main
 from tools.engine.config.arguments import positive_number
 from tools.engine.studies.arguments import add_run_options, add_study_arguments, jobs_of, set_environment, study_of
 
+SHOWN = 5  # keys that an error names
 COMMANDS = {
     "run": "Run everything that has not finished, then draw pictures, collect the table and write the report.",
     "status": "Show the state and result of each run, and how long the rest takes.",
@@ -120,19 +123,34 @@ def show_why(study, key: str) -> int:
     """Print how the run ``key`` differs from the closest finished run.
 
     Raises:
-        ValueError: the study has no run whose key begins so, or several.
+        ValueError: see ``node_with_key``.
     """
     from tools.engine.studies.graph import nodes_of, why
 
-    nodes = nodes_of(study)
-    matches = [node for node in nodes if node.key.startswith(key)]
-    if len(matches) != 1:
-        number = f"{len(matches)} runs whose keys begin with {key}" if matches else f"no run {key!r}"
-        raise ValueError(f"{study.name} has {number}; give one of {', '.join(node.key for node in matches or nodes)}.")
-    print(f"{matches[0].name}: {matches[0].state()}")
-    for line in why(matches[0]):
+    node = node_with_key(study, nodes_of(study), key)
+    print(f"{node.name}: {node.state()}")
+    for line in why(node):
         print(f"  {line}")
     return 0
+
+
+def node_with_key(study, nodes: Sequence, key: str):
+    """Return the run of a study whose key is ``key`` or begins with it.
+
+    Raises:
+        ValueError: the study has no such run (names the nearest), or several (names the first ones).
+    """
+    matches = [node for node in nodes if node.key.startswith(key)]
+    if len(matches) == 1:
+        return matches[0]
+    names = [node.key for node in matches]
+    if matches:
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        begin = f"{study.name} has {len(names)} runs whose keys begin with {key!r}"
+        raise ValueError(f"{begin}: {', '.join(names[:SHOWN])}{more}; give more of the key.")
+    nearest = difflib.get_close_matches(key, [node.key for node in nodes], n=3, cutoff=0.4)
+    hint = f"nearest: {', '.join(nearest)}" if nearest else f"status shows the keys of its {len(nodes)} runs"
+    raise ValueError(f"{study.name} has no run {key!r} with these options; {hint}.")
 
 
 if __name__ == "__main__":

@@ -263,7 +263,7 @@ def test_every_study_and_recipe_fits_its_schema():
             "demo",
             'reference = "b_standard"',
             'reference = "b_standart"',
-            "reference of demo 'b_standart'",
+            "demo has no recipe 'b_standart', which is its reference",
         ),
         ("demo", 'reference = "b_standard"', "reference = 3", "has reference=3; give text."),
         ("demo", "configs =", "config =", "has config, which is unknown; nearest: configs"),
@@ -272,13 +272,13 @@ def test_every_study_and_recipe_fits_its_schema():
         ("demo", 'recipes = ("scratch", "b_standard", "smooth")', 'recipes = "smooth"', "has recipes='smooth'; give a list."),
         ("demo", 'name = "demo"', "", "lacks name; add it."),
         ("demo", "metrics = (", "metrics_ = (", "has metrics_, which is unknown"),
-        ("demo", '"top1", "mAP",', '"topp1", "mAP",', "There is no metric in demo 'topp1'; nearest: top1"),
-        ("demo", '"pixAcc", "mIoU")', '"pixAc", "mIoU")', "There is no metric in demo 'pixAc'; nearest: pixAcc"),
+        ("demo", '"top1", "mAP",', '"topp1", "mAP",', "No task of demo has the metric 'topp1'; nearest: top1"),
+        ("demo", '"pixAcc", "mIoU")', '"pixAc", "mIoU")', "No task of demo has the metric 'pixAc'; nearest: pixAcc"),
         (
             "demo",
             'reference = "b_standard"',
             'reference = "b_standart"',
-            "the reference of demo 'b_standart'; nearest: b_standard",
+            "demo has no recipe 'b_standart', which is its reference; nearest: b_standard",
         ),
         ("demo", "published = dict(", "published = 3 or dict(", "has published=3; give a dict."),
         ("demo", "segmentation=", "segmentaion=", "has task='segmentaion'; set task to one of"),
@@ -309,7 +309,7 @@ def test_a_study_file_that_does_not_fit_is_refused(tmp_path, name, old, new, sen
         (
             'parent="b_standard", label="D-efficient"',
             'parent="b_standart", label="D-efficient"',
-            "'b_standart'; nearest",
+            "recipes.py has no recipe 'b_standart', beside which it has d_efficient; nearest",
         ),
         ('tricks=("resnet_b",)', "tricks=3", "has recipes.b_standard.tricks=3; give a list or None."),
     ],
@@ -326,7 +326,7 @@ def test_a_file_of_recipes_that_does_not_fit_is_refused(tmp_path, monkeypatch, o
 def test_a_label_of_no_recipe_is_refused(tmp_path):
     path = tmp_path / "own.py"
     path.write_text((ROOT / "configs/studies/demo.py").read_text() + '\nlabels = dict(smoth="Smooth")\n')
-    with pytest.raises(ValueError, match="There is no recipe for a label of demo 'smoth'; nearest: smooth"):
+    with pytest.raises(ValueError, match="There is no recipe 'smoth', for which demo has a label; nearest: smooth"):
         load_study(str(path), "toy")
 
 

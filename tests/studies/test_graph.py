@@ -267,8 +267,8 @@ def test_rows_follow_seeds_fine_tunings_tasks_and_protocol():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(tasks=["detektion"]), "There is no task in table8 'detektion'; nearest: detection"),
-        (dict(protocol="mocko"), "There is no protocol for classification, detection 'mocko'; nearest: moco"),
+        (dict(tasks=["detektion"]), "table8 has no task 'detektion'; nearest: detection"),
+        (dict(protocol="mocko"), "There is no protocol 'mocko' for classification, detection; nearest: moco"),
         (dict(seeds=101), "--seeds is 101x1; give 1 to 100 pretrainings"),
         (dict(fine_tunings=0), "--seeds is 1x0"),
     ],

@@ -1,13 +1,16 @@
 """Test the names that stand for paths on a command line: of studies, of runs by the beginning of their key, of tables."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from backbones.card_facts import CardFacts
 from backbones.common.project import ROOT, RUNS, find_run, run_with_key
+from tools.engine.analysis.results import load_results
 from tools.engine.config.arguments import card_path, resolved_of
-from tools.engine.studies.arguments import find_study, study_names
 from tools.engine.studies.study import load_study
-from tools.engine.study_folder.files import folder_of
+from tools.engine.study_folder.names import find_study, folder_of, study_names
 from tools.test import files_of
 from tools.train import parse
 
@@ -94,10 +97,44 @@ def test_a_table_is_found_by_study_and_scale_or_by_study_alone(work):
         (work / "work_dirs" / name).mkdir()
         (work / "work_dirs" / name / "results.csv").touch()
     assert folder_of("demo") == folder_of("demo-toy") == "work_dirs/demo-toy"
-    assert folder_of("work_dirs/demo-toy") == "work_dirs/demo-toy" and folder_of("nowhere") == "nowhere"
+    assert folder_of("work_dirs/demo-toy") == "work_dirs/demo-toy"
     assert folder_of(".") == "." and folder_of(str(work)) == str(work)
     with pytest.raises(ValueError, match="table8 has tables at several scales; give one of table8-toy, table8-paper"):
         folder_of("table8")
+
+
+RUN_DEMO = "python tools/study.py run demo --seeds 3"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("demo", f"There is no work_dirs/demo-toy yet; make it with {RUN_DEMO}."),
+        ("demo-toy", f"There is no work_dirs/demo-toy yet; make it with {RUN_DEMO}."),
+        ("table8-paper", "make it with python tools/study.py run table8 --scale paper --seeds 3."),
+        ("dmeo", "There is no study dmeo, and no folder of this name; nearest: demo"),
+        ("xyz", "There is no study xyz, and no folder of this name; with a table: none yet."),
+    ],
+)
+def test_a_study_without_a_table_is_told_how_to_make_it(name, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        folder_of(name)
+
+
+@pytest.mark.parametrize(
+    ("folder", "command"),
+    [
+        ("work_dirs/demo-toy", RUN_DEMO),
+        ("work_dirs/mine-mini", "python tools/study.py run work_dirs/mine-mini/study.py"),
+        ("elsewhere", "python tools/collect.py STUDY --scale SCALE"),
+    ],
+)
+def test_a_folder_without_a_table_is_told_how_to_make_it(work, folder, command):
+    (work / folder).mkdir(parents=True)
+    (work / "work_dirs/mine-mini").mkdir(parents=True, exist_ok=True)
+    (work / "work_dirs/mine-mini/study.py").touch()
+    with pytest.raises(ValueError, match=f"^{folder}/results.csv does not exist; make it with {command}.$"):
+        load_results(Path(folder_of(folder)))
 
 
 def test_a_test_takes_a_run_and_the_name_of_a_checkpoint(work):

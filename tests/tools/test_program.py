@@ -34,7 +34,7 @@ def test_its_commands_are_the_scripts(monkeypatch, capsys):
 
 def test_a_command_runs_the_script_of_its_name(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, capsys, "runs", "list") == (0, "No such run in work_dirs/runs.\n", "")
+    assert call(monkeypatch, capsys, "runs", "list") == (0, "No runs yet in work_dirs/runs.\n", "")
     status, _, err = call(monkeypatch, capsys, "report")
     assert status == 2 and "usage: tricktransfer report [-h]" in err and "tricktransfer report: error: the following" in err
     status, _, err = call(monkeypatch, capsys, "study", "run", "demo", "--jobs", "0")

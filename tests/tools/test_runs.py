@@ -78,7 +78,7 @@ def test_the_list_has_a_line_for_each_run_and_totals():
 def test_the_list_takes_a_task_a_state_and_a_scale():
     assert runs("list", "--task", "classification").out.count("seed 3") == 2
     assert runs("list", "--state", "stopped").out.count("seed 3") == 1
-    assert "No such run" in runs("list", "--scale", "paper").out
+    assert "runs in work_dirs/runs fits these options." in runs("list", "--scale", "paper").out
 
 
 def test_the_last_run_to_change_comes_first():

@@ -85,7 +85,7 @@ COMMANDS = (  # tool, command line, and parts of the output
     ("study", ("plan", "demo"), ("demo at scale toy", "smooth")),
     ("study", ("status", "demo.py"), ("demo at scale toy: 8 waiting", "8 to do: about")),
     ("study", ("why", "demo", "--version"), ("TrickTransfer",)),
-    ("runs", ("list",), ("No such run in work_dirs/runs",)),
+    ("runs", ("list",), ("No runs yet in work_dirs/runs.",)),
     ("runs", ("rm", "--failed"), ("There is nothing to remove",)),
     ("runs", ("rm", "--unused", "--yes"), ("There is nothing to remove",)),
     ("runs", ("--help",), ("--unused", "asks before")),

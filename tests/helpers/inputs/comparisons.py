@@ -9,7 +9,7 @@ from tests.helpers.inputs.overrides import CONFIGS
 from tests.helpers.inputs.rows import Row
 
 TOY, PAPER = ("--scale", "toy"), ("--scale", "paper")
-REFUSED = (  # command lines and words of the answer; a.pth and b.pth are no files of weights, and card is a card
+REFUSED = (  # command lines and words of the answer; a.pth and b.pth are no files of weights, c.pth begins as one
     ((), ("required: [LABEL=]FILE|CARD|timm:NAME|scratch",)),
     (("a.pth",), ("needs two rows or more",)),
     (("scratch", "scratch"), ("needs two rows or more",)),
@@ -27,9 +27,9 @@ REFUSED = (  # command lines and words of the answer; a.pth and b.pth are no fil
     (("a.pth", "scratch", "--name", ".."), ("--name is '..'",)),
     (("a.pth", "scratch", "--name", ""), ("--name is ''",)),
     (("a.pth", "scratch", "--scale", "tio"), ("no scale 'tio'; nearest: toy",)),
-    (("a.pth", "scratch", "--tasks", "detektion"), ("'detektion'; nearest: detection",)),
+    (("a.pth", "scratch", "--tasks", "detektion"), ("A comparison has no task 'detektion'; nearest: detection",)),
     (("a.pth", "scratch", "--tasks", "classification"), ("'classification'; ",)),
-    (("a.pth", "scratch", "--protocol", "moko"), ("'moko'; nearest: moco",)),
+    (("a.pth", "scratch", "--protocol", "moko"), ("no protocol 'moko' for detection, segmentation; nearest: moco",)),
     (("a.pth", "scratch", "--protocol", "moco", *TOY), ("--protocol works only with --scale paper", "--scale is toy")),
     (("a.pth", "scratch", "--protocol", "moco"), ("--protocol works only with --scale paper", "--scale is mini")),
     (("a.pth", "scratch", "--detector", "c5"), ("--detector", "invalid choice")),
@@ -41,8 +41,8 @@ REFUSED = (  # command lines and words of the answer; a.pth and b.pth are no fil
     (("a.pth", "scratch", "--gpus", "1", "--processes", "2"), ("not allowed with argument",)),
     (("a.pth", "scratch", "--variant", "e"), ("--variant", "invalid choice")),
     (("a.pth", "scratch", "--mean", "1", "2"), ("--mean", "expected 3 arguments")),
-    (("a.pth", "scratch", "--mean", "0.4", "0.4", "0.4", *TOY), ("--mean is 0.4 0.4 0.4", "102 102 102")),
-    (("a.pth", "scratch", "--network", "resnet50", *TOY), ("--network is 'resnet50'; give timm:NAME",)),
+    (("c.pth", "scratch", "--mean", "0.4", "0.4", "0.4", *TOY), ("--mean is 0.4 0.4 0.4", "102 102 102")),
+    (("c.pth", "scratch", "--network", "resnet50", *TOY), ("--network is 'resnet50'; give timm:NAME",)),
     (("a.pth", "scratch", "--resume"), ("--resume is OpenMMLab's",)),
     (("a.pth:varient=b", "scratch"), ("varient, which is unknown; nearest: variant",)),
     (("a.pth:variant=e", "scratch"), ("variant=e; give one of a, b, c, d",)),
@@ -87,6 +87,7 @@ def rows() -> Iterator[Row]:
 def _prepare(folder: Path) -> None:
     for name in ("a.pth", "b.pth"):
         (folder / name).write_text("not weights\n")
+    (folder / "c.pth").write_bytes(b"\x80")
     for place in ("copy", "more/x", "more/y", "card"):
         real()(folder)
         (folder / place).parent.mkdir(exist_ok=True)

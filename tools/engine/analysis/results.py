@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tools.engine.analysis.statistics import Spread, group_means, spread
 from tools.engine.study_folder.files import STUDY, TABLE, load_json, read_table
+from tools.engine.study_folder.names import how_to_make
 from tools.engine.study_folder.schema import StudyFileSchema
 
 DASH, SCRATCH = "—", "scratch"
@@ -270,12 +271,9 @@ def _required_file(folder: Path, name: str) -> Path:
     """Return the path of a file in a study's folder.
 
     Raises:
-        ValueError: the file does not exist.
+        ValueError: the file does not exist; says how to make it.
     """
     path = folder / name
     if not path.is_file():
-        raise ValueError(
-            f"{path} does not exist. Make results.csv and study.json of a study's folder (work_dirs/STUDY-SCALE) from its runs: "
-            "python tools/collect.py configs/studies/STUDY.py --scale SCALE"
-        )
+        raise ValueError(f"{path} does not exist; make it with {how_to_make(folder)}.")
     return path

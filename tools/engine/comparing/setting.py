@@ -53,12 +53,12 @@ class Setting:
 
     def check(self) -> None:
         """Raise ValueError, with the nearest name, unless there are such tasks, such a scale and such a protocol."""
-        refuse_unknown_name("scale", self.scale, SCALES)
+        refuse_unknown_name("There is no scale", self.scale, SCALES)
         for task in self.tasks:
-            refuse_unknown_name("task that transfers a backbone", task, transfer_tasks())
+            refuse_unknown_name("A comparison has no task", task, transfer_tasks())
         if self.protocol is not None:
             names = list(dict.fromkeys(name for task in self.tasks for name in protocol_files(task)))
-            refuse_unknown_name(f"protocol for {', '.join(self.tasks)}", self.protocol, names)
+            refuse_unknown_name("There is no protocol", self.protocol, names, f" for {', '.join(self.tasks)}")
             refuse_protocol(self.protocol, self.scale)
         if self.detector and "detection" not in self.tasks:
             asked = ", ".join(self.tasks)

@@ -10,8 +10,8 @@ from tools.engine.comparing.backbones import Backbone
 from tools.engine.config import task_of
 from tools.engine.config.loading import read
 from tools.engine.study_folder.files import STUDY
+from tools.engine.study_folder.names import FILE
 
-FILE = "study.py"
 SHOWN = 2  # metrics of a task in the tables: its first ones
 TEXT = '''"""Compare {count} rows by what their backbones give in {tasks}.
 

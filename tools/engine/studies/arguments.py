@@ -1,18 +1,16 @@
 """Add and read the command-line arguments that name a study or a part of one."""
 
 import argparse
-import difflib
 import os
 
 from backbones.common.fact_cache import DEVICE, machine
-from backbones.common.project import ROOT, SCALES, WORK
+from backbones.common.project import SCALES
 from tools.engine.config.arguments import card_path, whole_number
 from tools.engine.openmmlab_flags import STUDY, add_counterparts
+from tools.engine.study_folder.names import find_study, study_names
 
 MOST_JOBS = 8  # runs at once, unless --jobs asks for more
 MOST_SEEDS = 100  # distance between the seeds of the fine-tunings of a backbone
-STUDIES = ROOT / "configs/studies"
-RECIPES = STUDIES / "recipes.py"
 
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,29 +86,6 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     )
     cpus = "number of CPUs of each run (default: 8 for each of its processes)"
     slurm.add_argument("--cpus", type=whole_number(1), metavar="N", help=cpus)
-
-
-def study_names() -> list[str]:
-    """Return the names of the studies of configs/studies."""
-    return sorted(path.stem for path in STUDIES.glob("*.py") if path != RECIPES)
-
-
-def find_study(name: str) -> str:
-    """Return the path of a study's file: ``name`` itself, that of a study of configs/studies, or one in a folder of work_dirs.
-
-    Raises:
-        ValueError: a name without a path names no study; names the nearest.
-    """
-    stem = name.removesuffix(".py")
-    if os.path.isfile(name) or not stem or os.path.basename(name) != name:
-        return name
-    for path in (STUDIES / f"{stem}.py", WORK / stem / "study.py"):
-        if path.is_file():
-            return str(path)
-    names = study_names()
-    nearest = difflib.get_close_matches(stem, names, n=3, cutoff=0.4)
-    hint = f"nearest: {', '.join(nearest)}" if nearest else f"all: {', '.join(names)}"
-    raise ValueError(f"There is no study {name}; {hint}.")
 
 
 def set_environment(args: argparse.Namespace) -> None:

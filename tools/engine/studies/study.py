@@ -13,9 +13,10 @@ from backbones.common.schema import MOST_LISTED, accept
 from backbones.transfer.protocols import protocol_files
 from tools.engine.config import find_config, task_of
 from tools.engine.config.loading import read
-from tools.engine.studies.arguments import MOST_SEEDS, RECIPES
+from tools.engine.studies.arguments import MOST_SEEDS
 from tools.engine.studies.given_cards import GivenCard
 from tools.engine.studies.published_weights import Weights
+from tools.engine.study_folder.names import RECIPES
 
 
 class RecipeSchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -203,7 +204,7 @@ def read_catalogue() -> tuple[CatalogueSchema, dict[str, Recipe]]:
     for name, row in schema.recipes.items():
         for related in (row.parent, row.also, row.teacher):
             if related is not None:
-                refuse_unknown_name(f"recipe beside {name} in {RECIPES.name}", related, schema.recipes)
+                refuse_unknown_name(f"{RECIPES.name} has no recipe", related, schema.recipes, f", beside which it has {name}")
         recipes[name] = Recipe(name, row.label, _trick_pairs(row), row.parent, row.also, row.teacher)
     return schema, recipes
 
@@ -252,7 +253,7 @@ def load_study(
     study_path = str(find_config(path))
     file = accept(_public(read(study_path)), StudySchema, study_path)
     schema, catalogue = read_catalogue()
-    refuse_unknown_name("scale", scale, SCALES)
+    refuse_unknown_name("There is no scale", scale, SCALES)
     catalogue |= _rows_of_file(file, catalogue)
     _check_recipes(file, catalogue, recipes or ())
     rows = tuple(dict.fromkeys(recipes or file.recipes))
@@ -297,7 +298,7 @@ def _rows_of_file(file: StudySchema, catalogue: Mapping[str, Recipe]) -> dict[st
             weights = Weights(name, card.source, card.file, card.about, card.top1, card.package)
             rows[name] = Recipe(name, card.label, (), weights=weights)
     for name, label in file.labels.items():
-        refuse_unknown_name(f"recipe for a label of {file.name}", name, catalogue | rows)
+        refuse_unknown_name("There is no recipe", name, catalogue | rows, f", for which {file.name} has a label")
         rows[name] = replace((catalogue | rows)[name], label=label)
     return rows
 
@@ -306,8 +307,8 @@ def _check_recipes(file: StudySchema, catalogue: Mapping[str, Recipe], recipes: 
     """Raise ValueError unless the study may have its own and the requested ``recipes``, and has its reference."""
     allowed = [SCRATCH, *file.cards] if file.cards else list(catalogue)
     for name in (*file.recipes, *recipes):
-        refuse_unknown_name("recipe", name, allowed)
-    refuse_unknown_name(f"recipe for the reference of {file.name}", file.reference, file.recipes)
+        refuse_unknown_name("There is no recipe", name, allowed)
+    refuse_unknown_name(f"{file.name} has no recipe", file.reference, file.recipes, ", which is its reference")
 
 
 def _check_seeds(seeds: int, fine_tunings: int) -> None:
@@ -321,10 +322,10 @@ def _check_seeds(seeds: int, fine_tunings: int) -> None:
 def _check_tasks(file: StudySchema, all_tasks: tuple[str, ...], tasks: Collection[str], protocol: str | None) -> None:
     """Raise ValueError if the study lacks a requested task, or none of its tasks defines the protocol."""
     for name in tasks:
-        refuse_unknown_name(f"task in {file.name}", name, all_tasks)
+        refuse_unknown_name(f"{file.name} has no task", name, all_tasks)
     if protocol:
         protocols = [name for task in tasks for name in protocol_files(task)]
-        refuse_unknown_name(f"protocol for {', '.join(tasks)}", protocol, protocols or ["none"])
+        refuse_unknown_name("There is no protocol", protocol, protocols or ["none"], f" for {', '.join(tasks)}")
 
 
 def refuse_protocol(protocol: str | None, scale: str) -> None:
@@ -370,7 +371,7 @@ def _check_metrics(file: StudySchema, tasks: tuple[str, ...]) -> None:
     """Raise ValueError if no task of the study has one of its metrics."""
     figures = [name for task in tasks for name in task_of({"task": task}).FIGURES]
     for name in file.metrics:
-        refuse_unknown_name(f"metric in {file.name}", name, figures)
+        refuse_unknown_name(f"No task of {file.name} has the metric", name, figures)
 
 
 def _public(cfg) -> dict[str, Any]:
@@ -378,11 +379,18 @@ def _public(cfg) -> dict[str, Any]:
     return {key: value for key, value in cfg.to_dict().items() if not key.startswith("_")}
 
 
-def refuse_unknown_name(what: str, name: str, allowed: Collection[str]) -> None:
-    """Raise ValueError, with the nearest and all allowed names, unless ``name`` is allowed."""
+def refuse_unknown_name(lacking: str, name: str, allowed: Collection[str], about: str = "") -> None:
+    """Raise ValueError, with the nearest and all allowed names, unless ``name`` is allowed.
+
+    Args:
+        lacking: words before the name, such as 'demo has no task'.
+        name: to check.
+        allowed: names.
+        about: words after the name.
+    """
     if name not in allowed:
         nearest = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.4)
         hint = f"nearest: {', '.join(nearest)}; " if nearest else ""
         if not nearest or len(set(allowed)) <= MOST_LISTED:
             hint += f"all: {', '.join(dict.fromkeys(allowed))}"
-        raise ValueError(f"There is no {what} {name!r}; {hint.removesuffix('; ')}.")
+        raise ValueError(f"{lacking} {name!r}{about}; {hint.removesuffix('; ')}.")

@@ -1,3 +1,3 @@
-"""Name the files in a study's folder, declare what may stand in them, read and write them."""
+"""Find a study's folder, name its files, declare what may stand in them, read and write them."""
 
-__all__ = ["files", "schema"]
+__all__ = ["files", "names", "schema"]

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Mapping
 from math import isfinite
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import msgspec
 
 from backbones.common.files import read_json, write_text
-from backbones.common.project import SCALES, WORK
 from backbones.common.schema import accept
 from tools.engine.study_folder.schema import CurvesSchema, RowSchema
 
@@ -23,22 +21,6 @@ COLUMNS = (
 OPTIONAL = ("study", "scale")  # study.json has them too
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # how a cell starts that a spreadsheet may run, and the guard itself
 AGAIN = "make it again with tools/collect.py"
-
-
-def folder_of(name: str) -> str:
-    """Return the folder of a study's table: a path as it is, STUDY-SCALE below work_dirs, or STUDY's only one there.
-
-    Raises:
-        ValueError: the study has tables at several scales.
-    """
-    if os.path.isdir(name) or os.path.basename(name) != name:
-        return name
-    if (WORK / name).is_dir():
-        return str(WORK / name)
-    folders = [folder for scale in SCALES if ((folder := WORK / f"{name}-{scale}") / TABLE).is_file()]
-    if len(folders) > 1:
-        raise ValueError(f"{name} has tables at several scales; give one of {', '.join(folder.name for folder in folders)}.")
-    return str(folders[0]) if folders else name
 
 
 def load_json(path: Path, schema: type[msgspec.Struct]) -> dict:
