@@ -55,8 +55,8 @@ REFUSED = (  # command lines and words of the answer; a.pth and b.pth are no fil
     (("timm:resnet18:variant=b", "scratch"), ("options are for files",)),
     (("timm:nosuchnet", "scratch", *TOY), ("timm has no network 'nosuchnet'",)),
     (("timm:swin_tiny_patch4_window7_224", "scratch", *TOY), ("accepts only images of a fixed size",)),
-    (("a.pth:network=timm:coat_tiny", "scratch", *TOY), ("coat_tiny of timm accepts only images of a fixed size",)),
-    (("a.pth", "scratch", "--network", "timm:vit_tiny_patch16_224", *TOY), ("strides 16, 16, 16",)),
+    (("c.pth:network=timm:coat_tiny", "scratch", *TOY), ("coat_tiny of timm accepts only images of a fixed size",)),
+    (("c.pth", "scratch", "--network", "timm:vit_tiny_patch16_224", *TOY), ("strides 16, 16, 16",)),
     (("card", "a.pth", *TOY), ("a.pth is no file of weights",)),
     (("card", "copy", *TOY), ("card and copy are the same weights",)),
 )
