@@ -151,7 +151,9 @@ def draw(path: Path) -> None:
     axes = figure.subplots()
     for label, tricks in SHOWN.items():
         rates = learning_rates(resolve(BASE, Options(tricks=tricks)).cfg, UPDATES)
-        axes.plot([i / UPDATES for i in range(len(rates))], rates, label=label, linewidth=1.2)
+        # where two schedules are equal, as steps with warmup and without, both are seen
+        style = (0, (3, 3)) if label == "steps, warmup" else "-"
+        axes.plot([i / UPDATES for i in range(len(rates))], rates, linestyle=style, label=label, linewidth=1.2)
     axes.set(xlabel="epoch", ylabel="learning rate", ylim=0, xlim=0)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)

@@ -308,11 +308,11 @@ def test_the_figure_has_a_point_with_both_intervals_for_each_recipe(tmp_path, mo
     lines = [line.get_data() for line in axes.get_lines() if len(line.get_xdata()) == 2]
     assert len(lines) == 2 + 8  # zero lines, and two intervals a recipe
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == (
-        "gain at mini, points",
-        "gain at toy, points",
+        "at mini, points over B-standard",
+        "at toy, points over B-standard",
         "mAP, rho +1.00",
     )
-    assert {text.get_text() for text in axes.texts} >= {"+ smooth", "mixup", "better at toy only", "better at mini only"}
+    assert {text.get_text() for text in axes.texts} >= {"+ smooth", "mixup", "↖ better at toy only", "better at mini only ↘"}
 
 
 def test_names_are_not_read_as_formulas_or_markup(tmp_path, capsys):

@@ -3,8 +3,10 @@
 import io
 import itertools
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from matplotlib.text import Text
 from PIL import Image
@@ -16,7 +18,7 @@ from tools.engine.analysis.gains import Gain, gains, over
 from tools.engine.analysis.results import Column, load_results
 from tools.engine.analysis.verdicts import VERDICTS
 from tools.engine.reporting.document import DPI, Figure, Notes, Report, Section, Table
-from tools.engine.reporting.drawing import figures, scatter
+from tools.engine.reporting.drawing import figures, labels, scatter
 from tools.engine.reporting.drawing import transfer_figure as quadrant
 from tools.engine.reporting.drawing.figures import draw, draw_curves, figures_of, forest
 from tools.engine.reporting.drawing.plotting import LOOKS, limits
@@ -71,18 +73,21 @@ def marks_of(axes) -> dict[tuple[float, float], object]:
 
 def test_a_forest_has_the_numbers_of_the_gains(results, drawn):
     over_reference = gains(results, over(results, "b_standard"))
-    figure = forest(results, over_reference)
+    figure = forest(results, over_reference, "B-standard")
     panels = {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
     assert list(panels) == ["top-1", "mAP", "pixAcc", "mIoU"]
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert rows == ["scratch", "+ smooth"]
     a, b = VALUES["smooth"]["mAP"], VALUES["b_standard"]["mAP"]
     diff = difference(a, b)
-    assert [place for place in marks_of(panels["mAP"])] == [(pytest.approx(diff.mean), 1.0)]
+    assert [place for place in marks_of(panels["mAP"]) if place[1] == 1.0] == [(pytest.approx(diff.mean), 1.0)]
     assert ([pytest.approx(end) for end in diff.interval], [1.0, 1.0]) in lines_of(panels["mAP"])
     spans = [patch.get_extents().transformed(panels["mAP"].transData.inverted()) for patch in panels["mAP"].patches]
     assert {(round(s.x0, 6), round(s.x1, 6)) for s in spans} == {(-0.3, 0.3)}  # the margin of mAP
-    assert [text.get_text() for text in panels["mAP"].texts] == ["◄ -40.19"]  # scratch is beyond the axis: written
+    (text,) = [text.get_text() for text in panels["mAP"].texts]  # scratch is beyond the axis: written
+    low, high = difference(VALUES["scratch"]["mAP"], b).interval
+    assert text == f"-40.19\n[{low:+.2f}, {high:+.2f}]"
+    assert {axes.get_xlabel() for axes in panels.values()} == {"points over B-standard"}
 
 
 def test_intervals_over_seeds_are_solid_and_those_over_images_dashed(results, drawn):
@@ -91,7 +96,7 @@ def test_intervals_over_seeds_are_solid_and_those_over_images_dashed(results, dr
         gain("b_standard", MAP, 2.0, kind="images"),
         gain("smooth", MAP, 3.0, half=None),
     ]
-    axes = forest(results, shown).axes[0]
+    axes = forest(results, shown, "B-standard").axes[0]
     marks = marks_of(axes)
     faces = {y: mark.get_markerfacecolor() for (_, y), mark in marks.items()}
     assert faces == {0.0: LOOKS["better"][0], 1.0: "white", 2.0: "white"}
@@ -122,9 +127,40 @@ def test_limits_include_all_points_and_cut_long_intervals():
 
 
 def test_an_interval_beyond_the_axis_has_an_arrowhead(results, drawn):
-    axes = forest(results, [gain("smooth", MAP, 1.0, half=40.0), gain("scratch", MAP, 2.0, half=0.5)]).axes[0]
+    axes = forest(results, [gain("smooth", MAP, 1.0, half=40.0), gain("scratch", MAP, 2.0, half=0.5)], "B-standard").axes[0]
     (low, high), ends = axes.get_xlim(), sorted(x for x, y in marks_of(axes) if y == 0)
     assert len(ends) == 3 and low < ends[0] and ends[1] == 1.0 and ends[2] < high
+
+
+@pytest.mark.parametrize("mean", [-30.0, 30.0])
+def test_the_values_of_a_gain_beyond_the_axis_do_not_cover_the_line_at_0(results, drawn, mean):
+    figure = forest(results, [gain("smooth", MAP, 1.0), gain("scratch", MAP, mean)], "B-standard")
+    axes = figure.axes[0]
+    figure.draw_without_rendering()
+    zero, box, panel = axes.transData.transform((0, 0))[0], axes.texts[0].get_window_extent(), axes.get_window_extent()
+    assert not box.x0 < zero < box.x1 and panel.x0 <= box.x0 and box.x1 <= panel.x1
+    (arrow,) = [line for line in axes.get_lines() if line.get_marker() in ("<", ">")]
+    assert arrow.get_marker() == ("<" if mean < 0 else ">")
+
+
+def legend_of(figure) -> set[str]:
+    """Return the words of the legend below the panels."""
+    return {text.get_text() for text in figure.legends[0].get_texts()}
+
+
+def test_the_legend_explains_every_mark_that_is_drawn(results, drawn):
+    plain = [gain("smooth", MAP, 1.0, verdict="better"), gain("b_standard", MAP, 2.0, verdict="better")]
+    band = {"better", "95 % interval", "counts as no difference"}
+    assert legend_of(forest(results, plain, "scratch")) == band
+    images = replace(plain[1], diff=replace(plain[1].diff, kind="images"))
+    over_images = "95 % interval over test images only, from one seed"
+    assert legend_of(forest(results, [plain[0], images], "scratch")) == band | {over_images}
+    wide = gain("b_standard", MAP, 1.0, half=40.0, verdict="better")
+    assert legend_of(forest(results, [plain[0], wide], "scratch")) == band | {"the interval continues"}
+    far = gain("scratch", MAP, -40.0, verdict="better")
+    assert legend_of(forest(results, [*plain, far], "scratch")) == band | {"beyond the axis, at this value"}
+    pairs = [(gain(g.recipe, TOP1, 1.0), g) for g in (*plain, far)]
+    assert legend_of(quadrant.quadrant(results, pairs, "scratch")) == band | {"beyond the axes, at these values"}
 
 
 # --- transfer against top-1 ---------------------------------------------------------------------------------
@@ -138,13 +174,20 @@ def paper_pairs() -> list[tuple[Gain, Gain]]:
     ]
 
 
+def names_of(figure) -> dict[str, str]:
+    """Return the names that the list above the panels gives to numbers; empty without a list."""
+    return dict(text.get_text().split("  ", 1) for legend in figure.legends[1:] for text in legend.get_texts())
+
+
 def test_a_point_beyond_the_axes_is_a_cross_at_their_edge_with_its_values(results, drawn):
     far = [(gain("far", TOP1, 1.0), gain("far", MAP, -40.0))]
-    (axes, *_) = quadrant.quadrant(results, [*paper_pairs(), *far]).axes
+    figure = quadrant.quadrant(results, [*paper_pairs(), *far], "B-standard")
+    axes = figure.axes[0]
     (low, high), texts = axes.get_ylim(), [text.get_text() for text in axes.texts]
     crosses = [line for line in axes.get_lines() if line.get_marker() == "X"]
     assert [line.get_xdata()[0] for line in crosses] == [1.0] and low < crosses[0].get_ydata()[0] < low + 0.1 * (high - low)
-    assert low > -10 and "far (+1.0, -40.0)" in texts
+    (number,) = [number for number, name in names_of(figure).items() if name == "far"]
+    assert low > -10 and f"{number} (+1.0, -40.0)" in texts
 
 
 def test_pairs_are_of_one_recipe_over_one_base():
@@ -157,7 +200,7 @@ def test_pairs_are_of_one_recipe_over_one_base():
 
 def test_a_quadrant_has_a_point_with_both_intervals_for_each_recipe(results, drawn):
     pairs = paper_pairs()
-    figure = quadrant.quadrant(results, pairs)
+    figure = quadrant.quadrant(results, pairs, "B-standard")
     assert [axes.get_title() for axes in figure.axes] == ["mAP", "mIoU"]
     for axes, place in zip(figure.axes, (1, 2), strict=True):
         assert set(marks_of(axes)) >= {(values[0], values[place]) for values in GAINED.values()}
@@ -166,7 +209,11 @@ def test_a_quadrant_has_a_point_with_both_intervals_for_each_recipe(results, dra
             y = others[place - 1]
             assert (pytest.approx([x - 0.3, x + 0.3], abs=1e-5), [y, y]) in lines
             assert ([x, x], pytest.approx([y - 0.5, y + 0.5], abs=1e-5)) in lines
-        assert {text.get_text() for text in axes.texts} >= {*GAINED, "transfers", "lost in transfer"}
+        numbers = names_of(figure)
+        assert list(numbers.values()) == list(GAINED)
+        assert {text.get_text() for text in axes.texts} >= {*numbers, "transfers ↗", "lost in transfer ↘"}
+        assert axes.get_xlabel() == "top-1, points over B-standard"
+        assert axes.get_ylabel() == f"{axes.get_title()}, points over B-standard"
 
 
 def boxes_of(axes) -> dict[str, object]:
@@ -176,27 +223,98 @@ def boxes_of(axes) -> dict[str, object]:
 
 
 def common_area(a, b) -> float:
-    return scatter._overlap(scatter._sides(a), scatter._sides(b))
+    return labels.overlap((a.x0, a.y0, a.x1, a.y1), (b.x0, b.y0, b.x1, b.y1))
 
 
-def test_labels_keep_out_of_each_others_way(results, drawn):
-    for axes in quadrant.quadrant(results, paper_pairs()).axes:
+def far_apart() -> list[tuple[Gain, Gain]]:
+    """Return gains whose names find room beside their points."""
+    places = ((1, 1), (2, -1), (3, 1.5), (-2, -1.5), (-1, 1))
+    return [(gain(f"r{i}", TOP1, x, 0.1), gain(f"r{i}", MAP, y, 0.1)) for i, (x, y) in enumerate(places)]
+
+
+def test_names_that_find_room_stand_beside_their_points(results, drawn):
+    figure = quadrant.quadrant(results, far_apart(), "B-standard")
+    assert names_of(figure) == {} and {text.get_text() for text in figure.axes[0].texts} >= {f"r{i}" for i in range(5)}
+
+
+def test_names_that_would_hide_an_interval_become_numbers(results, drawn):
+    wide = [(x, replace(y, diff=replace(y.diff, error=1.0))) for x, y in far_apart()]
+    crowd = [(gain(f"a longer name {i}", TOP1, 1 + i / 10, 0.5), gain(f"a longer name {i}", MAP, i / 9)) for i in range(4)]
+    figure = quadrant.quadrant(results, [*wide, *crowd], "B-standard")
+    assert list(names_of(figure).values()) == [x.recipe for x, _ in (*wide, *crowd)]
+
+
+def test_names_of_two_bases_are_whole_in_the_list(results, drawn):
+    pairs = [
+        (gain("smooth", TOP1, 1.0, base=base), gain("smooth", MAP, height, half=3.0, base=base))
+        for base, height in (("b_standard", 1.0), ("scratch", 1.05), ("a base with a long name of many letters", 1.1))
+    ]
+    texts = list(names_of(quadrant.quadrant(results, pairs, "the parent")).values())
+    assert texts[:2] == ["+ smooth over B-standard", "+ smooth over scratch"]
+    assert texts[2].startswith("+ smooth over a base with a long name of")
+
+
+def clean_panels(results) -> Iterator[tuple]:
+    """Yield panels of many points, with the numbers beside them."""
+    for seed in range(3):
+        rng = random.Random(seed)
+        names = [f"recipe number {i}" for i in range(12)]
+        pairs = [(gain(n, TOP1, rng.gauss(1, 1)), gain(n, MAP, rng.gauss(1, 1))) for n in names]
+        figure = quadrant.quadrant(results, pairs, "B-standard")
+        yield figure.axes[0], [str(i) for i in range(1, 13)]
+    yield from ((axes, [str(i) for i in range(1, 7)]) for axes in quadrant.quadrant(results, paper_pairs(), "B-standard").axes)
+
+
+def test_labels_overprint_neither_each_other_nor_the_lines_at_0(results, drawn):
+    for axes, names in clean_panels(results):
         boxes, panel = boxes_of(axes), axes.get_window_extent()
-        for (name, a), (other, b) in itertools.combinations(boxes.items(), 2):
-            assert common_area(a, b) == 0, (name, other)
-        for name in GAINED:
-            assert common_area(boxes[name], panel) >= 0.99 * boxes[name].width * boxes[name].height, name
+        x, y = axes.transData.transform((0, 0))
+        for name, other in itertools.combinations(names, 2):
+            assert common_area(boxes[name], boxes[other]) == 0, (name, other)
+        for name in names:
+            box = boxes[name]
+            assert common_area(box, panel) >= 0.99 * box.width * box.height, name
+            assert not box.x0 < x < box.x1 and not box.y0 < y < box.y1, name
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_labels_of_points_anywhere_never_overprint(results, drawn, seed):
-    rng = random.Random(seed)
-    names = [f"recipe number {i}" for i in range(12)]
-    pairs = [(gain(n, TOP1, rng.gauss(1, 1)), gain(n, MAP, rng.gauss(1, 1))) for n in names]
-    (axes,) = quadrant.quadrant(results, pairs).axes
-    boxes = boxes_of(axes)
-    for a, b in itertools.combinations(names, 2):
-        assert common_area(boxes[a], boxes[b]) == 0, (a, b)
+def test_no_line_to_a_point_runs_through_a_name(results, drawn):
+    lines = 0
+    for axes, names in clean_panels(results):
+        boxes = boxes_of(axes)
+        for text in axes.texts:
+            if text.arrow_patch is None:
+                continue
+            lines += 1
+            ends = text.arrow_patch.get_transform().transform(text.arrow_patch.get_path().vertices)
+            line = tuple(ends[0].tolist()), tuple(ends[-1].tolist())
+            assert np.allclose(line[1], axes.transData.transform(text.xy), atol=1)  # it ends in its point
+            for name in names:
+                box = boxes[name]
+                is_crossed = labels.crosses(line, (box.x0, box.y0, box.x1, box.y1))
+                assert name == text.get_text() or not is_crossed, (name, text.get_text())
+    assert lines > 0
+
+
+def test_names_of_quadrants_lie_outside_of_the_axes(results, drawn):
+    for axes in quadrant.quadrant(results, paper_pairs(), "B-standard").axes:
+        boxes, panel = boxes_of(axes), axes.get_window_extent()
+        corners = [box for name, box in boxes.items() if any(arrow in name for arrow in scatter.ARROWS.values())]
+        assert len(corners) == 4 and all(common_area(box, panel) == 0 for box in corners)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_crossed"),
+    [
+        (((0, 0), (4, 4)), True),
+        (((0, 2), (4, 2)), True),
+        (((2, 0), (2, 0.5)), False),
+        (((0, 0), (0, 9)), False),
+        (((0, 3.5), (3.5, 7)), False),
+        (((1.5, 1.5), (2, 2)), True),
+    ],
+)
+def test_a_line_crosses_a_box_if_a_part_of_it_lies_within(line, is_crossed):
+    assert labels.crosses(line, (1, 1, 3, 3)) is is_crossed
 
 
 # --- training curves ----------------------------------------------------------------------------------------
@@ -237,6 +355,9 @@ def test_losses_that_are_far_larger_have_a_panel_of_their_own(tmp_path, drawn):
     }
     titles = [axes.get_title().split(", ", 2)[2] for axes in draw_curves(results, curves | large).axes if axes.get_visible()]
     assert titles == ["loss", "loss, far larger", "top-1"]
+    results.study["tricks"] = {"smooth": [["label_smoothing", {}], ["distillation", {"teacher": ""}]]}
+    titles = [axes.get_title().split(", ", 2)[2] for axes in draw_curves(results, curves | large).axes if axes.get_visible()]
+    assert titles == ["loss", "loss\n(times T² by distillation)", "top-1"]
 
 
 def test_runs_that_stopped_early_shorten_the_mean_and_a_missing_loss_is_no_zero(tmp_path, drawn):
@@ -289,8 +410,8 @@ def test_the_same_results_give_the_same_bytes_without_a_date(tmp_path):
     pairs = paper_pairs()
     for make in (
         lambda: draw(results),
-        lambda: forest(results, whole),
-        lambda: quadrant.quadrant(results, pairs),
+        lambda: forest(results, whole, "B-standard"),
+        lambda: quadrant.quadrant(results, pairs, "B-standard"),
         lambda: draw_curves(results, curves),
     ):
         png = make()
@@ -316,7 +437,7 @@ def test_images_only_gains_of_one_seed_are_drawn(tmp_path, drawn):
     results = load_results(write_study(tmp_path / "s", made_rows(values)))
     column = next(c for c in results.columns if c.metric == "mAP")
     diff = difference([64.9], [60.1], ImageVariance(0.25, 0.25))
-    axes = forest(results, [Gain("smooth", "b_standard", column, diff, None, 0.3, "undecided")]).axes[0]
+    axes = forest(results, [Gain("smooth", "b_standard", column, diff, None, 0.3, "undecided")], "B-standard").axes[0]
     assert ([pytest.approx(4.8 - 0.98, abs=1e-3), pytest.approx(4.8 + 0.98, abs=1e-3)], [0.0, 0.0]) in lines_of(axes)
 
 

@@ -8,7 +8,9 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from backbones.common.project import ROOT
 from backbones.transfer.protocols import read_protocol
@@ -41,6 +43,14 @@ def test_the_figure_is_drawn_from_the_schedulers(tmp_path):
     assert (tmp_path / "schedules.png").read_bytes()[:4] == b"\x89PNG" and (ROOT / "docs/schedules.png").is_file()
     rates = learning_rates(resolve(BASE, Options(tricks=SHOWN["cosine, warmup"])).cfg, UPDATES)
     assert len(rates) == 120 * UPDATES and max(rates) == rates[5 * UPDATES - 1] == 0.4
+
+
+def test_schedules_that_are_equal_are_both_seen(tmp_path):
+    draw(tmp_path / "schedules.png")
+    with Image.open(tmp_path / "schedules.png") as image:
+        pixels = np.asarray(image.convert("RGB"), int)[:, 120:500]  # right of the warmup, left of the legend
+    for colour in ((31, 119, 180), (255, 127, 14)):  # steps, and steps with warmup
+        assert (abs(pixels - colour).sum(2) < 60).sum() > 50
 
 
 def documents() -> list[Path]:

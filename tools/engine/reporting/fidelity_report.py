@@ -288,7 +288,7 @@ def left_out_table(comparison: Comparison) -> Table:
 def _figure(comparison: Comparison) -> Figure:
     """Draw each recipe's gain over the reference at the first scale against that at the second, a panel for each metric."""
     a, b = comparison.a, comparison.b
-    first, second = one_line(a.at), one_line(b.at)
+    first, second, base = one_line(a.at), one_line(b.at), one_line(a.results.label(a.results.reference))
     corners = {(1, 1): "better at both", (0, 0): "worse at both", (0, 1): f"better {first} only", (1, 0): f"better {second} only"}
     panels = []
     for fidelity in comparison.metrics:
@@ -296,12 +296,12 @@ def _figure(comparison: Comparison) -> Figure:
         points = [Point(x, y, name_of(a.results, [y], y.recipe, y.base)) for x, y in pairs]
         rho = fidelity.whole.ranks.rho
         title = heading(fidelity) + ("" if rho is None else f", rho {rho:+.2f}")
-        panels.append(Panel(title, f"gain {second}, points", f"gain {first}, points", points, corners))
+        panels.append(Panel(title, f"{second}, points over {base}", f"{first}, points over {base}", points, corners))
     caption = (
         f"Gains over {a.results.label(a.results.reference)}. The mark shows the verdict {a.at} (triangle up: better, down: "
         "worse, square: equivalent, circle: undecided, diamond: a metric without verdicts). Lines: 95 % intervals, solid over "
         "seeds, dashed over test images only; an arrowhead means that the interval continues. Shaded: the margins within which a "
-        "difference counts as none. The axes have different ranges."
+        "difference counts as none. Numbers stand for the names above the panels. The axes have different ranges."
     )
     return Figure(NAME, f"Gains {a.at} against those {b.at}", caption, scatter(panels))
 

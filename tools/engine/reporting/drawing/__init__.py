@@ -1,3 +1,3 @@
 """Draw the figures of a report with matplotlib, and their labels where they cover nothing."""
 
-__all__ = ["figures", "plotting", "scatter", "transfer_figure"]
+__all__ = ["figures", "labels", "plotting", "scatter", "transfer_figure"]

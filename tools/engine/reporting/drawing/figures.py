@@ -11,7 +11,8 @@ from tools.engine.analysis.gains import Gain
 from tools.engine.analysis.results import SCRATCH, Cell, Column, Results, heading_of
 from tools.engine.reporting.document import Figure
 from tools.engine.reporting.drawing.plotting import (
-    LETTER,
+    BAND,
+    columns_for,
     draw_interval,
     limits,
     line_style,
@@ -43,7 +44,7 @@ FOREST = (
 QUADRANT = (
     MARKS
     + "Shaded: the margins. A gain on the right that survives the transfer lies above the shaded band. Cross at an edge: the "
-    "point lies beyond the axes, at the values in brackets."
+    "point lies beyond the axes, at the values in brackets. Numbers stand for the names above the panels."
 )
 CURVES = (
     "Mean over seeds (strong) and each seed (light). The training loss uses the recipe's own targets, which label smoothing, "
@@ -73,10 +74,10 @@ def figures_of(
 def _gain_figures(results: Results, gains: Sequence[Gain], over: str, suffix: str = "") -> Iterator[Figure]:
     """Yield both figures of gains over one base: the gains in each task, and those in a transfer against those in top-1."""
     if judged := plotted(gains):
-        yield Figure(f"forest{suffix}", f"Gains over {over}, in points", FOREST, forest(results, judged))
+        yield Figure(f"forest{suffix}", f"Gains over {over}, in points", FOREST, forest(results, judged, over))
     if pairs := transfer_pairs(gains):
         title = f"Gain in transfer against gain in top-1, over {over}"
-        yield Figure(f"quadrant{suffix}", title, QUADRANT, quadrant(results, pairs))
+        yield Figure(f"quadrant{suffix}", title, QUADRANT, quadrant(results, pairs, over))
 
 
 def plotted(gains: Sequence[Gain]) -> list[Gain]:
@@ -137,8 +138,12 @@ def _draw_cell(axes, y: int, cell: Cell, is_reference: bool, below: bool | None)
 # --- gains --------------------------------------------------------------------------------------------------
 
 
-def forest(results: Results, gains: Sequence[Gain]) -> bytes:
-    """Return a PNG with a panel for each metric and a row for each recipe: its gain, interval and verdict, the margin, and 0."""
+def forest(results: Results, gains: Sequence[Gain], over: str) -> bytes:
+    """Return a PNG with a panel for each metric and a row for each recipe: its gain, interval and verdict, the margin, and 0.
+
+    Args:
+        over: what the gains are over, in words.
+    """
     order = {column: i for i, column in enumerate(results.columns)}
     columns = sorted(dict.fromkeys(g.column for g in gains if g.diff), key=lambda column: order.get(column, len(order)))
     rows = list(dict.fromkeys((g.recipe, g.base) for g in gains))
@@ -148,21 +153,35 @@ def forest(results: Results, gains: Sequence[Gain]) -> bytes:
         shown = [g for g in gains if g.column == column and g.diff]
         low, high = limits(shown)
         axes.set_xlim(low, high)
+        axes.set_xlabel(one_line(f"points over {over}"), fontsize=8.5, parse_math=False)
         axes.axvline(0, color="#555", linewidth=0.8, zorder=1)
         for g in shown:
-            axes.axvspan(-g.margin, g.margin, color="#eeeeea", zorder=0, linewidth=0)
+            axes.axvspan(-g.margin, g.margin, color=BAND, zorder=0, linewidth=0)
             y = rows.index((g.recipe, g.base))
             if low <= g.diff.mean <= high:
                 mark(axes, g.diff.mean, y, g)
                 draw_interval(axes, g, g.diff, y, low, high)
             else:
-                below = g.diff.mean < low
-                text = f"◄ {g.diff.mean:+.2f}" if below else f"{g.diff.mean:+.2f} ►"
-                place = dict(x=0.02, ha="left") if below else dict(x=0.98, ha="right")
-                style = dict(color=look(g)[0], size=8, va="center", bbox=dict(color="white", pad=1))
-                axes.text(**place, y=y, s=text, transform=axes.get_yaxis_transform(), **style)
+                _draw_beyond(axes, g, y, -low / (high - low))
     verdict_legend(figure, [g for g in gains if g.diff])
     return png(figure)
+
+
+def _draw_beyond(axes, gain: Gain, y: int, zero: float) -> None:
+    """Draw an arrow at the edge beyond which a gain lies, and its values where they do not cover the line at 0.
+
+    Args:
+        zero: place of that line, in parts of the axis.
+    """
+    is_below = gain.diff.mean < 0
+    axes.plot(0.02 if is_below else 0.98, y, "<" if is_below else ">", color=look(gain)[0], transform=axes.get_yaxis_transform())
+    values = [f"{gain.diff.mean:+.2f}", "[{:+.2f}, {:+.2f}]".format(*gain.diff.interval) if gain.diff.interval else ""]
+    if is_below:
+        place = dict(x=0.06 if zero > 0.5 else zero + 0.02, ha="left")
+    else:
+        place = dict(x=0.94 if zero < 0.5 else zero - 0.02, ha="right")
+    style = dict(color=look(gain)[0], size=7.5, va="center", linespacing=1.1)
+    axes.text(**place, y=y, s="\n".join(values).strip(), transform=axes.get_yaxis_transform(), **style)
 
 
 # --- training curves ----------------------------------------------------------------------------------------
@@ -193,19 +212,23 @@ def _curve_panels(results: Results, curves: Mapping[str, list[dict]]) -> dict[tu
             if points := [(line["epoch"], line[quantity]) for line in lines if line.get(quantity) is not None]:
                 panel = panels.setdefault((row["task"], row["network"], quantity), {})
                 panel.setdefault(row["recipe"], {})[row["run"]] = points
-    return dict(panel for name, runs in panels.items() for panel in _apart(name, runs))
+    return dict(panel for name, runs in panels.items() for panel in _apart(results, name, runs))
 
 
-def _apart(name: tuple[str, str, str], runs: dict[str, dict]) -> Iterator[tuple]:
-    """Yield a panel, and a second one for recipes whose loss is far larger.
-
-    The loss of distillation is hundreds of times that of the others.
-    """
+def _apart(results: Results, name: tuple[str, str, str], runs: dict[str, dict]) -> Iterator[tuple]:
+    """Yield a panel, and a second one for recipes whose loss is far larger, such as that of distillation, with its factor T^2."""
     sizes = {r: median(value for points in of_recipe.values() for _, value in points) for r, of_recipe in runs.items()}
     large = {r for r in runs if name[2] == "loss" and sizes[r] > 20 * max(min(sizes.values()), 0)}
-    for title, recipes in ((name[2], runs.keys() - large), (f"{name[2]}, far larger", large)):
+    reason = "\n(times T² by distillation)" if all(_distils(results, r) for r in large) else ", far larger"
+    for title, recipes in ((name[2], runs.keys() - large), (f"{name[2]}{reason}", large)):
         if recipes:
             yield (*name[:2], title), {r: runs[r] for r in runs if r in recipes}
+
+
+def _distils(results: Results, recipe: str) -> bool:
+    """Return whether a recipe trains with the trick distillation."""
+    tricks = results.study.get("tricks", {}).get(recipe)
+    return isinstance(tricks, list) and any(name == "distillation" for name, _ in tricks)
 
 
 def _published(results: Results, shown: Iterable[tuple[str, str, str, str]]) -> list[PublishedCurve]:
@@ -234,8 +257,8 @@ def _curve_legend(figure, results: Results, recipes: list[str]) -> None:
 
     names = [one_line(results.label(r)) for r in recipes]
     handles = [Line2D([], [], label=name, **line_style(i)) for i, name in enumerate(names)]
-    fit = int(figure.get_figwidth() / (0.6 + LETTER * max(map(len, names))))  # as many columns as the width allows
-    legend = figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(fit, 4)), fontsize=8, frameon=False)
+    columns = columns_for(figure, names)
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
 

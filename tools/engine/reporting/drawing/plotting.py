@@ -1,7 +1,7 @@
 """Draw what the figures of a report share: panels, and the look of a gain with its verdict."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median, median_low
 
 from tools.engine.analysis.differences import BY_SEEDS
@@ -19,8 +19,10 @@ LOOKS = {
     "undecided": ("#767670", "o"),
 }
 UNJUDGED = ("#3d3d3a", "D")  # a metric without verdicts
-SEEDS, IMAGES, NONE = "over seeds", "over test images only", "no interval"
+SEEDS, IMAGES, NONE = "95 % interval", "95 % interval over test images only, from one seed", "no interval"
 LINES = {SEEDS: "-", IMAGES: (0, (2.5, 1.5)), NONE: ""}
+BAND, INTERVAL = "#ebebe6", 3  # colour of the margin within which a difference counts as none; order of intervals in a drawing
+BEYOND = {"<": "beyond the axis, at this value", ">": "beyond the axis, at this value", "X": "beyond the axes, at these values"}
 COLOURS = ("#005a8c", "#c04f00", "#00805f", "#c06a9c", "#8c7a00", "#3f9fdc", "#000000")
 DASHES = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))  # the next one when all colours are used up
 
@@ -137,19 +139,25 @@ def draw_interval(axes, gain: Gain, diff, at: float, low: float, high: float, up
         return
     colour, inside = look(gain)[0], (low + 0.02 * (high - low), high - 0.02 * (high - low))
     ends = [min(max(end, inside[0]), inside[1]) for end in diff.interval]
-    style = dict(color=colour, linewidth=1.3, linestyle=LINES[IMAGES if diff.kind == "images" else SEEDS], alpha=alpha, zorder=3)
+    style = dict(
+        color=colour, linewidth=1.3, linestyle=LINES[IMAGES if diff.kind == "images" else SEEDS], alpha=alpha, zorder=INTERVAL
+    )
     axes.plot(*([at, at], ends) if upright else (ends, [at, at]), **style)
     carets = (CARETDOWN, CARETUP) if upright else (CARETLEFT, CARETRIGHT)
     for end, exact, caret in zip(ends, diff.interval, carets, strict=True):
         if end != exact:
-            axes.plot(*(at, end) if upright else (end, at), marker=caret, color=colour, alpha=alpha, markersize=5, zorder=3)
+            axes.plot(
+                *(at, end) if upright else (end, at), marker=caret, color=colour, alpha=alpha, markersize=5, zorder=INTERVAL
+            )
 
 
 def verdict_legend(figure, gains: Sequence[Gain]) -> None:
-    """Add a legend of the marks and lines that occur."""
+    """Add a legend of all that is drawn: the marks of verdicts, intervals, the margin, and what lies beyond the axes."""
     from matplotlib.lines import Line2D
+    from matplotlib.markers import CARETDOWN, CARETLEFT, CARETRIGHT, CARETUP
+    from matplotlib.patches import Patch
 
-    handles = [
+    handles: list = [
         Line2D([], [], linestyle="", color=colour, marker=shape, label=verdict)
         for verdict, (colour, shape) in (LOOKS | {"no verdict": UNJUDGED}).items()
         if any(look(g) == (colour, shape) for g in gains)
@@ -157,7 +165,40 @@ def verdict_legend(figure, gains: Sequence[Gain]) -> None:
     for kind in dict.fromkeys(kind_of(g) for g in gains):
         face = "#555" if kind == SEEDS else "white"
         handles.append(Line2D([], [], color="#555", linestyle=LINES[kind], marker="o", markerfacecolor=face, label=kind))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    drawn = {line.get_marker() for axes in figure.axes for line in axes.get_lines()}
+    if drawn & {CARETDOWN, CARETLEFT, CARETRIGHT, CARETUP}:
+        handles.append(Line2D([], [], color="#555", marker=CARETRIGHT, markevery=[1], label="the interval continues"))
+    if any(axes.patches for axes in figure.axes):
+        handles.append(Patch(color=BAND, label="counts as no difference"))
+    words = {text: shape for shape, text in BEYOND.items() if shape in drawn}
+    handles += [Line2D([], [], linestyle="", color="#555", marker=shape, label=text) for text, shape in words.items()]
+    _legend(figure, handles, "outside lower center")
+
+
+def list_names(figure, names: Mapping[str, str]) -> None:
+    """Add a list of names by their numbers above the panels, in as many columns as the width allows."""
+    from matplotlib.lines import Line2D
+
+    texts = [f"{number}  {' '.join(map(one_line, name.splitlines()))}" for number, name in names.items()]
+    handles = [Line2D([], [], linestyle="", label=text) for text in texts]
+    legend = _legend(figure, handles, "outside upper center")
+    for handle in legend.legend_handles:
+        handle.set_visible(False)
+
+
+def columns_for(figure, names: Sequence[str]) -> int:
+    """Return the number of columns of a legend that fit the figure: 1 to 4."""
+    return max(1, min(int(figure.get_figwidth() / (0.6 + LETTER * max(map(len, names)))), 4))
+
+
+def _legend(figure, handles: Sequence, place: str):
+    """Add a legend outside of the panels, make the figure higher by it, and return it."""
+    columns = columns_for(figure, [handle.get_label() for handle in handles])
+    legend = figure.legend(handles=handles, loc=place, ncols=columns, fontsize=8, frameon=False)
+    figure.set_figheight(figure.get_figheight() + 0.18 * -(-len(handles) // columns))
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return legend
 
 
 def line_style(i: int) -> dict:

@@ -1,13 +1,25 @@
-"""Draw gains against gains: a panel of points with two intervals each, whose names keep out of each other's way."""
+"""Draw gains against gains: a panel of points with two intervals each, and their names, or numbers where names find no room."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tools.engine.analysis.gains import Gain
-from tools.engine.reporting.drawing.plotting import draw_interval, limits, look, make_panels, mark, png, verdict_legend
+from tools.engine.reporting.drawing.labels import Box, Ground, placed
+from tools.engine.reporting.drawing.plotting import (
+    BAND,
+    INTERVAL,
+    draw_interval,
+    limits,
+    list_names,
+    look,
+    make_panels,
+    mark,
+    png,
+    verdict_legend,
+)
 
-Box = tuple[float, float, float, float]  # left, bottom, right, top
-DIRECTIONS = [(x / 2, y / 2) for x in range(-2, 3) for y in range(-2, 3) if max(abs(x), abs(y)) == 2]
+SIZE = (4.6, 4.1)  # of a panel, in inches
+ARROWS = {(0, 1): "↖", (1, 1): "↗", (0, 0): "↙", (1, 0): "↘"}  # to the corners of a panel
 
 
 @dataclass(frozen=True)
@@ -25,10 +37,10 @@ class Point:
         inside = all(low <= mean <= high for mean, (low, high) in zip(means, (axes.get_xlim(), axes.get_ylim()), strict=True))
         return means if inside else tuple(min(max(mean, low), high) for mean, (low, high) in zip(means, ends, strict=True))
 
-    def label(self, axes) -> str:
-        """Return the name, with the values in brackets if the point lies beyond the axes."""
-        means = self.x.diff.mean, self.y.diff.mean
-        return self.name if self.place(axes) == means else "{} ({:+.1f}, {:+.1f})".format(self.name, *means)
+    def label(self, axes, numbers: Mapping[str, str]) -> str:
+        """Return the name, or its number, with the values in brackets if the point lies beyond the axes."""
+        means, name = (self.x.diff.mean, self.y.diff.mean), numbers.get(self.name, self.name)
+        return name if self.place(axes) == means else "{} ({:+.1f}, {:+.1f})".format(name, *means)
 
 
 @dataclass(frozen=True)
@@ -48,27 +60,47 @@ class Panel:
 
 
 def scatter(panels: Sequence[Panel]) -> bytes:
-    """Return a PNG of the panels, two in a row: gains with both intervals, the margins, and lines at 0."""
-    figure, places = make_panels([panel.title for panel in panels], (4.6, 3.9), across=2)
-    for axes, panel in zip(places, panels, strict=True):
-        _draw_panel(axes, panel)
-    verdict_legend(figure, [point.y for panel in panels for point in panel.points])
-    figure.draw_without_rendering()  # settles where everything is, so that labels can keep out of each other's way
-    figure.set_layout_engine("none")
-    for axes, panel in zip(places, panels, strict=True):
-        _label(axes, panel)
+    """Return a PNG of the panels, two in a row: gains with both intervals, the margins, and lines at 0.
+
+    Each point has its name beside it. Where a name finds no room in one of the panels, all points have numbers, which are listed
+    above the panels.
+    """
+    figure, is_clean = _drawn(panels, {})
+    if not is_clean:
+        names = dict.fromkeys(point.name for panel in panels for point in panel.points)
+        figure, _ = _drawn(panels, {name: str(i) for i, name in enumerate(names, 1)})
     return png(figure)
 
 
+def _drawn(panels: Sequence[Panel], numbers: Mapping[str, str]) -> tuple:
+    """Return the figure, and whether all names or numbers found room.
+
+    Args:
+        numbers: for the names of all points; empty to show the names themselves.
+    """
+    figure, places = make_panels([panel.title for panel in panels], SIZE, across=2)
+    for axes, panel in zip(places, panels, strict=True):
+        _draw_panel(axes, panel)
+    verdict_legend(figure, [point.y for panel in panels for point in panel.points])
+    if numbers:
+        list_names(figure, {number: name for name, number in numbers.items()})
+    figure.draw_without_rendering()  # settles where everything is, so that labels can keep out of each other's way
+    figure.set_layout_engine("none")
+    return figure, all([_label(axes, panel, numbers) for axes, panel in zip(places, panels, strict=True)])
+
+
 def _draw_panel(axes, panel: Panel) -> None:
-    """Draw the axes, the margins, and each point as a mark with both intervals."""
+    """Draw the axes, the margins, the names of the quadrants outside them, and each point as a mark with both intervals."""
     xs, ys = [point.x for point in panel.points], [point.y for point in panel.points]
     (left, right), (low, high) = limits(xs), limits(ys)
     axes.set(xlim=(left, right), ylim=(low, high))
+    axes.set_title(panel.title, fontsize=9.5, parse_math=False, pad=17)
     axes.set_xlabel(panel.x, fontsize=9, parse_math=False)
     axes.set_ylabel(panel.y, fontsize=9, parse_math=False)
-    axes.axvspan(-xs[0].margin, xs[0].margin, color="#f1f1ee", zorder=0, linewidth=0)
-    axes.axhspan(-ys[0].margin, ys[0].margin, color="#f1f1ee", zorder=0, linewidth=0)
+    for corner, text in panel.corners.items():
+        _name_corner(axes, corner, text)
+    axes.axvspan(-xs[0].margin, xs[0].margin, color=BAND, zorder=0, linewidth=0)
+    axes.axhspan(-ys[0].margin, ys[0].margin, color=BAND, zorder=0, linewidth=0)
     axes.axvline(0, color="#555", linewidth=0.8, zorder=1)
     axes.axhline(0, color="#555", linewidth=0.8, zorder=1)
     for point in panel.points:
@@ -81,83 +113,49 @@ def _draw_panel(axes, panel: Panel) -> None:
         draw_interval(axes, y, y.diff, x.diff.mean, low, high, upright=True, alpha=0.35)
 
 
-def _label(axes, panel: Panel) -> None:
-    """Write the names of the quadrants, and that of each point beside it, where it covers the least.
+def _name_corner(axes, corner: tuple[int, int], text: str) -> None:
+    """Write the name of a quadrant beside its corner of the axes, where it crosses nothing that is drawn."""
+    x, y = corner
+    text = f"{text} {ARROWS[corner]}" if x else f"{ARROWS[corner]} {text}"
+    style = dict(size=8, style="italic", color="#6a6a64", ha=("left", "right")[x], va=("top", "bottom")[y], parse_math=False)
+    axes.annotate(text, corner, (0, 3 if y else -32), xycoords="axes fraction", textcoords="offset points", **style)
 
-    Each text has several candidate places, and all texts are placed three times, so that early ones make room for later ones. A
-    text that is far from its point, or nearer to another one, gets a line to it.
+
+def _label(axes, panel: Panel, numbers: Mapping[str, str]) -> bool:
+    """Write the name of each point, or its number, beside it; return whether all of them found room.
+
+    A text that is far from its point, or nearer to another one, gets a line to it.
     """
-    inside, pixel = axes.get_window_extent(), axes.figure.dpi / 72  # a point, the unit of type
-    corners = [_sides(_corner_name(axes, corner, text)) for corner, text in panel.corners.items()]
-    points = [(*point.place(axes), point.label(axes)) for point in panel.points]
-    spots = {(x, y, text): axes.transData.transform((x, y)) for x, y, text in points}
-    fixed = corners + [_box(x - 5 * pixel, y - 5 * pixel, 10 * pixel, 10 * pixel) for x, y in spots.values()]
-    ground = dict(facecolor="white", edgecolor="none", alpha=0.85, pad=0.6)  # lines below a name would strike it through
-    style = dict(size=8, zorder=5, parse_math=False, bbox=ground, textcoords="offset pixels")
-    sizes = {}
-    for x, y, text in spots:
-        trial = axes.annotate(text, (x, y), (0, 0), **style)
-        sizes[x, y, text] = trial.get_window_extent()
+    from matplotlib.patheffects import withStroke
+
+    texts = [point.label(axes, numbers) for point in panel.points]
+    halo = [withStroke(linewidth=2, foreground="white")]  # a line below a name does not strike it through
+    style = dict(size=8, zorder=5, parse_math=False, path_effects=halo, textcoords="offset pixels")
+    ground, sizes = _ground(axes, panel), []
+    for point, text in zip(panel.points, texts, strict=True):
+        trial = axes.annotate(text, point.place(axes), (0, 0), **style)
+        extent = trial.get_window_extent()
+        sizes.append((extent.width, extent.height))
         trial.remove()
-    placed: dict[tuple, tuple] = {}  # point: its box, and the distance from the point
-    places = {point: list(_around(spots[point].tolist(), sizes[point], pixel)) for point in spots}
-    for point in [*spots] * 3:
-        occupied = fixed + [box for other, (box, _) in placed.items() if other != point]
-        others = [spot for other, spot in spots.items() if other != point]
-
-        def cost(place, own=spots[point], others=others, occupied=occupied):
-            strange = any(_gap(place[0], other) < _gap(place[0], own) for other in others)
-            return _cost(place, occupied, _sides(inside)) + (60 * pixel if strange else 0)
-
-        placed[point] = min(places[point], key=cost)
-    for (x, y, text), (box, distance) in placed.items():
-        offset = box[0] - spots[x, y, text][0], box[1] - spots[x, y, text][1]
-        nearest = min(spots.values(), key=lambda spot: _gap(box, spot))
-        is_far = distance > 8 * pixel or nearest is not spots[x, y, text]
-        line = dict(arrowstyle="-", color="#555", linewidth=0.7, shrinkA=0, shrinkB=3) if is_far else None
-        axes.annotate(text, (x, y), offset, arrowprops=line, **style)
+    places, is_clean = placed(sizes, ground)
+    for point, text, spot, place in zip(panel.points, texts, ground.spots, places, strict=True):
+        offset, line = (place.box[0] - spot[0], place.box[1] - spot[1]), None
+        if place.line:
+            start = [(place.line[0][i] - place.box[i]) / (place.box[i + 2] - place.box[i]) for i in (0, 1)]
+            line = dict(arrowstyle="-", color="#111", linewidth=0.7, shrinkA=0, shrinkB=0, relpos=start)
+        axes.annotate(text, point.place(axes), offset, arrowprops=line, **style)
+    return is_clean
 
 
-def _corner_name(axes, corner: tuple[int, int], text: str):
-    """Write the name of a quadrant into its corner and return its box."""
-    x, y = (0.02 + 0.96 * part for part in corner)
-    style = dict(size=8, style="italic", color="#8a8a84", transform=axes.transAxes, zorder=2, parse_math=False)
-    name = axes.text(x, y, text, ha=("left", "right")[corner[0]], va=("bottom", "top")[corner[1]], **style)
-    return name.get_window_extent()
-
-
-def _around(spot, size, pixel: float) -> Iterator[tuple[Box, float]]:
-    """Yield boxes of ``size`` around a point, with the distance of each from it, all in pixels."""
-    for distance in (6 * pixel, 15 * pixel, 27 * pixel, 42 * pixel, 60 * pixel, 85 * pixel):
-        for x, y in DIRECTIONS:
-            left = spot[0] + distance * x + (x - 1) / 2 * size.width
-            bottom = spot[1] + 0.9 * distance * y + (y - 1) / 2 * size.height
-            yield _box(left, bottom, size.width, size.height), distance
-
-
-def _cost(place: tuple[Box, float], occupied: list[Box], panel: Box) -> float:
-    """Return four times the pixels that a text would cover, three times those outside the panel and twice the distance."""
-    box, distance = place
-    outside = (box[2] - box[0]) * (box[3] - box[1]) - _overlap(box, panel)
-    return 4 * sum(_overlap(box, other) for other in occupied) + 3 * outside + 2 * distance
-
-
-def _gap(box: Box, spot) -> float:
-    """Return the distance of a box from a point."""
-    x = max(box[0] - spot[0], 0, spot[0] - box[2])
-    y = max(box[1] - spot[1], 0, spot[1] - box[3])
-    return (x * x + y * y) ** 0.5
-
-
-def _box(left: float, bottom: float, width: float, height: float) -> Box:
-    return left, bottom, left + width, bottom + height
-
-
-def _sides(extent) -> Box:
-    """Return the sides of a matplotlib box as floats. The box's own properties take ten times as long to read."""
-    return *extent.min.tolist(), *extent.max.tolist()
-
-
-def _overlap(a: Box, b: Box) -> float:
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    return width * height if width > 0 and height > 0 else 0
+def _ground(axes, panel: Panel) -> Ground:
+    """Return what the names of a panel keep out of, in pixels."""
+    spots = [tuple(axes.transData.transform(point.place(axes)).tolist()) for point in panel.points]
+    extent = axes.get_window_extent()
+    inside: Box = (*extent.min.tolist(), *extent.max.tolist())
+    x, y = axes.transData.transform((0, 0)).tolist()
+    zeros = [(x - 1, inside[1], x + 1, inside[3]), (inside[0], y - 1, inside[2], y + 1)]
+    lines = [axes.transData.transform(line.get_xydata()).tolist() for line in axes.get_lines() if line.get_zorder() == INTERVAL]
+    intervals = [
+        (start[0] - 1, start[1] - 1, end[0] + 1, end[1] + 1) for start, end in filter(lambda line: len(line) == 2, lines)
+    ]
+    return Ground(inside, spots, zeros, intervals, axes.figure.dpi / 72)

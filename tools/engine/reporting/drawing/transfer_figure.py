@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tools.engine.analysis.gains import Gain
 from tools.engine.analysis.results import Results, heading_of
 from tools.engine.analysis.verdicts import MARGINS
-from tools.engine.reporting.drawing.plotting import name_of
+from tools.engine.reporting.drawing.plotting import name_of, one_line
 from tools.engine.reporting.drawing.scatter import Panel, Point, scatter
 
 QUADRANTS = {  # of the corners of a panel, x and y in its own units: 0 or 1
@@ -27,15 +27,19 @@ def transfer_pairs(gains: Sequence[Gain]) -> list[tuple[Gain, Gain]]:
     return [(source[g.recipe, g.base], g) for g in others if (g.recipe, g.base) in source]
 
 
-def quadrant(results: Results, pairs: Sequence[tuple[Gain, Gain]]) -> bytes:
-    """Return a PNG with a panel for each metric of transfer: the gain in it against the gain in top-1, both with intervals."""
+def quadrant(results: Results, pairs: Sequence[tuple[Gain, Gain]], over: str) -> bytes:
+    """Return a PNG with a panel for each metric of transfer: the gain in it against the gain in top-1, both with intervals.
+
+    Args:
+        over: what the gains are over, in words.
+    """
     gains = [gain for pair in pairs for gain in pair]
     return scatter(
         [
             Panel(
                 results.heading(column),
-                "gain in top-1, points",
-                f"gain in {heading_of(column.metric)}, points",
+                one_line(f"top-1, points over {over}"),
+                one_line(f"{heading_of(column.metric)}, points over {over}"),
                 [Point(x, y, name_of(results, gains, y.recipe, y.base)) for x, y in pairs if y.column == column],
                 QUADRANTS,
             )
