@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
+from backbones.card_facts import LIBRARIES
 from tools.engine.cli import CommandParser, main
 
 
@@ -116,12 +117,10 @@ def import_card(args: argparse.Namespace):
     """Write the card of the source; return it, and the network that computes its logits if it was filled from the source."""
     from backbones.card import refuse_existing
     from backbones.card_facts import input_format
-    from backbones.interchange.importer import import_backbone
     from backbones.networks.factory import describe
 
-    facts = {name: value for name in FACTS if (value := getattr(args, name)) is not None}
     refuse_existing(args.out, args.force)
-    imported = import_backbone(args.source, args.variant, args.network, args.prefix, args.unpickle, **facts)
+    imported = read_weights(args)
     if args.evaluate:
         from classification.imagenet_accuracy import check_classes
 
@@ -133,6 +132,21 @@ def import_card(args: argparse.Namespace):
     head = f"a classifier of {card.source['classes']} classes" if card.classifier else "no classifier"
     print(f"{args.out}: {describe(card.arch)}, {len(card.weights)} tensors, {head}; probe by {card.source['probe']}")
     return card, imported.stock.logits if imported.stock else None
+
+
+def read_weights(args: argparse.Namespace):
+    """Return the backbone in a file, which is downloaded if the source is the name of weights that a library publishes."""
+    from backbones.interchange.facts import check_facts
+    from backbones.interchange.importer import import_backbone
+    from tools.engine.studies.published_weights import fetch, named_weights
+
+    facts = {name: value for name in FACTS if (value := getattr(args, name)) is not None}
+    if not args.source.startswith(LIBRARIES):
+        return import_backbone(args.source, args.variant, args.network, args.prefix, args.unpickle, **facts)
+    if args.variant or args.network or args.prefix is not None or args.unpickle:
+        raise ValueError(f"--variant, --network, --prefix and --unpickle are for files; {args.source} is known by its name.")
+    check_facts(facts)
+    return fetch(named_weights(args.source), print).read(**facts)
 
 
 def open_card(source: str):

@@ -1,4 +1,4 @@
-"""Make cards of other libraries' weights: of timm and torchvision by name, of any training script's as files.
+"""Make cards of files of weights: of timm, torchvision, mm and any training script.
 
 The network that the weights come from computes the probe of such a card, if that network can be built. A wrong key map or a
 wrong variant is thus refused before anything is written.
@@ -19,7 +19,7 @@ from backbones.interchange.efficientnet import network_of, timm_names
 from backbones.interchange.facts import check_facts
 from backbones.interchange.imported import Imported
 from backbones.interchange.key_maps import ANCHORS, COUNTER, PARTS, completed, fill, infer_arch, mm_names, our_names
-from backbones.interchange.libraries import TIMM, TORCHVISION, download, from_timm, from_torchvision, published_top1
+from backbones.interchange.libraries import TIMM, TORCHVISION, from_timm, from_torchvision, published_top1
 from backbones.interchange.reference_networks import (
     Stock,
     check_network,
@@ -55,27 +55,23 @@ def import_backbone(
     unpickle: bool = False,
     **given,
 ) -> Imported:
-    """Read weights from ``source`` into one of our backbones.
+    """Read a file of weights into one of our backbones.
 
     The parameters are the options of tools/import_backbone.py, hence so many.
 
     Args:
-        source: 'timm:NAME' or 'torchvision:NAME' (with or without a tag), which is downloaded; or a file.
-        variant: for a file: 'a' .. 'd'; needed if the file does not determine a or b.
-        network: for a file: the network that it holds, as 'timm:NAME' or 'torchvision:NAME'.
-        prefix: for a file: where the network lies in it, if several do, see ``choose``.
-        unpickle: for a file: see ``read_checkpoint``.
+        source: path of the file.
+        variant: 'a' .. 'd'; needed if the file does not determine a or b.
+        network: the network that it holds, as 'timm:NAME' or 'torchvision:NAME', with or without a tag.
+        prefix: where the network lies in it, if several do, see ``choose``.
+        unpickle: see ``read_checkpoint``.
         given: mean, std, channel_order, input_size, resampler and top1 from the user, which override those of the source.
 
     Raises:
-        ValueError: the name is unknown, the download failed, the file cannot be read or holds another network than stated, a
-            fact is out of range, or ``source`` is a run or a card of this project.
+        ValueError: the network is unknown or not supported, the file cannot be read or holds another network than stated, a fact
+            is out of range, or ``source`` is a run or a card of this project.
     """
     check_facts(given)
-    if source.startswith((TIMM, TORCHVISION)):
-        if variant or network or prefix is not None or unpickle:
-            raise ValueError(f"--variant, --network, --prefix and --unpickle are for files; {source} is known by its name.")
-        return download(source, given)
     if network and not network.startswith((TIMM, TORCHVISION)):
         raise ValueError(f"--network is {network!r}; give timm:NAME or torchvision:NAME.")
     if network:

@@ -1,49 +1,22 @@
-"""Import whole networks of timm and torchvision: by name, with a download, or already filled from a file."""
+"""Import whole networks of timm and torchvision with their weights."""
 
 from importlib.metadata import version
 
-import timm
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from backbones.interchange.imported import Imported
 from backbones.interchange.key_maps import feature_names, fill
 from backbones.interchange.reference_networks import (
     arch_of,
-    check_network,
-    timm_config,
     timm_stock,
     torchvision_stock,
     torchvision_weights,
-    torchvision_whole,
 )
 from backbones.networks.factory import build
 from backbones.networks.resnet import ResNet
 
 TIMM, TORCHVISION = "timm:", "torchvision:"
-
-
-def download(source: str, given: dict) -> Imported:
-    """Import weights that timm or torchvision publishes under the name ``source``.
-
-    Raises:
-        ValueError: there is no such name, or the download failed.
-    """
-    check_network(source)
-    library, name = source.split(":", 1)
-    config = timm_config(name) if library == "timm" else torchvision_weights(name)
-    try:
-        if library == "timm":
-            return from_timm(timm.create_model(name, pretrained=True), **given)
-        state = config.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0].split(". ")[0].rstrip(".")
-        raise ValueError(
-            f"The weights of {source} could not be downloaded ({reason}); fetch the file on another machine and give it: "
-            f"tools/import_backbone.py FILE --network {source}."
-        ) from None
-    return from_torchvision(torchvision_whole(source, name, state)[0], name, **{"top1": published_top1(name)} | given)
 
 
 def published_top1(name: str) -> float:

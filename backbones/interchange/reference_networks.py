@@ -174,6 +174,15 @@ def check_network(network: str) -> None:
     check_arch(arch_of(name))
 
 
+def full_name(network: str) -> str:
+    """Return the name of weights with a tag, of the library's default ones if there is none; see ``check_network``."""
+    library, name = network.split(":", 1)
+    if library == "torchvision":
+        return f"{library}:{name.split('.')[0]}.{torchvision_weights(name).name}"
+    config = timm_config(name)
+    return f"{library}:{config.architecture}.{config.tag}" if config.has_weights else network
+
+
 def named_network(network: str) -> nn.Module:
     """Return a network that ``check_network`` accepts, without weights and classifier, on the meta device."""
     library, name = network.split(":", 1)

@@ -1,7 +1,5 @@
 """Test the import of weights: by file and by name, with the same features in the networks of timm, torchvision, mm and ours."""
 
-from urllib.error import URLError
-
 import pytest
 import timm
 import torch
@@ -24,7 +22,6 @@ from tests.helpers.convert import (
     calibrated,
     features,
     hooked,
-    one_sentence,
     probe_inputs,
     stages_of,
     tamed,
@@ -98,38 +95,6 @@ def test_a_resnet_of_torchvision_is_ours(tmp_path, name):
     assert card.source["imported"] == f"torchvision:{base}.IMAGENET1K_V{1 if base == 'resnet18' else 2}"
     assert (card.source["probe"], card.resampler, card.input_size) == ("torchvision", "bilinear", 224)
     assert card.mean == [123.675, 116.28, 103.53] and card.std == [58.395, 57.12, 57.375]
-
-
-def test_downloaded_weights_become_a_card(tmp_path, monkeypatch):
-    whole = tamed(torchvision.models.resnet18())
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **options: whole.state_dict())
-    card = import_backbone("torchvision:resnet18", resampler="mine").write(tmp_path / "card")
-    assert (card.top1, card.resampler, card.source["classes"]) == (69.758, "mine", 1000)
-    assert torch.equal(card.weights["layer4.1.conv2.weight"], whole.layer4[1].conv2.weight)
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("timm:resnet18.a1_in1k", r"timm:resnet18\.a1_in1k could not be downloaded \(no route\); .*FILE --network timm:resnet18"),
-        ("torchvision:resnet18", r"could not be downloaded \(<urlopen error no route>\)"),
-        ("timm:resnet18.nope", "no weights 'resnet18.nope'; it has .*resnet18.a1_in1k"),
-        ("timm:resnett50", "no network 'resnett50'; nearest: .*resnet50"),
-        ("torchvision:vgg16", "no ResNet of torchvision; allowed: resnet101"),
-        ("torchvision:resnet18.V9", "no weights 'resnet18.V9'; it has resnet18.IMAGENET1K_V1"),
-    ],
-)
-def test_a_name_that_cannot_be_downloaded_is_refused(monkeypatch, source, message):
-    def fail(*_, **options):
-        raise OSError("no route.\nTry again") if source.startswith("timm") else URLError("no route")
-
-    monkeypatch.setattr(importing.timm, "create_model", fail)
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
-    with pytest.raises(ValueError, match=message) as error:
-        import_backbone(source)
-    one_sentence(error)
-    with pytest.raises(ValueError, match="are for files"):
-        import_backbone(source, prefix="model")
 
 
 # ---- a file of a named network

@@ -2,6 +2,11 @@
 
 import csv
 import json
+import re
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
@@ -14,6 +19,7 @@ from safetensors.torch import save_file
 from backbones import BackboneCard
 from backbones.common.files import sha256
 from classification.tricks import difference, flatten
+from tests.helpers.convert import one_sentence
 from tests.helpers.networks import randomise_norms
 from tools.engine.config import Options, resolve
 from tools.engine.planning.cost import Costs, past_runs
@@ -27,6 +33,7 @@ from tools.engine.studies.published_weights import Weights, make_cards
 from tools.engine.studies.study import load_study
 
 STUDY = "configs/studies/public_weights.py"
+ANSWERS = cards.answers
 # shallow networks whose files the tests generate, as rows of a study of their own
 TINY = """
 name = "tiny_weights"
@@ -295,7 +302,7 @@ def test_with_a_network_the_file_is_fetched(monkeypatch, published):
         requests.append((url, digest))
         made_file("other.pth").rename(path)
 
-    monkeypatch.setattr(cards, "answers", lambda host: host == "https://download.pytorch.org")
+    monkeypatch.setattr(cards, "answers", lambda host: host == "https://download.pytorch.org/")
     monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
     row = Weights("x", "torchvision:resnet18.IMAGENET1K_V1", "tiny.pth", "fetched", 69.758)
     lines = []
@@ -329,6 +336,112 @@ def test_a_host_that_answers_anything_is_there(monkeypatch, error, reachable):
 
     monkeypatch.setattr(cards, "urlopen", answer)
     assert cards.answers("https://example.org") == reachable
+
+
+# ---- by name
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """Serve the folder ``served`` as the Hugging Face Hub, and return the paths that were asked for."""
+    requests = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(tmp_path / "served"))
+
+        def log_message(self, form, *args):
+            requests.append(f"{self.command} {self.path}")
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{hub.server_port}")
+        monkeypatch.setattr(cards, "answers", ANSWERS)
+        yield requests
+        hub.shutdown()
+
+
+@pytest.fixture
+def bring_in(monkeypatch, capsys):
+    """Return a function that runs tools/import_backbone.py in this process and returns its output."""
+
+    def run(*arguments) -> str:
+        monkeypatch.setattr(sys, "argv", ["import_backbone.py", *map(str, arguments)])
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        import_module("tools.import_backbone").bring_in()
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_the_import_downloads_a_name_once_into_checkpoints(server, bring_in, tmp_path):
+    served = tmp_path / "served/timm/resnet18.a1_in1k/resolve/main/model.safetensors"
+    served.parent.mkdir(parents=True)
+    made_file("made.safetensors").rename(served)
+    out = bring_in("timm:resnet18", "--out", "cards/a")  # the default weights of timm
+    assert "downloading http://127.0.0.1" in out and "to checkpoints/resnet18.a1_in1k.safetensors" in out
+    card = BackboneCard.load("cards/a")
+    assert (card.source["network"], card.source["sha256"]) == ("timm:resnet18.a1_in1k", sha256(served))
+    assert card.source["probe"] == "timm" and card.source["classes"] == 1000
+    asked = [line for line in server if line.startswith("GET")]
+    assert "downloading" not in bring_in("timm:resnet18.a1_in1k", "--out", "cards/b")
+    assert len(asked) == 1 and [line for line in server if line.startswith("GET")] == asked
+
+
+def test_what_timm_has_downloaded_itself_is_taken(bring_in, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub/models--timm--resnet18.a1_in1k"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text("0123")
+    (repository / "snapshots/0123").mkdir(parents=True)
+    made_file("made.safetensors").rename(repository / "snapshots/0123/model.safetensors")
+    bring_in("timm:resnet18.a1_in1k", "--out", "cards/a")
+    assert BackboneCard.load("cards/a").source["network"] == "timm:resnet18.a1_in1k"
+
+
+def test_a_file_put_where_the_error_says_is_imported(bring_in):
+    with pytest.raises(ValueError, match="could not be downloaded") as error:
+        bring_in("torchvision:resnet18", "--out", "cards/a")
+    text = one_sentence(error)
+    assert "Get https://download.pytorch.org/models/resnet18-f37072fd.pth where there is a network" in text
+    place = re.search(r"put it at (\S+), and start the same command again", text)[1]
+    assert place == str(Path("checkpoints/resnet18-f37072fd.pth").absolute()) and not Path("checkpoints").exists()
+    made_file("made.pth").rename(place)
+    with pytest.raises(ValueError, match=r"resnet18-f37072fd\.pth is not the file that its name says"):
+        bring_in("torchvision:resnet18", "--out", "cards/a")
+
+
+def test_a_host_that_is_not_found_is_asked_once(bring_in, monkeypatch, capsys):
+    asked = []
+
+    def fail(request, timeout):
+        asked.append(request.full_url)
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(cards, "answers", ANSWERS)
+    monkeypatch.setattr(cards, "urlopen", fail)
+    with pytest.raises(ValueError, match="Get https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safet"):
+        bring_in("timm:resnet18.a1_in1k", "--out", "cards/a")
+    assert asked == ["https://huggingface.co/"] and capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("timm:resnet18.nope", "no weights 'resnet18.nope'; it has .*resnet18.a1_in1k"),
+        ("timm:resnett50", "no network 'resnett50'; nearest: .*resnet50"),
+        ("timm:vgg11_bnx", "no network 'vgg11_bnx'; nearest: .*vgg11_bn"),
+        ("timm:resnet50t", "There are no published weights of timm:resnet50t; give a file of your own"),
+        ("torchvision:vgg16", "no ResNet of torchvision; allowed: resnet101"),
+        ("torchvision:resnet18.V9", "no weights 'resnet18.V9'; it has resnet18.IMAGENET1K_V1"),
+    ],
+)
+def test_a_name_that_no_library_has_is_refused(bring_in, source, message):
+    with pytest.raises(ValueError, match=message) as error:
+        bring_in(source, "--out", "cards/a")
+    one_sentence(error)
+    with pytest.raises(ValueError, match="are for files"):
+        bring_in(source, "--prefix", "model", "--out", "cards/a")
 
 
 # ---- the whole way

@@ -9,7 +9,7 @@ from backbones.common.project import SCRATCH
 from backbones.interchange.sources import Source
 from tools.engine.comparing.rows import Row
 from tools.engine.studies.given_cards import GivenCard
-from tools.engine.studies.published_weights import make_cards, named_weights
+from tools.engine.studies.published_weights import fetch, named_weights
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def bring_backbones(rows: Sequence[Row], variant: str | None, say: Callable[[str
         say: gets a line for each row: its network, mean and std; and the notes of imports.
 
     Raises:
-        ValueError: see ``Source.make_card`` and ``make_cards``; two rows have the same weights.
+        ValueError: see ``Source.make_card`` and ``fetch``; two rows have the same weights.
     """
     brought: list[Backbone] = []
     for row in rows:
@@ -76,9 +76,9 @@ def _bring(row: Row, variant: str | None, say: Callable[[str], None]) -> tuple[B
     if source is None:
         return Backbone(row.label, SCRATCH), []
     if source.is_published:
-        weights = named_weights(source.place)
-        make_cards([weights], say)
-        return Backbone(row.label, str(source), weights.folder), []
+        files = named_weights(source.place)
+        weights = next((row for row in files if row.made), None) or fetch(files, say)
+        return Backbone(row.label, str(source), weights.folder), [] if weights.made else weights.make()
     source, (card, notes) = _imported(source, variant)
     return Backbone(row.label, str(source), card), notes
 

@@ -1,12 +1,13 @@
 """Turn published weights into backbone cards: list the files that a study needs, find or download them, and write the cards."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 from urllib.request import Request, urlopen
 
 from backbones.card_facts import JSON, CardFacts, read_card_json
@@ -17,8 +18,9 @@ from tools.engine.config.content_hashes import hash_of
 
 IMAGENET_MEAN, IMAGENET_STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]  # of most published weights
 FILES = Path("checkpoints")
-HUB_NAME = "model.safetensors"
-HUB = "https://huggingface.co/{}/resolve/main/" + HUB_NAME
+HUB = "https://huggingface.co"  # the variable HF_ENDPOINT names a mirror
+SUFFIX = ".safetensors"
+HUB_FILE = f"model{SUFFIX}"  # the name of every file of timm on the Hugging Face Hub
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,30 @@ class Weights:
         return not file.is_file() or read_card_json(self.folder / JSON)["source"].get("sha256") == hash_of(file)
 
     @property
+    def urls(self) -> dict[str, str]:
+        """Return the address of each published file of these weights, by its name here, first the one that the library takes.
+
+        Raises:
+            ValueError: the library does not have such weights.
+        """
+        origin, name = _origin(self.source), self.source.split(":", 1)[1]
+        urls = {}
+        if origin["hub"]:
+            host = os.environ.get("HF_ENDPOINT") or HUB
+            urls[name + SUFFIX] = f"{host}/{origin['hub']}/resolve/main/{HUB_FILE}"
+        if origin["url"]:
+            urls[PurePosixPath(urlsplit(origin["url"]).path).name] = origin["url"]
+        return urls
+
+    @property
+    def url(self) -> str:
+        """Return where the published file is."""
+        return self.urls.get(self.file) or next(iter(self.urls.values()))
+
+    @property
     def published_name(self) -> str:
-        """Return the name of the published file; files of the Hugging Face Hub have that of timm's network."""
-        if self.package:
-            return self.file
-
-        def ask() -> dict[str, str]:
-            name = PurePosixPath(urlsplit(self.url).path).name
-            return {"name": f"{self.source.split(':', 1)[1]}.safetensors" if name == HUB_NAME else name}
-
-        return cached("published-file", [self.source, sources()], ask)["name"]
+        """Return the name of the published file, which is the row's own where it names one."""
+        return self.file if self.package or self.file in self.urls else next(iter(self.urls))
 
     @property
     def top1(self) -> float | None:
@@ -73,12 +89,23 @@ class Weights:
 
     @property
     def path(self) -> Path | None:
-        """Return the file in checkpoints/, in its package or in torch's download cache; None if it is in none of them."""
+        """Return the file in checkpoints/, in its package, or in the download cache of torch or timm; None if it is in none."""
         if self.package:
             return next(_files_of(self.package, self.file), None)
         from torch.hub import get_dir
 
-        return next((p for p in (FILES / self.file, Path(get_dir()) / FILES.name / self.file) if p.is_file()), None)
+        places = (FILES / self.file, Path(get_dir()) / FILES.name / self.file)
+        return next((place for place in places if place.is_file()), None) or self._in_cache_of_timm()
+
+    def _in_cache_of_timm(self) -> Path | None:
+        """Return the file as timm itself has downloaded it, in the cache of the Hugging Face Hub."""
+        library, name = self.source.split(":", 1)
+        if library != "timm" or self.file != name + SUFFIX:
+            return None
+        from huggingface_hub import try_to_load_from_cache  # here for load time
+
+        place = try_to_load_from_cache(_origin(self.source)["hub"], HUB_FILE)
+        return Path(place) if isinstance(place, str) else None
 
     @property
     def state(self) -> str:
@@ -86,21 +113,6 @@ class Weights:
         if self.made:
             return "card made"
         return "file there" if self.path else "file missing"
-
-    @property
-    def url(self) -> str:
-        """Return where the file is published: the address of torchvision or timm, else timm's file on the Hugging Face Hub.
-
-        Raises:
-            ValueError: the library does not have such weights.
-        """
-        from backbones.interchange.reference_networks import timm_config, torchvision_weights
-
-        library, name = self.source.split(":", 1)
-        if library == "torchvision":
-            return torchvision_weights(name).url
-        config = timm_config(name)
-        return config.url or HUB.format(config.hf_hub_id)
 
     @property
     def arch(self) -> dict:
@@ -132,6 +144,16 @@ class Weights:
         """Write the card from the file and return sentences on what was assumed.
 
         Raises:
+            ValueError: see ``read``.
+        """
+        imported = self.read(**({} if self.top1 is None else {"top1": self.top1}))
+        imported.write(self.folder)
+        return imported.notes
+
+    def read(self, **given):
+        """Return the backbone in the file as an ``interchange.imported.Imported``, with ``given`` facts of a card.
+
+        Raises:
             ValueError: the file does not have the sha256 of its name, or is not of this network.
         """
         from backbones.interchange.importer import import_backbone
@@ -141,23 +163,55 @@ class Weights:
                 f"{self.path} is not the file that its name says: its sha256 begins with {digest[: len(self.digest)]}. "
                 "Download it again, or give your own file another name and a row of its own in a study."
             )
-        facts = {} if self.top1 is None else {"top1": self.top1}
-        imported = import_backbone(str(self.path), network=self.source, **facts)
-        imported.write(self.folder)
-        return imported.notes
+        return import_backbone(str(self.path), network=self.source, **given)
 
 
-def named_weights(source: str) -> Weights:
-    """Return the weights that a library publishes under a name, as a row that has the name of its file.
+def _origin(source: str) -> dict[str, str]:
+    """Return where a library has weights: ``hub``, their repository on the Hugging Face Hub, and ``url``; '' for none."""
+
+    def ask() -> dict[str, str]:
+        from backbones.interchange.reference_networks import timm_config, torchvision_weights
+
+        library, name = source.split(":", 1)
+        if library == "torchvision":
+            return {"hub": "", "url": torchvision_weights(name).url}
+        config = timm_config(name)
+        return {"hub": config.hf_hub_id or "", "url": config.url or ""}
+
+    return cached("published-files", [source, sources()], ask)
+
+
+def named_weights(source: str) -> list[Weights]:
+    """Return the weights that a library publishes under a name, once for each file in which it does.
 
     Raises:
-        ValueError: the library does not have such weights, or the network is not supported.
+        ValueError: the library does not publish such weights, or the network is not supported.
     """
-    from backbones.interchange.reference_networks import check_network  # here for load time
+    from backbones.interchange.reference_networks import check_network, full_name  # here for load time
 
     check_network(source)
-    unnamed = Weights(source, source, file="", about="")
-    return replace(unnamed, file=unnamed.published_name)
+    name = full_name(source)
+    files = [Weights(name, name, file, about="") for file in Weights(name, name, file="", about="").urls]
+    if not files:
+        raise ValueError(f"There are no published weights of {source}; give a file of your own.")
+    return files
+
+
+def fetch(files: list[Weights], log: Callable[[str], None]) -> Weights:
+    """Return the first of ``named_weights`` whose file is there; if none is, the first of them is downloaded.
+
+    Raises:
+        ValueError: it could not be downloaded; says which file to get, from where, and where to put it.
+    """
+    if not any(row.path for row in files):
+        download(files[:1], log)
+    if there := [row for row in files if row.path]:
+        return there[0]
+    row = files[0]
+    raise ValueError(
+        f"The weights {row.source} could not be downloaded. Get {row.url} where there is a network, put it at "
+        f"{(FILES / row.file).absolute()}, and start the same command again."
+    )
 
 
 def _files_of(package: str, name: str) -> Iterator[Path]:
@@ -204,7 +258,7 @@ def download(weights: list[Weights], log: Callable[[str], None]) -> None:
     """Download the files into checkpoints/ from every host that can be reached; log those that fail."""
     from torch.hub import download_url_to_file
 
-    hosts = {row.name: "https://" + urlsplit(row.url).netloc for row in weights}
+    hosts = {row.name: urljoin(row.url, "/") for row in weights}
     reachable = {host for host in set(hosts.values()) if answers(host)}
     for row in [row for row in weights if hosts[row.name] in reachable]:
         FILES.mkdir(exist_ok=True)
