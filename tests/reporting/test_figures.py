@@ -163,6 +163,14 @@ def test_the_legend_explains_every_mark_that_is_drawn(results, drawn):
     assert legend_of(quadrant.quadrant(results, pairs, "scratch")) == band | {"beyond the axes, at these values"}
 
 
+def test_the_legend_of_levels_explains_every_mark_that_is_drawn(tmp_path, results, drawn):
+    legend = {"one seed", "mean, 95 % interval", "the reference, B-standard"}
+    assert legend_of(draw(results)) == legend | {"beyond the axis, at this level"}
+    rows = [row for row in made_rows() if row["recipe"] != "scratch"]
+    near = load_results(write_study(tmp_path / "near-toy", rows, recipes=["b_standard", "smooth"]))
+    assert legend_of(draw(near)) == legend
+
+
 # --- transfer against top-1 ---------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from tools.engine.analysis.results import SCRATCH, Cell, Column, Results, headin
 from tools.engine.reporting.document import Figure
 from tools.engine.reporting.drawing.plotting import (
     BAND,
+    add_legend,
     columns_for,
     draw_interval,
     limits,
@@ -27,6 +28,8 @@ from tools.engine.reporting.drawing.plotting import (
 )
 from tools.engine.reporting.drawing.transfer_figure import quadrant, transfer_pairs
 
+ARROWS = {"◄": "<", "►": ">"}  # beside a level beyond the axis, and their shape in a legend
+SEED, MEAN = "#c55a11", "#1f4e79"  # colours of levels
 LEVELS = (
     "Each seed (orange), and the mean of a recipe (blue) with its 95 % t interval. Dashed line: the reference. Arrow: a value "
     "beyond the axis."
@@ -97,7 +100,23 @@ def draw(results: Results) -> bytes:
         outliers = _outliers(results, column)
         for y, recipe in enumerate(recipes):
             _draw_cell(axes, y, results.cell(recipe, column), recipe == results.reference, outliers.get(recipe))
+    _level_legend(figure, results.label(results.reference))
     return png(figure)
+
+
+def _level_legend(figure, reference: str) -> None:
+    """Add a legend of what is drawn: seeds, means, the reference, and levels beyond the axis."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], linestyle="", marker="o", markersize=3.5, color=SEED, label="one seed"),
+        Line2D([], [], marker="D", markersize=5, color=MEAN, label="mean, 95 % interval"),
+        Line2D([], [], linestyle="--", linewidth=0.8, color="#888", label=one_line(f"the reference, {reference}")),
+    ]
+    starts = {text.get_text()[:1] for axes in figure.axes for text in axes.texts}
+    if shape := next((shape for arrow, shape in ARROWS.items() if arrow in starts), ""):
+        handles.append(Line2D([], [], linestyle="", marker=shape, color="#666", label="beyond the axis, at this level"))
+    add_legend(figure, handles, "outside lower center")
 
 
 def _outliers(results: Results, column: Column) -> dict[str, bool]:
@@ -130,9 +149,9 @@ def _draw_cell(axes, y: int, cell: Cell, is_reference: bool, below: bool | None)
         return
     if is_reference:
         axes.axvline(spread.mean, color="#888", linewidth=0.8, linestyle="--", zorder=1)
-    axes.errorbar(spread.mean, y, xerr=spread.half, fmt="D", markersize=5, capsize=3, color="#1f4e79", zorder=2)
+    axes.errorbar(spread.mean, y, xerr=spread.half, fmt="D", markersize=5, capsize=3, color=MEAN, zorder=2)
     heights = [y - 0.22] * len(cell.points)
-    axes.plot(cell.points, heights, "o", color="#c55a11", alpha=0.7, markersize=3.5, zorder=3)
+    axes.plot(cell.points, heights, "o", color=SEED, alpha=0.7, markersize=3.5, zorder=3)
 
 
 # --- gains --------------------------------------------------------------------------------------------------

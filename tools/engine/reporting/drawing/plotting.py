@@ -172,7 +172,7 @@ def verdict_legend(figure, gains: Sequence[Gain]) -> None:
         handles.append(Patch(color=BAND, label="counts as no difference"))
     words = {text: shape for shape, text in BEYOND.items() if shape in drawn}
     handles += [Line2D([], [], linestyle="", color="#555", marker=shape, label=text) for text, shape in words.items()]
-    _legend(figure, handles, "outside lower center")
+    add_legend(figure, handles, "outside lower center")
 
 
 def list_names(figure, names: Mapping[str, str]) -> None:
@@ -181,7 +181,7 @@ def list_names(figure, names: Mapping[str, str]) -> None:
 
     texts = [f"{number}  {' '.join(map(one_line, name.splitlines()))}" for number, name in names.items()]
     handles = [Line2D([], [], linestyle="", label=text) for text in texts]
-    legend = _legend(figure, handles, "outside upper center")
+    legend = add_legend(figure, handles, "outside upper center")
     for handle in legend.legend_handles:
         handle.set_visible(False)
 
@@ -191,7 +191,7 @@ def columns_for(figure, names: Sequence[str]) -> int:
     return max(1, min(int(figure.get_figwidth() / (0.6 + LETTER * max(map(len, names)))), 4))
 
 
-def _legend(figure, handles: Sequence, place: str):
+def add_legend(figure, handles: Sequence, place: str):
     """Add a legend outside of the panels, make the figure higher by it, and return it."""
     columns = columns_for(figure, [handle.get_label() for handle in handles])
     legend = figure.legend(handles=handles, loc=place, ncols=columns, fontsize=8, frameon=False)
