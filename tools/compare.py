@@ -35,7 +35,7 @@ from backbones.common.project import SCALES
 from tools.engine.cli import CommandParser, main
 from tools.engine.comparing.rows import refuse_other_files, rows_of
 from tools.engine.comparing.setting import Setting, check_name, detectors, other_ways, transfer_tasks
-from tools.engine.comparing.study_file import refuse_folder, study_text
+from tools.engine.comparing.study_file import Request, refuse_folder, study_text
 from tools.engine.config.arguments import whole_number
 from tools.engine.openmmlab_flags import STUDY, add_counterparts
 from tools.engine.studies.arguments import MOST_SEEDS, add_machine_arguments, add_run_options, jobs_of, set_environment
@@ -133,7 +133,8 @@ def study_of_rows(args: argparse.Namespace) -> tuple[str, list]:
     backbones = bring_backbones(rows, args.variant, say)
     cards = [facts for backbone in backbones if (facts := backbone.facts)]
     configs = setting.configs(cards)
-    return study_text(args.name, backbones, configs, shlex.join(sys.argv[1:]), study_options(folder, args)), cards
+    request = Request(shlex.join(sys.argv[1:]), study_line(folder, args), args.scale, args.seeds, args.protocol)
+    return study_text(args.name, backbones, configs, request), cards
 
 
 def loaded(path: Path, text: str, args: argparse.Namespace) -> Study:
@@ -149,10 +150,11 @@ def setting_of(args: argparse.Namespace) -> Setting:
     return Setting(tasks, args.scale, args.protocol, args.detector)
 
 
-def study_options(folder: Path, args: argparse.Namespace) -> str:
-    """Return the options with which tools/study.py runs the same study."""
-    options = [str(folder / "study.py"), "--scale", args.scale, "--seeds", str(args.seeds)]
-    return shlex.join(options + (["--protocol", args.protocol] if args.protocol else []))
+def study_line(folder: Path, args: argparse.Namespace) -> str:
+    """Return the arguments with which ``tools/study.py run`` does the same: the study's file states the others."""
+    processes = args.processes if args.processes > 1 else None
+    shared = {"--jobs": args.jobs, "--gpus": args.gpus, "--processes": processes}  # part of what a key stands for
+    return shlex.join([str(folder / FILE), *(str(part) for pair in shared.items() if pair[1] for part in pair)])
 
 
 def say_cost(study: Study, args: argparse.Namespace, cards: list) -> bool:

@@ -18,10 +18,11 @@ from backbones.interchange import sources
 from backbones.interchange.sources import CARDS, Source, card_of
 from tests.helpers.networks import randomise_norms
 from tools import compare as tool
+from tools import study as study_tool
 from tools.engine.comparing.backbones import Backbone, bring_backbones
 from tools.engine.comparing.rows import rows_of
 from tools.engine.comparing.setting import Setting, detectors, other_ways
-from tools.engine.comparing.study_file import FILE, refuse_folder, study_text
+from tools.engine.comparing.study_file import FILE, Request, refuse_folder, study_text
 from tools.engine.config import resolve
 from tools.engine.planning.announcement import announce, shorter_ways, smallest_shown
 from tools.engine.power import power_of
@@ -203,12 +204,19 @@ def test_a_backbone_downstream_may_be_a_file(monkeypatch):
 # ---- the study
 
 
-def written(*texts: str, name: str = "mine", tasks: tuple[str, ...] = ("detection", "segmentation")) -> Path:
+def written(
+    *texts: str,
+    name: str = "mine",
+    tasks: tuple[str, ...] = ("detection", "segmentation"),
+    scale: str = "toy",
+    protocol: str | None = None,
+) -> Path:
     backbones = brought(*texts)
     cards = [backbone.facts for backbone in backbones if backbone.card]
-    configs = Setting(tasks, "toy").configs(cards)
-    text = study_text(name, backbones, configs, f"{' '.join(texts)} --scale toy", "STUDY --scale toy")
-    folder = Path(f"work_dirs/{name}-toy")
+    configs = Setting(tasks, scale, protocol).configs(cards)
+    folder = Path(f"work_dirs/{name}-{scale}")
+    request = Request(f"{' '.join(texts)} --scale {scale}", f"{folder}/{FILE}", scale, 3, protocol)
+    text = study_text(name, backbones, configs, request)
     refuse_folder(folder, [backbone.label for backbone in backbones])
     write_text(folder / FILE, text)
     return folder / FILE
@@ -229,6 +237,21 @@ def test_the_study_that_is_written_has_the_rows_and_configs_of_the_comparison():
     assert resolve(first.config, first.options).key == first.run_key
     scratch = next(node for node in nodes if node.recipe == "scratch")
     assert scratch.options.backbone == f"scratch:{first.card}" and scratch.plan.model.backbone.variant == "d"
+
+
+def test_the_study_that_is_written_states_its_scale_its_seeds_and_its_protocol():
+    path = str(written(saved("a.pth", "d"), "scratch", scale="paper", protocol="voc07"))
+    study, smaller = load_study(path), load_study(path, "toy", seeds=1)
+    assert (study.scale, study.seeds, study.protocol) == ("paper", 3, "voc07")
+    assert (smaller.scale, smaller.seeds, smaller.protocol) == ("toy", 1, None)
+
+
+def test_the_status_of_a_comparison_needs_no_options(monkeypatch, capsys):
+    written(saved("a.pth", "d"), "scratch", scale="mini")
+    monkeypatch.setattr(sys, "argv", ["study.py", "status", "mine-mini", "--json"])
+    assert study_tool.study() == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["scale"] == "mini" and {run["finetune_seed"] for run in status["runs"]} == {0, 1, 2}
 
 
 def detection_of(scale: str, *cards: CardFacts, **asked: str) -> str:
@@ -306,7 +329,7 @@ def test_the_runs_their_time_and_the_difference_that_seeds_show_are_said_first()
     assert lines[0] == "Detection by faster_rcnn_fpn (protocol faster_rcnn_fpn_toy)."
     assert lines[1].startswith("6 runs: 0 done, 6 to do (6 of detection), about ")
     assert "mAP: with 3 seeds a true difference of" in lines[-1] and "not of scale toy" in lines[-1]
-    (line,) = [line for line in announce(load_study(str(path), "toy"), 1) if "With one seed no difference" in line]
+    (line,) = [line for line in announce(load_study(str(path), "toy", seeds=1), 1) if "With one seed no difference" in line]
     assert "--seeds 3" in line
 
 
@@ -320,7 +343,7 @@ def test_a_long_comparison_names_shorter_ways():
     backbones = brought(saved("a.pth", "d"), "scratch")
     setting = Setting(("detection", "segmentation"), "paper")
     configs = setting.configs([backbones[0].facts])
-    Path(FILE).write_text(study_text("mine", backbones, configs, "", ""))
+    Path(FILE).write_text(study_text("mine", backbones, configs, Request("", "", "paper", 3)))
     study = load_study(FILE, "paper", seeds=3)
     facts = [backbones[0].facts]
     line = shorter_ways(study, dict(other_ways(study, setting, facts)))

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.common.project import SCRATCH
@@ -16,7 +17,7 @@ SHOWN = 2  # metrics of a task in the tables: its first ones
 TEXT = '''"""Compare {count} rows by what their backbones give in {tasks}.
 
 python tools/compare.py {line}
-python tools/study.py run {options}
+python tools/study.py run {command}
 
 tools/compare.py wrote this file; the second command does the same without it. Each card is one pretraining: seeds are those of
 the transfer, and a gain belongs to these weights, not to the recipe that made them.{scratch}
@@ -31,18 +32,36 @@ configs = {{
 {configs}}}
 metrics = [{metrics}]
 published = {{}}  # no published numbers beside ours
-'''
+scale = {scale}  # default of --scale
+seeds = {seeds}  # default of --seeds: fine-tunings of each backbone
+{protocol}'''
 
 
-def study_text(name: str, backbones: Sequence[Backbone], configs: Mapping[str, str], line: str, options: str) -> str:
+@dataclass(frozen=True)
+class Request:
+    """Hold what the command line of a comparison asks for.
+
+    Args:
+        line: arguments of tools/compare.py.
+        study: arguments of ``tools/study.py run`` that do the same.
+        scale, seeds, protocol: the options of these names, which become the defaults of tools/study.py.
+    """
+
+    line: str
+    study: str
+    scale: str
+    seeds: int
+    protocol: str | None = None
+
+
+def study_text(name: str, backbones: Sequence[Backbone], configs: Mapping[str, str], request: Request) -> str:
     """Return the text of the study's file.
 
     Args:
         name: of the study.
         backbones: its rows; gains are over the first.
         configs: patterns of the configs by task.
-        line: arguments of tools/compare.py, which made the file.
-        options: of ``tools/study.py run`` that do the same.
+        request: the command line that asks for it.
     """
     labels = [backbone.label for backbone in backbones]
     metrics = [metric for task in configs for metric in task_of({"task": task}).METRICS[:SHOWN]]
@@ -50,8 +69,8 @@ def study_text(name: str, backbones: Sequence[Backbone], configs: Mapping[str, s
     return TEXT.format(
         count=len(labels),
         tasks=" and ".join(configs),
-        line=_in_docstring(line),
-        options=_in_docstring(options),
+        line=_in_docstring(request.line),
+        command=_in_docstring(request.study),
         scratch=scratch,
         name=_literal(name),
         cards="".join(map(_card_lines, backbones)),
@@ -59,6 +78,9 @@ def study_text(name: str, backbones: Sequence[Backbone], configs: Mapping[str, s
         reference=_literal(labels[0]),
         configs="".join(f"    {_literal(task)}: {_literal(path)},\n" for task, path in configs.items()),
         metrics=", ".join(map(_literal, metrics)),
+        scale=_literal(request.scale),
+        seeds=request.seeds,
+        protocol=f"protocol = {_literal(request.protocol)}  # default of --protocol\n" if request.protocol else "",
     )
 
 

@@ -18,13 +18,15 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     study = "name of a study (a file of configs/studies, such as demo or table8), or the path of a study's file"
     parser.add_argument("study", help=study).completer = lambda **_: study_names()
     part = parser.add_argument_group("which runs of the study")
-    part.add_argument("--scale", default="toy", help=f"size of data and networks: {', '.join(SCALES)}").completer = lambda **_: (
-        SCALES
-    )
+    scale = f"size of data and networks: {', '.join(SCALES)} (default: that of the study's file, or {SCALES[0]})"
+    part.add_argument("--scale", metavar="SCALE", help=scale).completer = lambda **_: SCALES
     part.add_argument("--recipes", nargs="+", metavar="NAME", help="rows of the study (default: all that its file names)")
     part.add_argument("--tasks", nargs="+", metavar="TASK", help="tasks whose results are asked for (default: all of the study)")
-    seeds_help = "number of pretrainings of each recipe, P, and of fine-tunings of each of these, F"
-    part.add_argument("--seeds", type=seeds, default="1x1", metavar="P[xF]", help=seeds_help)
+    seeds_help = (
+        "3 for three pretrainings of each recipe, 3x2 to fine-tune each of these twice; one alone decides nothing (default: "
+        "that of the study's file, or 1)"
+    )
+    part.add_argument("--seeds", type=seeds, metavar="P[xF]", help=seeds_help)
     part.add_argument(
         "--protocol",
         metavar="NAME",
@@ -138,14 +140,15 @@ def study_of(args: argparse.Namespace):
         raise ValueError("--teachers has two cards for one recipe; give one RECIPE=CARD for each.")
     if args.rescan:
         rescan()
+    pretrainings, fine_tunings = args.seeds or (None, 1)
     return load_study(
         find_study(args.study),
         args.scale,
         args.recipes,
-        args.seeds[0],
+        pretrainings,
         cards,
         tune_lr=args.tune_lr,
-        fine_tunings=args.seeds[1],
+        fine_tunings=fine_tunings,
         tasks=args.tasks,
         protocol=args.protocol,
         vis=getattr(args, "vis", None),

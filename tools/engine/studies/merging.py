@@ -10,7 +10,7 @@ table that no record gives again
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -146,7 +146,7 @@ def _contains(one: RequestSchema, other: RequestSchema) -> bool:
 def _study_of(study: Study, request: RequestSchema) -> Study:
     """Return the study of an earlier request."""
     options = msgspec.structs.asdict(request) | {"recipes": list(request.recipes), "tasks": list(request.tasks)}
-    return load_study(str(study.path), study.scale, **options)
+    return replace(load_study(str(study.path), study.scale, **options), protocol=request.protocol)  # not that of its file
 
 
 def whole_study(study: Study, parts: list[Part], kept: list[Row]) -> Study:
@@ -156,7 +156,7 @@ def whole_study(study: Study, parts: list[Part], kept: list[Row]) -> Study:
     recipes = [name for name in study.file.recipes if name in wanted]
     recipes += [name for name in study.catalogue if name in wanted and name not in recipes]
     all_tasks = [name for name in study.file.configs or ("classification",) if name in tasks]
-    return load_study(str(study.path), study.scale, recipes, study.seeds, tasks=all_tasks)
+    return replace(load_study(str(study.path), study.scale, recipes, study.seeds, tasks=all_tasks), protocol=None)
 
 
 def merged(tables: Iterable[list[Row]]) -> tuple[list[Row], dict[tuple, Row]]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from backbones.common.project import SCALES, SCRATCH
-from backbones.common.schema import MOST_LISTED, accept
+from backbones.common.schema import MOST_LISTED, Count, accept
 from backbones.transfer.protocols import protocol_files
 from tools.engine.config import find_config, task_of
 from tools.engine.config.loading import read
@@ -86,6 +86,9 @@ class StudySchema(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     cards: dict[str, CardSchema | str] = {}  # published weights, or the path of a card
     published: dict[str, tuple[PublishedSchema, ...]]
     published_source: str = ""
+    scale: str | None = None  # these three are defaults of options
+    seeds: Count | None = None
+    protocol: str | None = None
 
 
 @dataclass(frozen=True)
@@ -218,9 +221,9 @@ def _trick_pairs(row: RecipeSchema) -> tuple[tuple[str, dict], ...] | None:
 
 def load_study(
     path: str,
-    scale: str,
+    scale: str | None = None,
     recipes: list[str] | None = None,
-    seeds: int = 1,
+    seeds: int | None = None,
     teachers: dict[str, str] | None = None,
     tune_lr: bool = False,
     fine_tunings: int = 1,
@@ -235,14 +238,14 @@ def load_study(
 
     Args:
         path: file of the study.
-        scale: 'toy', 'mini' or 'paper'.
+        scale: 'toy', 'mini' or 'paper' (default: that of the file, or 'toy').
         recipes: rows of the study (default: the study's own).
-        seeds: number of pretrainings, 1 to 100.
+        seeds: number of pretrainings, 1 to 100 (default: that of the file, or 1).
         teachers: folders of cards by the recipe of the teacher ('smooth', 'mixup'), used instead of training it.
         tune_lr: add rows of each transfer at the best of a grid of learning rates.
         fine_tunings: number of fine-tunings of each pretrained backbone, with seeds that are 100 apart.
         tasks: tasks whose rows are included (default: all). The pretrainings that they need are run in any case.
-        protocol: protocol for every transfer task that defines it.
+        protocol: protocol for every transfer task that defines it (default: that of the file at its own scale).
         vis: backends that receive the scalars of the runs, as in ``tools/train.py --vis``.
         processes: number of processes that share the batch of a run.
 
@@ -253,6 +256,9 @@ def load_study(
     study_path = str(find_config(path))
     file = accept(_public(read(study_path)), StudySchema, study_path)
     schema, catalogue = read_catalogue()
+    scale = file.scale or SCALES[0] if scale is None else scale
+    seeds = file.seeds or 1 if seeds is None else seeds
+    protocol = file.protocol if protocol is None and scale == file.scale else protocol
     refuse_unknown_name("There is no scale", scale, SCALES)
     catalogue |= _rows_of_file(file, catalogue)
     _check_recipes(file, catalogue, recipes or ())
