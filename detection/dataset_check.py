@@ -95,7 +95,7 @@ VOC = Expected(
     (
         ImageList("VOC2007", "trainval", 5011, "to train", "VOCtrainval_06-Nov-2007.tar"),
         ImageList("VOC2007", "test", 4952, "to test", "VOCtest_06-Nov-2007.tar"),
-        ImageList("VOC2012", "trainval", 11540, "by the protocols that train on 07+12", "VOCtrainval_11-May-2012.tar"),
+        ImageList("VOC2012", "trainval", 11540, "to train on 07+12", "VOCtrainval_11-May-2012.tar"),
     ),
 )
 
@@ -269,14 +269,15 @@ def published_training(cfg, expected: Expected = VOC) -> str:
 
 def describe(expected: Expected) -> str:
     """Return the layout and the counts that ``check_devkit`` expects, as text for people."""
-    rows = [f"  DIR/{part.path:36} {part.images:>6,} images, needed {part.use}" for part in expected.lists]
+    rows = [f"  DIR/{part.path:36} {part.images:>6,} images, {part.use}" for part in expected.lists]
     archives = [f"  {part.archive}" for part in expected.lists]
     return "\n".join(
         [
             f"{expected.name}, {len(expected.classes)} classes:",
             "",
             *rows,
-            "  beside each ImageSets: JPEGImages/NAME.jpg and Annotations/NAME.xml for every NAME in the list",
+            "  beside each ImageSets, for every NAME in the list:",
+            "  JPEGImages/NAME.jpg and Annotations/NAME.xml",
             "",
             "All archives unpack to one folder VOCdevkit, which is DIR:",
             *archives,

@@ -25,8 +25,8 @@ STAGES = {
     "detect": "a training step of Faster-RCNN, FPN and C4",
     "segment": "a training step of the dilated FCN",
     "metrics": "average precision and mean IoU",
-    "startup": "response time of the command line, and overhead of a run of a study beside its training",
-    "growth": "time and memory by number of images, image size, study nodes and table rows",
+    "startup": "response time of the command line, and what a study adds to a run",
+    "growth": "time and memory by numbers of images, pixels, runs and table rows",
 }
 
 

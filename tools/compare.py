@@ -1,16 +1,23 @@
-"""Compare backbones by what they give in detection and segmentation: one command from files of weights to a table and a report.
+r"""Compare backbones by what they give in detection and segmentation: one command from files of weights to a table and a report.
 
   python tools/compare.py A.pth B.pth scratch
-  python tools/compare.py old=runs/1/last.pth new=runs/2/last.pth --variant b --scale mini --seeds 3
-  python tools/compare.py A.pth:variant=b,mean=103.53/116.28/123.675,channel_order=bgr work_dirs/runs/KEY timm:resnet50.a1_in1k
-  python tools/compare.py cards/a cards/b --tasks detection --detector c4 --scale paper --gpus 1
+  python tools/compare.py old=runs/1/last.pth new=runs/2/last.pth \
+      --variant b --scale mini --seeds 3
+  python tools/compare.py \
+      A.pth:variant=b,mean=103.53/116.28/123.675,channel_order=bgr \
+      work_dirs/runs/KEY timm:resnet50.a1_in1k
+  python tools/compare.py cards/a cards/b \
+      --tasks detection --detector c4 --scale paper --gpus 1
 
-Each argument is one row of the table, and gains are over the first:
+Each BACKBONE is one row of the table, and gains are over the first:
 
-  FILE                      a file of weights of any training script (.pth, .pt, .safetensors, ...), imported strictly
-  CARD                      a card of tools/import_backbone.py, or a run of this project by its folder, key or beginning of a key
-  timm:NAME                 weights that timm publishes, also torchvision:NAME; downloaded if they are not in checkpoints/
-  scratch                   random weights in the network of the first backbone named
+  FILE        weights of any training script (.pth, .safetensors, ...), imported
+              strictly
+  CARD        a card of tools/import_backbone.py, or a run of this project: its
+              folder, its key or the beginning of its key
+  timm:NAME   weights that timm publishes, or torchvision:NAME; downloaded if
+              they are not in checkpoints/
+  scratch     random weights in the network of the first backbone named
 
 LABEL=... before a row names it in the tables; otherwise its file does. What a file leaves open stands after it, after a colon:
 NAME=VALUE, several joined by commas, of variant, network, prefix, mean, std and channel_order. The options of these names below
@@ -46,8 +53,8 @@ from tools.engine.study_folder.names import FILE
 
 def parse() -> argparse.Namespace:
     parser = CommandParser(description=__doc__)
-    row = "[LABEL=]FILE|CARD|timm:NAME|scratch"
-    parser.add_argument("rows", nargs="+", metavar=row, help="backbones to compare, two or more, as described above")
+    rows = "[LABEL=]FILE|CARD|timm:NAME|scratch, two or more, as described above"
+    parser.add_argument("rows", nargs="+", metavar="BACKBONE", help=rows)
     parser.add_argument("--name", default="mine", help="name of the comparison, in work_dirs/NAME-SCALE")
     scale = f"size of data and networks: {', '.join(SCALES)}"
     parser.add_argument("--scale", default="mini", help=scale)
@@ -72,12 +79,13 @@ def parse() -> argparse.Namespace:
 
 def add_file_options(group) -> None:
     """Add the options of all files that do not state their own."""
-    variant = "variant of the ResNets whose tensors leave it open: b of torchvision and timm, a of Caffe (default: none)"
+    variant = "variant of the ResNets whose tensors leave it open (b: torchvision and timm; a: Caffe); asked for when a file does"
     group.add_argument("--variant", choices=("a", "b", "c", "d"), help=variant)
     group.add_argument("--network", metavar="timm:NAME", help="network that the files hold (default: a ResNet)")
-    prefix = "where the network lies in files that hold several (default: none)"
+    prefix = "where the network lies in files that hold several; asked for when a file does"
     group.add_argument("--prefix", metavar="NAME", help=prefix)
-    mean, std = ("pixel means of 0..255 (default: 123.675 116.28 103.53)", "their deviations (default: 58.395 57.12 57.375)")
+    mean = "pixel means of 0..255 (default: those of --network, else 123.675 116.28 103.53)"
+    std = "their deviations (default: those of --network, else 58.395 57.12 57.375)"
     group.add_argument("--mean", nargs=3, type=float, metavar=("R", "G", "B"), help=mean)
     group.add_argument("--std", nargs=3, type=float, metavar=("R", "G", "B"), help=std)
     group.add_argument("--channel-order", choices=("rgb", "bgr"), help="channel order of the input (default: rgb)")

@@ -1,7 +1,8 @@
-"""Export a checkpoint as a backbone card, or a card as a file for timm, torchvision or OpenMMLab (mm).
+r"""Export a checkpoint as a backbone card, or a card as a file for timm, torchvision or OpenMMLab (mm).
 
   python tools/export_backbone.py KEY --format timm --out resnet50d.safetensors
-  python tools/export_backbone.py work_dirs/runs/KEY/epoch_8.pth --out cards/mine
+  python tools/export_backbone.py work_dirs/runs/KEY/epoch_8.pth \
+      --out cards/mine
   python tools/export_backbone.py cards/mine --format mm --out resnet50d_mm.pth
 
 A card is a folder with a backbone's weights, its input format, and a probe: an input with the features expected for it. A
@@ -17,6 +18,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, 
 
 from tools.engine.cli import CommandParser, main
 from tools.engine.config.arguments import card_path
+from tools.engine.wording import uses_of_card
 
 
 def export() -> None:
@@ -38,7 +40,7 @@ def export() -> None:
     refuse_existing(args.out, args.force)
     if args.format == "card":
         card = write_card(source, args.out)
-        print(f"{args.out}: {describe(card.arch)}")
+        print(f"{args.out}: {describe(card.arch)}", *uses_of_card(args.out), sep="\n")
         return
     from backbones.interchange.exporter import export_card
 

@@ -1,13 +1,15 @@
 r"""Import the weights of a backbone, from timm, torchvision or any training script, as a backbone card.
 
-  python tools/import_backbone.py timm:resnet50d.gluon_in1k --out cards/zoo_mixup
-  python tools/import_backbone.py torchvision:resnet50.IMAGENET1K_V1 --out cards/tv
+  python tools/import_backbone.py timm:resnet50d.gluon_in1k --out cards/mixup
+  python tools/import_backbone.py torchvision:resnet50 --out cards/tv
   python tools/import_backbone.py resnetv1d50_b32x8_imagenet.pth --out cards/mm
-  python tools/import_backbone.py resnet50_caffe.pth --variant a --channel-order bgr --mean 103.53 116.28 123.675 --std 1 1 1 \
-      --out cards/caffe
-  python tools/import_backbone.py model.safetensors --network timm:densenet121.ra_in1k --out cards/densenet
-  python tools/import_backbone.py efficientnet-lite0.pth --out cards/lite0 --evaluate data/imagenet/val
-  python tools/import_backbone.py cards/tv --evaluate data/imagenet/val    # a card, as it is
+  python tools/import_backbone.py resnet50_caffe.pth --out cards/caffe \
+      --variant a --channel-order bgr --mean 103.53 116.28 123.675 --std 1 1 1
+  python tools/import_backbone.py model.safetensors --out cards/densenet \
+      --network timm:densenet121.ra_in1k
+  python tools/import_backbone.py efficientnet-lite0.pth --out cards/lite0 \
+      --evaluate data/imagenet/val
+  python tools/import_backbone.py cards/tv --evaluate data/imagenet/val
 
 A card is a folder with a backbone's weights, its input format, and a probe: an input with the features expected for it. The
 network is found under any prefix in a file; heads beside it are left out and named. The import fails unless every tensor of the
@@ -23,8 +25,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this tree's packages, whatever else is installed
 
-from backbones.card_facts import LIBRARIES
 from tools.engine.cli import CommandParser, main
+from tools.engine.wording import uses_of_card
 
 
 def parse() -> argparse.Namespace:
@@ -32,21 +34,26 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "source", help="timm:NAME[.TAG], torchvision:NAME[.WEIGHTS], a .safetensors or torch file, or a card to --evaluate"
     )
-    parser.add_argument("--out", type=Path, metavar="CARD", help="folder of the new card")
+    parser.add_argument("--out", type=Path, metavar="CARD", help="folder of the new card; needed unless a card is evaluated")
     parser.add_argument(
         "--evaluate",
         type=Path,
         metavar="FOLDER",
-        help="classify the images of class folders that are named by WordNet ids (n01440764), and print top-1 and top-5",
+        help="classify the images of class folders that are named by WordNet ids (n01440764), and print top-1 and top-5 "
+        "(default: no image is classified)",
     )
-    parser.add_argument("--variant", choices=("a", "b", "c", "d"), help="variant of a ResNet file whose tensors do not show it")
+    variant = "variant of a ResNet (b: torchvision and timm; a: Caffe); asked for when the tensors of a file leave it open"
+    parser.add_argument("--variant", choices=("a", "b", "c", "d"), help=variant)
     parser.add_argument(
-        "--network", metavar="timm:NAME|torchvision:NAME", help="network that a file holds; its input format is taken from there"
+        "--network",
+        metavar="timm:NAME",
+        help="network that a file holds, in timm or torchvision, whose input format is then taken (default: a ResNet or an "
+        "EfficientNet, as the tensors show)",
     )
     parser.add_argument(
         "--prefix",
         metavar="NAME",
-        help="where the network lies in a file that holds several, such as state_dict.module.encoder_q",
+        help="where the network lies in a file, such as state_dict.module.encoder_q; asked for when a file holds several",
     )
     parser.add_argument("--force", action="store_true", help="replace a card that is at --out")
     parser.add_argument(
@@ -71,12 +78,14 @@ def refuse_import_options(parser: argparse.ArgumentParser, args: argparse.Namesp
 
 def add_facts(parser: argparse.ArgumentParser) -> None:
     """Add the options that describe the pretraining."""
+    from backbones.common.subsets import RESAMPLERS  # after tools has found the packages
+
     parser.add_argument(
         "--mean",
         nargs=3,
         type=float,
         metavar=("R", "G", "B"),
-        help="pixel means of 0..255, in the order of --channel-order (default: those of --network, else ImageNet's, "
+        help="pixel means of 0..255, in the order of --channel-order (default: those of the named network, else ImageNet's, "
         "123.675 116.28 103.53)",
     )
     parser.add_argument(
@@ -84,14 +93,24 @@ def add_facts(parser: argparse.ArgumentParser) -> None:
         nargs=3,
         type=float,
         metavar=("R", "G", "B"),
-        help="pixel standard deviations, likewise (default: 58.395 57.12 57.375)",
+        help="pixel standard deviations (default: those of the named network, else 58.395 57.12 57.375)",
     )
-    parser.add_argument("--channel-order", choices=("rgb", "bgr"), help="channel order of the network's input")
-    parser.add_argument("--size", type=int, dest="input_size", metavar="N", help="side of the training images in pixels")
-    parser.add_argument("--resampler", metavar="TEXT", help="interpolation of the training images, such as bilinear")
-    parser.add_argument(
-        "--top1", type=float, metavar="X", help="top-1 accuracy in percent on the validation set of the pretraining"
+    parser.add_argument("--channel-order", choices=("rgb", "bgr"), help="channel order of the network's input (default: rgb)")
+    size = (
+        "side in pixels of the images of the pretraining, to which --evaluate crops; transfers have their own sizes (default: "
+        "that of the named network, else 224)"
     )
+    parser.add_argument("--size", type=int, dest="input_size", metavar="N", help=size)
+    resampler = (
+        "filter by which the images of the pretraining were resized, used by --evaluate alone (default: that of the named "
+        "network, else unknown, and --evaluate takes bilinear)"
+    )
+    parser.add_argument("--resampler", choices=RESAMPLERS, help=resampler)
+    top1 = (
+        "top-1 accuracy in percent on the validation set of the pretraining, noted in the card (default: the published one of "
+        "torchvision's own files, else none)"
+    )
+    parser.add_argument("--top1", type=float, metavar="X", help=top1)
 
 
 OPTIONS = ("variant", "network", "prefix", "force", "unpickle")
@@ -104,6 +123,8 @@ def bring_in() -> None:
     card, whole = import_card(args) if args.out else open_card(args.source)
     if images:
         evaluate(args.evaluate, images, card, whole)
+    if args.out:
+        print(*uses_of_card(args.out), sep="\n")
 
 
 def read_images(folder: Path) -> dict[str, list[str]]:
@@ -136,6 +157,7 @@ def import_card(args: argparse.Namespace):
 
 def read_weights(args: argparse.Namespace):
     """Return the backbone in a file, which is downloaded if the source is the name of weights that a library publishes."""
+    from backbones.card_facts import LIBRARIES
     from backbones.interchange.facts import check_facts
     from backbones.interchange.importer import import_backbone
     from tools.engine.studies.published_weights import fetch, named_weights

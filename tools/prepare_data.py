@@ -6,7 +6,7 @@ r"""Generate the synthetic toy data, make a smaller copy of a dataset, or check 
   python tools/prepare_data.py subset imagenet --every 10 --short-side 160 \
       --out data/imagenet-100
   python tools/prepare_data.py check imagenet
-  python tools/prepare_data.py check places365 /disk/places365_standard --workers 16
+  python tools/prepare_data.py check places365 /disk/places365 --workers 16
   python tools/prepare_data.py check voc mine/VOCdevkit --own
 
 Data lies in the folder data, or in the one that the variable DATA_ROOT names.
@@ -41,7 +41,7 @@ CHECK = """Check that a copy of a dataset is complete. First compare its folders
 (seconds to minutes). Then decode every image and read every annotation, in several processes (a few milliseconds per image and
 core).
 
-  python tools/prepare_data.py check imagenet --help   # the expected layout and counts
+  python tools/prepare_data.py check imagenet --help   # its layout and counts
 
 With --own the data may be a part of the dataset or your own in its layout, with other counts, names and classes.
 Each problem is one line: what is wrong, where, and what to do. Without --own, if nothing is wrong, a digest of the content of all

@@ -4,8 +4,8 @@ r"""Print the resolved MMEngine config that tools/train.py would run, and change
       --tricks resnet_d cosine --cfg-options batch=32
   python tools/print_config.py configs/detection/faster_rcnn_fpn_toy.py \
       --backbone KEY > detector.py
-  python $(python -c "import mmdet; print(mmdet.__path__[0])")/.mim/tools/train.py \
-      detector.py
+  MMDET=$(python -c "import mmdet; print(mmdet.__path__[0])")
+  python $MMDET/.mim/tools/train.py detector.py
 
 It takes the options of tools/train.py. MMEngine, and so the tools of mmdet and mmseg, can run the printed config if this project
 can be imported: paths of cards are absolute, and data is found through the variable DATA_ROOT.

@@ -79,7 +79,7 @@ def arguments() -> argparse.Namespace:
         "--fidelity",
         nargs=2,
         metavar=("A", "B"),
-        help="compare two scales of a study, or one with the word published",
+        help="compare two scales of a study, or one with the word published (default: FOLDER is reported)",
     )
     parser.add_argument(
         "--margin",

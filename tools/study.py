@@ -1,12 +1,14 @@
-"""Run a study: its recipes through pretraining, detection and segmentation, then the table and the report.
+r"""Run a study: its recipes through pretraining, detection and segmentation, then the table and the report.
 
   python tools/study.py run demo
   python tools/study.py run demo --seeds 3
   python tools/study.py status demo --seeds 3
-  DATA_ROOT=data/mini python tools/study.py run demo --scale mini --recipes scratch smooth
+  DATA_ROOT=data/mini python tools/study.py run demo --scale mini \
+      --recipes scratch smooth
   python tools/study.py plan table6 --scale paper
   python tools/study.py plan transfer --scale paper --detect 0.3
-  python tools/study.py run table6 --scale paper --executor slurm --gpus 8 --time 480
+  python tools/study.py run table6 --scale paper \
+      --executor slurm --gpus 8 --time 480
   python tools/study.py why demo KEY
 
 Each run goes to work_dirs/runs/KEY, where KEY is a hash of everything that affects the result; finished runs are reused, also by

@@ -1,8 +1,9 @@
-"""Test a checkpoint of a run with the config of the run, and print the metrics.
+r"""Test a checkpoint of a run with the config of the run, and print the metrics.
 
   python tools/test.py KEY
   python tools/test.py KEY epoch_8.pth --out again/
-  python tools/test.py work_dirs/runs/KEY/config.py work_dirs/runs/KEY/epoch_8.pth
+  python tools/test.py work_dirs/runs/KEY/config.py \
+      work_dirs/runs/KEY/epoch_8.pth
 
 The beginning of a run's key is enough. Without a checkpoint the last one is tested. The run is not changed. With --out,
 metrics.json, the per-image results and log.txt are written to that folder.

@@ -46,7 +46,7 @@ def parse(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--rescan", action="store_true", help="read all data again to tell whether it has changed, whatever is cached"
     )
-    parser.add_argument("--expect-key", metavar="KEY", help="refuse to start unless the run has this key, as a study does")
+    parser.add_argument("--expect-key", metavar="KEY", help="key that the run must have, else it does not start (default: any)")
     add_counterparts(parser, TRAIN)
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     parser.complete()

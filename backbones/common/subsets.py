@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,8 @@ from backbones.common.files import atomic_path
 from backbones.common.schema import Count, Index
 
 Size = tuple[int, int]  # width, height
+Resampler = Literal["lanczos", "bicubic", "bilinear", "hamming", "box"]  # a filter of Pillow
+RESAMPLERS = get_args(Resampler)
 
 
 class SubsetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +44,7 @@ class SubsetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     images: dict[str, Count] = {}
     years: tuple[str, ...] | None = None
     short_side: Annotated[int, Meta(ge=8, le=4096)] | None = None
-    resampler: Literal["lanczos", "bicubic", "bilinear", "hamming", "box"] = "lanczos"
+    resampler: Resampler = "lanczos"
     quality: Annotated[int, Meta(ge=1, le=100)] = 90
     seed: Index = 0
 

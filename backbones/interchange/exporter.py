@@ -46,7 +46,7 @@ def export_card(card: BackboneCard, form: str, path: str | Path) -> list[str]:
     Raises:
         ValueError: the suffix does not fit, the library lacks the network, or the features differ from the card's probe.
     """
-    path = Path(path)
+    path = Path(path).absolute()  # in the lines, which are used in another folder
     if path.suffix not in SUFFIXES[form]:
         raise ValueError(f"{path}: the format {form} is written as {' or '.join(SUFFIXES[form])}; change the name.")
     state, metadata, lines = {"timm": _timm, "torchvision": _torchvision, "mm": _mm}[form](card, path)
@@ -136,10 +136,11 @@ def _mm(card: BackboneCard, path: Path):
         raise _refuse(card, "mm", "its ResNets have depth 18, 34, 50, 101 and 152")
     state = mm_names(card.weights)
     _check(card, mm_stock(card.arch, state))
-    lines = []
+    libraries: dict[str, list[str]] = {}  # by the config of the backbone
     for library in ("mmseg", "mmdet"):
         arguments = mm_arguments(card.arch, library) | {"init_cfg": dict(type="Pretrained", checkpoint=str(path))}
-        lines.append(f"{library}: backbone=dict({', '.join(f'{k}={v!r}' for k, v in arguments.items())})")
+        libraries.setdefault(", ".join(f"{k}={v!r}" for k, v in arguments.items()), []).append(library)
+    lines = [f"{' and '.join(names)}: backbone=dict({arguments})" for arguments, names in libraries.items()]
     if card.classifier:
         lines.append("the classifier is left out")
     lines.append(f"data_preprocessor: mean={card.mean}, std={card.std}, bgr_to_rgb={card.channel_order == 'rgb'}")

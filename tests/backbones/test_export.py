@@ -76,10 +76,11 @@ def test_timm_takes_an_exported_file_whole(full_card, tmp_path, name, suffix):
 
 
 @pytest.mark.parametrize("classes", [CLASSES, 0])
-def test_torchvision_takes_an_exported_file_whole(full_card, tmp_path, classes):
+def test_torchvision_takes_an_exported_file_whole(full_card, tmp_path, classes, monkeypatch):
     card = full_card("resnet18", classes)
-    file = tmp_path / "net.pth"
-    lines = export_card(card, "torchvision", file)
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        lines = export_card(card, "torchvision", "net.pth")
     names = {"torch": torch, "torchvision": torchvision}
     exec("\n".join(line for line in lines if line.startswith("net")), names)  # the printed lines load the file
     net = names["net"]

@@ -1,6 +1,7 @@
 """Check the options of tools/import_backbone.py: facts out of range, cards that exist, and what is printed."""
 
 import math
+import shlex
 import sys
 from importlib import import_module
 
@@ -11,6 +12,8 @@ from tests.helpers.bad_input import refused as refused
 from tests.helpers.convert import one_sentence
 from tests.helpers.weight_files import save
 from tests.helpers.weight_files import small as small
+from tools.engine.comparing.rows import rows_of
+from tools.engine.config import Options, resolve
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REFUSED = [
@@ -81,6 +84,16 @@ def test_the_defaults_of_mean_and_std_are_printed(small, tmp_path, bring_in):
     out = bring_in(save(tmp_path / "net.pth", {"model": small.state_dict()}), "--out", tmp_path / "card")
     assert "mean 123.675 116.28 103.53, std 58.395 57.12 57.375, rgb, size 224" in out
     assert "Taken: the network under model." in out and "Assumed, since the file does not state them: mean" in out
+
+
+def test_the_import_ends_with_commands_that_use_the_card(small, tmp_path, bring_in, monkeypatch):
+    file = save(tmp_path / "net.pth", small.state_dict())
+    monkeypatch.chdir(tmp_path)
+    compare, train = map(shlex.split, bring_in(file, "--out", "my cards/a").splitlines()[-2:])
+    assert compare == ["python", "tools/compare.py", "my cards/a", "scratch"]
+    assert [row.source and row.source.place for row in rows_of(compare[2:], {})] == ["my cards/a", None]
+    assert train[:2] == ["python", "tools/train.py"]
+    assert resolve(train[2], Options(backbone=train[4])).cfg.model.backbone.depth == small.arch["depth"]
 
 
 def test_a_card_is_replaced_with_force_alone(small, tmp_path, bring_in, refused):  # noqa: F811

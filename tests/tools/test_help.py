@@ -13,7 +13,7 @@ import pytest
 from backbones.common.project import ROOT, VERSION
 from tests.helpers.inputs.calls import FUNCTIONS
 from tools.engine.cli import CommandParser
-from tools.engine.program import scripts
+from tools.engine.program import run_command, scripts
 
 TOOLS = sorted(scripts())
 
@@ -22,15 +22,15 @@ class Parsed(Exception):
     """Carry the parser of a tool out of it."""
 
 
-def parser_of(tool: str) -> argparse.ArgumentParser:
-    """Return the parser that a tool builds, before it parses anything."""
+def parser_of(tool: str, program: str = "{}.py") -> argparse.ArgumentParser:
+    """Return the parser that a tool builds under the name of ``program``, before it parses anything."""
 
     def stop(parser, *_):
         raise Parsed(parser)
 
     module = importlib.import_module(f"tools.{tool}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [f"{tool}.py"])
+        patch.setattr(sys, "argv", [program.format(tool)])
         patch.setattr(CommandParser, "parse_args", stop)
         patch.setattr(CommandParser, "parse_known_args", stop)
         with pytest.raises(Parsed) as stopped:
@@ -66,12 +66,31 @@ def test_every_command_has_a_version(tool, capsys):
         assert stop.value.code == 0 and capsys.readouterr().out.split() == ["TrickTransfer", VERSION, "in", str(ROOT)]
 
 
+@pytest.mark.parametrize("program", ["{}.py", "tricktransfer {}"])
 @pytest.mark.parametrize("tool", TOOLS)
-def test_help_fits_80_columns_but_for_commands_to_copy(tool, monkeypatch):
+def test_every_line_of_a_help_fits_80_columns(tool, program, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
+    for parser in parsers(parser_of(tool, program)):
+        assert [line for line in parser.format_help().splitlines() if len(line) > 80] == [], parser.prog
+
+
+def test_the_help_of_the_program_fits_80_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", ["tricktransfer", "--help"])
+    with pytest.raises(SystemExit):
+        run_command()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 20 and [line for line in lines if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_option_says_what_holds_without_it(tool):
     for parser in parsers(parser_of(tool)):
-        long = [line for line in parser.format_help().splitlines() if len(line) > 80 and not line.startswith("  ")]
-        assert long == [], parser.prog
+        for action in parser._actions:
+            takes_value = action.option_strings and action.nargs != 0 and action.help != argparse.SUPPRESS
+            if takes_value and not action.required:
+                text = parser.formatter_class(parser.prog)._get_help_string(action)
+                assert re.search(r"default: |asked for when|required|needed", text), f"{parser.prog}: {text}"
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import os
+import re
 import select
 import sys
 import textwrap
@@ -24,15 +25,22 @@ from backbones.common.project import CONFIGS, ROOT, VERSION
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 LINE_ENDS = {ord("\n"): "\\n", ord("\r"): "\\r"}  # in a name that an error quotes
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)  # full, over a limit, read-only
+MARGIN = 2  # columns that argparse leaves free at the right
 COMPLETING = "_ARGCOMPLETE"  # environment variable that is set while a shell completes a command line
 CLOSED_PIPE = 141  # exit status after the reader of the output has gone, as a shell gives it for SIGPIPE
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Fit a description to the terminal, and show the default of each option that has a value by default.
+    """Fit a help text to the terminal, and show the default of each option that has a value by default.
 
     Indented lines of a description, such as commands, stay as they are.
     """
+
+    def _format_usage(self, *args) -> str:
+        """Return the usage; lines below the name of the program begin further left if they would not fit beside it."""
+        usage = super()._format_usage(*args)
+        fits = all(len(line) <= self._width + MARGIN for line in usage.splitlines())
+        return usage if fits else re.sub("^ +", "    ", usage, flags=re.MULTILINE)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         lines: list[str] = []

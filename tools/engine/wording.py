@@ -1,4 +1,7 @@
-"""Word durations and names so that they fit a line of a terminal."""
+"""Word durations, names and next steps so that they fit a line of a terminal."""
+
+import shlex
+from pathlib import Path
 
 MINUTE, HOUR, DAY = 60, 3600, 86400  # seconds
 
@@ -32,3 +35,13 @@ def shortened(text: str, width: int) -> str:
 def number(value: float) -> str:
     """Return a loss or a pace in four digits, as '0.5120', '55.12' or '12345'."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}"
+
+
+def uses_of_card(folder: Path) -> list[str]:
+    """Return lines with the commands that use a new card."""
+    card = shlex.quote(str(folder))
+    return [
+        "Use it, compared with random weights or in one run:",
+        f"  python tools/compare.py {card} scratch",
+        f"  python tools/train.py configs/detection/faster_rcnn_fpn_mini.py --backbone {card}",
+    ]

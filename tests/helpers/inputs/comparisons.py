@@ -10,7 +10,7 @@ from tests.helpers.inputs.rows import Row
 
 TOY, PAPER = ("--scale", "toy"), ("--scale", "paper")
 REFUSED = (  # command lines and words of the answer; a.pth and b.pth are no files of weights, c.pth begins as one
-    ((), ("required: [LABEL=]FILE|CARD|timm:NAME|scratch",)),
+    ((), ("required: BACKBONE",)),
     (("a.pth",), ("needs two rows or more",)),
     (("scratch", "scratch"), ("needs two rows or more",)),
     (("a.pth", "a.pth", *TOY), ("a.pth is named twice",)),

@@ -63,7 +63,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="values to change in the config, in its protocol, or in what follows from them, such as batch=32 (the learning rate "
         "follows), model.backbone.depth=101, protocol.lr=0.01 or optim_wrapper.optimizer.momentum=0.8; tools/print_config.py "
-        "shows the result",
+        "shows the result (default: none)",
     )
     parser.add_argument(
         "--on-bad-image",

@@ -5,10 +5,10 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, get_args, get_type_hints
+from typing import NamedTuple
 
 from backbones.common.project import data_root
-from backbones.common.subsets import Layout, SubsetOptions
+from backbones.common.subsets import RESAMPLERS, Layout, SubsetOptions
 from classification.subset import LAYOUT as CLASS_FOLDERS
 from detection.subset import LAYOUT as DEVKIT
 from segmentation.subset import LAYOUT as ADE20K
@@ -63,7 +63,8 @@ def add_subset(commands) -> None:
     """Add the command to the commands of a parser."""
     text = "make a smaller copy of a dataset"
     parser = commands.add_parser("subset", help=text, description=SUBSET)
-    parser.add_argument("--for", dest="scale", choices=sorted(SCALES), help="scale whose three datasets to make")
+    scale = "scale whose three datasets to make (default: one dataset, by its layout)"
+    parser.add_argument("--for", dest="scale", choices=sorted(SCALES), help=scale)
     add_common(parser, required=False, out_help="folder of the three datasets (default: DATA_ROOT/SCALE)")
     kinds = parser.add_subparsers(metavar=f"{{{','.join(KINDS)}}}", dest="kind", title="layouts")
     parser.set_defaults(run=make_scale)
@@ -96,9 +97,8 @@ def add_kind(kinds, name: str, kind: Kind) -> None:
     parser.add_argument("--images", nargs="+", type=split_count, default=[], metavar="SPLIT=N", help=text)
     text = "pixels of the short side of the images that have more (default: no image is changed)"
     parser.add_argument("--short-side", type=whole_number(8, 4096), metavar="N", help=text)
-    resamplers = get_args(get_type_hints(SubsetOptions)["resampler"])
     text = "Pillow's filter, antialiased; masks take the nearest pixel"
-    parser.add_argument("--resampler", choices=resamplers, default="lanczos", help=text)
+    parser.add_argument("--resampler", choices=RESAMPLERS, default="lanczos", help=text)
     parser.add_argument(
         "--quality", type=whole_number(1, 100), default=90, metavar="N", help="quality of JPEG files that are shrunk"
     )
