@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from backbones.common import fact_cache
 from tests.helpers.networks import MEAN, ROOT, STD, randomise_norms
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded: equal sums from run to run
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
+
+fact_cache.PATIENCE = 3600.0  # else the first slow test would say on stderr that it measures networks
 
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it puts behind: what a test starts would not stop

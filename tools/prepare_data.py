@@ -12,7 +12,7 @@ r"""Generate the synthetic toy data, make a smaller copy of a dataset, or check 
 Data lies in the folder data, or in the one that the variable DATA_ROOT names.
 
 toy writes an ImageNet-style folder, a VOCdevkit and an ADEChallengeData2016 with the same synthetic objects, for the configs of
-scale toy, in about 20 s and 25 MB. The same seed gives the same bytes, and existing toy data is reused.
+scale toy, in 5 to 10 s and with 18 MB on the disk. The same seed gives the same bytes, and existing toy data is reused.
 
 subset takes a part of a dataset in these layouts and shrinks images, boxes and masks; --for mini makes the data of scale mini.
 
@@ -106,9 +106,22 @@ def make(seed: int, out: Path) -> None:
     """Generate the toy data in ``out`` and print its size."""
     from tools.engine.toy_data.writer import make_toy
 
-    summary = make_toy(out, seed, progress=lambda done, total: print(f"\r{done}/{total} images", end="", flush=True))
+    summary = make_toy(out, seed, progress=say_images)
     state = "exists already" if summary["reused"] else f"written in {summary['seconds']:.0f} s"
-    print(f"\r{out}: {state}, {summary['bytes'] / 1e6:.0f} MB, {len(summary['classes'])} classes")
+    print(f"{out}: {state}, {disk_use(out) / 1e6:.0f} MB on the disk, {len(summary['classes'])} classes")
+
+
+def say_images(done: int, total: int) -> None:
+    """Say how many images are written: on one line of a terminal, and in a file or a pipe in a few lines."""
+    if sys.stdout.isatty():
+        print(f"\r{done}/{total} images", end="\n" if done == total else "", flush=True)
+    elif done % 1000 == 0 or done == total:
+        print(f"{done}/{total} images", flush=True)
+
+
+def disk_use(folder: Path) -> int:
+    """Return the bytes that a folder takes on the disk, as du counts them: files take whole blocks."""
+    return sum(path.lstat().st_blocks * 512 for path in (folder, *folder.rglob("*")))
 
 
 def report(release: Release, readers: tuple[str, ...], root: Path, workers: int, own: bool) -> int:

@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +25,7 @@ VARIABLES = ("OMP_", "GOMP_", "KMP_", "MKL_", "CUDA_", "NVIDIA_", "ATEN_", "TORC
 THREADS = "OMP_NUM_THREADS"
 DEVICE = "TRICKTRANSFER_DEVICE"  # environment variable: cpu or cuda, the device of runs if it differs from this host's
 BOOT = Path("/proc/sys/kernel/random/boot_id")
+PATIENCE = 1.5  # seconds without a word
 
 _quick = ContextVar("quick", default=False)
 
@@ -85,13 +88,34 @@ def _read_or_make(path: Path, make: Callable[[], dict]) -> dict:
     except (OSError, ValueError):
         if is_quick():
             raise TakesLong(path.stem) from None
-        facts = make()
+        facts = _made(make)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, facts)
     except OSError:  # the folder is not writable: each process computes the facts anew
         pass
     return facts
+
+
+def _made(make: Callable[[], dict]) -> dict:
+    """Return the result of ``make``; say once that this takes a while, after ``PATIENCE`` seconds of all such calls."""
+    began = time.monotonic()
+    timer = threading.Timer(max(0.0, PATIENCE - _waited[0]), _say_once)
+    timer.daemon = True
+    timer.start()
+    try:
+        return make()
+    finally:
+        timer.cancel()
+        _waited[0] += time.monotonic() - began
+
+
+_waited = [0.0]  # seconds that this process has computed facts
+
+
+@cache
+def _say_once() -> None:
+    print(f"Measuring networks and this machine, once: {folder()} keeps the results.", file=sys.stderr, flush=True)
 
 
 def machine() -> dict:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backbones.common.project import ROOT
-from tools.engine.program import first_line, scripts, tricktransfer
+from tools.engine.program import FOR_DEVELOPERS, first_line, scripts, tricktransfer
 
 
 def call(monkeypatch, capsys, *args: str) -> tuple[int, str, str]:
@@ -28,8 +28,10 @@ def test_its_commands_are_the_scripts(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "200")
     status, out, _ = call(monkeypatch, capsys, "--help")
     assert status == 0 and {"train", "test", "study", "runs", "report"} < set(scripts())
+    listed, _, below = out.replace("\n", " \n").partition("for developers of the project: ")
     for name, path in scripts().items():
-        assert f"    {name} " in out.replace("\n", " \n") and first_line(path) in out
+        assert (f"    {name} " in listed and first_line(path) in listed) != (name in FOR_DEVELOPERS)
+    assert below.strip() == ", ".join(FOR_DEVELOPERS) and set(FOR_DEVELOPERS) < set(scripts())
 
 
 def test_a_command_runs_the_script_of_its_name(monkeypatch, capsys, tmp_path):

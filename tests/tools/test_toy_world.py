@@ -1,6 +1,7 @@
 """Test the synthetic datasets: layout, annotations against the drawn pixels, and identical files from run to run."""
 
 import json
+import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from tools.engine.toy_data import scenes as toy_draw
 from tools.engine.toy_data import writer as toy_world
 from tools.engine.toy_data.writer import ADE_IDS, CLASSES, STUFF, ToySizes, image_rng, make_toy
+from tools.prepare_data import disk_use, say_images
 
 SIZES = ToySizes(2, 1, voc_train=12, voc_val=6, voc_test=8, ade_training=6, ade_validation=3)
 BOX = ("xmin", "ymin", "xmax", "ymax")
@@ -251,6 +253,24 @@ def test_damaged_datasets_are_refused(tmp_path):
     next((tmp_path / "toy").rglob("*.png")).unlink()
     with pytest.raises(ValueError, match="does not hold complete"):
         make_toy(tmp_path / "toy", sizes=sizes, processes=1)
+
+
+def test_progress_in_a_pipe_is_a_few_whole_lines(capsys):
+    for done in (*range(200, 2810, 200), 2810):
+        say_images(done, 2810)
+    assert capsys.readouterr().out == "1000/2810 images\n2000/2810 images\n2810/2810 images\n"
+
+
+def test_progress_on_a_terminal_stays_on_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    for done in (200, 400, 450):
+        say_images(done, 450)
+    assert capsys.readouterr().out == "\r200/450 images\r400/450 images\r450/450 images\n"
+
+
+def test_the_size_is_that_of_du(world):
+    used = subprocess.run(["du", "-s", "--block-size=1", world], capture_output=True, text=True, check=True).stdout
+    assert disk_use(Path(world)) == int(used.split()[0])
 
 
 def test_an_interrupted_run_leaves_no_files(tmp_path):

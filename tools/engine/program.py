@@ -11,6 +11,7 @@ from backbones.common.project import ROOT
 from tools.engine.cli import COMPLETING, CommandParser, main
 
 NAME = "tricktransfer"
+FOR_DEVELOPERS = ("benchmark", "draw_architecture", "write_tricks_page")  # commands that are named below the others
 ABOUT = """Compare pretrained backbones: does a trick that improves one on ImageNet also improve detection and segmentation?
 
   tricktransfer prepare_data toy
@@ -48,10 +49,11 @@ def run_command() -> None:
         nearest = difflib.get_close_matches(name, scripts(), n=3)
         hint = f"nearest: {', '.join(nearest)}" if nearest else f"all: {', '.join(scripts())}"
         raise ValueError(f"{NAME} has no command {name!r}; {hint}.")
-    parser = CommandParser(prog=NAME, description=ABOUT)
+    parser = CommandParser(prog=NAME, description=ABOUT, epilog=f"for developers of the project: {', '.join(FOR_DEVELOPERS)}")
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", required=True)
     for command, path in scripts().items():
-        commands.add_parser(command, help=first_line(path), add_help=False)
+        shown = {} if command in FOR_DEVELOPERS else {"help": first_line(path)}  # argparse lists those that have a help
+        commands.add_parser(command, add_help=False, **shown)
     parser.parse_args()
 
 
