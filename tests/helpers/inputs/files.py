@@ -14,6 +14,11 @@ from tools.engine.config import task_of
 from tools.engine.studies.study import StudySchema
 
 SCRATCH = ("--backbone", "scratch")
+NETWORKS = {  # sources of a card that cannot be used in a study, and words of the answer
+    "timm:swin_tiny_patch4_window7_224.ms_in1k": "accepts only images of a fixed size, such as 224 x 224 px",
+    "timm:vit_tiny_patch16_224.augreg_in21k": "strides 16, 16, 16; 4, 8, 16 and 32 are needed",
+    "timm:densenet121.ra_in1k": "The last stage of densenet121 cannot be split off",
+}
 
 
 def rows() -> Iterator[Row]:
@@ -68,6 +73,10 @@ def _of_study() -> Iterator[Row]:
     for name in ("demo", "table5", "table1", "public_weights"):
         for fault in faults(StudySchema, public(f"configs/studies/{name}.py")):
             yield _row("studies", f"{name} {fault.name}", "study", ("plan", "own.py"), fault, python(fault.content))
+    for source, words in NETWORKS.items():
+        text = python(edited(public("configs/studies/public_weights.py"), ("cards", "gluon_b", "source"), source))
+        args, row = ("plan", "own.py", "--recipes", "gluon_b"), "The row gluon_b: "
+        yield Row("studies", f"a card of {source}", "study", args, (row, words), prepare=writes("own.py", text))
 
 
 def _row(area: str, name: str, tool: str, args: tuple[str, ...], fault: Fault, text: str) -> Row:

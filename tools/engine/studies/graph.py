@@ -18,6 +18,7 @@ from tools.engine.run_folder import CONTENT, RECORD, RUNS, read_content
 from tools.engine.studies.node import Node
 from tools.engine.studies.study import MOST_SEEDS, SCRATCH, Network, Recipe, Study
 
+CARD = "$CARD"  # stands for the folder of a card in a resolved config, which all seeds of a row share
 _shared: dict[str, Resolved] = {}
 
 
@@ -119,10 +120,17 @@ def transfer_node(
     """Return the run of a transfer of ``card``, or from scratch, for the row of ``recipe`` and ``network``.
 
     There are seven parameters since it fills the fields of ``Node``.
+
+    Raises:
+        ValueError: the config cannot take the network of the card.
     """
-    # Seeds share a resolved config whose card has a placeholder for its folder.
-    shared_card = replace(card, folder="$CARD", identity="") if card else None
-    resolved = shared(config, replace(options, backbone=_backbone(card, "$CARD")), shared_card)
+    shared_card = replace(card, folder=CARD, identity="") if card else None
+    try:
+        resolved = shared(config, replace(options, backbone=_backbone(card, CARD)), shared_card)
+    except ValueError as error:
+        if CARD not in str(error):
+            raise
+        raise ValueError(str(error).replace(f"Card {CARD}", f"The row {recipe}")) from None
     key = resolved.key_of(options.seed, card.identity if card else SCRATCH)
     published = card.folder if card and not above and not card.random else ""
     return Node(key, recipe, network, config, options, resolved, above, note=note, card=published)
