@@ -23,7 +23,8 @@ from tests.helpers.convert import one_sentence
 from tests.helpers.networks import randomise_norms
 from tools.engine.config import Options, resolve
 from tools.engine.planning.cost import Costs, past_runs
-from tools.engine.planning.plan import card_table, plan_table, show_plan
+from tools.engine.planning.plan import card_table, show_plan
+from tools.engine.planning.run_table import published_table, run_table
 from tools.engine.studies import published_weights as cards
 from tools.engine.studies.about import published_of
 from tools.engine.studies.collect import collect
@@ -158,8 +159,10 @@ def test_the_plan_shows_sizes_figures_and_missing_files(monkeypatch, tmp_path, c
     # of the whole networks 25.56 and 25.58 M (timm), less 2048 * 1000 + 1000 of the classifier
     assert columns["params"] == ["23.51 M", "23.53 M"] and columns["mult-adds"] == ["4.09 G", "4.33 G"]
     assert columns["top-1"] == ["76.13", "80.73"] and columns["state"] == ["file missing"] * 2
-    columns = {column.header: list(column.cells) for column in plan_table(study).columns}
-    assert columns["published top-1"] == ["76.13", "80.73"] and columns["state"] == ["waiting, file missing"] * 2
+    columns = {column.header: list(column.cells) for column in run_table(study).columns}
+    assert columns["state"] == ["waiting, file missing"] * 2
+    published = published_table(study, Costs(study, []))
+    assert published.title == "Published figures" and list(published.columns[1].cells) == ["76.13", "80.73"]
     show_plan(study, 0.3)
     text = capsys.readouterr().out
     assert "tv_v1, d_a1 have no card yet" in text and "118 GPU-h" in text and "runs a row" in text

@@ -164,6 +164,34 @@ def test_a_plan_cuts_no_key_on_a_terminal(width, monkeypatch, capsys):
     assert {node.key for node in nodes_of(study)} <= set(words) and words.count("waiting") == 4
 
 
+@pytest.mark.parametrize("width", [60, 80, 400])
+def test_a_plan_in_a_pipe_has_the_columns_that_are_asked_for(width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    study = load_study(DEMO, "paper", seeds=3)
+    show_plan(study)
+    lines = capsys.readouterr().out.splitlines()
+    longest = max(len(line) for line in lines if " " in line.strip())  # a path stays whole
+    assert (80 < longest if width == 400 else 0) < longest <= width
+    assert {node.key for node in nodes_of(study)} <= {word for line in lines for word in line.split()}
+
+
+@pytest.mark.parametrize("columns", ["60", "80", None])
+def test_a_plan_states_published_figures_once_for_all_seeds(columns, monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    show_plan(load_study(DEMO, "paper", seeds=3))
+    words = capsys.readouterr().out.split()
+    assert [words.count(figure) for figure in ("76.14", "77.54", "37.05", "80.71")] == [1, 1, 1, 1]
+
+
+def test_a_narrow_plan_says_once_how_a_row_trains(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    show_plan(load_study(DEMO, "paper", ["b_standard"], seeds=3))
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.count("batch 256 = 8 x 32") == 1 and text.count("classification resnet50 B-standard seed ") == 3
+
+
 def test_the_plan_of_table_8_at_scale_paper_without_data(capsys):
     show_plan(load_study(TABLE8, "paper", ["b_standard", "mixup"]), 0.3)
     text = capsys.readouterr().out

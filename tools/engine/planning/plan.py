@@ -1,38 +1,39 @@
 """Show what a study would run: its rows, how they train, what they cost, and the seeds that a difference takes. Needs no data."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from math import sqrt
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from tools.engine.analysis.results import DASH, heading_of
 from tools.engine.analysis.verdicts import FEWEST_PAIRS
 from tools.engine.config import task_of
-from tools.engine.planning.cost import Costs, amount, elapsed, multiply_adds, parameters, past_runs, size_of
+from tools.engine.planning.cost import Costs, amount, elapsed, multiply_adds, parameters, past_runs
 from tools.engine.planning.power_analysis import ASSUMED, POWER, Need, needs, together
-from tools.engine.runs.lines import WIDE, folded, in_columns, width
-from tools.engine.studies.about import published_of
+from tools.engine.planning.run_table import narrow_lines, narrow_run_lines, published_table, run_table, sources
+from tools.engine.runs.lines import WIDE, folded, width
 from tools.engine.studies.graph import missing_data
-from tools.engine.studies.node import Node
 from tools.engine.studies.published_weights import FILES
 from tools.engine.studies.study import MOST_SEEDS, Study
 from tools.engine.wording import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def show_plan(study: Study, detect: float | None = None, jobs: int = 1) -> None:
     """Print the plan of a study: rows, costs with ``jobs`` runs at once, and the seeds that ``detect`` points take."""
     from rich.console import Console  # here for load time
 
-    console = Console()
-    console = console if console.is_terminal else Console(width=220)
+    console = Console(width=width())
     costs = Costs(study, past_runs())
     if study.cards():
         console.print(card_table(study))
-    table = plan_table(study, costs)
-    if console.measure(table, options=console.options.update(max_width=WIDE)).maximum <= console.width:
-        console.print(table)
-    else:
-        print("\n".join(narrow_lines(table, console.width)))
+    _show(console, run_table(study, costs), narrow_run_lines)
+    if published := published_table(study, costs):
+        _show(console, published, partial(narrow_lines, names=("network", "recipe")))
     origins = [f"  {letter}: {source}" for source, letter in sources(costs).items()]
     for line in (cost_line(costs, jobs), *origins, *provisional_lines(costs)):
         print(folded(line, width()))
@@ -43,79 +44,12 @@ def show_plan(study: Study, detect: float | None = None, jobs: int = 1) -> None:
             print(folded(line, width()))
 
 
-def plan_table(study: Study, costs: Costs | None = None) -> Table:
-    """Return a table with a line for each run: network and size, epochs, batch, learning rate, published figures, cost, state."""
-    costs = costs or Costs(study, past_runs())
-    published = published_of(study)["values"]
-    metrics = list(dict.fromkeys(item["metric"] for item in published))
-    origin = "published" if study.cards() else "paper"
-    table = Table(title=f"{study.name} at scale {study.scale}", box=None, padding=(0, 1))
-    for name in ("task", "network", "recipe", "seed"):
-        table.add_column(name, no_wrap=True)
-    for name in ("params", "mult-adds", "epochs", "batch", "lr", *(f"{origin} {heading_of(m)}" for m in metrics)):
-        table.add_column(name, justify="right")
-    table.add_column("cost", justify="right", no_wrap=True)
-    table.add_column("key", no_wrap=True)
-    table.add_column("state")
-    notes = sources(costs)
-    for node in _lines(costs):
-        cfg = node.plan
-        figures = _published(published, metrics, node, node.network or cfg.network)
-        state = node.state()
-        weights = study.catalogue[node.recipe].weights
-        if weights and not node.record and not weights.made:
-            state += f", {weights.state}"
-        table.add_row(*_cells(study, node, cfg), *figures, _cost(node, costs, notes, study.scale), node.key, state)
-    return table
-
-
-def narrow_lines(table: Table, columns: int) -> list[str]:
-    """Return a plan's table as lines for a terminal that is too narrow for it: key, cost and state of a run, then all else."""
-    cells = {str(column.header): list(map(str, column.cells)) for column in table.columns}
-    firsts = zip(*(cells.pop(name) for name in ("key", "cost", "state")), strict=True)
-    names = zip(*(cells.pop(name) for name in ("task", "network", "recipe", "seed")), strict=True)
-    rows = []
-    for i, (first, (task, network, recipe, seed)) in enumerate(zip(firsts, names, strict=True)):
-        figures = ", ".join(f"{name} {values[i]}" for name, values in cells.items() if values[i] != DASH)
-        rows.append((*first, f"{task} {network} {recipe} seed {seed}: {figures}"))
-    return [str(table.title), *in_columns(rows, ("key", "cost", "state", "run"), columns)]
-
-
-def _lines(costs: Costs) -> list[Node]:
-    """Return the runs of all rows, teachers first; a run that several recipes share has a line for each."""
-    named = {(node.key, node.recipe): node for node in (*costs.rows, *costs.nodes)}
-    return sorted(named.values(), key=lambda n: not n.network.startswith("teacher"))
-
-
-def _cells(study: Study, node: Node, cfg) -> list[str]:
-    """Return the cells of a run from its task to its learning rate."""
-    size = size_of(cfg) if node.pretrain else {}
-    batch = str(cfg.batch)
-    if (micro := cfg.get("micro_batch", cfg.batch)) != cfg.batch:
-        batch += f" = {cfg.batch // micro} x {micro}"
-    return [
-        node.task,
-        node.network or cfg.network,
-        study.label(node.recipe),
-        str(node.options.seed),
-        f"{size['parameters'] / 1e6:.2f} M" if size else DASH,
-        f"{size['multiply_adds'] / 1e9:.3g} G" if size else DASH,
-        str(cfg.epochs) if "epochs" in cfg else f"{cfg.updates} updates",
-        batch,
-        f"{cfg.optim_wrapper.optimizer.lr:g}",
-    ]
-
-
-def _published(values: list[dict], metrics: list[str], node: Node, network: str) -> list[str]:
-    """Return the published figures of a run, a cell for each metric; a teacher has none."""
-    if node.network.startswith("teacher"):
-        return [DASH] * len(metrics)
-    figures = {
-        item["metric"]: f"{item['value']:g}"
-        for item in values
-        if item["recipe"] == node.recipe and item["network"] in (None, network)
-    }
-    return [figures.get(metric, DASH) for metric in metrics]
+def _show(console: "Console", table: Table, lines_of: Callable[..., list[str]]) -> None:
+    """Print a table, or the lines that ``lines_of`` makes of it for a terminal that is too narrow."""
+    if console.measure(table, options=console.options.update(max_width=WIDE)).maximum <= console.width:
+        console.print(table)
+    else:
+        print("\n".join(lines_of(table, columns=console.width)))
 
 
 def card_table(study: Study) -> Table:
@@ -136,20 +70,6 @@ def card_table(study: Study) -> Table:
 
 
 # ---- cost
-
-
-def sources(costs: Costs) -> dict[str, str]:
-    """Return {source of estimates of the runs to do: its letter}."""
-    distinct = dict.fromkeys(estimate.source for node in costs.left if (estimate := costs.of(node)))
-    return {source: chr(ord("a") + i) for i, source in enumerate(distinct)}
-
-
-def _cost(node: Node, costs: Costs, notes: dict[str, str], scale: str) -> str:
-    """Return the estimate of a run with the letter of its source; '' if the run is done, '?' without an estimate."""
-    if node.record:
-        return ""
-    estimate = costs.of(node)
-    return f"{amount(estimate.seconds, scale)} {notes[estimate.source]}" if estimate else "?"
 
 
 def cost_line(costs: Costs, jobs: int = 1) -> str:

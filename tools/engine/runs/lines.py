@@ -1,5 +1,6 @@
 """Print runs as lines that fit the terminal and cut nothing that may be copied, such as keys."""
 
+import os
 import shutil
 import sys
 import textwrap
@@ -12,8 +13,9 @@ WIDE = 10_000  # columns where the output is no terminal
 
 
 def width() -> int:
-    """Return the columns of the terminal, or many where the output goes elsewhere."""
-    return shutil.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else WIDE
+    """Return the columns of the terminal, or what the variable COLUMNS says; many where the output goes elsewhere."""
+    is_known = (sys.stdout and sys.stdout.isatty()) or "COLUMNS" in os.environ
+    return shutil.get_terminal_size((WIDE, 24)).columns if is_known else WIDE
 
 
 def folded(text: str, columns: int) -> str:
