@@ -183,7 +183,7 @@ def refuse_without_data(study: Study) -> None:
     if any(row.tricks is not None and not row.weights for row in rows):
         options |= {network.config: Options(overrides=dict(network.overrides)) for network in study.networks if network.config}
     asked = {pattern.format(scale=study.scale): options[pattern] for pattern in reversed(options)}
-    refuse_missing_data(asked, check=lambda: nodes_of(study))
+    refuse_missing_data(asked, check=lambda: nodes_of(replace(study, seeds=1, fine_tunings=1)))  # a fault is one of all seeds
     for path, given in asked.items() if study.scale == "mini" else ():
         refuse_whole(shared(path, given).cfg)
 
