@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ import backbones.mmcv_ops  # noqa: F401  (before mmdet and mmseg, which are impo
 from backbones import BackboneCard, ResNet
 from backbones import card as card_module
 from backbones.card import CLASSIFIER, JSON, PROBE, WEIGHTS
+from backbones.card_facts import find_card
 from backbones.probe import TOLERANCE, probe_image
 from classification import ImagePreprocessor
 from tests.helpers.card import edit_json, one_sentence
@@ -253,6 +256,35 @@ def test_a_missing_card_names_the_nearest(make_card, tmp_path, monkeypatch):
         make_card(name=f"work_dirs/runs/{key}/card")
     with pytest.raises(ValueError, match="nearest: work_dirs/runs/0a1c/card"):
         BackboneCard.load("work_dirs/runs/0a1b/card")
+
+
+def test_a_folder_of_cards_names_the_cards_in_it(make_card, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cards/tv", "cards/d", "runs/0a1b/card"):
+        make_card(name=name)
+    with pytest.raises(ValueError, match=r"^cards is no card, but holds the cards cards/d, cards/tv; name one\.$"):
+        find_card("cards")
+    with pytest.raises(ValueError, match=r"^runs is no card, but holds the cards runs/0a1b/card; name one\.$"):
+        find_card("runs")
+    for number in range(5):
+        shutil.copytree("cards/d", f"cards/e{number}")
+    with pytest.raises(ValueError, match=r"cards/d, cards/e0, cards/e1, cards/e2, cards/e3 and 2 more; name one\.$"):
+        find_card("cards")
+    Path("empty").mkdir()
+    with pytest.raises(ValueError, match=r"^There is no backbone card at empty, a folder without card\.json\. Give this\.$"):
+        find_card("empty", "Give this.")
+
+
+def test_a_missing_file_names_its_folder_and_the_nearest_stem(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("first.pth", "other.pth"):
+        Path(name).touch()
+    with pytest.raises(ValueError) as error:
+        find_card("firts.pth", "Give a file.")
+    assert str(error.value) == f"There is no file firts.pth in {tmp_path}; nearest: first.pth. Give a file."
+    with pytest.raises(ValueError) as error:
+        find_card("a/x.pth", "Give a file.")
+    assert str(error.value) == f"There is no file x.pth in {tmp_path}/a. Give a file."
 
 
 @pytest.mark.parametrize("call", [1, 2, 3])
