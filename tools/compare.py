@@ -67,7 +67,7 @@ def parse() -> argparse.Namespace:
         "that of its config (default: those of the configs)"
     )
     parser.add_argument("--protocol", metavar="NAME", help=protocol)
-    detector = "detector (default: fpn, or c4 with a protocol that is for C4 alone, as all of the paper's are)"
+    detector = "detector (default: fpn, or c4 with a protocol that is only for C4, as all of the paper's are)"
     parser.add_argument("--detector", choices=detectors(), help=detector)
     parser.add_argument("--yes", action="store_true", help="start without asking, however long it takes")
     add_file_options(parser.add_argument_group("what files of weights leave open"))

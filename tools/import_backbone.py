@@ -102,7 +102,7 @@ def add_facts(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--size", type=int, dest="input_size", metavar="N", help=size)
     resampler = (
-        "filter by which the images of the pretraining were resized, used by --evaluate alone (default: that of the named "
+        "filter by which the images of the pretraining were resized, used only by --evaluate (default: that of the named "
         "network, else unknown, and --evaluate takes bilinear)"
     )
     parser.add_argument("--resampler", choices=RESAMPLERS, help=resampler)
