@@ -150,9 +150,10 @@ def node_with_key(study, nodes: Sequence, key: str):
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         begin = f"{study.name} has {len(names)} runs whose keys begin with {key!r}"
         raise ValueError(f"{begin}: {', '.join(names[:SHOWN])}{more}; give more of the key.")
-    nearest = difflib.get_close_matches(key, [node.key for node in nodes], n=3, cutoff=0.4)
-    hint = f"nearest: {', '.join(nearest)}" if nearest else f"status shows the keys of its {len(nodes)} runs"
-    raise ValueError(f"{study.name} has no run {key!r} with these options; {hint}.")
+    nearest = difflib.get_close_matches(key, [node.key for node in nodes], n=3)
+    hint = f"nearest: {', '.join(nearest)}; " if nearest else ""
+    status = f"tools/study.py status shows the keys of its {len(nodes)} runs"
+    raise ValueError(f"{study.name} has no run {key!r} with these options; {hint}{status}.")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from tools.engine.run_folder import LOCK, is_locked, keep_log, locked, log_of, o
 from tools.engine.studies.commands import command
 from tools.engine.studies.graph import nodes_of, rows_of, why
 from tools.engine.studies.study import load_study
+from tools.study import node_with_key
 
 
 @pytest.fixture
@@ -276,6 +277,15 @@ def test_rows_follow_seeds_fine_tunings_tasks_and_protocol():
 def test_wrong_study_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         load_study("configs/studies/table8.py", "paper", **options)
+
+
+def test_a_run_is_found_by_the_beginning_of_its_key_or_the_nearest_is_named():
+    study = load_study(DEMO, "toy", seeds=3)
+    nodes = nodes_of(study)
+    key = nodes[5].key
+    assert node_with_key(study, nodes, key[:11]) is node_with_key(study, nodes, key) is nodes[5]
+    with pytest.raises(ValueError, match=f"^demo has no run '{key[:8]}x' with these options; nearest: {key}; .* status shows"):
+        node_with_key(study, nodes, f"{key[:8]}x")
 
 
 def test_several_processes_are_started_by_torchrun():

@@ -89,7 +89,10 @@ REFUSED = {  # tool: command lines and words of the answer
         (("plan", "table8", "--protocol", "moco"), ("--protocol works only with --scale paper", "--scale is toy")),
         ((*STUDY, "--protocol", "nosuch"), ("nosuch",)),
         (("why", DEMO), ("required: KEY",)),
-        (("why", DEMO, "xyz"), ("demo has no run 'xyz' with these options; status shows the keys of its 8 runs.",)),
+        (
+            ("why", DEMO, "xyz"),
+            ("demo has no run 'xyz'", "tools/study.py status shows the keys of its 8 runs."),
+        ),
         (("why", DEMO, "", "--seeds", "3"), ("demo has 24 runs whose keys begin with ''", " and 19 more; give more of the key")),
         (("plan", DEMO, "--detect", "x"), ("--detect",)),
         (("plan", DEMO, "--detect", "0"), ("--detect",)),
