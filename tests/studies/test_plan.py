@@ -3,8 +3,11 @@
 import json
 from math import sqrt
 
+import numpy as np
 import pytest
 
+from backbones.common.project import ROOT
+from tools.engine.analysis.results import load_results
 from tools.engine.config.fingerprint import forget
 from tools.engine.planning.cost import Costs, Past, amount, elapsed, past_runs
 from tools.engine.planning.plan import cost_line, detect_lines, show_plan, sources
@@ -209,42 +212,66 @@ def test_the_plan_of_table_8_at_scale_paper_without_data(capsys):
 
 def test_components_are_pooled_over_recipes():
     """Pool [[1, 3], [5, 7]] (MSW 2, MSB 16, so 2 and (16 - 2) / 2 = 7) with three equal pretrainings (2 and 0)."""
-    single = noise_of("mAP", [[[1.0, 3.0], [5.0, 7.0]]])
+    single = noise_of("mAP", "paper", [[[1.0, 3.0], [5.0, 7.0]]])
     assert (single.pretraining, single.finetuning) == (pytest.approx(7), pytest.approx(2))
-    both = noise_of("mAP", [[[1.0, 3.0], [5.0, 7.0]], [[1.0, 3.0]] * 3])
+    both = noise_of("mAP", "paper", [[[1.0, 3.0], [5.0, 7.0]], [[1.0, 3.0]] * 3])
     assert both.pretraining == pytest.approx((1 * 7 + 2 * 0) / 3) and both.finetuning == pytest.approx(2)
     assert both.of_mean(1) == pytest.approx(7 / 3 + 2) and both.of_mean(4) == pytest.approx(7 / 3 + 0.5)
 
 
 def test_one_fine_tuning_each_gives_the_spread_of_both_together():
-    noise = noise_of("mAP", [[[1.0], [3.0]], [[0.0], [0.0], [3.0]], [[9.0]]])
+    noise = noise_of("mAP", "paper", [[[1.0], [3.0]], [[0.0], [0.0], [3.0]], [[9.0]]])
     assert (noise.pretraining, noise.finetuning) == (pytest.approx((2 + 6) / 3), None)
     assert noise.of_mean(5) == noise.of_mean(1) and choices(noise, True) == (1,)
-    alone = noise_of("top1", [[[1.0], [3.0]]], "pretrain")
+    alone = noise_of("top1", "paper", [[[1.0], [3.0]]], "pretrain")
     assert (alone.pretraining, alone.finetuning) == (2.0, 0.0) and "8 runs" not in alone.source
 
 
 def test_fine_tunings_of_a_single_pretraining_leave_the_other_part_unknown():
-    noise = noise_of("mAP", [[[1.0, 2.0, 3.0]]])
+    noise = noise_of("mAP", "paper", [[[1.0, 2.0, 3.0]]])
     assert (noise.pretraining, noise.finetuning) == (None, 1.0) and noise.of_mean(2) == 0.5
-    given = noise_of("mAP", [[[1.0, 3.0]], [[2.0, 2.0]]], "given")
+    given = noise_of("mAP", "paper", [[[1.0, 3.0]], [[2.0, 2.0]]], "given")
     assert (given.pretraining, given.finetuning) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(("metric", "std"), [("mAP", 0.2), ("mIoU", 0.4)])
-def test_without_runs_published_spreads_are_assumed(metric, std):
-    noise = noise_of(metric, [])
-    assert noise.pretraining is None and noise.finetuning == pytest.approx(std**2) and noise.source == ASSUMED[metric][2]
-    assert noise_of(metric, [], "given").pretraining == 0
-    assert noise_of("top1", [], "pretrain").of_mean(1) == pytest.approx(0.26**2)
-    assert noise_of("other", []).source == ""
+def test_without_runs_published_spreads_are_assumed_at_scale_paper(metric, std):
+    noise = noise_of(metric, "paper", [])
+    assert noise.pretraining is None and noise.finetuning == pytest.approx(std**2)
+    assert noise.source == ASSUMED["paper"][metric][2]
+    assert noise_of(metric, "paper", [], "given").pretraining == 0
+    assert noise_of("top1", "paper", [], "pretrain").of_mean(1) == pytest.approx(0.26**2)
+    assert noise_of("other", "paper", []).source == ""
 
 
-@pytest.mark.parametrize(("scale", "foreign"), [("paper", False), ("toy", True)])
-def test_an_assumed_spread_names_a_scale_that_it_was_not_measured_at(scale, foreign):
-    study = load_study(TABLE8, scale, ["b_standard"], tasks=["detection"])
-    text = " ".join(detect_lines(0.02, needs(0.02, costs := Costs(study, [])), costs))
-    assert (f"not of scale {scale}, where none was measured" in text) == foreign and "--seeds takes 100 at most" in text
+@pytest.mark.parametrize(
+    ("scale", "metric", "folder", "recipes"),
+    [
+        ("mini", "mAP", "lite-weights-mini", ("scratch", "lite0", "lite1", "lite2")),
+        ("mini", "mIoU", "lite-weights-mini", ("scratch", "lite0", "lite1", "lite2")),
+        ("toy", "mAP", "demo-toy", ("scratch",)),
+        ("toy", "mIoU", "demo-toy", ("scratch",)),
+        ("toy", "top1", "demo-toy", ("b_standard", "smooth")),
+    ],
+)
+def test_the_spreads_assumed_at_small_scales_are_those_of_the_kept_results(scale, metric, folder, recipes):
+    results = load_results(ROOT / "docs/results" / folder)
+    (column,) = [column for column in results.columns if column.metric == metric]
+    variances = [np.var(results.cell(recipe, column).points, ddof=1) for recipe in recipes]  # of three seeds each
+    pretraining, finetuning, source = ASSUMED[scale][metric]
+    assert (finetuning or pretraining) == pytest.approx(sqrt(np.mean(variances)), rel=0.05)
+    assert f"docs/results/{folder}" in source and str(3 * len(recipes)) in source
+
+
+@pytest.mark.parametrize(("scale", "foreign"), [("paper", False), ("mini", True)])
+def test_a_spread_of_another_scale_is_named_as_such(scale, foreign):
+    source = noise_of("top1", scale, [], "pretrain").source
+    assert (f"not of scale {scale}, where seeds may lie further apart" in source) == foreign
+
+
+def test_a_difference_that_takes_too_many_seeds_is_said():
+    costs = Costs(load_study(TABLE8, "paper", ["b_standard"], tasks=["detection"]), [])
+    assert "--seeds takes 100 at most" in " ".join(detect_lines(0.02, needs(0.02, costs), costs))
 
 
 # ---- how many, and which is the cheapest

@@ -7,7 +7,7 @@ from tools.engine.analysis.results import heading_of
 from tools.engine.config import task_of
 from tools.engine.planning.cost import Costs, amount, past_runs
 from tools.engine.planning.plan import cost_line, sources
-from tools.engine.planning.power_analysis import ASSUMED, POWER, noise_of, values_so_far
+from tools.engine.planning.power_analysis import POWER, noise_of, values_so_far
 from tools.engine.power import power_of
 from tools.engine.studies.study import Study
 
@@ -47,17 +47,14 @@ def protocol_line(costs: Costs) -> str:
 def difference_line(task: str, costs: Costs) -> str:
     """Return a sentence on the smallest difference of two rows that the study's seeds show four times out of five."""
     seeds, metric = costs.study.seeds, task_of({"task": task}).METRICS[0]
-    noise = noise_of(metric, values_so_far(task, metric, costs), "given")
+    noise = noise_of(metric, costs.study.scale, values_so_far(task, metric, costs), "given")
     name = heading_of(metric)
     if not noise.finetuning:
         return f"{name}: how far seeds lie apart is unknown until some have run."
     std = sqrt(noise.finetuning)
-    source = noise.source
-    if source in {text for *_, text in ASSUMED.values()} and costs.study.scale != "paper":
-        source += f", not of scale {costs.study.scale}, where seeds may lie further apart"
     return (
         f"{name}: with {seeds} seeds a true difference of {smallest_shown(seeds, std):.2g} points is proved {POWER:.0%} of the "
-        f"time, if the standard deviation of seeds is {std:.2g} ({source}); a smaller one may stay undecided."
+        f"time, if the standard deviation of seeds is {std:.2g} ({noise.source}); a smaller one may stay undecided."
     )
 
 

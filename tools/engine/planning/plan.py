@@ -11,7 +11,7 @@ from tools.engine.analysis.results import DASH, heading_of
 from tools.engine.analysis.verdicts import FEWEST_PAIRS
 from tools.engine.config import task_of
 from tools.engine.planning.cost import Costs, amount, elapsed, multiply_adds, parameters, past_runs
-from tools.engine.planning.power_analysis import ASSUMED, POWER, Need, needs, together
+from tools.engine.planning.power_analysis import POWER, Need, needs, together
 from tools.engine.planning.run_table import narrow_lines, narrow_run_lines, published_table, run_table, sources
 from tools.engine.runs.lines import WIDE, folded, width
 from tools.engine.studies.graph import missing_data
@@ -147,12 +147,9 @@ def detect_lines(detect: float, found: list[Need], costs: Costs) -> Iterator[str
     Args:
         found: the tasks, from ``needs``.
     """
-    scale, assumed = costs.study.scale, {source for *_, source in ASSUMED.values()}
+    scale = costs.study.scale
     for need in found:
-        text = f"  {heading_of(need.metric)}: {need.noise.source}"
-        if need.noise.source in assumed and scale != "paper":
-            text += f"; not of scale {scale}, where none was measured"
-        yield f"{text}."
+        yield f"  {heading_of(need.metric)}: {need.noise.source}."
     if any(need.noise.pretraining is None for need in found):
         yield (
             "  >=: how far pretrainings of one recipe lie apart after transfer is unknown until some are repeated (--seeds 2x2); "

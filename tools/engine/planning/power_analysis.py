@@ -13,12 +13,22 @@ from tools.engine.studies.node import Node
 
 POWER = 0.8
 FINE_TUNINGS = (1, 2, 3, 5)  # numbers per pretraining, of which the cheapest is chosen
-# Standard deviations in points for use before any run has been repeated: (of pretrainings; of fine-tunings of one), source.
-# None: unknown.
+# Standard deviations in points for use before any run has been repeated, by scale and metric: (of pretrainings; of fine-tunings
+# of one), source. None: unknown. Those of toy and mini are pooled over the rows of results that are kept in docs/results.
+LITE = "12 fine-tunings from 4 EfficientNets, docs/results/lite-weights-mini"
+DEMO = "3 fine-tunings from scratch, docs/results/demo-toy"
 ASSUMED = {
-    "top1": (0.26, 0.0, "three runs of one recipe by others: 75.88, 75.38, 75.49 (pytorch/vision issue 5593)"),
-    "mAP": (None, 0.2, "published of fine-tunings on VOC (MoCo's detection/README.md)"),
-    "mIoU": (None, 0.4, "assumed of fine-tunings on ADE20K"),
+    "paper": {
+        "top1": (0.26, 0.0, "three runs of one recipe by others: 75.88, 75.38, 75.49 (pytorch/vision issue 5593)"),
+        "mAP": (None, 0.2, "published of fine-tunings on VOC (MoCo's detection/README.md)"),
+        "mIoU": (None, 0.4, "assumed of fine-tunings on ADE20K"),
+    },
+    "mini": {"mAP": (None, 1.6, LITE), "mIoU": (None, 0.95, LITE)},
+    "toy": {
+        "top1": (4.6, 0.0, "6 pretrainings of 2 recipes, docs/results/demo-toy"),
+        "mAP": (None, 2.5, DEMO),
+        "mIoU": (None, 0.85, DEMO),
+    },
 }
 
 
@@ -86,10 +96,19 @@ class Need:
     cost: float | None
 
 
-def noise_of(metric: str, rows: Iterable[Groups], kind: str = "transfer") -> Noise:
+def assumed(metric: str, scale: str) -> tuple[float | None, float | None, str]:
+    """Return the standard deviations that hold before any run has been repeated, and their source; see ``ASSUMED``."""
+    if metric in ASSUMED.get(scale, {}):
+        return ASSUMED[scale][metric]
+    pretraining, finetuning, source = ASSUMED["paper"].get(metric, (None, None, ""))
+    return pretraining, finetuning, source and f"{source}, not of scale {scale}, where seeds may lie further apart"
+
+
+def noise_of(metric: str, scale: str, rows: Iterable[Groups], kind: str = "transfer") -> Noise:
     """Estimate the variances of a metric, pooled over recipes with their degrees of freedom as weights.
 
     Args:
+        scale: of the runs, by which ``assumed`` stands in for values.
         rows: for each recipe, the values of each pretraining's fine-tunings.
         kind: 'transfer'; 'pretrain': each pretraining has one value, its own; 'given': of backbones from elsewhere, each row has
             one group, whose values differ by their fine-tuning alone.
@@ -97,7 +116,7 @@ def noise_of(metric: str, rows: Iterable[Groups], kind: str = "transfer") -> Noi
     recipes = [[list(group) for group in row] for row in rows]
     repeated = [group for row in recipes for group in row if len(group) > 1]
     within = _pooled(repeated)
-    pretraining, finetuning, source = ASSUMED.get(metric, (None, None, ""))
+    pretraining, finetuning, source = assumed(metric, scale)
     if kind == "given":
         if within is not None:
             return Noise(0.0, within, f"fine-tunings of one backbone so far ({_counts(repeated)})")
@@ -220,7 +239,7 @@ def needs(detect: float, costs: Costs) -> list[Need]:
     for task, bill in bills(costs).items():
         module = task_of({"task": task})
         metric, kind = module.METRICS[0], "given" if costs.study.cards() else module.STAGE
-        noise = noise_of(metric, values_so_far(task, metric, costs), kind)
+        noise = noise_of(metric, costs.study.scale, values_so_far(task, metric, costs), kind)
         if noise.source:
             task_needs.append(need(task, metric, detect, noise, bill, kind == "transfer"))
     return task_needs
