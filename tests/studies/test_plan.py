@@ -105,7 +105,7 @@ def test_another_recipe_costs_in_proportion():
     assert estimates["classification", "distill", 0].seconds == pytest.approx(40 * (3 * D + TEACHER) / (3 * D))
     assert (
         estimates["classification", "smooth", "teacher"].source
-        == "seconds of resnet50_toy.py (on two CPU cores), by multiply-adds and length"
+        == "the seconds that resnet50_toy.py states (two CPU cores), in proportion to multiply-adds and length"
     )
 
 

@@ -25,7 +25,7 @@ def announce(study: Study, jobs: int) -> Iterator[str]:
     yield protocol_line(costs)
     yield cost_line(costs, jobs)
     if origins := sources(costs):
-        yield f"Estimated by {'; by '.join(origins)}."
+        yield f"Estimated from {'; from '.join(origins)}."
     if study.seeds == 1:
         yield (
             "With one seed no difference can be proved, however large it is: a single run does not show how far seeds lie apart. "

@@ -134,7 +134,7 @@ class Costs:
         rates = [run.seconds / work for run in runs if (work := self._work_of(run))]
         if not rates:
             return None
-        return Estimate(fmean(rates) * work_of(node), f"other runs of {cfg.network}, by multiply-adds and length")
+        return Estimate(fmean(rates) * work_of(node), f"other runs of {cfg.network}, in proportion to multiply-adds and length")
 
     def _work_of(self, run: Past) -> float:
         """Return what a finished run computed, in the unit of ``work_of``; it had no teacher."""
@@ -154,7 +154,8 @@ class Costs:
         else:
             plain_work = multiply_adds(values["scratch_backbone"]) * length_of(node.plan)
         seconds = values["seconds"] * work_of(node) / plain_work
-        return Estimate(seconds, f"seconds of {Path(node.config).name} (on two CPU cores), by multiply-adds and length")
+        stated = f"the seconds that {Path(node.config).name} states (two CPU cores)"
+        return Estimate(seconds, f"{stated}, in proportion to multiply-adds and length")
 
     def _published(self, node: Node) -> Estimate | None:
         """Estimate by published throughput, at scale paper only."""
