@@ -2,6 +2,7 @@
 
 import json
 from math import sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from backbones.common.project import ROOT
 from tools.engine.analysis.results import load_results
 from tools.engine.config.fingerprint import forget
 from tools.engine.planning.cost import Costs, Past, amount, elapsed, past_runs
-from tools.engine.planning.plan import cost_line, detect_lines, show_plan, sources
+from tools.engine.planning.plan import cost_line, detect_lines, other_threads, show_plan, sources
 from tools.engine.planning.power_analysis import (
     ASSUMED,
     Bill,
@@ -272,6 +273,19 @@ def test_a_spread_of_another_scale_is_named_as_such(scale, foreign):
 def test_a_difference_that_takes_too_many_seeds_is_said():
     costs = Costs(load_study(TABLE8, "paper", ["b_standard"], tasks=["detection"]), [])
     assert "--seeds takes 100 at most" in " ".join(detect_lines(0.02, needs(0.02, costs), costs))
+
+
+def test_runs_that_are_done_with_another_number_of_threads_are_named():
+    study = load_study(DEMO, "mini", ["scratch"], seeds=2)
+    first, *_ = nodes_of(study)
+    finish(first)
+    assert not list(other_threads(Costs(study, past_runs())))
+    (folder,) = Path("work_dirs/runs").iterdir()
+    content = json.loads((folder / "key.json").read_text())
+    (folder / "key.json").write_text(json.dumps(content | {"threads": 7}))
+    folder.rename("work_dirs/runs/0123456789ab")
+    (line,) = other_threads(Costs(load_study(DEMO, "mini", ["scratch"], seeds=2), past_runs()))
+    assert line.startswith("1 run of these is done with 7 threads.") and "OMP_NUM_THREADS=7" in line
 
 
 # ---- how many, and which is the cheapest

@@ -6,7 +6,7 @@ from math import sqrt
 from tools.engine.analysis.results import heading_of
 from tools.engine.config import task_of
 from tools.engine.planning.cost import Costs, amount, past_runs
-from tools.engine.planning.plan import cost_line, sources
+from tools.engine.planning.plan import cost_line, other_threads, sources
 from tools.engine.planning.power_analysis import POWER, noise_of, values_so_far
 from tools.engine.power import power_of
 from tools.engine.studies.study import Study
@@ -26,6 +26,7 @@ def announce(study: Study, jobs: int) -> Iterator[str]:
     yield cost_line(costs, jobs)
     if origins := sources(costs):
         yield f"Estimated from {'; from '.join(origins)}."
+    yield from other_threads(costs)
     if study.seeds == 1:
         yield (
             "With one seed no difference can be proved, however large it is: a single run does not show how far seeds lie apart. "

@@ -1,5 +1,6 @@
 """Show what a study would run: its rows, how they train, what they cost, and the seeds that a difference takes. Needs no data."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from math import sqrt
@@ -35,7 +36,7 @@ def show_plan(study: Study, detect: float | None = None, jobs: int = 1) -> None:
     if published := published_table(study, costs):
         _show(console, published, partial(narrow_lines, names=("network", "recipe")))
     origins = [f"  {letter}: {source}" for source, letter in sources(costs).items()]
-    for line in (cost_line(costs, jobs), *origins, *provisional_lines(costs)):
+    for line in (cost_line(costs, jobs), *origins, *key_lines(costs)):
         print(folded(line, width()))
     if detect is not None:
         task_needs = needs(detect, costs)
@@ -91,12 +92,27 @@ def cost_line(costs: Costs, jobs: int = 1) -> str:
     return text + "."
 
 
-def provisional_lines(costs: Costs) -> Iterator[str]:
-    """Yield a sentence for each reason why keys of the table may still change."""
+def key_lines(costs: Costs) -> Iterator[str]:
+    """Yield a sentence for each reason why keys of the table may still change, or are not those of finished runs."""
+    yield from other_threads(costs)
     if missing := missing_data(costs.nodes):
-        yield f"Keys are provisional: without data at hand ({', '.join(missing)}) they do not identify it."
+        more = f" and {counted(len(missing) - 1, 'other folder')}" if len(missing) > 1 else ""
+        yield f"Keys are provisional: without data at hand ({missing[0]}{more}) they do not identify it."
     if names := [row.name for row in costs.study.needed_cards() if not row.made]:
         yield f"Keys are provisional: {', '.join(names)} have no card yet; run makes them, or says which file it needs where."
+
+
+def other_threads(costs: Costs) -> Iterator[str]:
+    """Yield a sentence for each number of threads with which runs are done that the study would do again with another."""
+    done: Counter[int] = Counter()
+    for node in costs.left:
+        twins = (run for run in costs.seen.get(costs.identity(node), ()) if run.record["seed"] == node.options.seed)
+        done.update({twin.content["threads"] for twin in twins} - {node.run_key.content["threads"]})
+    for threads, number in done.items():
+        yield (
+            f"{counted(number, 'run')} of these {'is' if number == 1 else 'are'} done with {counted(threads, 'thread')}. On CPUs "
+            f"the number of threads is part of a key: give the same --jobs, or set OMP_NUM_THREADS={threads}, to take them."
+        )
 
 
 # ---- seeds that a difference takes

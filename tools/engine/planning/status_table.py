@@ -6,10 +6,11 @@ from typing import Any
 
 from tools.engine.analysis.curves import against_published
 from tools.engine.planning.cost import Costs, amount
+from tools.engine.planning.plan import key_lines
 from tools.engine.planning.remaining import TimeLeft
 from tools.engine.run_folder import read_progress
 from tools.engine.runs.facts import first_figure
-from tools.engine.runs.lines import in_columns
+from tools.engine.runs.lines import folded, in_columns
 from tools.engine.studies.node import Node
 from tools.engine.wording import duration
 
@@ -32,7 +33,7 @@ def status_lines(costs: Costs, queue: Mapping[str, Any], jobs: int, columns: int
     counts = Counter(state.split()[0].rstrip(",") for state in states.values())
     yield ""
     yield f"{study.name} at scale {study.scale}: {', '.join(f'{number} {kind}' for kind, number in counts.items())}."
-    yield from _time_left(costs, states, jobs)
+    yield from (folded(line, columns) for line in (*_time_left(costs, states, jobs), *key_lines(costs)))
 
 
 def _name(node: Node, scale: str) -> str:
