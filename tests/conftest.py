@@ -12,6 +12,7 @@ from backbones.common import fact_cache
 from tests.helpers.networks import MEAN, ROOT, STD, randomise_norms
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded: equal sums from run to run
+os.environ.pop("COLUMNS", None)  # GNU readline, which pytest loads, sets it for the workers of xdist
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
