@@ -133,7 +133,7 @@ def find_card(path: str | Path, allowed: str = "Give the folder of a card, or a 
         allowed: sentence on what may be given there, for the error.
 
     Raises:
-        ValueError: there is no card; says what is there instead, or names the nearest.
+        ValueError: there is no card; names the cards in the folder, or the files and cards with the nearest names.
     """
     text, path = str(path), Path(path)
     for folder in (path, path.parent if path.name == JSON else path, path / "card"):
@@ -163,14 +163,14 @@ def _absence(path: Path) -> str:
     if path.is_dir():
         return f"There is no backbone card at {path}, a folder without {JSON}"
     parent = path.absolute().parent
-    named = {str(path.parent / name): name for name in (os.listdir(parent) if parent.is_dir() else []) if name[0] != "."}
-    stems = {place: Path(name).stem for place, name in named.items()}  # two suffixes would make any two names alike
-    close = difflib.get_close_matches(path.stem, stems.values(), cutoff=0.6)
-    near = [place for place, stem in stems.items() if stem in close]
-    near += difflib.get_close_matches(str(path), map(str, _cards_below(RUNS)), cutoff=0.5)
-    hint = f"; nearest: {', '.join(list(dict.fromkeys(near))[:LISTED])}" if near else ""
-    what = f"There is no file {path.name} in {parent}" if path.suffix else f"There is no backbone card at {path}"
-    return what + hint
+    names = [name for name in (os.listdir(parent) if parent.is_dir() else []) if name[0] != "."]
+    stems = {str(path.parent / name): Path(name).stem for name in names}  # two suffixes would make any two names alike
+    close_stems = difflib.get_close_matches(path.stem, stems.values(), cutoff=0.6)
+    nearest = [place for place, stem in stems.items() if stem in close_stems]
+    nearest += difflib.get_close_matches(str(path), map(str, _cards_below(RUNS)), cutoff=0.5)
+    hint = f"; nearest: {', '.join(list(dict.fromkeys(nearest))[:LISTED])}" if nearest else ""
+    absence = f"There is no file {path.name} in {parent}" if path.suffix else f"There is no backbone card at {path}"
+    return absence + hint
 
 
 def read_card_json(path: Path) -> dict[str, Any]:

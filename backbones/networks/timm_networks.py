@@ -56,13 +56,13 @@ def _fault(name: str) -> str | None:
         strides = [level["reduction"] for level in net.feature_info.get_dicts()]
         if strides[-4:] != STRIDES:
             return f"has feature maps at strides {', '.join(map(str, strides))}; 4, 8, 16 and 32 are needed"
-        own = timm.models.get_pretrained_cfg(name).input_size[1:]
-        refused = [size for size in (*SIZES, own) if not _accepts(net, size)]
+        native_size = timm.models.get_pretrained_cfg(name).input_size[1:]
+        refused = [size for size in (*SIZES, native_size) if not _accepts(net, size)]
     if not refused:
         return None
-    if own in refused:
+    if native_size in refused:
         return f"does not accept images of {refused[0][1]} x {refused[0][0]} px"
-    return f"accepts only images of a fixed size, such as {own[1]} x {own[0]} px; such networks are not supported"
+    return f"accepts only images of a fixed size, such as {native_size[1]} x {native_size[0]} px; such networks are not supported"
 
 
 def _accepts(net: nn.Module, size: tuple[int, int]) -> bool:

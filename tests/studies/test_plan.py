@@ -288,6 +288,18 @@ def test_runs_that_are_done_with_another_number_of_threads_are_named():
     assert line.startswith("1 run of these is done with 7 threads.") and "OMP_NUM_THREADS=7" in line
 
 
+def test_a_run_on_a_gpu_is_not_one_with_another_number_of_threads():
+    study = load_study(TABLE8, "paper", ["b_standard"], tasks=["classification"])
+    (node,) = nodes_of(study)
+    finish(node, device="NVIDIA H100")
+    (folder,) = Path("work_dirs/runs").iterdir()
+    content = json.loads((folder / "key.json").read_text())
+    (folder / "key.json").write_text(json.dumps(content | {"threads": None, "device": "cuda"}))
+    folder.rename("work_dirs/runs/0123456789ab")
+    costs = Costs(load_study(TABLE8, "paper", ["b_standard"], tasks=["classification"]), past_runs())
+    assert costs.left and costs.past and not list(other_threads(costs))
+
+
 # ---- how many, and which is the cheapest
 
 

@@ -106,8 +106,10 @@ def other_threads(costs: Costs) -> Iterator[str]:
     """Yield a sentence for each number of threads with which runs are done that the study would do again with another."""
     done: Counter[int] = Counter()
     for node in costs.left:
-        twins = (run for run in costs.seen.get(costs.identity(node), ()) if run.record["seed"] == node.options.seed)
-        done.update({twin.content["threads"] for twin in twins} - {node.run_key.content["threads"]})
+        content, seed = node.run_key.content, node.options.seed
+        same_seed = [run.content for run in costs.seen.get(costs.identity(node), ()) if run.record["seed"] == seed]
+        threads_done = {twin["threads"] for twin in same_seed if twin["device"] == content["device"] == "cpu"}
+        done.update(threads_done - {content["threads"]})
     for threads, number in done.items():
         yield (
             f"{counted(number, 'run')} of these {'is' if number == 1 else 'are'} done with {counted(threads, 'thread')}. On CPUs "

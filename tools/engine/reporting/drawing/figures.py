@@ -193,7 +193,8 @@ def _draw_beyond(axes, gain: Gain, y: int, zero: float) -> None:
         zero: place of that line, in parts of the axis.
     """
     is_below = gain.diff.mean < 0
-    axes.plot(0.02 if is_below else 0.98, y, "<" if is_below else ">", color=look(gain)[0], transform=axes.get_yaxis_transform())
+    edge, arrow = (0.02, "<") if is_below else (0.98, ">")
+    axes.plot(edge, y, arrow, color=look(gain)[0], transform=axes.get_yaxis_transform())
     values = [f"{gain.diff.mean:+.2f}", "[{:+.2f}, {:+.2f}]".format(*gain.diff.interval) if gain.diff.interval else ""]
     if is_below:
         place = dict(x=0.06 if zero > 0.5 else zero + 0.02, ha="left")

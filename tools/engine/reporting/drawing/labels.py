@@ -76,8 +76,8 @@ def _around(i: int, size: tuple[float, float], ground: Ground) -> Iterator[Place
             left = x + distance * right + (right - 1) / 2 * width
             bottom = y + 0.9 * distance * up + (up - 1) / 2 * height
             box = left, bottom, left + width, bottom + height
-            own = _gap(box, (x, y))
-            is_strange = any(_gap(box, spot) < own + CLEARER * pixel for spot in ground.spots if spot != (x, y))
+            gap = _gap(box, (x, y))
+            is_strange = any(_gap(box, spot) < gap + CLEARER * pixel for spot in ground.spots if spot != (x, y))
             line = (_nearest(box, (x, y)), (x, y)) if is_strange or distance > NEAR * pixel else None
             yield Place(box, distance, line)
 
@@ -90,8 +90,7 @@ def _faults(place: Place, others: Sequence[Place], ground: Ground) -> float:
     covered = 8 * _shared(box, names) + 4 * _shared(box, ground.marks) + 20 * _shared(box, ground.zeros)
     crossings = sum(other.line is not None and crosses(other.line, box) for other in others)
     if place.line:
-        own = place.line[1]
-        strange = [mark for mark, spot in zip(ground.marks, ground.spots, strict=True) if spot != own]
+        strange = [mark for mark, spot in zip(ground.marks, ground.spots, strict=True) if spot != place.line[1]]
         crossings += sum(crosses(place.line, thing) for thing in (*names, *strange))
     return covered + 8 * max(outside, 0) + 400 * pixel * crossings
 

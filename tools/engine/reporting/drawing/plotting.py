@@ -170,8 +170,8 @@ def verdict_legend(figure, gains: Sequence[Gain]) -> None:
         handles.append(Line2D([], [], color="#555", marker=CARETRIGHT, markevery=[1], label="the interval continues"))
     if any(axes.patches for axes in figure.axes):
         handles.append(Patch(color=BAND, label="counts as no difference"))
-    words = {text: shape for shape, text in BEYOND.items() if shape in drawn}
-    handles += [Line2D([], [], linestyle="", color="#555", marker=shape, label=text) for text, shape in words.items()]
+    shapes = {text: shape for shape, text in BEYOND.items() if shape in drawn}  # one for each text
+    handles += [Line2D([], [], linestyle="", color="#555", marker=shape, label=text) for text, shape in shapes.items()]
     add_legend(figure, handles, "outside lower center")
 
 
